@@ -1,0 +1,16 @@
+/** Two projects: `unit` (beside the source, no privileges beyond unshare) and `e2e` (the lab). */
+const common = {
+  testEnvironment: "node",
+  testEnvironmentOptions: { customExportConditions: ["margay-source", "node", "import", "default"] },
+  extensionsToTreatAsEsm: [".ts"],
+  transform: {
+    "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2024", parser: { syntax: "typescript" } }, module: { type: "es6" } }],
+  },
+};
+
+export default {
+  projects: [
+    { ...common, displayName: "unit", testMatch: ["<rootDir>/packages/*/src/**/*.test.ts"] },
+    { ...common, displayName: "e2e", testMatch: ["<rootDir>/e2e/**/*.test.ts"] },
+  ],
+};

@@ -1,0 +1,4 @@
+export * from "./address.ts";
+export * from "./bytes.ts";
+export * from "./lpm.ts";
+export * from "./prefix.ts";

@@ -1,0 +1,3 @@
+export * from "./loop.ts";
+export * from "./reconciler.ts";
+export * from "./target.ts";

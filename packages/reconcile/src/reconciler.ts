@@ -1,0 +1,83 @@
+import { type Plan, plan, type Target } from "./target.ts";
+
+/** One target with its desired state, type-erased so that targets of different values share a list. */
+export interface Work {
+  readonly name: string;
+  refresh(): Promise<void>;
+  put(): Promise<number>;
+  remove(): Promise<number>;
+}
+
+/** What one pass changed, by target name. */
+export interface Outcome {
+  readonly target: string;
+  readonly put: number;
+  readonly removed: number;
+}
+
+/**
+ * A target plus what we believe it holds. The belief is read once (`list`), kept while our own
+ * writes succeed, and dropped by `distrust` (error, kernel notification, slow timer).
+ */
+export class Tracked<V> {
+  readonly target: Target<V>;
+  #believed: Map<string, V> | undefined;
+
+  constructor(target: Target<V>) {
+    this.target = target;
+  }
+
+  /** The next pass reads the world again. */
+  distrust(): void {
+    this.#believed = undefined;
+  }
+
+  /** Binds the wanted state for one pass of `reconcile`. */
+  to(wanted: ReadonlyMap<string, V>): Work {
+    let todo: Plan<V> = { put: new Map(), remove: [] };
+    return {
+      name: this.target.name,
+      refresh: async () => {
+        this.#believed ??= new Map(await this.target.list());
+        todo = plan(this.#believed, wanted, (a, w) => this.target.same(a, w));
+      },
+      put: () => this.#write(todo.put.size, () => this.target.put(todo.put), () => merge(this.#believed, todo)),
+      remove: () => this.#write(todo.remove.length, () => this.target.remove(todo.remove), () => drop(this.#believed, todo)),
+    };
+  }
+
+  /** A failed write leaves the world unknown: read it again next time. */
+  async #write(count: number, act: () => Promise<void>, believe: () => void): Promise<number> {
+    if (count === 0) return 0;
+    try {
+      await act();
+    } catch (error) {
+      this.distrust();
+      throw error;
+    }
+    believe();
+    return count;
+  }
+}
+
+function merge<V>(believed: Map<string, V> | undefined, todo: Plan<V>): void {
+  for (const [key, value] of todo.put) believed?.set(key, value);
+}
+
+function drop<V>(believed: Map<string, V> | undefined, todo: Plan<V>): void {
+  for (const key of todo.remove) believed?.delete(key);
+}
+
+/**
+ * Makes every target match: puts in the given (dependency) order, removes in reverse, so that a
+ * set exists before the chain that names it and outlives it. Throws the first error; what was
+ * written stays believed.
+ */
+export async function reconcile(works: readonly Work[]): Promise<Outcome[]> {
+  for (const work of works) await work.refresh();
+  const put = new Map<string, number>();
+  for (const work of works) put.set(work.name, await work.put());
+  const removed = new Map<string, number>();
+  for (const work of works.toReversed()) removed.set(work.name, await work.remove());
+  return works.map(({ name }) => ({ target: name, put: put.get(name) ?? 0, removed: removed.get(name) ?? 0 }));
+}
