@@ -77,7 +77,11 @@ function format4(bits: bigint): string {
 function format6(bits: bigint): string {
   const parts = Array.from({ length: 8 }, (_, i) => Number((bits >> BigInt(112 - 16 * i)) & 0xffffn));
   const { start, length } = longestZeroRun(parts);
-  const hex = (from: number, to: number) => parts.slice(from, to).map((p) => p.toString(16)).join(":");
+  const hex = (from: number, to: number) =>
+    parts
+      .slice(from, to)
+      .map((p) => p.toString(16))
+      .join(":");
   return length < 2 ? hex(0, 8) : `${hex(0, start)}::${hex(start + length, 8)}`;
 }
 

@@ -1,4 +1,12 @@
-import { type Address, compareAddress, type Family, formatAddress, NetError, parseAddress, width } from "./address.ts";
+import {
+  type Address,
+  compareAddress,
+  type Family,
+  formatAddress,
+  NetError,
+  parseAddress,
+  width,
+} from "./address.ts";
 
 /** A network: `bits` has no bit set beyond `length`. */
 export interface Prefix {
@@ -35,7 +43,11 @@ export function prefixOf(address: Address, length: number): Prefix {
 export const formatPrefix = (p: Prefix): string => `${formatAddress(p)}/${p.length}`;
 
 /** The /32 or /128 of one address. */
-export const hostPrefix = (a: Address): Prefix => ({ family: a.family, bits: a.bits, length: width(a.family) });
+export const hostPrefix = (a: Address): Prefix => ({
+  family: a.family,
+  bits: a.bits,
+  length: width(a.family),
+});
 
 /** How many addresses: 2^(width - length). */
 export const prefixSize = (p: Prefix): bigint => 1n << BigInt(width(p.family) - p.length);

@@ -12,7 +12,7 @@ export interface LoopOptions {
 
 /**
  * Runs passes one at a time. Any number of triggers during a pass make exactly one more pass; a
- * trigger during a backoff ends the backoff only once `minBackoffMs` has gone by.
+ * trigger during a backoff waits for its end, so that a broken world is not hammered.
  */
 export class Loop {
   readonly #options: LoopOptions;

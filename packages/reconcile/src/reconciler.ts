@@ -41,8 +41,18 @@ export class Tracked<V> {
         this.#believed ??= new Map(await this.target.list());
         todo = plan(this.#believed, wanted, (a, w) => this.target.same(a, w));
       },
-      put: () => this.#write(todo.put.size, () => this.target.put(todo.put), () => merge(this.#believed, todo)),
-      remove: () => this.#write(todo.remove.length, () => this.target.remove(todo.remove), () => drop(this.#believed, todo)),
+      put: () =>
+        this.#write(
+          todo.put.size,
+          () => this.target.put(todo.put),
+          () => merge(this.#believed, todo),
+        ),
+      remove: () =>
+        this.#write(
+          todo.remove.length,
+          () => this.target.remove(todo.remove),
+          () => drop(this.#believed, todo),
+        ),
     };
   }
 
@@ -79,5 +89,9 @@ export async function reconcile(works: readonly Work[]): Promise<Outcome[]> {
   for (const work of works) put.set(work.name, await work.put());
   const removed = new Map<string, number>();
   for (const work of works.toReversed()) removed.set(work.name, await work.remove());
-  return works.map(({ name }) => ({ target: name, put: put.get(name) ?? 0, removed: removed.get(name) ?? 0 }));
+  return works.map(({ name }) => ({
+    target: name,
+    put: put.get(name) ?? 0,
+    removed: removed.get(name) ?? 0,
+  }));
 }

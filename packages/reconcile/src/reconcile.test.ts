@@ -1,0 +1,161 @@
+import { expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { Loop } from "./loop.ts";
+import { reconcile, Tracked } from "./reconciler.ts";
+import { plan, type Target } from "./target.ts";
+
+/** A world that is a map; `log` keeps the order of writes over all targets, `fail` names the next write to break. */
+class World implements Target<string> {
+  readonly name: string;
+  readonly held = new Map<string, string>();
+  readonly log: string[];
+  lists = 0;
+  fail = false;
+  constructor(name: string, log: string[] = []) {
+    this.name = name;
+    this.log = log;
+  }
+  async list() {
+    this.lists++;
+    return new Map(this.held);
+  }
+  async put(wanted: ReadonlyMap<string, string>) {
+    this.log.push(`put ${this.name}`);
+    for (const [k, v] of wanted) {
+      this.held.set(k, v); // half a batch is written before the failure
+      if (this.fail) throw new Error("broken");
+    }
+  }
+  async remove(keys: readonly string[]) {
+    this.log.push(`remove ${this.name}`);
+    for (const k of keys) this.held.delete(k);
+  }
+  same = (a: string, b: string) => a === b;
+}
+
+const map = fc
+  .dictionary(fc.constantFrom("a", "b", "c", "d"), fc.constantFrom("1", "2"))
+  .map((o) => new Map(Object.entries(o)));
+
+test("a plan applied to what is gives what is wanted, and touches nothing that was right", () => {
+  fc.assert(
+    fc.property(map, map, (actual, wanted) => {
+      const { put, remove } = plan(actual, wanted, (a, b) => a === b);
+      for (const [k, v] of put) expect(actual.get(k)).not.toBe(v);
+      const after = new Map([...actual, ...put]);
+      for (const k of remove) after.delete(k);
+      expect(after).toEqual(wanted);
+    }),
+  );
+});
+
+test("sets appear before the chains that name them and go after them", async () => {
+  const log: string[] = [];
+  const [sets, chains] = [new World("sets", log), new World("chains", log)];
+  sets.held.set("old", "1");
+  chains.held.set("old", "1");
+  await reconcile([
+    new Tracked(sets).to(new Map([["new", "1"]])),
+    new Tracked(chains).to(new Map([["new", "1"]])),
+  ]);
+  expect(log).toEqual(["put sets", "put chains", "remove chains", "remove sets"]);
+});
+
+test("the world is listed once, then believed; distrust and a failed write make it be listed again", async () => {
+  const world = new World("w");
+  const tracked = new Tracked(world);
+  await reconcile([tracked.to(new Map([["a", "1"]]))]);
+  await reconcile([tracked.to(new Map([["a", "2"]]))]);
+  expect(world.lists).toBe(1);
+  world.held.delete("a"); // someone else's hand
+  expect(await reconcile([tracked.to(new Map([["a", "2"]]))])).toEqual([{ target: "w", put: 0, removed: 0 }]);
+  tracked.distrust();
+  expect(await reconcile([tracked.to(new Map([["a", "2"]]))])).toEqual([{ target: "w", put: 1, removed: 0 }]);
+  world.fail = true;
+  await expect(
+    reconcile([
+      tracked.to(
+        new Map([
+          ["a", "3"],
+          ["b", "3"],
+        ]),
+      ),
+    ]),
+  ).rejects.toThrow("broken");
+  world.fail = false;
+  await reconcile([
+    tracked.to(
+      new Map([
+        ["a", "3"],
+        ["b", "3"],
+      ]),
+    ),
+  ]);
+  expect(world.held).toEqual(
+    new Map([
+      ["a", "3"],
+      ["b", "3"],
+    ]),
+  );
+  expect(world.lists).toBe(3);
+});
+
+test("triggers during a pass make exactly one more pass, and passes never overlap", async () => {
+  let passes = 0;
+  let inside = 0;
+  const loop: Loop = new Loop({
+    pass: async () => {
+      expect(++inside).toBe(1);
+      if (++passes === 1) for (let i = 0; i < 5; i++) loop.trigger();
+      await new Promise((resolve) => setImmediate(resolve));
+      inside--;
+    },
+    sleep: async () => {},
+    onError: () => {},
+  });
+  loop.trigger();
+  loop.trigger();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(passes).toBe(2);
+  await loop.stop();
+});
+
+test("failures back off, doubling to the bound, and success starts over", async () => {
+  const waits: number[] = [];
+  let left = 6;
+  const loop = new Loop({
+    pass: async () => {
+      if (left-- > 0) throw new Error("no");
+    },
+    sleep: async () => {},
+    onError: (_error, ms) => waits.push(ms),
+    minBackoffMs: 10,
+    maxBackoffMs: 100,
+  });
+  loop.trigger();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(waits).toEqual([10, 20, 40, 80, 100, 100]);
+  left = 1;
+  loop.trigger();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(waits.at(-1)).toBe(10);
+  await loop.stop();
+});
+
+test("stop ends a backoff and lets no further pass run", async () => {
+  let passes = 0;
+  const loop = new Loop({
+    pass: async () => {
+      passes++;
+      throw new Error("no");
+    },
+    sleep: (_ms, signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve())),
+    onError: () => {},
+  });
+  loop.trigger();
+  await new Promise((resolve) => setImmediate(resolve));
+  await loop.stop();
+  loop.trigger();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(passes).toBe(1);
+});
