@@ -1,0 +1,87 @@
+/** Position in the store's one history; grows with every write. Fits a double: etcd would need centuries to pass 2^53. */
+export type Revision = number;
+
+/** A key as last written. */
+export interface Entry {
+  readonly key: string;
+  readonly value: string;
+  /** When it was last written: what `update` and `delete` compare with. */
+  readonly revision: Revision;
+}
+
+export type WatchEvent =
+  | { readonly type: "put"; readonly entry: Entry }
+  | { readonly type: "delete"; readonly key: string; readonly revision: Revision };
+
+/**
+ * Batches of events in order of revision, each exactly once; the events of one revision are never split over batches.
+ * Iteration ends after `close`, and throws `StoreError` "compacted" (relist) or "unavailable" or "unauthorized" (watch again from the last
+ * revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets "compacted".
+ */
+export interface Watch extends AsyncIterable<readonly WatchEvent[]> {
+  close(): void;
+}
+
+export interface WriteOptions {
+  /** The key vanishes by itself after so many seconds; at least 1. */
+  readonly ttlSeconds?: number;
+}
+
+export interface Listing {
+  /** In order of key. */
+  readonly entries: readonly Entry[];
+  /** The one revision at which all of it was true; `watch` from here misses nothing. */
+  readonly revision: Revision;
+}
+
+/**
+ * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable" or "unauthorized";
+ * after "unavailable" a write may or may not have taken effect.
+ */
+export interface Store {
+  get(key: string): Promise<Entry | undefined>;
+  list(prefix: string): Promise<Listing>;
+  watch(prefix: string, afterRevision: Revision): Watch;
+  /** Throws "exists". */
+  create(key: string, value: string, options?: WriteOptions): Promise<Entry>;
+  /** Writes only if the key is still at `ifRevision`. Throws "conflict", or "not-found". A time to live ends with it. */
+  update(key: string, value: string, ifRevision: Revision): Promise<Entry>;
+  /** Writes whatever is there. */
+  put(key: string, value: string, options?: WriteOptions): Promise<Entry>;
+  /** False when there was nothing to delete. Throws "conflict" when the key is no longer at `ifRevision`. */
+  delete(key: string, ifRevision?: Revision): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+export type StoreErrorCode =
+  | "exists"
+  | "conflict"
+  | "not-found"
+  | "compacted"
+  | "unavailable"
+  | "unauthorized";
+
+/** What a store refuses or cannot do: `code` for programs, the message for people. */
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  readonly code: StoreErrorCode;
+  readonly key?: string;
+
+  constructor(code: StoreErrorCode, message: string, facts: { key?: string; cause?: unknown } = {}) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
+    this.code = code;
+    if (facts.key !== undefined) this.key = facts.key;
+  }
+}
+
+export const alreadyExists = (key: string) => new StoreError("exists", `${key} already exists`, { key });
+
+export const notFound = (key: string) => new StoreError("not-found", `${key} does not exist`, { key });
+
+export const conflicting = (key: string, ifRevision: Revision) =>
+  new StoreError("conflict", `${key} was changed since revision ${ifRevision}: read it again and retry`, {
+    key,
+  });
+
+export const compacted = (afterRevision: Revision) =>
+  new StoreError("compacted", `revision ${afterRevision} is compacted: list again`);
