@@ -1,1 +1,2 @@
-export {};
+export { catalogue } from "./catalogue.ts";
+export { run } from "./run.ts";

@@ -1,0 +1,25 @@
+// npm packages: installed exactly when node_modules is not what package-lock.json says.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { must, SetupError } from "./progress.mjs";
+
+/** `npm ci` when needed. npm's own hidden lock file is the record of what is there. @returns false when up to date */
+export async function npmPackages(root, log) {
+  if (installed(root)) return false;
+  await must("npm", ["ci", "--no-progress"], { cwd: root, log, what: "npm ci" });
+  if (!existsSync(join(root, "node_modules/.bin/node"))) {
+    throw new SetupError(`no Node.js 24 for ${process.arch} among the npm packages: x64 and arm64 only`);
+  }
+}
+
+function installed(root) {
+  const hidden = join(root, "node_modules/.package-lock.json");
+  if (!existsSync(hidden) || !existsSync(join(root, "node_modules/.bin/node"))) return false;
+  const wanted = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages;
+  const there = JSON.parse(readFileSync(hidden, "utf8")).packages;
+  return Object.entries(wanted).every(([path, { version, optional, link, peer }]) => {
+    const outside = !path.includes("node_modules/"); // the root and the workspaces themselves
+    const mayLack = (optional || peer) && there[path] === undefined; // another platform's
+    return outside || link || mayLack || there[path]?.version === version;
+  });
+}

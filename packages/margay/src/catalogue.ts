@@ -1,0 +1,29 @@
+import type { CommandModule } from "yargs";
+
+/** One line of `margay --help`; the module itself is imported only when its command is called. */
+export interface Entry {
+  readonly name: string;
+  readonly describe: string;
+  readonly load: () => Promise<readonly CommandModule[]>;
+}
+
+const agent = async () => [(await import("@margay/agent")).command];
+const bgpd = async () => [(await import("@margay/bgpd")).command];
+const cni = async () => [(await import("@margay/cni")).command];
+const lab = async () => [(await import("@margay/lab")).command];
+const ctl = async () => (await import("@margay/ctl")).commands;
+
+/** Every command, in the order of the help. */
+export const catalogue: readonly Entry[] = [
+  { name: "get", describe: "show resources", load: ctl },
+  { name: "apply", describe: "create or change resources from files", load: ctl },
+  { name: "delete", describe: "delete resources", load: ctl },
+  { name: "ipam", describe: "address pools, blocks and who holds what", load: ctl },
+  { name: "bgp", describe: "BGP sessions and routes of a node", load: ctl },
+  { name: "node", describe: "what a node's daemons say about themselves", load: ctl },
+  { name: "wait", describe: "return once every node enforces all that was written before", load: ctl },
+  { name: "lab", describe: "a whole cluster on this machine: nodes, routes, policy, BGP", load: lab },
+  { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
+  { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },
+  { name: "cni", describe: "run one CNI call (where the static relay cannot be)", load: cni },
+];
