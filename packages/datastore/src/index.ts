@@ -1,3 +1,5 @@
+export type { EtcdOptions } from "./etcd/client.ts";
+export { etcdStore } from "./etcd/store.ts";
 export * from "./memory-store.ts";
 export * from "./store.ts";
 export * from "./syncer.ts";

@@ -1,0 +1,133 @@
+import type { ICompare, IKeyValue, IRequestOp, ITxnResponse } from "etcd3";
+import { alreadyExists, conflicting, type Entry, type Listing, notFound, type Store } from "../store.ts";
+import { EtcdClient, type EtcdOptions } from "./client.ts";
+import { keyAfter, prefixEnd } from "./key-range.ts";
+import { etcdWatch } from "./watch.ts";
+
+/** Keys per request of a listing: some 2 MB at 2 kB each, so that no single answer stalls etcd or us. */
+const PAGE = 1000;
+
+/**
+ * The datastore of a cluster: etcd 3.4 or newer. Connects on first use; throws only if an endpoint's text is wrong.
+ * A compare-and-swap is one transaction, a time to live is a lease of its own (etcd rounds it up to about two seconds).
+ */
+export function etcdStore(options: EtcdOptions): Store {
+  const client = new EtcdClient(options);
+
+  /** A transaction that says in its failure branch whether the key exists. */
+  async function swap(
+    key: string,
+    { compare, op }: { compare: ICompare[]; op: IRequestOp },
+  ): Promise<ITxnResponse> {
+    const look = { request_range: { key: Buffer.from(key), keys_only: true } };
+    const request = { compare, success: [op], failure: [look] };
+    return client.call({ key, idempotent: false }, (etcd) => etcd.kv.txn(request));
+  }
+
+  async function write(key: string, { value, ttlSeconds, compare }: Write): Promise<ITxnResponse> {
+    const lease = ttlSeconds === undefined ? undefined : await grant(key, ttlSeconds);
+    const put = {
+      key: Buffer.from(key),
+      value: Buffer.from(value),
+      ...(lease === undefined ? {} : { lease }),
+    };
+    return swap(key, { compare, op: { request_put: put } });
+  }
+
+  /** A lease granted in vain expires by itself. */
+  async function grant(key: string, ttlSeconds: number): Promise<string> {
+    const granted = await client.call({ key, idempotent: true }, (etcd) =>
+      etcd.leaseClient.leaseGrant({ TTL: String(ttlSeconds) }),
+    );
+    return granted.ID;
+  }
+
+  return {
+    async get(key) {
+      const { kvs } = await client.call({ key, idempotent: true }, (etcd) =>
+        etcd.kv.range({ key: Buffer.from(key) }),
+      );
+      return kvs[0] && toEntry(kvs[0]);
+    },
+    list: (prefix) => list(client, prefix),
+    watch: (prefix, afterRevision) => etcdWatch(client, prefix, afterRevision),
+    async create(key, value, { ttlSeconds } = {}) {
+      const answer = await write(key, { value, ttlSeconds, compare: [absent(key)] });
+      if (!answer.succeeded) throw alreadyExists(key);
+      return written(key, value, answer);
+    },
+    async update(key, value, ifRevision) {
+      const answer = await write(key, { value, compare: [unchanged(key, ifRevision)] });
+      if (!answer.succeeded) throw exists(answer) ? conflicting(key, ifRevision) : notFound(key);
+      return written(key, value, answer);
+    },
+    async put(key, value, { ttlSeconds } = {}) {
+      return written(key, value, await write(key, { value, ttlSeconds, compare: [] }));
+    },
+    async delete(key, ifRevision) {
+      const compare = ifRevision === undefined ? [] : [unchanged(key, ifRevision)];
+      const answer = await swap(key, { compare, op: { request_delete_range: { key: Buffer.from(key) } } });
+      if (answer.succeeded) return Number(answer.responses[0]?.response_delete_range.deleted) > 0;
+      if (ifRevision !== undefined && exists(answer)) throw conflicting(key, ifRevision);
+      return false;
+    },
+    close: async () => client.close(),
+  };
+}
+
+interface Write {
+  readonly value: string;
+  readonly compare: ICompare[];
+  readonly ttlSeconds?: number | undefined;
+}
+
+/** Page after page at the revision of the first one. */
+async function list(client: EtcdClient, prefix: string): Promise<Listing> {
+  const end = prefixEnd(Buffer.from(prefix));
+  const entries: Entry[] = [];
+  let from: Buffer = Buffer.from(prefix);
+  let revision: string | undefined;
+  for (;;) {
+    const request = {
+      key: from,
+      range_end: end,
+      limit: PAGE,
+      ...(revision === undefined ? {} : { revision }),
+    };
+    const page = await client.call({ key: prefix, idempotent: true }, (etcd) => etcd.kv.range(request));
+    revision ??= page.header.revision;
+    for (const kv of page.kvs) entries.push(toEntry(kv));
+    const last = page.kvs.at(-1);
+    if (!page.more || last === undefined) return { entries, revision: Number(revision) };
+    from = keyAfter(last.key);
+  }
+}
+
+const absent = (key: string): ICompare => ({
+  key: Buffer.from(key),
+  target: "Version",
+  result: "Equal",
+  version: 0,
+});
+
+const unchanged = (key: string, revision: number): ICompare => ({
+  key: Buffer.from(key),
+  target: "Mod",
+  result: "Equal",
+  mod_revision: String(revision),
+});
+
+/** What the failure branch of `swap` saw. */
+const exists = (answer: ITxnResponse): boolean => Number(answer.responses[0]?.response_range.count) > 0;
+
+const written = (key: string, value: string, answer: ITxnResponse): Entry => ({
+  key,
+  value,
+  revision: Number(answer.header.revision),
+});
+
+const toEntry = (kv: IKeyValue): Entry => ({
+  key: kv.key.toString(),
+  value: kv.value.toString(),
+  revision: Number(kv.mod_revision),
+});
