@@ -1,4 +1,5 @@
-import type { ICompare, IKeyValue, IRequestOp, ITxnResponse } from "etcd3";
+import { randomInt } from "node:crypto";
+import type { Etcd3, ICompare, IKeyValue, IRequestOp, ITxnResponse } from "etcd3";
 import { alreadyExists, conflicting, type Entry, type Listing, notFound, type Store } from "../store.ts";
 import { EtcdClient, type EtcdOptions } from "./client.ts";
 import { keyAfter, prefixEnd } from "./key-range.ts";
@@ -6,6 +7,9 @@ import { etcdWatch } from "./watch.ts";
 
 /** Keys per request of a listing: some 2 MB at 2 kB each, so that no single answer stalls etcd or us. */
 const PAGE = 1000;
+
+/** The largest range of `randomInt`, below the 53 bits of a double. */
+const MAX_LEASE = 2 ** 48 - 1;
 
 /**
  * The datastore of a cluster: etcd 3.4 or newer. Connects on first use; throws only if an endpoint's text is wrong.
@@ -34,12 +38,14 @@ export function etcdStore(options: EtcdOptions): Store {
     return swap(key, { compare, op: { request_put: put } });
   }
 
-  /** A lease granted in vain expires by itself. */
+  /**
+   * A lease granted in vain expires by itself. We choose its number: etcd's own need 64 bits, which protobufjs garbles wherever it cannot
+   * `require("long")` (bundles, jest).
+   */
   async function grant(key: string, ttlSeconds: number): Promise<string> {
-    const granted = await client.call({ key, idempotent: true }, (etcd) =>
-      etcd.leaseClient.leaseGrant({ TTL: String(ttlSeconds) }),
-    );
-    return granted.ID;
+    const grantOne = (etcd: Etcd3) =>
+      etcd.leaseClient.leaseGrant({ ID: randomInt(1, MAX_LEASE), TTL: Math.ceil(ttlSeconds) });
+    return (await client.call({ key, idempotent: true }, grantOne)).ID;
   }
 
   return {
