@@ -1,4 +1,4 @@
-/** Two projects: `unit` (beside the source, no privileges beyond unshare) and `e2e` (the lab). */
+/** Two projects: `unit` (beside the source, no privileges beyond unshare) and `e2e` (the lab; one file at a time). */
 const common = {
   testEnvironment: "node",
   testEnvironmentOptions: { customExportConditions: ["margay-source", "node", "import", "default"] },
@@ -11,6 +11,6 @@ const common = {
 export default {
   projects: [
     { ...common, displayName: "unit", testMatch: ["<rootDir>/packages/*/src/**/*.test.ts"] },
-    { ...common, displayName: "e2e", testMatch: ["<rootDir>/e2e/**/*.test.ts"] },
+    { ...common, displayName: "e2e", testMatch: ["<rootDir>/e2e/**/*.test.ts"], runner: "<rootDir>/e2e/serial-runner.mjs" },
   ],
 };
