@@ -1,2 +1,5 @@
-export * from "./rule.ts";
+export { type Backend, detectBackend } from "./backend.ts";
+export { IptablesError, type IptablesErrorCode, type IptablesErrorFacts } from "./error.ts";
+export { Iptables, type IptablesOptions } from "./iptables.ts";
+export { type Chain, type Counter, type Hook, type Rule, shownId } from "./rule.ts";
 export * from "./set.ts";

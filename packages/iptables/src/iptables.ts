@@ -1,0 +1,187 @@
+import type { Family } from "@margay/net";
+import type { Target } from "@margay/reconcile";
+import { type Backend, detectBackend, toolName } from "./backend.ts";
+import { IptablesError, type IptablesErrorCode } from "./error.ts";
+import { hookEdit, hookFound, sameHook } from "./hook.ts";
+import { byTable, commit, edits, putInput, removeInput, splitInput, splitKey } from "./restore.ts";
+import { type Chain, type Counter, type Hook, type Line, linesOf, markOf, sameRules } from "./rule.ts";
+import { parseSave, type SavedChain } from "./save.ts";
+import { run } from "./tool.ts";
+
+/** Which rules of which kernel an `Iptables` owns. */
+export interface IptablesOptions {
+  readonly family: Family;
+  /** `auto` looks at the host once, at the first use. */
+  readonly backend: Backend | "auto";
+  /** Path of a network namespace; our own by default. */
+  readonly namespace?: string;
+  /** Our chains begin with it; its rules' comments with it and a colon for the dash. */
+  readonly prefix: string;
+  /** Tables to read and write. Default filter and nat, mangle, raw. */
+  readonly tables?: readonly string[];
+  /** How long to wait for another program's xtables lock (legacy only). Default 10. */
+  readonly lockWaitSeconds?: number;
+  /** Path of the xtables lock where /run/xtables.lock cannot be opened (legacy in a user namespace). */
+  readonly lockFile?: string;
+}
+
+/** A read-back serves `chains().list()` and `hooks().list()` of one pass if they come within this. */
+const READ_AGE_MS = 100;
+
+/** One family of one kernel's iptables, as two reconcile targets and a counter read. */
+export class Iptables {
+  readonly #options: IptablesOptions;
+  readonly #mark: string;
+  #backend: Promise<Backend> | undefined;
+  #known = new Map<string, readonly Line[]>();
+  #read: { readonly at: number; readonly chains: Map<string, SavedChain> } | undefined;
+
+  constructor(options: IptablesOptions) {
+    this.#options = options;
+    this.#mark = markOf(options.prefix);
+  }
+
+  /** The backend in use; detects it if it is `auto`. */
+  backend(): Promise<Backend> {
+    const { backend, namespace } = this.#options;
+    this.#backend ??= backend === "auto" ? detectBackend(namespace) : Promise.resolve(backend);
+    return this.#backend;
+  }
+
+  /** Our chains, keyed `<table>/<chain>`. A put is one restore; each table changes at once. */
+  chains(): Target<Chain> {
+    return {
+      name: `chains${this.#options.family}`,
+      list: () => this.#listChains(),
+      put: (wanted) => this.#putChains(wanted),
+      remove: (keys) => this.#removeChains(keys),
+      same: (actual, wanted) => sameChain(actual, wanted, this.#mark),
+    };
+  }
+
+  /** Our rules inside builtin chains, keyed `<table>/<CHAIN>`; foreign rules there stay as they are. */
+  hooks(): Target<Hook> {
+    return {
+      name: `hooks${this.#options.family}`,
+      list: () => this.#listHooks(),
+      put: (wanted) => this.#putHooks(wanted),
+      remove: (keys) => this.#putHooks(new Map(keys.map((key) => [key, { rules: [] }]))),
+      same: (actual, wanted) => sameHook(actual, wanted, this.#mark),
+    };
+  }
+
+  /** Packets and bytes by rule id, summed over our rules of all tables that bear the id. */
+  async counters(): Promise<Map<string, Counter>> {
+    const sums = new Map<string, Counter>();
+    for (const { rules } of (await this.#save("-c")).values()) {
+      for (const { ours, counter } of rules) {
+        if (ours?.id === undefined || counter === undefined) continue;
+        const { packets, bytes } = sums.get(ours.id) ?? { packets: 0, bytes: 0 };
+        sums.set(ours.id, { packets: packets + counter.packets, bytes: bytes + counter.bytes });
+      }
+    }
+    return sums;
+  }
+
+  async #listChains(): Promise<Map<string, Chain>> {
+    const ours = [...(await this.#recentRead())].filter(([key]) =>
+      splitKey(key).name.startsWith(this.#options.prefix),
+    );
+    // A rule that somebody else put into a chain of ours has no hash of ours: its text stands in, and never matches.
+    const lines = (chain: SavedChain) =>
+      chain.rules.map(({ spec, ours: o }) => ({ hash: o?.hash ?? spec, spec }));
+    this.#known = new Map(ours.map(([key, chain]) => [key, lines(chain)]));
+    return new Map(
+      [...this.#known].map(([key, l]) => [key, { rules: [], hashes: l.map(({ hash }) => hash) }]),
+    );
+  }
+
+  /**
+   * First the small edit from what we believe is there. If the kernel refuses it, we may have been wrong: then
+   * all of each chain. If that is too long for one transaction, in small ones.
+   */
+  async #putChains(wanted: ReadonlyMap<string, Chain>): Promise<void> {
+    for (const key of wanted.keys()) this.#assertOurs(key);
+    const small = edits(this.#known, wanted, this.#mark);
+    const whole = () => edits(new Map(), wanted, this.#mark);
+    for (const key of wanted.keys()) this.#known.delete(key);
+    await this.#restore(putInput(small))
+      .catch(on(["rejected", "too-long"], () => this.#restore(putInput(whole()))))
+      .catch(on(["too-long"], () => this.#restore(splitInput(whole()))));
+    for (const [key, chain] of wanted) this.#known.set(key, linesOf(chain.rules, this.#mark));
+  }
+
+  async #removeChains(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#assertOurs(key);
+    for (const key of keys) this.#known.delete(key);
+    await this.#restore(removeInput(keys));
+  }
+
+  #assertOurs(key: string): void {
+    const { prefix } = this.#options;
+    if (splitKey(key).name.startsWith(prefix)) return;
+    throw new IptablesError("invalid", { tool: "chain", reason: `${key} does not begin with ${prefix}` });
+  }
+
+  async #listHooks(): Promise<Map<string, Hook>> {
+    const saved = [...(await this.#recentRead())].filter(([, chain]) => chain.builtin);
+    return new Map(
+      saved.flatMap(([key, chain]) => {
+        const hook = hookFound(chain);
+        return hook === undefined ? [] : [[key, hook] as const];
+      }),
+    );
+  }
+
+  /** Reads first, always: what to delete is what stands there now. */
+  async #putHooks(wanted: ReadonlyMap<string, Hook>): Promise<void> {
+    const saved = await this.#save();
+    const all = [...wanted].map(([key, hook]) => ({
+      key,
+      lines: hookEdit(key, saved.get(key), hook, this.#mark),
+    }));
+    await this.#restore(byTable(all, (these) => [commit(these.flatMap(({ lines }) => lines))]));
+  }
+
+  /** The last read-back if it is fresh and nothing was written since. */
+  async #recentRead(): Promise<Map<string, SavedChain>> {
+    if (this.#read === undefined || performance.now() - this.#read.at > READ_AGE_MS) {
+      this.#read = { at: performance.now(), chains: await this.#save() };
+    }
+    return this.#read.chains;
+  }
+
+  async #save(...flags: readonly string[]): Promise<Map<string, SavedChain>> {
+    const { family, tables = ["filter", "nat", "mangle", "raw"] } = this.#options;
+    const tool = toolName(family, await this.backend(), "save");
+    const text = await Promise.all(tables.map((table) => this.#run(tool, ["-t", table, ...flags])));
+    return parseSave(text.join(""), this.#mark);
+  }
+
+  async #restore(input: string): Promise<void> {
+    this.#read = undefined;
+    if (input === "") return;
+    const { family, lockWaitSeconds = 10 } = this.#options;
+    const tool = toolName(family, await this.backend(), "restore");
+    await this.#run(tool, ["--noflush", "--wait", String(lockWaitSeconds)], input);
+    this.#read = undefined;
+  }
+
+  #run(tool: string, args: readonly string[], input = ""): Promise<string> {
+    const { namespace, lockFile, lockWaitSeconds = 10 } = this.#options;
+    const env = lockFile === undefined ? undefined : { XTABLES_LOCKFILE: lockFile };
+    return run({ tool, args, input, namespace, env, timeoutMs: 60_000 + lockWaitSeconds * 1000 });
+  }
+}
+
+function sameChain(actual: Chain, wanted: Chain, mark: string): boolean {
+  if (actual.hashes === undefined) return sameRules(actual.rules, wanted.rules);
+  const lines = linesOf(wanted.rules, mark);
+  return lines.length === actual.hashes.length && lines.every(({ hash }, i) => hash === actual.hashes?.[i]);
+}
+
+/** A handler that tries something else after the given failures and passes on all others. */
+const on = (codes: readonly IptablesErrorCode[], retry: () => Promise<void>) => (error: unknown) => {
+  if (error instanceof IptablesError && codes.includes(error.code)) return retry();
+  throw error;
+};

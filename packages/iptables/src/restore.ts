@@ -1,0 +1,135 @@
+import { IptablesError } from "./error.ts";
+import { type Chain, type Line, linesOf } from "./rule.ts";
+
+/** Chains we believe the kernel holds, by key; what an edit starts from. */
+export type Known = ReadonlyMap<string, readonly Line[]>;
+
+/** What makes one chain match: a full rewrite begins with its (flushing) declaration, an edit has none. */
+interface Edit {
+  readonly key: string;
+  readonly declare?: string;
+  readonly lines: readonly string[];
+}
+
+/** Above this many deletions a rewrite of the chain is less text than the edit. */
+const MAX_DELETIONS = 64;
+/** Lines in one commit of `splitInput`: about 1 KB each as netlink, within the default socket buffer. */
+const SPLIT_LINES = 100;
+/** xt_entry_target's name field, less its NUL. */
+const CHAIN_NAME_LENGTH = 28;
+const TABLES = ["raw", "mangle", "nat", "filter"];
+
+/** `"filter/FORWARD"` into its two halves. IptablesError `invalid` for an unknown table or a name too long. */
+export function splitKey(key: string): { readonly table: string; readonly name: string } {
+  const slash = key.indexOf("/");
+  const [table, name] = [key.slice(0, slash), key.slice(slash + 1)];
+  if (!TABLES.includes(table) || name === "" || name.length > CHAIN_NAME_LENGTH || /\s/.test(name)) {
+    const reason = `chain ${JSON.stringify(key)}: want <${TABLES.join("|")}>/<name of 1 to ${CHAIN_NAME_LENGTH}>`;
+    throw new IptablesError("invalid", { tool: "chain", reason });
+  }
+  return { table, name };
+}
+
+/** How each chain gets from what is known to what is wanted. */
+export function edits(known: Known, wanted: ReadonlyMap<string, Chain>, mark: string): Edit[] {
+  return [...wanted].map(([key, chain]) => edit(key, known.get(key), linesOf(chain.rules, mark)));
+}
+
+/**
+ * Between the longest common head and tail, old lines are deleted by their whole text and new ones inserted.
+ * Deletions come first: when rules change places, an inserted line must not be the one deleted.
+ */
+function edit(key: string, old: readonly Line[] | undefined, wanted: readonly Line[]): Edit {
+  const { name } = splitKey(key);
+  const rewrite = {
+    key,
+    declare: `:${name} - [0:0]`,
+    lines: wanted.map((line) => `-A ${name} ${line.spec}`),
+  };
+  if (old === undefined) return rewrite;
+  const head = common(old, wanted, (lines, i) => lines[i]);
+  const shorter = Math.min(old.length, wanted.length);
+  const tail = Math.min(
+    shorter - head,
+    common(old, wanted, (lines, i) => lines[lines.length - 1 - i]),
+  );
+  const gone = old.slice(head, old.length - tail);
+  if (head + tail === 0 || gone.length > MAX_DELETIONS) return rewrite;
+  const fresh = wanted.slice(head, wanted.length - tail);
+  const place = (i: number) => (tail === 0 ? `-A ${name}` : `-I ${name} ${head + i + 1}`);
+  return {
+    key,
+    lines: [...gone.map((l) => `-D ${name} ${l.spec}`), ...fresh.map((l, i) => `${place(i)} ${l.spec}`)],
+  };
+}
+
+type At = (lines: readonly Line[], i: number) => Line | undefined;
+function common(a: readonly Line[], b: readonly Line[], at: At): number {
+  let n = 0;
+  while (n < a.length && n < b.length && at(a, n)?.hash === at(b, n)?.hash) n++;
+  return n;
+}
+
+/** One commit a table: every chain declared before any rule names it, so that order does not matter. */
+export function putInput(all: readonly Edit[]): string {
+  return byTable(all, (these) => [
+    commit([...these.flatMap((e) => e.declare ?? []), ...these.flatMap((e) => e.lines)]),
+  ]);
+}
+
+/**
+ * The same in small commits, called chains before their callers, for a kernel that refuses the whole as too
+ * long. A new chain is filled before anything jumps to it; a rewritten one is short of rules in between.
+ */
+export function splitInput(all: readonly Edit[]): string {
+  return byTable(all, (these) => {
+    const lines = calledFirst(these).flatMap((e) => [...(e.declare ? [e.declare] : []), ...e.lines]);
+    const count = Math.ceil(lines.length / SPLIT_LINES);
+    return Array.from({ length: count }, (_, i) =>
+      commit(lines.slice(i * SPLIT_LINES, (i + 1) * SPLIT_LINES)),
+    );
+  });
+}
+
+/** Flush all, then delete all: chains to remove may call each other, and one already gone is created first. */
+export function removeInput(keys: readonly string[]): string {
+  return byTable(
+    keys.map((key) => ({ key, lines: [splitKey(key).name] })),
+    (these) => {
+      const names = these.flatMap((e) => e.lines);
+      return [commit([...names.map((name) => `:${name} - [0:0]`), ...names.map((name) => `-X ${name}`)])];
+    },
+  );
+}
+
+/** Wraps each table's part. */
+export function byTable<E extends { readonly key: string }>(
+  all: readonly E[],
+  part: (these: E[]) => ((table: string) => string)[],
+): string {
+  return TABLES.flatMap((table) => {
+    const these = all.filter((e) => splitKey(e.key).table === table);
+    return these.length === 0 ? [] : part(these).map((render) => render(table));
+  }).join("");
+}
+
+/** One transaction of one table. */
+export const commit = (lines: readonly string[]) => (table: string) =>
+  lines.length === 0 ? "" : `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
+
+/** Depth-first: a chain comes after all chains that its lines jump to. */
+function calledFirst(all: readonly Edit[]): Edit[] {
+  const left = new Map(all.map((e) => [splitKey(e.key).name, e]));
+  const visit = (e: Edit): Edit[] => {
+    left.delete(splitKey(e.key).name);
+    const called = e.lines.flatMap((line) => / -[jg] (\S+)/.exec(line)?.[1] ?? []);
+    return [
+      ...called.flatMap((name) => {
+        const next = left.get(name);
+        return next === undefined ? [] : visit(next);
+      }),
+      e,
+    ];
+  };
+  return all.flatMap((e) => (left.has(splitKey(e.key).name) ? visit(e) : []));
+}

@@ -1,0 +1,87 @@
+import { spawn } from "node:child_process";
+import { IptablesError, type IptablesErrorFacts } from "./error.ts";
+
+/** One run of a tool. */
+export interface Run {
+  readonly tool: string;
+  readonly args: readonly string[];
+  readonly input?: string;
+  /** Path of a network namespace to run in. */
+  readonly namespace?: string | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Killed after this many ms. Default 60,000. */
+  readonly timeoutMs?: number;
+}
+
+const PACKAGES: Readonly<Record<string, string>> = { ipset: "ipset", nsenter: "util-linux" };
+/** A ruleset of 50,000 rules prints 10 MB; more than this is no ruleset. */
+const MAX_OUTPUT = 1 << 28;
+
+/** Runs a tool to its end and returns what it printed. IptablesError for every way in which it can fail. */
+export async function run(job: Run): Promise<string> {
+  const { tool, namespace, timeoutMs = 60_000 } = job;
+  const [file, args] = namespace
+    ? ["nsenter", [`--net=${namespace}`, tool, ...job.args]]
+    : [tool, [...job.args]];
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const env = { ...process.env, LC_ALL: "C", PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, ...job.env };
+  const child = spawn(file, args, {
+    env,
+    stdio: ["pipe", "pipe", "pipe"],
+    timeout: timeoutMs,
+    killSignal: "SIGKILL",
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  let size = 0;
+  child.stdout.on("data", (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > MAX_OUTPUT) child.kill("SIGKILL");
+    else out.push(chunk);
+  });
+  child.stderr.on("data", (chunk: Buffer) => size < MAX_OUTPUT && err.push(chunk));
+  child.stdin.on("error", () => {}); // EPIPE: the tool ended before reading all; its exit code tells why
+  child.on("error", (cause: NodeJS.ErrnoException) => {
+    reject(
+      cause.code === "ENOENT"
+        ? missing(file)
+        : new IptablesError("rejected", { tool, reason: cause.message }),
+    );
+  });
+  child.on("close", (code, signal) => {
+    const said = Buffer.concat(err).toString().trim();
+    if (code === 0) resolve(Buffer.concat(out).toString());
+    else if (signal) reject(new IptablesError("timeout", { tool, reason: `killed after ${timeoutMs} ms` }));
+    else reject(failure(job, code ?? -1, said));
+  });
+  child.stdin.end(job.input ?? "");
+  return promise;
+}
+
+function missing(tool: string): IptablesError {
+  const name = PACKAGES[tool] ?? "iptables";
+  return new IptablesError("missing-tool", { tool, reason: `not found; on Debian: apt-get install ${name}` });
+}
+
+/** What the exit and the words of a tool mean (pure). */
+export function failure(job: Run, exit: number, said: string): IptablesError {
+  const { tool, namespace } = job;
+  if (namespace !== undefined && exit === 127) return missing(tool);
+  if (/holding the xtables lock/.test(said)) return new IptablesError("locked", { tool, reason: said });
+  if (/Message too long/.test(said)) return new IptablesError("too-long", { tool, reason: said });
+  const reason = said || `exit ${exit}`;
+  return new IptablesError("rejected", { tool, reason, ...culprit(job.input ?? "", said) });
+}
+
+/** The input's line that the tool complained of; for a chain found missing at COMMIT, the rule that names it. */
+function culprit(input: string, said: string): Pick<IptablesErrorFacts, "line" | "text"> {
+  const number = Number(/\bline:? (\d+)/.exec(said)?.[1] ?? Number.NaN);
+  if (Number.isNaN(number)) return {};
+  const lines = input.split("\n");
+  const named = /'([^']+)' does not exist/.exec(said)?.[1];
+  const caller =
+    named === undefined ? -1 : lines.findIndex((line) => / -[jg] (\S+)/.exec(line)?.[1] === named);
+  const line = caller < 0 ? number : caller + 1;
+  const text = lines[line - 1];
+  return text === undefined ? { line } : { line, text };
+}
