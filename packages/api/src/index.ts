@@ -1,1 +1,32 @@
-export {};
+export * from "./definitions.ts";
+export * from "./effective.ts";
+export * from "./encode.ts";
+export * from "./errors.ts";
+export { durationSeconds } from "./fields.ts";
+export * from "./key.ts";
+export { type Parsed, parse } from "./parse.ts";
+export {
+  API_VERSION,
+  type Column,
+  type Definition,
+  type Metadata,
+  type Resource,
+} from "./resource.ts";
+export type { BGPConfigurationSpec, BGPSettings } from "./resources/bgp-configuration.ts";
+export type { BGPFilterRule, BGPFilterSpec } from "./resources/bgp-filter.ts";
+export { type BGPPeerSpec, type PeerAddress, parsePeerIP } from "./resources/bgp-peer.ts";
+export type { ClusterInformationSpec } from "./resources/cluster-information.ts";
+export type { FelixConfigurationSpec, FelixSettings } from "./resources/felix-configuration.ts";
+export type { IPPoolSpec } from "./resources/ip-pool.ts";
+export type { BlockAffinitySpec, IPAMBlockSpec, IPAMConfigurationSpec } from "./resources/ipam.ts";
+export type { GlobalNetworkSetSpec, NetworkSetSpec } from "./resources/network-set.ts";
+export type { NodeSpec } from "./resources/node.ts";
+export type { GlobalNetworkPolicySpec, NetworkPolicySpec, TierSpec } from "./resources/policy.ts";
+export type { ProfileSpec } from "./resources/profile.ts";
+export { type EntityRule, type PortMatch, parsePort, type Rule } from "./resources/rule.ts";
+export { type WorkloadEndpointSpec, workloadEndpointName } from "./resources/workload-endpoint.ts";
+export { and, or, type Selector, SelectorError } from "./selector/ast.ts";
+export { canonical, selectorId } from "./selector/canonical.ts";
+export { evaluate, type Labels } from "./selector/evaluate.ts";
+export { parseSelector } from "./selector/parse.ts";
+export { type Restriction, requiredLabel } from "./selector/restriction.ts";

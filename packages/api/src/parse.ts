@@ -1,0 +1,121 @@
+import type { z } from "zod";
+import { type AnyDefinition, type AnyResource, definitionOf, kinds } from "./definitions.ts";
+import { ApiError, type Issue } from "./errors.ts";
+import { formatPath, issuesOf } from "./issues.ts";
+import { API_VERSION } from "./resource.ts";
+
+/** Accepted for ours: same kinds, same fields. */
+const CALICO_API_VERSION = "projectcalico.org/v3";
+
+export interface Parsed {
+  readonly resource: AnyResource;
+  /** Fields that Margay does not know, one text each. They are stored, but have no effect. */
+  readonly warnings: string[];
+}
+
+/**
+ * Validates a document, fills in defaults and normalises its apiVersion. `origin` says where it came from, for messages.
+ * Throws ApiError `unknown-kind`, or `invalid` with every fault found.
+ */
+export function parse(document: unknown, origin?: string): Parsed {
+  const given = withoutNulls(document);
+  const definition = definitionFor(given, origin);
+  return check(
+    definition,
+    { ...(given as object), apiVersion: API_VERSION, kind: definition.kind },
+    (issues) => {
+      const name = nameIn(given);
+      return new ApiError({
+        code: "invalid",
+        kind: definition.kind,
+        issues,
+        ...(origin && { origin }),
+        ...(name && { name }),
+      });
+    },
+  );
+}
+
+/** Validates against one definition; `refuse` makes the error. Unknown fields stay in the resource. */
+export function check(
+  definition: AnyDefinition,
+  document: object,
+  refuse: (issues: Issue[]) => Error,
+): Parsed {
+  const result = definition.schema.safeParse(document, { reportInput: true });
+  if (!result.success) throw refuse(issuesOf(result.error as z.ZodError));
+  const unknown: string[] = [];
+  const resource = keepUnknown(document, result.data, { path: [], unknown }) as AnyResource;
+  return { resource, warnings: unknown.map((path) => `${path}: unknown field, kept but without effect`) };
+}
+
+function definitionFor(document: unknown, origin: string | undefined): AnyDefinition {
+  const { apiVersion, kind } = (document ?? {}) as { apiVersion?: unknown; kind?: unknown };
+  const where = origin === undefined ? {} : { origin };
+  if (typeof document !== "object" || Array.isArray(document))
+    throw new ApiError({
+      code: "invalid",
+      ...where,
+      issues: [{ path: "", message: "must be an object with apiVersion, kind, metadata and spec" }],
+    });
+  if (apiVersion !== API_VERSION && apiVersion !== CALICO_API_VERSION) {
+    const message = `must be ${API_VERSION} or ${CALICO_API_VERSION}, found ${JSON.stringify(apiVersion) ?? "nothing"}`;
+    throw new ApiError({
+      code: "unknown-kind",
+      ...where,
+      kind: String(kind),
+      issues: [{ path: "apiVersion", message }],
+    });
+  }
+  const definition = typeof kind === "string" ? definitionOf(kind) : undefined;
+  // Aliases are for the command line; a document names its kind exactly.
+  if (definition && definition.kind === kind) return definition;
+  const message = `must be one of ${kinds.join(", ")}, found ${JSON.stringify(kind) ?? "nothing"}`;
+  throw new ApiError({
+    code: "unknown-kind",
+    ...where,
+    kind: String(kind),
+    issues: [{ path: "kind", message }],
+  });
+}
+
+function nameIn(document: unknown): string | undefined {
+  const name = (document as { metadata?: { name?: unknown } }).metadata?.name;
+  return typeof name === "string" ? name : undefined;
+}
+
+/** `null` means absent, as in Kubernetes: its serialisers write `creationTimestamp: null`. */
+function withoutNulls(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutNulls);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([k, v]) => (v === null || v === undefined ? [] : [[k, withoutNulls(v)]])),
+  );
+}
+
+/**
+ * `known` plus the fields of `given` that the schema dropped, whose paths go to `unknown`. Schemas change scalars and add
+ * fields but never rename or reorder, so whatever is missing at the same place was unknown.
+ */
+function keepUnknown(
+  given: unknown,
+  known: unknown,
+  found: { path: readonly (string | number)[]; unknown: string[] },
+): unknown {
+  const at = (key: string | number) => ({ path: [...found.path, key], unknown: found.unknown });
+  if (Array.isArray(given) && Array.isArray(known))
+    return known.map((item, i) => keepUnknown(given[i], item, at(i)));
+  if (!isObject(given) || !isObject(known)) return known;
+  const out: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(known))
+    out[key] = key in given ? keepUnknown(given[key], value, at(key)) : value;
+  for (const [key, value] of Object.entries(given)) {
+    if (key in known) continue;
+    found.unknown.push(formatPath([...found.path, key]));
+    out[key] = value;
+  }
+  return out;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,0 +1,134 @@
+import { z } from "zod";
+import { labelName, labelValue, nameOf } from "./fields.ts";
+
+/** The group and version of every Margay resource. */
+export const API_VERSION = "margay.dev/v1";
+
+export interface Metadata {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** The datastore revision of the last write, decimal; absent before the first. */
+  readonly resourceVersion?: string;
+  readonly uid?: string;
+  readonly creationTimestamp?: string;
+}
+
+export interface Resource<K extends string = string, Spec = unknown, Status = unknown> {
+  readonly apiVersion: typeof API_VERSION;
+  readonly kind: K;
+  readonly metadata: Metadata;
+  readonly spec: Spec;
+  readonly status?: Status;
+}
+
+/** `T` with every object and array in it read-only: specs are values, changed by making new ones. */
+export type Frozen<T> = T extends (infer E)[]
+  ? readonly Frozen<E>[]
+  : T extends object
+    ? { readonly [P in keyof T]: Frozen<T[P]> }
+    : T;
+
+/** The read-only type of what a schema accepts, after defaults. */
+export type SpecOf<S extends z.ZodType> = Frozen<z.output<S>>;
+
+/** One column of `margay get`. `wide` columns appear only with `-o wide`. */
+export interface Column<R = Resource> {
+  readonly title: string;
+  readonly wide?: boolean;
+  /** A method, so that a column of one kind may stand among those of any. */
+  value(resource: R): string | number | boolean | undefined;
+}
+
+/** Everything Margay knows about a kind; validation, storage, CLI, CRD and reference page come from it. */
+export interface Definition<K extends string = string, Spec = unknown> {
+  readonly kind: K;
+  /** Lower case; part of the datastore key and a name the CLI accepts. */
+  readonly plural: string;
+  readonly singular: string;
+  readonly aliases: readonly string[];
+  readonly scope: "cluster" | "namespaced";
+  readonly description: string;
+  /** The spec alone, with a description per field. */
+  readonly spec: z.ZodType<Spec>;
+  /** For kinds merged from several objects: the fields with their defaults, which the spec leaves out. */
+  readonly settings?: z.ZodType;
+  /** The whole document: apiVersion, kind, metadata, spec, status. */
+  readonly schema: z.ZodType<Resource<K, Spec>>;
+  readonly columns: readonly Column<Resource<K, Spec>>[];
+  readonly example: unknown;
+}
+
+/** What a resource file states; `define` adds what all kinds share. */
+interface Statement<K extends string, S extends z.ZodType> {
+  readonly kind: K;
+  readonly plural: string;
+  readonly aliases: readonly string[];
+  readonly scope: "cluster" | "namespaced";
+  readonly description: string;
+  readonly spec: S;
+  readonly settings?: z.ZodType;
+  /** Why a name is refused; DNS-1123 subdomain by default. */
+  readonly name?: (name: string) => string | undefined;
+  /** Defaults that depend on other fields. */
+  readonly complete?: (spec: z.output<S>) => z.output<S>;
+  /** A rule that needs the name as well as the spec. */
+  readonly check?: (resource: {
+    name: string;
+    spec: z.output<S>;
+  }) => readonly { path: string; message: string }[];
+  readonly columns: readonly Column<Resource<K, SpecOf<S>>>[];
+  readonly example: { metadata: Metadata; spec: z.input<S> };
+}
+
+/** A kind's definition from its statement. */
+export function define<K extends string, S extends z.ZodType>(
+  statement: Statement<K, S>,
+): Definition<K, SpecOf<S>> {
+  const { kind, plural, aliases, scope, description, columns, example } = statement;
+  const whole = z.object({
+    apiVersion: z.literal(API_VERSION),
+    kind: z.literal(kind),
+    metadata: metadata(scope, statement.name ?? nameOf),
+    spec: statement.spec,
+    status: z.record(z.string(), z.unknown()).optional(),
+  });
+  const checked = whole.superRefine((document, context) => {
+    const { metadata, spec } = document as { metadata: Metadata; spec: z.output<S> };
+    for (const { path, message } of statement.check?.({ name: metadata.name, spec }) ?? [])
+      context.addIssue({ code: "custom", path: path.split("."), message });
+  });
+  const completed = checked.transform((document) => {
+    const spec = (document as { spec: z.output<S> }).spec;
+    return { ...document, spec: statement.complete ? statement.complete(spec) : spec };
+  });
+  return {
+    ...{ kind, plural, singular: kind.toLowerCase(), aliases, scope, description, columns },
+    ...(statement.settings && { settings: statement.settings }),
+    // The read-only view of what the schemas give; nothing is different at run time.
+    spec: statement.spec as unknown as z.ZodType<SpecOf<S>>,
+    schema: completed as unknown as z.ZodType<Resource<K, SpecOf<S>>>,
+    example: { apiVersion: API_VERSION, kind, ...example },
+  };
+}
+
+const metadata = (scope: Definition["scope"], why: (name: string) => string | undefined) =>
+  z.object({
+    name: z.string().superRefine((name, context) => {
+      const message = why(name);
+      if (message) context.addIssue({ code: "custom", message });
+    }),
+    namespace:
+      scope === "namespaced"
+        ? z.string({ error: "is required: the kind is namespaced" }).superRefine((name, context) => {
+            const message = nameOf(name);
+            if (message) context.addIssue({ code: "custom", message });
+          })
+        : z.never({ error: "must be absent: the kind is not namespaced" }).optional(),
+    labels: z.record(labelName, labelValue).optional(),
+    annotations: z.record(z.string(), z.string()).optional(),
+    resourceVersion: z.string().optional(),
+    uid: z.string().optional(),
+    creationTimestamp: z.string().optional(),
+  });

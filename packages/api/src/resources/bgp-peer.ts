@@ -1,0 +1,128 @@
+import { NetError, parseAddress } from "@margay/net";
+import { z } from "zod";
+import { address, asNumber, duration, nameOf, secretKeyRef, selector, text } from "../fields.ts";
+import { define, type SpecOf } from "../resource.ts";
+
+/** An endpoint of a BGP session: "10.0.0.1", "10.0.0.1:1790", "fd00::1" or "[fd00::1]:1790". */
+export interface PeerAddress {
+  readonly address: string;
+  readonly port?: number;
+}
+
+/** Parses `BGPPeer.spec.peerIP`. Undefined when it is no address with or without port. */
+export function parsePeerIP(value: string): PeerAddress | undefined {
+  const match =
+    /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(value) ?? /^(?:)([0-9a-fA-F:.]+)()()$/.exec(value);
+  const host = match?.[1] || match?.[2];
+  if (!host || !isAddress(host)) return undefined;
+  const port = match?.[3] ? Number(match[3]) : undefined;
+  if (port !== undefined && (port < 1 || port > 65535)) return undefined;
+  return port === undefined ? { address: host } : { address: host, port };
+}
+
+function isAddress(value: string): boolean {
+  try {
+    parseAddress(value);
+    return true;
+  } catch (error) {
+    if (error instanceof NetError) return false;
+    throw error;
+  }
+}
+
+const SPEC = z.object({
+  node: text(nameOf)
+    .optional()
+    .describe("The one node that speaks; all nodes when neither this nor nodeSelector is given."),
+  nodeSelector: selector.optional().describe("The nodes that speak, by label."),
+  peerIP: text((value) =>
+    parsePeerIP(value)
+      ? undefined
+      : 'must be an address, with a port or not: "10.0.0.1", "10.0.0.1:1790", "[fd00::1]:1790"',
+  )
+    .optional()
+    .describe("Address of the peer, with a port or not."),
+  peerSelector: selector.optional().describe("Peers that are nodes, by label."),
+  asNumber: asNumber.optional().describe("AS of the peer; required with peerIP."),
+  localASNumber: asNumber.optional().describe("AS shown to this peer instead of the node's."),
+  keepOriginalNextHop: z.boolean().default(false).describe("Deprecated: nextHopMode Keep, for eBGP."),
+  nextHopMode: z
+    .enum(["Auto", "Self", "Keep"])
+    .optional()
+    .describe("NEXT_HOP of what is sent; Auto when absent."),
+  password: secretKeyRef.optional().describe("TCP-MD5 password (RFC 2385)."),
+  sourceAddress: z
+    .enum(["UseNodeIP", "None"])
+    .default("UseNodeIP")
+    .describe("None: the kernel chooses the local address."),
+  maxRestartTime: duration.optional().describe("Graceful restart time (RFC 4724) sent to this peer."),
+  keepaliveTime: duration.optional().describe("KEEPALIVE interval; the hold time is three times as long."),
+  numAllowedLocalASNumbers: z
+    .int()
+    .min(0)
+    .max(255)
+    .optional()
+    .describe("How often the own AS may be in a received AS_PATH."),
+  ttlSecurity: z
+    .int()
+    .min(0)
+    .max(255)
+    .optional()
+    .describe("Hops to the peer at most (GTSM, RFC 5082); 0 is off."),
+  reachableBy: address().optional().describe("Gateway through which the peer is reached by a static route."),
+  filters: z.array(text(nameOf)).optional().describe("Names of BGPFilters, in order."),
+  localWorkloadSelector: selector.optional().describe("Peers that are pods on the same node, by label."),
+  reversePeering: z
+    .enum(["Auto", "Manual"])
+    .default("Auto")
+    .describe("Auto: peers that are nodes get the other side of the session too."),
+});
+
+const spec = SPEC.superRefine((value, context) => {
+  for (const [path, message] of faults(value))
+    context.addIssue({ code: "custom", path: path ? [path] : [], message });
+}).prefault({});
+
+export type BGPPeerSpec = SpecOf<typeof spec>;
+
+function faults(value: z.output<typeof SPEC>): [string, string][] {
+  const out: [string, string][] = [];
+  const targets = (["peerIP", "peerSelector", "localWorkloadSelector"] as const).filter(
+    (f) => value[f] !== undefined,
+  );
+  if (value.node !== undefined && value.nodeSelector !== undefined)
+    out.push(["nodeSelector", "must be absent beside node"]);
+  if (targets.length === 0) out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector"]);
+  for (const field of targets.slice(1)) out.push([field, `must be absent beside ${targets[0]}`]);
+  if (value.peerSelector !== undefined && value.asNumber !== undefined)
+    out.push(["asNumber", "must be absent with peerSelector: it is taken from the nodes"]);
+  if (value.peerSelector === undefined && targets.length > 0 && value.asNumber === undefined)
+    out.push(["asNumber", `is required with ${targets[0]}`]);
+  if (value.keepOriginalNextHop && value.nextHopMode !== undefined && value.nextHopMode !== "Keep")
+    out.push(["nextHopMode", "must be Keep or absent beside keepOriginalNextHop"]);
+  return [...out, ...gatewayFaults(value)];
+}
+
+function gatewayFaults({ reachableBy, peerIP }: z.output<typeof SPEC>): [string, string][] {
+  if (reachableBy === undefined) return [];
+  const peer = peerIP === undefined ? undefined : parsePeerIP(peerIP);
+  if (!peer) return [["reachableBy", "needs peerIP"]];
+  return peer.address.includes(":") === reachableBy.includes(":")
+    ? []
+    : [["reachableBy", `must be of the family of peerIP ${peer.address}`]];
+}
+
+export const bgpPeer = define({
+  kind: "BGPPeer",
+  plural: "bgppeers",
+  aliases: ["bgpp", "bp"],
+  scope: "cluster",
+  description: "A BGP session of some nodes with a router, with other nodes or with pods.",
+  spec,
+  columns: [
+    { title: "PEERIP", value: ({ spec }) => spec.peerIP ?? spec.peerSelector },
+    { title: "NODE", value: ({ spec }) => spec.node ?? spec.nodeSelector ?? "(global)" },
+    { title: "ASN", value: ({ spec }) => spec.asNumber },
+  ],
+  example: { metadata: { name: "tor" }, spec: { peerIP: "172.20.0.2", asNumber: 65000 } },
+});

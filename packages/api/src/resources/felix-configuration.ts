@@ -1,0 +1,139 @@
+import { z } from "zod";
+import { address, duration, singletonName, text } from "../fields.ts";
+import { define, type SpecOf } from "../resource.ts";
+import { withoutDefaults } from "../settings.ts";
+
+const SEVERITIES = ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"] as const;
+
+const interfacePrefixes = text((value) =>
+  /^[a-zA-Z0-9_-]{1,15}(,[a-zA-Z0-9_-]{1,15})*$/.test(value)
+    ? undefined
+    : 'must be a prefix of interface names such as "cali", or several with "," between',
+);
+
+const markMask = z
+  .union([z.int(), z.string()])
+  .transform((value, context) => {
+    const mask = Number(value);
+    if (Number.isInteger(mask) && mask >= 0 && mask <= 0xffffffff && bitCount(mask) >= 8) return mask;
+    context.addIssue({
+      code: "custom",
+      message: "must be a mask of 32 bits with at least 8 set, such as 0xffff0000",
+      input: value,
+    });
+    return z.NEVER;
+  })
+  .meta({ intOrString: true });
+
+const bitCount = (mask: number): number => mask.toString(2).replaceAll("0", "").length;
+
+const portRange = text((value) => {
+  const [, low, high] = /^(\d{1,5}):(\d{1,5})$/.exec(value) ?? [];
+  return Number(low) <= Number(high) && Number(low) > 0 && Number(high) <= 65535
+    ? undefined
+    : 'must be a range of ports "low:high", 1 to 65535';
+});
+
+/** Calico's casing differs by field; any is accepted and made the one that is documented. */
+const anyCase = <T extends readonly string[]>(values: T) =>
+  z.preprocess(
+    (value) =>
+      values.find((allowed) => typeof value === "string" && allowed.toLowerCase() === value.toLowerCase()) ??
+      value,
+    z.enum(values),
+  );
+
+/** The parameters that Margay's agent heeds, with felix's names and defaults (calico.md §4.14). */
+const settings = z.object({
+  interfacePrefix: interfacePrefixes.default("cali").describe("What names of pods' interfaces begin with."),
+  chainInsertMode: anyCase(["Insert", "Append"] as const)
+    .default("Insert")
+    .describe("Whether rules come before or after those of others."),
+  defaultEndpointToHostAction: anyCase(["Drop", "Return", "Accept"] as const)
+    .default("Drop")
+    .describe("What happens to packets from pods to their node that policy allows."),
+  iptablesFilterAllowAction: anyCase(["Accept", "Return"] as const)
+    .default("Accept")
+    .describe("Allowed packets: accepted at once, or left to later rules."),
+  iptablesMangleAllowAction: anyCase(["Accept", "Return"] as const)
+    .default("Accept")
+    .describe("The same in the mangle table."),
+  iptablesFilterDenyAction: anyCase(["Drop", "Reject"] as const)
+    .default("Drop")
+    .describe("How packets are refused."),
+  iptablesBackend: anyCase(["Auto", "Legacy", "NFT"] as const)
+    .default("Auto")
+    .describe("Which iptables is used."),
+  iptablesMarkMask: markMask.default(0xffff0000).describe("Bits of the packet mark that Margay may use."),
+  iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
+  ipsetsRefreshInterval: duration.default("90s").describe("How often ipsets are read back and compared."),
+  routeRefreshInterval: duration.default("90s").describe("How often routes are read back and compared."),
+  netlinkTimeout: duration.default("10s").describe("How long an answer of the kernel is waited for."),
+  maxIpsetSize: z.int().min(1).default(1048576).describe("Members of an ipset at most."),
+  ipv6Support: z.boolean().default(true).describe("Whether IPv6 is programmed at all."),
+  natOutgoingAddress: address(4).optional().describe("Source address of NAT; masquerade when absent."),
+  natPortRange: portRange.optional().describe("Source ports of NAT."),
+  natOutgoingInterfaceFilter: z.string().optional().describe("NAT only on this outgoing interface."),
+  natOutgoingExclusions: anyCase(["IPPoolsOnly", "IPPoolsAndHostIPs"] as const)
+    .default("IPPoolsOnly")
+    .describe("Destinations that are not translated."),
+  workloadSourceSpoofing: anyCase(["Disabled", "Any"] as const)
+    .default("Disabled")
+    .describe("Any: pods may use the addresses they are allowed by annotation."),
+  disableConntrackInvalidCheck: z
+    .boolean()
+    .default(false)
+    .describe("Do not drop packets that conntrack calls invalid."),
+  removeExternalRoutes: z.boolean().default(true).describe("Remove routes of others to pods' interfaces."),
+  deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
+  deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),
+  ipForwarding: anyCase(["Enabled", "Disabled"] as const)
+    .default("Enabled")
+    .describe("Disabled: forwarding is not switched on."),
+  programClusterRoutes: z
+    .enum(["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"])
+    .default("EnabledIPIPOnly")
+    .describe("Which routes to other nodes' blocks the agent programs, by encapsulation of the pool."),
+  ipv4NormalRoutePriority: z.int().min(1).max(2147483646).default(1024).describe("Metric of IPv4 routes."),
+  ipv6NormalRoutePriority: z.int().min(1).max(2147483646).default(1024).describe("Metric of IPv6 routes."),
+  vxlanPort: z.int().min(1).max(65535).default(4789).describe("UDP port of VXLAN."),
+  vxlanVNI: z.int().min(1).max(16777215).default(4096).describe("VXLAN network identifier."),
+  vxlanMTU: z.int().min(0).default(0).describe("MTU of the IPv4 VXLAN device; 0 is automatic."),
+  vxlanMTUV6: z.int().min(0).default(0).describe("MTU of the IPv6 VXLAN device; 0 is automatic."),
+  ipipMTU: z.int().min(0).default(0).describe("MTU of the IP-in-IP device; 0 is automatic."),
+  logPrefix: z
+    .string()
+    .max(29)
+    .default("calico-packet")
+    .describe("What kernel log lines of Log rules begin with."),
+  logSeverityScreen: anyCase(SEVERITIES).default("Info").describe("Log level of the agent."),
+  healthEnabled: z.boolean().default(false).describe("Serve /healthz and /readyz."),
+  prometheusMetricsEnabled: z.boolean().default(false).describe("Serve /metrics."),
+});
+
+const spec = withoutDefaults(settings).prefault({});
+
+export type FelixConfigurationSpec = SpecOf<typeof spec>;
+
+/** What a node goes by: `default` and `node.<name>` merged, defaults filled in. */
+export type FelixSettings = SpecOf<typeof settings>;
+export const felixSettings = settings;
+
+export const felixConfiguration = define({
+  kind: "FelixConfiguration",
+  plural: "felixconfigurations",
+  aliases: ["felixconfig", "felixconfigs"],
+  scope: "cluster",
+  description: "How nodes enforce and route: `default` for all, `node.<nodename>` for one.",
+  spec,
+  settings,
+  name: singletonName,
+  columns: [
+    { title: "LOGSEVERITY", wide: true, value: ({ spec }) => spec.logSeverityScreen },
+    { title: "PREFIX", wide: true, value: ({ spec }) => spec.interfacePrefix },
+  ],
+  example: {
+    metadata: { name: "default" },
+    spec: { chainInsertMode: "Insert", defaultEndpointToHostAction: "Accept", ipv6Support: true },
+  },
+});

@@ -1,0 +1,187 @@
+import { z } from "zod";
+import { nameOf, namespaceSelector, selector } from "../fields.ts";
+import { define, type SpecOf } from "../resource.ts";
+import { order, rules, tier, tierName } from "./rule.ts";
+
+const shared = {
+  tier,
+  order,
+  selector: selector.default("all()").describe("Endpoints the policy applies to, by label."),
+  types: z
+    .array(z.enum(["Ingress", "Egress"]))
+    .optional()
+    .describe(
+      "Directions it applies to: [Egress] if only egress rules are given, both if both are, else [Ingress].",
+    ),
+  ingress: rules.optional().describe("Rules for packets to the endpoint, in order."),
+  egress: rules.optional().describe("Rules for packets from the endpoint, in order."),
+  serviceAccountSelector: selector
+    .optional()
+    .describe("Further limits the endpoints by the labels of their service account."),
+  performanceHints: z
+    .array(z.enum(["AssumeNeededOnEveryNode"]))
+    .optional()
+    .describe("Keep the policy rendered on nodes where it selects nothing."),
+};
+
+/** Calico's defaulting of `types`; a given list, even an empty one, is kept. */
+function withTypes<S extends { types?: ("Ingress" | "Egress")[]; ingress?: unknown[]; egress?: unknown[] }>(
+  spec: S,
+): S {
+  if (spec.types) return spec;
+  if (!spec.egress?.length) return { ...spec, types: ["Ingress"] };
+  return { ...spec, types: spec.ingress?.length ? ["Ingress", "Egress"] : ["Egress"] };
+}
+
+/** `name`, the older `tier.name`, or the prefix of policies that come from Kubernetes. */
+function policyName(name: string): string | undefined {
+  if (nameOf(name)) return nameOf(name);
+  if (name.startsWith("knp.default.") || name.split(".").length <= 2) return undefined;
+  return 'must be "name" or "tier.name": at most one dot (only knp.default.* may have more)';
+}
+
+const networkPolicySpec = z.object(shared).prefault({});
+const globalNetworkPolicySpec = z
+  .object({
+    ...shared,
+    namespaceSelector: namespaceSelector
+      .optional()
+      .describe("Namespaces whose endpoints it applies to, by label."),
+    doNotTrack: z
+      .boolean()
+      .default(false)
+      .describe("Applied before connection tracking; needs applyOnForward."),
+    preDNAT: z
+      .boolean()
+      .default(false)
+      .describe("Applied before destination NAT; needs applyOnForward, no egress rules."),
+    applyOnForward: z.boolean().default(false).describe("Also applied to traffic a host forwards."),
+  })
+  .superRefine((spec, context) => {
+    const refuse = (path: string, message: string) =>
+      context.addIssue({ code: "custom", path: [path], message });
+    if (spec.doNotTrack && spec.preDNAT) refuse("preDNAT", "must not be true beside doNotTrack");
+    if ((spec.doNotTrack || spec.preDNAT) && !spec.applyOnForward)
+      refuse("applyOnForward", "must be true when doNotTrack or preDNAT is");
+    if (spec.preDNAT && spec.egress?.length) refuse("egress", "must be empty when preDNAT is true");
+    for (const [direction, list] of [
+      ["ingress", spec.ingress],
+      ["egress", spec.egress],
+    ] as const)
+      for (const [i, rule] of (list ?? []).entries())
+        for (const side of ["source", "destination"] as const)
+          if (rule[side]?.services && !rule[side]?.services?.namespace)
+            context.addIssue({
+              code: "custom",
+              path: [direction, i, side, "services", "namespace"],
+              message: "is required in a GlobalNetworkPolicy",
+            });
+  })
+  .prefault({});
+
+export type NetworkPolicySpec = SpecOf<typeof networkPolicySpec>;
+export type GlobalNetworkPolicySpec = SpecOf<typeof globalNetworkPolicySpec>;
+
+export const networkPolicy = define({
+  kind: "NetworkPolicy",
+  plural: "networkpolicies",
+  aliases: ["np", "pol", "policy", "policies"],
+  scope: "namespaced",
+  description: "What the endpoints of one namespace may receive and send.",
+  spec: networkPolicySpec,
+  name: policyName,
+  complete: withTypes,
+  columns: [
+    { title: "TIER", value: ({ spec }) => spec.tier },
+    { title: "ORDER", wide: true, value: ({ spec }) => spec.order },
+    { title: "SELECTOR", wide: true, value: ({ spec }) => spec.selector },
+  ],
+  example: {
+    metadata: { name: "allow-frontend", namespace: "shop" },
+    spec: {
+      order: 100,
+      selector: "app == 'backend'",
+      types: ["Ingress", "Egress"],
+      ingress: [
+        {
+          action: "Allow",
+          protocol: "TCP",
+          source: { selector: "app == 'frontend'" },
+          destination: { ports: [8080, "9000:9010", "metrics"] },
+        },
+      ],
+      egress: [{ action: "Allow", protocol: "UDP", destination: { nets: ["10.96.0.10/32"], ports: [53] } }],
+    },
+  },
+});
+
+export const globalNetworkPolicy = define({
+  kind: "GlobalNetworkPolicy",
+  plural: "globalnetworkpolicies",
+  aliases: ["gnp"],
+  scope: "cluster",
+  description: "What endpoints of all namespaces may receive and send.",
+  spec: globalNetworkPolicySpec,
+  name: policyName,
+  complete: withTypes,
+  columns: [
+    { title: "TIER", value: ({ spec }) => spec.tier },
+    { title: "ORDER", wide: true, value: ({ spec }) => spec.order },
+    { title: "SELECTOR", wide: true, value: ({ spec }) => spec.selector },
+  ],
+  example: {
+    metadata: { name: "deny-metadata-service" },
+    spec: {
+      order: 10,
+      namespaceSelector: "has(projectcalico.org/name)",
+      types: ["Egress"],
+      egress: [{ action: "Deny", destination: { nets: ["169.254.169.254/32"] } }, { action: "Pass" }],
+    },
+  },
+});
+
+const tierSpec = z
+  .object({
+    order,
+    defaultAction: z
+      .enum(["Deny", "Pass"])
+      .default("Deny")
+      .describe("What happens to a packet that no rule of the tier decided."),
+  })
+  .prefault({});
+
+export type TierSpec = SpecOf<typeof tierSpec>;
+
+/** The tiers every cluster has (calico.md §1.9); their order and action are fixed. */
+const BUILT_IN: Readonly<Record<string, { order: number; defaultAction: "Deny" | "Pass" }>> = {
+  "kube-admin": { order: 1000, defaultAction: "Pass" },
+  default: { order: 1_000_000, defaultAction: "Deny" },
+  "kube-baseline": { order: 10_000_000, defaultAction: "Pass" },
+};
+
+export const tierDefinition = define({
+  kind: "Tier",
+  plural: "tiers",
+  aliases: [],
+  scope: "cluster",
+  description:
+    "A rank of policies; tiers are evaluated in order. `kube-admin`, `default` and `kube-baseline` are built in.",
+  spec: tierSpec,
+  name: tierName,
+  check: ({ name, spec }) => {
+    const fixed = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
+    if (!fixed) return [];
+    const fields = ["order", "defaultAction"] as const;
+    return fields
+      .filter((field) => spec[field] !== fixed[field])
+      .map((field) => ({
+        path: `spec.${field}`,
+        message: `must be ${fixed[field]} in the built-in tier ${name}`,
+      }));
+  },
+  columns: [
+    { title: "ORDER", value: ({ spec }) => spec.order },
+    { title: "DEFAULTACTION", value: ({ spec }) => spec.defaultAction },
+  ],
+  example: { metadata: { name: "security" }, spec: { order: 100, defaultAction: "Pass" } },
+});
