@@ -1,0 +1,163 @@
+import { ApiError, type BlockAffinity, decode, encode, type IPAMBlock } from "@margay/api";
+import { type Entry, type Store, StoreError } from "@margay/datastore";
+import { parsePrefix } from "@margay/net";
+import { affinityOf, type Block, disown, isEmpty, newBlock } from "./block.ts";
+import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
+
+/** Where affinities and blocks of one node are written. */
+export interface Site {
+  readonly store: Store;
+  readonly node: string;
+  readonly view: BlockView;
+  readonly now: () => Date;
+}
+
+/*
+ * The affinity of a node to a block, written around the block so that a crash anywhere leaves a state that says what was going on:
+ *
+ *   (none) --claim--> pending --block created--> confirmed --release--> pendingDeletion --block gone or disowned--> (none)
+ *
+ * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to where it was going.
+ */
+
+/** Writes a new block of this node in three steps. False: somebody else has the block, or the affinity was in use; look again. */
+export async function claimBlock(site: Site, block: Block): Promise<boolean> {
+  const pending = await writeAffinity(site, block.cidr, "pending");
+  const created = pending && (await createBlock(site, block));
+  if (!pending || !created) {
+    await heal(site, block.cidr);
+    return false;
+  }
+  if (!(await writeAffinity(site, block.cidr, "confirmed", pending.revision))) await heal(site, block.cidr);
+  return true;
+}
+
+/** Gives a block back: deleted when empty, else left without an owner until its last address is freed. */
+export async function releaseAffinity(site: Site, cidr: string): Promise<void> {
+  const entry = await readAffinity(site, cidr);
+  if (entry) await writeAffinity(site, cidr, "pendingDeletion", entry.revision);
+  await heal(site, cidr);
+}
+
+/** CIDRs of this node whose affinity and block do not agree, as far as the view shows. */
+export function disagreeing({ node, view }: Pick<Site, "node" | "view">): string[] {
+  const affinities = view.affinities();
+  const own = [...view.mine()].filter(({ value }) => value.affinity === affinityOf(node));
+  const owned = new Set(own.map(({ value }) => value.cidr));
+  const unsettled = [...affinities].filter(([cidr, { value }]) => value.state !== "confirmed" || !owned.has(cidr));
+  return [...unsettled.map(([cidr]) => cidr), ...[...owned].filter((cidr) => !affinities.has(cidr))];
+}
+
+/** Reads both keys and finishes what was begun. A compare-and-swap lost here is someone else healing the same. */
+export async function heal(site: Site, cidr: string): Promise<void> {
+  const [affinity, block] = await Promise.all([readAffinity(site, cidr), readBlock(site, cidr)]);
+  if (block === "corrupt") return;
+  const ours = block?.spec.affinity === affinityOf(site.node);
+  if (!affinity) {
+    if (ours) await writeAffinity(site, cidr, "confirmed");
+  } else if (affinity.spec.state === "pendingDeletion") {
+    if (!block || !ours || (await dropBlock(site, block))) await deleteAffinity(site, cidr, affinity.revision);
+  } else if (block && !ours) {
+    await deleteAffinity(site, cidr, affinity.revision);
+  } else if (block || (await createBlock(site, newBlock(parsePrefix(cidr), site.node, site.now())))) {
+    if (affinity.spec.state === "pending") await writeAffinity(site, cidr, "confirmed", affinity.revision);
+  }
+}
+
+interface Read<T> {
+  readonly spec: T;
+  readonly revision: number;
+}
+
+/** The block as it is in the store now; the view learns of it. A corrupt one is left alone, for `ipam check` to show. */
+export async function readBlock(site: Site, cidr: string): Promise<Read<Block> | "corrupt" | undefined> {
+  const entry = await read(site.store, site.view, blockKey(cidr));
+  if (!entry) return undefined;
+  try {
+    return { spec: (decode(entry.key, entry.value) as IPAMBlock).spec, revision: entry.revision };
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "corrupt") return "corrupt";
+    throw error;
+  }
+}
+
+async function readAffinity({ store, view, node }: Site, cidr: string) {
+  const entry = await read(store, view, affinityKey(node, cidr));
+  return entry && { spec: (decode(entry.key, entry.value) as BlockAffinity).spec, revision: entry.revision };
+}
+
+async function read(store: Store, view: BlockView, key: string): Promise<Entry | undefined> {
+  const entry = await store.get(key);
+  if (entry) view.observe(entry);
+  else view.forget(key);
+  return entry;
+}
+
+/** Creates the affinity, or updates it if still at `revision`. */
+async function writeAffinity(
+  { store, node, view }: Site,
+  cidr: string,
+  ...[state, revision]: [BlockAffinity["spec"]["state"], number?]
+): Promise<Entry | undefined> {
+  const value = encode({
+    apiVersion: "margay.dev/v1",
+    kind: "BlockAffinity",
+    metadata: { name: affinityName(node, cidr) },
+    spec: { state, node, type: "host", cidr },
+  });
+  const key = affinityKey(node, cidr);
+  return written(view, () =>
+    revision === undefined ? store.create(key, value) : store.update(key, value, revision),
+  );
+}
+
+const deleteAffinity = ({ store, node, view }: Site, cidr: string, revision: number): Promise<boolean> =>
+  deleted(store, view, { key: affinityKey(node, cidr), revision });
+
+const encodeBlock = (block: Block): string =>
+  encode({
+    apiVersion: "margay.dev/v1",
+    kind: "IPAMBlock",
+    metadata: { name: block.cidr.replace("/", "-") },
+    spec: block,
+  });
+
+const createBlock = ({ store, view }: Site, block: Block) =>
+  written(view, () => store.create(blockKey(block.cidr), encodeBlock(block)));
+
+/** Writes the block if still at `revision`; undefined: it is not. */
+export const updateBlock = ({ store, view }: Site, block: Block, revision: number) =>
+  written(view, () => store.update(blockKey(block.cidr), encodeBlock(block), revision));
+
+/** Deletes the block if still at `revision`; false: it is not. */
+export const deleteBlock = ({ store, view }: Site, cidr: string, revision: number): Promise<boolean> =>
+  deleted(store, view, { key: blockKey(cidr), revision });
+
+async function dropBlock(site: Site, { spec, revision }: Read<Block>): Promise<boolean> {
+  if (isEmpty(spec)) return deleteBlock(site, spec.cidr, revision);
+  return (await updateBlock(site, disown(spec), revision)) !== undefined;
+}
+
+/** The entry written, which the view learns of; undefined when the store refused for what it holds now. */
+async function written(view: BlockView, write: () => Promise<Entry>): Promise<Entry | undefined> {
+  const entry = await unlessRefused(write);
+  if (entry) view.observe(entry);
+  return entry;
+}
+
+async function deleted(store: Store, view: BlockView, { key, revision }: { key: string; revision: number }) {
+  const gone = (await unlessRefused(() => store.delete(key, revision))) !== undefined;
+  if (gone) view.forget(key);
+  return gone;
+}
+
+/** A refused compare-and-swap is an outcome here, not an error. */
+async function unlessRefused<T>(write: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await write();
+  } catch (error) {
+    if (error instanceof StoreError && ["exists", "conflict", "not-found"].includes(error.code))
+      return undefined;
+    throw error;
+  }
+}

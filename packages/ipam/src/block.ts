@@ -1,0 +1,131 @@
+import type { IPAMBlock } from "@margay/api";
+import { type Address, compareAddress, formatPrefix, offset, type Prefix, parsePrefix, prefixSize } from "@margay/net";
+
+/**
+ * A block: an aligned CIDR inside one pool, and the whole truth about its addresses. Ordinal n is the
+ * n-th address; first and last are used too. Ordinals are given in the order never-used (ascending),
+ * then freed longest ago: `unallocated` holds the freed ones only, so that a fresh /20 is a short value.
+ */
+export type Block = IPAMBlock["spec"];
+export type Allocation = Block["allocations"][string];
+export type Attributes = Allocation["attributes"];
+
+/** Who wants an address. `handle` names the owner (one pod sandbox); it is how the address is found again. */
+export interface Owner {
+  readonly handle: string;
+  readonly attributes: Attributes;
+}
+
+/** An address and the sequence number that guards its release. */
+export interface Held {
+  readonly address: Address;
+  readonly sequence: number;
+  readonly handle: string;
+}
+
+export const affinityOf = (node: string): string => `host:${node}`;
+
+/** How many addresses the block has: 2^12 at most, by the pool's blockSize bounds. */
+export const blockSize = (block: Block): number => Number(prefixSize(parsePrefix(block.cidr)));
+
+/** How many addresses are free. */
+export const freeCount = (block: Block): number => blockSize(block) - Object.keys(block.allocations).length;
+
+export const isEmpty = (block: Block): boolean => Object.keys(block.allocations).length === 0;
+
+/**
+ * A fresh block of `node`. The sequence number starts at the claim's time in microseconds, so that a
+ * block deleted and made again never repeats a number that a late release may still carry.
+ */
+export function newBlock(cidr: Prefix, node: string, now: Date): Block {
+  return {
+    cidr: formatPrefix(cidr),
+    affinity: affinityOf(node),
+    affinityClaimTime: now.toISOString(),
+    sequenceNumber: now.getTime() * 1000,
+    allocations: {},
+    unallocated: [],
+  };
+}
+
+/** The block with one more address given to `owner`, or undefined when it is full. */
+export function assign(block: Block, owner: Owner): { block: Block; held: Held } | undefined {
+  const ordinal = firstNeverUsed(block) ?? block.unallocated[0];
+  return ordinal === undefined ? undefined : give(block, ordinal, owner);
+}
+
+/** The block with this very address given to `owner`, or who has it already. */
+export function claim(
+  block: Block,
+  address: Address,
+  owner: Owner,
+): { block: Block; held: Held } | { takenBy: Allocation } {
+  const ordinal = ordinalOf(block, address);
+  const taken = block.allocations[ordinal];
+  return taken ? { takenBy: taken } : give(block, ordinal, owner);
+}
+
+/** The block without the allocations that `which` picks, and what was released; the same block if none. */
+export function release(
+  block: Block,
+  which: (allocation: Allocation, ordinal: number) => boolean,
+): { block: Block; released: Held[] } {
+  const freed = ordinals(block).filter((n) => which(block.allocations[n]!, n)); // n is a key of it
+  if (freed.length === 0) return { block, released: [] };
+  const gone = new Set(freed.map(String));
+  const allocations = Object.fromEntries(Object.entries(block.allocations).filter(([n]) => !gone.has(n)));
+  return {
+    block: {
+      ...block,
+      allocations,
+      unallocated: [...block.unallocated, ...freed],
+      sequenceNumber: block.sequenceNumber + 1,
+    },
+    released: freed.map((n) => heldAt(block, n)),
+  };
+}
+
+/** The block with no owner node: what is allocated stays, nothing routes it as a whole any more. */
+export function disown(block: Block): Block {
+  const { affinity: _gone, ...rest } = block;
+  return { ...rest, sequenceNumber: block.sequenceNumber + 1 };
+}
+
+/** What `handle` holds in this block, in address order. */
+export const heldBy = (block: Block, handle: string): Held[] =>
+  ordinals(block)
+    .filter((n) => block.allocations[n]?.handle === handle)
+    .map((n) => heldAt(block, n))
+    .sort((a, b) => compareAddress(a.address, b.address));
+
+/** Every address of the block that is given out, in address order. */
+export const heldIn = (block: Block): Held[] => ordinals(block).map((n) => heldAt(block, n));
+
+/** The address's place in the block; the caller knows that the block contains it. */
+export const ordinalOf = (block: Block, address: Address): number =>
+  Number(address.bits - parsePrefix(block.cidr).bits);
+
+function give(block: Block, ordinal: number, owner: Owner): { block: Block; held: Held } {
+  const sequence = block.sequenceNumber + 1;
+  const after: Block = {
+    ...block,
+    sequenceNumber: sequence,
+    allocations: { ...block.allocations, [ordinal]: { ...owner, sequence } },
+    unallocated: block.unallocated.filter((n) => n !== ordinal),
+  };
+  return { block: after, held: heldAt(after, ordinal) };
+}
+
+function firstNeverUsed(block: Block): number | undefined {
+  const freed = new Set(block.unallocated);
+  const size = blockSize(block);
+  for (let n = 0; n < size; n++) if (!freed.has(n) && block.allocations[n] === undefined) return n;
+  return undefined;
+}
+
+const ordinals = (block: Block): number[] => Object.keys(block.allocations).map(Number);
+
+function heldAt(block: Block, ordinal: number): Held {
+  const { handle, sequence } = block.allocations[ordinal]!; // callers pass an allocated ordinal
+  return { address: offset(parsePrefix(block.cidr), ordinal), sequence, handle };
+}

@@ -1,0 +1,87 @@
+import type { Block } from "./block.ts";
+import type { BlockSummary, BlockView, Versioned } from "./view.ts";
+
+/** What has to be written for one block: create (no before), update, or delete (no after). */
+export interface Change {
+  readonly cidr: string;
+  readonly before?: Versioned<Block>;
+  readonly after?: Block;
+}
+
+/** Blocks read from the store itself since the view was taken; undefined = not there. */
+export type Reads = ReadonlyMap<string, Versioned<Block> | undefined>;
+
+/** The blocks as they would be after the steps planned so far; the view under it is never touched. */
+export class Draft {
+  readonly #summaries: ReadonlyMap<string, BlockSummary>;
+  readonly #reads: Reads;
+  readonly #base: ReadonlyMap<string, Versioned<Block>>;
+  #now: Map<string, Block>;
+
+  constructor(view: BlockView, reads: Reads) {
+    this.#summaries = view.summaries();
+    this.#reads = reads;
+    this.#base = latest(view, reads);
+    this.#now = new Map([...this.#base].map(([cidr, { value }]) => [cidr, value]));
+  }
+
+  /** "unread": it exists, but only its summary is known here. */
+  block(cidr: string): Block | "unread" | undefined {
+    const known = this.#now.get(cidr);
+    if (known || this.#base.has(cidr) || this.#reads.has(cidr)) return known;
+    return this.#summaries.has(cidr) ? "unread" : undefined;
+  }
+
+  /** The blocks known whole: all of this node's, all it holds addresses in, all just read. */
+  *blocks(): Generator<Block> {
+    yield* this.#now.values();
+  }
+
+  /** Summaries of every other block of the cluster. */
+  *others(): Generator<BlockSummary> {
+    for (const summary of this.#summaries.values()) if (this.block(summary.cidr) === "unread") yield summary;
+  }
+
+  /** Of every block there is or would be. */
+  *cidrs(): Generator<string> {
+    yield* this.#now.keys();
+    for (const { cidr } of this.others()) yield cidr;
+  }
+
+  put(block: Block): void {
+    this.#now.set(block.cidr, block);
+  }
+
+  remove(cidr: string): void {
+    this.#now.delete(cidr);
+  }
+
+  save(): ReadonlyMap<string, Block> {
+    return new Map(this.#now);
+  }
+
+  restore(saved: ReadonlyMap<string, Block>): void {
+    this.#now = new Map(saved);
+  }
+
+  changes(): Change[] {
+    const all = new Set([...this.#base.keys(), ...this.#now.keys()]);
+    return [...all].flatMap((cidr) => {
+      const [before, after] = [this.#base.get(cidr), this.#now.get(cidr)];
+      if (before?.value === after) return [];
+      return [{ cidr, ...(before && { before }), ...(after && { after }) }];
+    });
+  }
+}
+
+/** The view's whole blocks, each replaced by a later read. */
+function latest(view: BlockView, reads: Reads): Map<string, Versioned<Block>> {
+  const blocks = new Map<string, Versioned<Block>>();
+  for (const block of view.mine()) blocks.set(block.value.cidr, block);
+  for (const [cidr, read] of reads) {
+    const seen = blocks.get(cidr);
+    if (!read) blocks.delete(cidr);
+    else if (!seen || seen.revision < read.revision) blocks.set(cidr, read);
+  }
+  return blocks;
+}

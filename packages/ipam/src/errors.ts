@@ -1,0 +1,84 @@
+import type { Family } from "@margay/net";
+
+/** What went wrong, with the facts; `message` puts them in one sentence. */
+export type IpamFailure =
+  | { readonly code: "no-pool"; readonly node: string; readonly family: Family }
+  | { readonly code: "unknown-pool" | "pool-disabled"; readonly pool: string; readonly node: string }
+  | {
+      readonly code: "pool-exhausted";
+      readonly pool: string;
+      readonly node: string;
+      readonly claimed: number;
+      readonly blocks: bigint;
+      readonly why: "strict" | "full" | "no-auto-allocate";
+    }
+  | { readonly code: "block-limit"; readonly pool: string; readonly node: string; readonly limit: number }
+  | { readonly code: "address-not-in-pool"; readonly address: string; readonly node: string }
+  | { readonly code: "address-in-use"; readonly address: string; readonly by: string; readonly node: string }
+  | {
+      readonly code: "address-of-other-node";
+      readonly address: string;
+      readonly owner: string;
+      readonly node: string;
+    }
+  | { readonly code: "contention"; readonly node: string; readonly attempts: number }
+  | { readonly code: "datastore"; readonly node: string; readonly reason: string };
+
+/** An expected failure of IPAM. `contention` and `datastore` may be retried as they are. */
+export class IpamError extends Error {
+  override readonly name = "IpamError";
+  readonly code: IpamFailure["code"];
+  readonly failure: IpamFailure;
+  readonly pool?: string;
+  readonly node: string;
+
+  constructor(failure: IpamFailure, cause?: unknown) {
+    super(`ipam: ${sentence(failure)}`, cause === undefined ? undefined : { cause });
+    this.code = failure.code;
+    this.failure = failure;
+    this.node = failure.node;
+    if ("pool" in failure) this.pool = failure.pool;
+  }
+
+  /** Whether the same request may succeed later without anybody changing the configuration. */
+  get retryable(): boolean {
+    return this.code === "contention" || this.code === "datastore";
+  }
+}
+
+function sentence(f: IpamFailure): string {
+  switch (f.code) {
+    case "no-pool":
+      return `no enabled IPv${f.family} pool gives addresses to pods on node ${f.node} (see IPPool disabled, nodeSelector, assignmentMode, allowedUses)`;
+    case "unknown-pool":
+      return `pool ${f.pool} does not exist`;
+    case "pool-disabled":
+      return `pool ${f.pool} is disabled`;
+    case "pool-exhausted":
+      return exhausted(f);
+    case "block-limit":
+      return `node ${f.node} has all of the ${f.limit} blocks that IPAMConfiguration.maxBlocksPerHost allows, and they are full (pool ${f.pool})`;
+    case "address-not-in-pool":
+      return `address ${f.address} is in no enabled pool`;
+    case "address-in-use":
+      return `address ${f.address} is in use by ${f.by}`;
+    case "address-of-other-node":
+      return `address ${f.address} is in a block of ${f.owner}, and strictAffinity is on`;
+    case "contention":
+      return `gave up after ${f.attempts} attempts: other nodes keep changing the same blocks; try again`;
+    case "datastore":
+      return `the datastore did not take the change (${f.reason}); try again`;
+  }
+}
+
+function exhausted(f: Extract<IpamFailure, { code: "pool-exhausted" }>): string {
+  const claimed = `${f.claimed} of ${f.blocks} blocks claimed`;
+  switch (f.why) {
+    case "strict":
+      return `pool ${f.pool} has no free block for node ${f.node} (${claimed}; strictAffinity is on)`;
+    case "full":
+      return `pool ${f.pool} has no free address for node ${f.node} (${claimed}, every address in use)`;
+    case "no-auto-allocate":
+      return `pool ${f.pool} has no free address for node ${f.node} (${claimed}; autoAllocateBlocks is off)`;
+  }
+}

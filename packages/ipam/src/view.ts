@@ -1,0 +1,136 @@
+import { type BlockAffinity, decode, type IPAMBlock, keyOf, kindPrefix } from "@margay/api";
+import type { Entry, SyncUpdate } from "@margay/datastore";
+import { affinityOf, type Block, freeCount } from "./block.ts";
+
+/** A value and the revision it was read at, which the write back must present. */
+export interface Versioned<T> {
+  readonly value: T;
+  readonly revision: number;
+}
+
+/** What this node needs to know of a block: enough to choose one, too little to write one. */
+export interface BlockSummary {
+  readonly cidr: string;
+  readonly affinity?: string;
+  readonly free: number;
+  readonly revision: number;
+}
+
+/** The datastore's blocks and affinities as last seen. It may lag: every write is a compare-and-swap. */
+export interface BlockView {
+  /** Blocks that are this node's or hold an address of it, whole. */
+  mine(): Iterable<Versioned<Block>>;
+  /** One of `mine`. */
+  block(cidr: string): Versioned<Block> | undefined;
+  /** Every block of the cluster, by CIDR. */
+  summaries(): ReadonlyMap<string, BlockSummary>;
+  /** This node's affinities, by CIDR. */
+  affinities(): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>>;
+  /** Something just read or written, newer than the watch may be. */
+  observe(entry: Entry): void;
+  /** A key just found missing, or deleted. */
+  forget(key: string): void;
+}
+
+/** `10.0.0.0/26` as part of a key. */
+const dashed = (cidr: string): string => cidr.replace("/", "-");
+
+export const blockKey = (cidr: string): string => keyOf("IPAMBlock", dashed(cidr));
+
+/** The name of `node`'s affinity for a block. */
+export const affinityName = (node: string, cidr: string): string => `${node}-${dashed(cidr)}`;
+
+export const affinityKey = (node: string, cidr: string): string =>
+  keyOf("BlockAffinity", affinityName(node, cidr));
+
+export const BLOCKS = kindPrefix("IPAMBlock");
+export const AFFINITIES = kindPrefix("BlockAffinity");
+
+/**
+ * A view fed by the node's one watch (`apply`), or by lists. It keeps whole only what this node may
+ * write, so that 25,000 blocks of a large cluster cost a summary each.
+ */
+export class BlockCache implements BlockView {
+  readonly #node: string;
+  readonly #observed: ((entry: Entry) => void) | undefined;
+  readonly #mine = new Map<string, Versioned<Block>>();
+  readonly #summaries = new Map<string, BlockSummary>();
+  readonly #affinities = new Map<string, Versioned<BlockAffinity["spec"]>>();
+  /** Keys whose value does not decode, and why: shown by `ipam check`, never allocated from. */
+  readonly corrupt = new Map<string, unknown>();
+
+  /** `observe` passes this process's own writes on to the Syncer, which then drops older events of the key. */
+  constructor(options: { node: string; observe?: (entry: Entry) => void }) {
+    this.#node = options.node;
+    this.#observed = options.observe;
+  }
+
+  /** Takes a batch of the watch; keys of other kinds are skipped. */
+  apply(updates: readonly SyncUpdate[]): void {
+    for (const { key, entry } of updates) {
+      if (!key.startsWith(BLOCKS) && !key.startsWith(AFFINITIES)) continue;
+      if (entry) this.#put(entry);
+      else this.forget(key);
+    }
+  }
+
+  observe(entry: Entry): void {
+    this.#put(entry);
+    this.#observed?.(entry);
+  }
+
+  forget(key: string): void {
+    this.corrupt.delete(key);
+    const cidr = cidrOfKey(key, this.#node);
+    if (key.startsWith(AFFINITIES)) this.#affinities.delete(cidr);
+    else {
+      this.#mine.delete(cidr);
+      this.#summaries.delete(cidr);
+    }
+  }
+
+  mine = (): Iterable<Versioned<Block>> => this.#mine.values();
+  block = (cidr: string): Versioned<Block> | undefined => this.#mine.get(cidr);
+  summaries = (): ReadonlyMap<string, BlockSummary> => this.#summaries;
+  affinities = (): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>> => this.#affinities;
+
+  #put(entry: Entry): void {
+    try {
+      const resource = decode(entry.key, entry.value);
+      this.corrupt.delete(entry.key);
+      if (resource.kind === "IPAMBlock") this.#putBlock((resource as IPAMBlock).spec, entry.revision);
+      if (resource.kind === "BlockAffinity")
+        this.#putAffinity((resource as BlockAffinity).spec, entry.revision);
+    } catch (error) {
+      this.corrupt.set(entry.key, error);
+      const cidr = cidrOfKey(entry.key, this.#node);
+      if (entry.key.startsWith(AFFINITIES)) return;
+      this.#mine.delete(cidr);
+      this.#summaries.set(cidr, { cidr, free: 0, revision: entry.revision });
+    }
+  }
+
+  #putBlock(block: Block, revision: number): void {
+    const { cidr, affinity } = block;
+    if (revision < (this.#summaries.get(cidr)?.revision ?? 0)) return;
+    this.#summaries.set(cidr, { cidr, ...(affinity && { affinity }), free: freeCount(block), revision });
+    if (concerns(block, this.#node)) this.#mine.set(cidr, { value: block, revision });
+    else this.#mine.delete(cidr);
+  }
+
+  #putAffinity(spec: BlockAffinity["spec"], revision: number): void {
+    if (spec.node !== this.#node || revision < (this.#affinities.get(spec.cidr)?.revision ?? 0)) return;
+    this.#affinities.set(spec.cidr, { value: spec, revision });
+  }
+}
+
+const concerns = (block: Block, node: string): boolean =>
+  block.affinity === affinityOf(node) ||
+  Object.values(block.allocations).some((allocation) => allocation.attributes.node === node);
+
+/** The CIDR that a block's key, or this node's affinity's key, names; another node's affinity gives some text no map holds. */
+function cidrOfKey(key: string, node: string): string {
+  const name = key.startsWith(AFFINITIES) ? key.slice(AFFINITIES.length) : key.slice(BLOCKS.length);
+  const dash = key.startsWith(AFFINITIES) && name.startsWith(`${node}-`) ? name.slice(node.length + 1) : name;
+  return dash.replace(/-(\d+)$/, "/$1");
+}
