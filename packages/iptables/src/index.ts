@@ -2,4 +2,5 @@ export { type Backend, detectBackend } from "./backend.ts";
 export { IptablesError, type IptablesErrorCode, type IptablesErrorFacts } from "./error.ts";
 export { Iptables, type IptablesOptions } from "./iptables.ts";
 export { type Chain, type Counter, type Hook, type Rule, shownId } from "./rule.ts";
-export * from "./set.ts";
+export type { IpSet } from "./set.ts";
+export { type IpsetOptions, ipsetTarget } from "./set-target.ts";

@@ -1,4 +1,14 @@
-import type { Family } from "@margay/net";
+import {
+  type Family,
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  subnets,
+  width,
+} from "@margay/net";
+import { IptablesError } from "./error.ts";
 
 /** A named set of addresses; its key is its name in the kernel (at most 31 characters). */
 export interface IpSet {
@@ -6,4 +16,88 @@ export interface IpSet {
   readonly family: Family;
   /** `10.0.0.1`, `10.0.0.0/24` or `10.0.0.1,tcp:80`. */
   readonly members: ReadonlySet<string>;
+}
+
+/** A set as the kernel holds it, members in its own spelling, and its capacity. */
+export interface SavedSet extends IpSet {
+  readonly maxElements: number;
+}
+
+/**
+ * The members in the kernel's spelling: a host without its length, and the whole address space, which hash:net
+ * cannot hold, as its two halves. IptablesError `invalid` names the member that is none.
+ */
+export function canonicalMembers({ type, family, members }: IpSet): Set<string> {
+  const out = new Set<string>();
+  for (const member of members) {
+    try {
+      for (const text of canonical(type, family, member)) out.add(text);
+    } catch (cause) {
+      const reason = `${JSON.stringify(member)} is no IPv${family} member of a ${type} set`;
+      throw Object.assign(new IptablesError("invalid", { tool: "ipset", reason }), { cause });
+    }
+  }
+  return out;
+}
+
+function canonical(type: IpSet["type"], family: Family, member: string): string[] {
+  if (type === "hash:net") return nets(family, parsePrefix(member, { mask: true }));
+  const [host = "", port] = member.split(",");
+  const address = parseAddress(host);
+  if (address.family !== family) throw new RangeError("wrong family");
+  if (type === "hash:ip")
+    return port === undefined ? [formatAddress(address)] : refuse("port in a set of addresses");
+  const [, protocol = "tcp", number = ""] =
+    /^(?:([a-z0-9-]+):)?(\d{1,5})$/.exec(port ?? "") ?? refuse("no port");
+  if (Number(number) > 65535) refuse("no port");
+  return [`${formatAddress(address)},${protocol}:${Number(number)}`];
+}
+
+function nets(family: Family, prefix: Prefix): string[] {
+  if (prefix.family !== family) return refuse("wrong family");
+  if (prefix.length === width(family)) return [formatAddress(prefix)];
+  return prefix.length > 0 ? [formatPrefix(prefix)] : [...subnets(prefix, 1)].map(formatPrefix);
+}
+
+function refuse(why: string): never {
+  throw new RangeError(why);
+}
+
+/** Whether a set read back holds what is wanted. Cheap when the members are spelled as the kernel does. */
+export function sameSet(actual: IpSet, wanted: IpSet): boolean {
+  if (actual === wanted) return true;
+  if (actual.type !== wanted.type || actual.family !== wanted.family) return false;
+  return equal(actual.members, wanted.members) || equal(canonicalMembers(actual), canonicalMembers(wanted));
+}
+
+const equal = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  a.size === b.size && a.isSubsetOf(b);
+
+/** Reads the output of `ipset save`: the sets whose names begin with the prefix and whose types are ours. */
+export function parseSets(text: string, prefix: string): Map<string, SavedSet> {
+  const sets = new Map<string, SavedSet & { readonly members: Set<string> }>();
+  for (const line of text.split("\n")) {
+    const [verb, name = "", value = "", ...options] = line.split(" ");
+    if (!name.startsWith(prefix)) continue;
+    if (verb === "create") sets.set(name, created(value, options));
+    else if (verb === "add") sets.get(name)?.members.add(respell(value));
+  }
+  return sets;
+}
+
+function created(type: string, options: readonly string[]): SavedSet & { readonly members: Set<string> } {
+  const option = (name: string) => options[options.indexOf(name) + 1];
+  return {
+    type: type as IpSet["type"], // a foreign type under our prefix: never the same as a wanted one, so replaced or removed
+    family: option("family") === "inet6" ? 6 : 4,
+    members: new Set(),
+    maxElements: Number(option("maxelem")),
+  };
+}
+
+/** ipset prints some IPv6 addresses with a dotted quad; we never do. */
+function respell(member: string): string {
+  if (!member.includes(":") || !/\d\.\d/.test(member) || /^\d+\./.test(member)) return member;
+  const [, host = "", rest = ""] = /^([0-9a-f:.]+)(.*)$/.exec(member) ?? [];
+  return `${formatAddress(parseAddress(host))}${rest}`;
 }
