@@ -1,0 +1,202 @@
+import { closeSync, openSync } from "node:fs";
+import { attributes, bytesOf, Encoder, flags, type Message, type Request, text, u32 } from "./message.ts";
+
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+export const RTM_GETLINK = 18;
+const attribute = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  link: 5,
+  master: 10,
+  operState: 16,
+  linkInfo: 18,
+  namespaceFd: 28,
+  extMask: 29,
+  txQueues: 31,
+  rxQueues: 32,
+} as const;
+/** In IFLA_LINKINFO, and in a veth's IFLA_INFO_DATA. */
+const info = { kind: 1, data: 2, vethPeer: 1 } as const;
+const IFF_UP = 1;
+const RTEXT_FILTER_SKIP_STATS = 8;
+const operStates = [
+  "unknown",
+  "not-present",
+  "down",
+  "lower-layer-down",
+  "testing",
+  "dormant",
+  "up",
+] as const;
+
+/** A network interface. */
+export interface Link {
+  readonly index: number;
+  readonly name: string;
+  /** "veth", "bridge", "vxlan", ...; undefined for hardware and loopback. */
+  readonly kind?: string;
+  /** Administratively up. */
+  readonly up: boolean;
+  readonly state: (typeof operStates)[number];
+  /** Bytes. */
+  readonly mtu: number;
+  readonly mac?: string;
+  /** Index of the bridge or bond that it belongs to. */
+  readonly master?: number;
+  /** A veth's other end, an index in that end's namespace. */
+  readonly peerIndex?: number;
+}
+
+/** What setLink can change; absent is left alone. `master` null takes the link out of its bridge. */
+export interface LinkChange {
+  readonly up?: boolean;
+  readonly mtu?: number;
+  readonly mac?: string;
+  readonly master?: string | null;
+  readonly name?: string;
+}
+
+export interface Veth {
+  readonly name: string;
+  /** Bytes, for both ends. */
+  readonly mtu: number;
+  readonly mac?: string;
+  readonly up?: boolean;
+  /**
+   * The other end, made in place in the namespace at that path (moving it there costs four times as much). It is
+   * down: the kernel opens no veth whose other end is not there yet (ENOTCONN), so set it up from inside.
+   */
+  readonly peer: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly mac?: string;
+  };
+}
+
+/** "ee:ee:ee:ee:ee:ee" -> 6 bytes; RangeError when it is no MAC. */
+export function macBytes(mac: string): Uint8Array {
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new RangeError(`not a MAC address: ${mac}`);
+  return Uint8Array.from(mac.split(":"), (part) => Number.parseInt(part, 16));
+}
+
+export const formatMac = (bytes: Uint8Array): string =>
+  [...bytes].map((b) => b.toString(16).padStart(2, "0")).join(":");
+
+/** ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change mask u32. */
+function header(index: number, up: boolean | undefined): Encoder {
+  const e = new Encoder().u8(0).u8(0).u16(0).u32(index);
+  return e.u32(up ? IFF_UP : 0).u32(up === undefined ? 0 : IFF_UP);
+}
+
+/** All links, without their counters. */
+export const dumpLinks = (): Request => ({
+  type: RTM_GETLINK,
+  flags: 0,
+  words: "list links",
+  body: header(0, undefined).attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS),
+});
+
+export const getLink = (name: string): Request => ({
+  type: RTM_GETLINK,
+  flags: 0,
+  words: `find link ${name}`,
+  body: header(0, undefined)
+    .attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS)
+    .attributeText(attribute.name, name),
+});
+
+/** Runs `use` with the veth request, while the peer's namespace is held open for the kernel to find. */
+export async function withVeth<T>(veth: Veth, use: (request: Request) => Promise<T>): Promise<T> {
+  const { namespace } = veth.peer;
+  if (namespace === undefined) return use(vethRequest(veth, undefined));
+  const fd = openSync(namespace, "r");
+  try {
+    return await use(vethRequest(veth, fd));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function vethRequest(veth: Veth, namespaceFd: number | undefined): Request {
+  const { peer } = veth;
+  const where = peer.namespace ? ` in ${peer.namespace}` : "";
+  const body = linkAttributes(header(0, veth.up), veth).attribute(attribute.linkInfo, (i) =>
+    i.attributeText(info.kind, "veth").attribute(info.data, (d) =>
+      d.attribute(info.vethPeer, (p) => {
+        p.bytes(header(0, undefined).view());
+        linkAttributes(p, { ...peer, mtu: veth.mtu });
+        if (namespaceFd !== undefined) p.attributeU32(attribute.namespaceFd, namespaceFd);
+      }),
+    ),
+  );
+  const words = `create veth ${veth.name} with peer ${peer.name}${where}`;
+  return { type: RTM_NEWLINK, flags: flags.create | flags.exclusive, words, body };
+}
+
+/** Queues: one each way, as the kernel's default of one per CPU only costs memory on a veth. */
+function linkAttributes(e: Encoder, link: { name: string; mtu: number; mac?: string }): Encoder {
+  e.attributeText(attribute.name, link.name).attributeU32(attribute.mtu, link.mtu);
+  if (link.mac) e.attributeBytes(attribute.address, macBytes(link.mac));
+  return e.attributeU32(attribute.txQueues, 1).attributeU32(attribute.rxQueues, 1);
+}
+
+/** A link that needs no more than a name and a kind: bridge, dummy. */
+export const newLink = (name: string, kind: "bridge" | "dummy", mtu?: number): Request => {
+  const body = header(0, undefined).attributeText(attribute.name, name);
+  if (mtu !== undefined) body.attributeU32(attribute.mtu, mtu);
+  body.attribute(attribute.linkInfo, (i) => i.attributeText(info.kind, kind));
+  return { type: RTM_NEWLINK, flags: flags.create | flags.exclusive, words: `create ${kind} ${name}`, body };
+};
+
+/** `masterIndex`: 0 for none; only read when the change has a master. */
+export function changeLink(
+  name: string,
+  index: number,
+  change: LinkChange & { masterIndex?: number },
+): Request {
+  const body = header(index, change.up);
+  if (change.mtu !== undefined) body.attributeU32(attribute.mtu, change.mtu);
+  if (change.mac) body.attributeBytes(attribute.address, macBytes(change.mac));
+  if (change.masterIndex !== undefined) body.attributeU32(attribute.master, change.masterIndex);
+  if (change.name) body.attributeText(attribute.name, change.name);
+  return { type: RTM_NEWLINK, flags: 0, words: `set link ${name} ${words(change)}`, body };
+}
+
+const words = (change: LinkChange): string =>
+  Object.entries(change)
+    .map(([key, value]) => (key === "up" ? (value ? "up" : "down") : `${key} ${value ?? "none"}`))
+    .join(" ");
+
+export const removeLink = (name: string): Request => ({
+  type: RTM_DELLINK,
+  flags: 0,
+  words: `delete link ${name}`,
+  body: header(0, undefined).attributeText(attribute.name, name),
+});
+
+/** RTM_NEWLINK or RTM_DELLINK -> Link; undefined for a body too short or nameless. Throws MalformedError. */
+export function readLink(message: Message): Link | undefined {
+  const { body } = message;
+  if (body.byteLength < 16) return undefined;
+  const found = attributes(body, 16);
+  const name = found.get(attribute.name);
+  if (!name) return undefined;
+  const [mac, nested, state] = [attribute.address, attribute.linkInfo, attribute.operState].map((a) =>
+    found.get(a),
+  );
+  const kind = nested && attributes(nested, 0).get(info.kind);
+  const [master, peerIndex] = [u32(found.get(attribute.master)), u32(found.get(attribute.link))];
+  return {
+    index: body.getInt32(4, true),
+    name: text(name),
+    ...(kind && { kind: text(kind) }),
+    up: (body.getUint32(8, true) & IFF_UP) !== 0,
+    state: operStates[state?.byteLength ? state.getUint8(0) : 0] ?? "unknown",
+    mtu: u32(found.get(attribute.mtu)) ?? 0,
+    ...(mac && { mac: formatMac(bytesOf(mac)) }),
+    ...(master !== undefined && { master }),
+    ...(peerIndex !== undefined && { peerIndex }),
+  };
+}

@@ -1,0 +1,58 @@
+import { NetlinkError } from "./error.ts";
+import { changeLink, type Link, type LinkChange, newLink, removeLink, type Veth, withVeth } from "./link.ts";
+import type { Request } from "./message.ts";
+import type { Netlink } from "./netlink.ts";
+
+export const listLinks = (nl: Netlink): Promise<Link[]> => nl.links();
+
+/** Undefined when there is none. */
+export const linkByName = async (nl: Netlink, name: string): Promise<Link | undefined> =>
+  (await nl.linksNamed([name]))[0];
+
+/** The link, or NetlinkError ENODEV about `words`. */
+export async function requireLink(nl: Netlink, name: string, words: string): Promise<Link> {
+  const link = await linkByName(nl, name);
+  if (!link) throw new NetlinkError("ENODEV", words, `no link ${name}`);
+  return link;
+}
+
+/** One request whose refusal is thrown. */
+export async function request(nl: Netlink, one: Request): Promise<void> {
+  const [failure] = await nl.requests.transact([one]);
+  if (failure) throw failure.error;
+}
+
+/**
+ * Makes both ends at once, the peer in place in its namespace. NetlinkError EEXIST when either name is taken there,
+ * ENOENT when the namespace is gone.
+ */
+export const createVeth = (nl: Netlink, veth: Veth): Promise<void> =>
+  withVeth(veth, (wanted) => request(nl, wanted));
+
+export const createBridge = (nl: Netlink, bridge: { name: string; mtu?: number }): Promise<void> =>
+  request(nl, newLink(bridge.name, "bridge", bridge.mtu));
+
+export const createDummy = (nl: Netlink, dummy: { name: string; mtu?: number }): Promise<void> =>
+  request(nl, newLink(dummy.name, "dummy", dummy.mtu));
+
+/** Changes a link; NetlinkError ENODEV when it, or its new master, does not exist. */
+export async function setLink(nl: Netlink, name: string, change: LinkChange): Promise<void> {
+  const link = await requireLink(nl, name, `set link ${name}`);
+  const { master } = change;
+  const masterIndex = master ? (await requireLink(nl, master, `set link ${name} master ${master}`)).index : 0;
+  await request(
+    nl,
+    changeLink(name, link.index, { ...change, ...(master !== undefined && { masterIndex }) }),
+  );
+}
+
+export const setMaster = (nl: Netlink, name: string, master: string | null): Promise<void> =>
+  setLink(nl, name, { master });
+
+/** Whether there was one to delete. A veth's other end goes with it. */
+export async function deleteLink(nl: Netlink, name: string): Promise<boolean> {
+  const [failure] = await nl.requests.transact([removeLink(name)]);
+  if (!failure) return true;
+  if (failure.error.code === "ENODEV") return false;
+  throw failure.error;
+}

@@ -1,0 +1,88 @@
+import { type Address, addressFromBytes, addressToBytes, formatAddress } from "@margay/net";
+import { formatMac, macBytes } from "./link.ts";
+import { attributes, bytesOf, Encoder, flags, type Message, type Request } from "./message.ts";
+import { afOf } from "./route.ts";
+
+export const RTM_NEWNEIGH = 28;
+export const RTM_DELNEIGH = 29;
+export const RTM_GETNEIGH = 30;
+const attribute = { destination: 1, linkAddress: 2 } as const;
+const states = {
+  incomplete: 0x01,
+  reachable: 0x02,
+  stale: 0x04,
+  delay: 0x08,
+  probe: 0x10,
+  failed: 0x20,
+  noarp: 0x40,
+  permanent: 0x80,
+} as const;
+const NTF_PROXY = 0x08;
+
+/** An ARP or NDP entry. With `proxy` the kernel answers for the address itself, and there is no MAC. */
+export interface Neighbour {
+  readonly address: Address;
+  readonly mac?: string;
+  readonly state?: keyof typeof states;
+  readonly proxy?: boolean;
+}
+
+export interface ListedNeighbour extends Neighbour {
+  readonly index: number;
+}
+
+/** ndmsg: family u8, pad u8, pad u16, index i32, state u16, flags u8, type u8. */
+function header(n: Neighbour, index: number): Encoder {
+  const e = new Encoder().u8(afOf(n.address.family)).u8(0).u16(0).u32(index);
+  e.u16(n.proxy ? 0 : states[n.state ?? "permanent"])
+    .u8(n.proxy ? NTF_PROXY : 0)
+    .u8(0);
+  return e.attributeBytes(attribute.destination, addressToBytes(n.address));
+}
+
+export function newNeighbour(n: Neighbour, dev: string, index: number): Request {
+  const body = header(n, index);
+  if (n.mac) body.attributeBytes(attribute.linkAddress, macBytes(n.mac));
+  const words = `set neighbour ${n.proxy ? "proxy " : ""}${formatAddress(n.address)} ${n.mac ?? ""} dev ${dev}`;
+  return { type: RTM_NEWNEIGH, flags: flags.create | flags.replace, words, body };
+}
+
+export const delNeighbour = (n: Neighbour, dev: string, index: number): Request => ({
+  type: RTM_DELNEIGH,
+  flags: 0,
+  words: `delete neighbour ${formatAddress(n.address)} dev ${dev}`,
+  body: header(n, index),
+});
+
+export const dumpNeighbours = (proxy: boolean): Request => ({
+  type: RTM_GETNEIGH,
+  flags: 0,
+  words: proxy ? "list proxy neighbours" : "list neighbours",
+  body: new Encoder()
+    .u8(0)
+    .u8(0)
+    .u16(0)
+    .u32(0)
+    .u16(0)
+    .u8(proxy ? NTF_PROXY : 0)
+    .u8(0),
+});
+
+/** RTM_NEWNEIGH or RTM_DELNEIGH; undefined for bridge entries and other families. Throws MalformedError or RangeError. */
+export function readNeighbour(message: Message): ListedNeighbour | undefined {
+  const { body } = message;
+  const af = body.byteLength < 12 ? 0 : body.getUint8(0);
+  if (af !== 2 && af !== 10) return undefined;
+  const found = attributes(body, 12);
+  const at = found.get(attribute.destination);
+  if (!at) return undefined;
+  const mac = found.get(attribute.linkAddress);
+  const state = Object.entries(states).find(([, n]) => n === body.getUint16(8, true))?.[0];
+  return {
+    index: body.getInt32(4, true),
+    address: addressFromBytes(bytesOf(at)),
+    ...(mac && { mac: formatMac(bytesOf(mac)) }),
+    ...(state && { state: state as keyof typeof states }), // the key of the entry just found
+    ...((body.getUint8(10) & NTF_PROXY) !== 0 && { proxy: true }),
+  };
+}

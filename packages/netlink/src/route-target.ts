@@ -1,0 +1,95 @@
+import { formatPrefix } from "@margay/net";
+import type { Target } from "@margay/reconcile";
+import { NetlinkError } from "./error.ts";
+import type { Netlink } from "./netlink.ts";
+import { formatRoute, metricOf, type Route, sameRoute, tableOf } from "./route.ts";
+import { addRoutes, deleteRoutes, listRoutes, type RefusedRoute, replaceRoutes } from "./routes.ts";
+
+export interface RouteTargetOptions {
+  /** Our mark: only routes of this protocol are listed, replaced or removed. Of each destination, one. */
+  readonly protocol: number;
+  readonly family?: 4 | 6;
+  /**
+   * Told of each route that could not be put (its interface is not there yet, a foreign route is in its place), while
+   * the others are in. Without it `put` throws the first such error, after having tried them all.
+   */
+  readonly onRefused?: (refused: RefusedRoute) => void;
+}
+
+/**
+ * The routes of one protocol. Linux tells routes apart by destination, table and metric, not by protocol: a
+ * replace would overwrite anyone's. So a route is added exclusively unless the last reading (or our own put) showed
+ * that the one in its place is ours; and if that add finds the place taken, the table is read again before anything is
+ * replaced. Between that reading and the replace lies a window that no netlink flag closes: distrust on notifications.
+ */
+export function routeTarget(nl: Netlink, options: RouteTargetOptions): Target<Route> {
+  /** Ours by destination, as last read or written; several when the metric or table was changed. */
+  let held = new Map<string, Route[]>();
+
+  const list = async (): Promise<ReadonlyMap<string, Route>> => {
+    held = Map.groupBy(await listRoutes(nl, options), (r) => formatPrefix(r.dst));
+    return new Map([...held].flatMap(([key, [first]]) => (first ? [[key, first] as const] : [])));
+  };
+
+  const put = async (wanted: ReadonlyMap<string, Route>): Promise<void> => {
+    const owned = (r: Route) => held.get(formatPrefix(r.dst))?.some((h) => samePlace(h, r)) ?? false;
+    const all = [...wanted.values()];
+    const refused = [...(await replaceRoutes(nl, all.filter(owned)))];
+    const taken: Route[] = [];
+    for (const failure of await addRoutes(
+      nl,
+      all.filter((r) => !owned(r)),
+    ))
+      if (failure.error.code === "EEXIST") taken.push(failure.route);
+      else refused.push(failure);
+    if (taken.length > 0) {
+      await list();
+      refused.push(...(await replaceRoutes(nl, taken.filter(owned))));
+      refused.push(...taken.filter((r) => !owned(r)).map(foreign));
+    }
+    const failed = new Set(refused.map(({ route }) => route));
+    const done = all.filter((r) => !failed.has(r));
+    await deleteOthers(done);
+    for (const route of done) held.set(formatPrefix(route.dst), [route]);
+    report(refused, options.onRefused);
+  };
+
+  /** What we had for the same destinations under another metric or in another table: after the new one is in. */
+  const deleteOthers = async (routes: readonly Route[]): Promise<void> => {
+    const others = routes.flatMap(
+      (r) => held.get(formatPrefix(r.dst))?.filter((h) => !samePlace(h, r)) ?? [],
+    );
+    report(await deleteRoutes(nl, others), undefined);
+  };
+
+  const remove = async (keys: readonly string[]): Promise<void> => {
+    const refused = await deleteRoutes(
+      nl,
+      keys.flatMap((key) => held.get(key) ?? []),
+    );
+    for (const key of keys) held.delete(key);
+    report(refused, undefined);
+  };
+
+  const same = (actual: Route, wanted: Route) =>
+    sameRoute(actual, wanted) && (held.get(formatPrefix(wanted.dst))?.length ?? 1) === 1;
+
+  return { name: options.family ? `routes${options.family}` : "routes", list, put, remove, same };
+}
+
+const samePlace = (a: Route, b: Route): boolean => tableOf(a) === tableOf(b) && metricOf(a) === metricOf(b);
+
+const foreign = (route: Route): RefusedRoute => ({
+  route,
+  error: new NetlinkError(
+    "EEXIST",
+    `add route ${formatRoute(route)}`,
+    "another protocol's route is in its place",
+  ),
+});
+
+function report(refused: readonly RefusedRoute[], onRefused: RouteTargetOptions["onRefused"]): void {
+  const [first] = refused;
+  if (first && !onRefused) throw first.error;
+  for (const one of refused) onRefused?.(one);
+}

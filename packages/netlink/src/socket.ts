@@ -1,0 +1,214 @@
+import { check, errnoName, NetlinkError } from "./error.ts";
+import {
+  attributes,
+  control,
+  Encoder,
+  flags,
+  type Message,
+  messages,
+  type Request,
+  text,
+} from "./message.ts";
+import { inNamespace } from "./namespace.ts";
+import { native } from "./native.ts";
+
+const AF_NETLINK = 16;
+const SOCK_RAW = 3;
+const SOL_NETLINK = 270;
+const SOL_SOCKET = 1;
+const option = { capAck: 10, extendedAck: 11, strictCheck: 12 } as const;
+const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
+
+/** NLMSGERR_ATTR_MSG. */
+const ATTR_MESSAGE = 1;
+const EAGAIN = 11;
+const EINTR = 4;
+
+/** Refusals are queued on the socket until we read: as many as surely fit its receive buffer. */
+const batchLimit = 128;
+const batchBytes = 65_536;
+/** Datagrams read before other work of this process gets its turn. */
+const chunksPerTurn = 16;
+const dumpAttempts = 10;
+
+/** One request of a batch that the kernel refused. */
+export interface Failure {
+  readonly index: number;
+  readonly error: NetlinkError;
+}
+
+/** Opens a netlink socket of `protocol`, in a namespace if given; strict checking and extended acks on. */
+export function openSocket(protocol: number, namespace?: string): number {
+  const open = () => check(native().socket(AF_NETLINK, SOCK_RAW, protocol), "open a netlink socket");
+  const fd = namespace === undefined ? open() : inNamespace(namespace, open);
+  for (const name of Object.values(option)) native().setsockopt(fd, SOL_NETLINK, name, int(1)); // absent on old kernels: fine
+  return fd;
+}
+
+/** Asks for a receive buffer of `bytes`, past the administrator's limit where we may. */
+export function receiveBuffer(fd: number, bytes: number): void {
+  if (native().setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, int(bytes)) < 0)
+    native().setsockopt(fd, SOL_SOCKET, SO_RCVBUF, int(bytes));
+}
+
+/** A C int. */
+export const int = (n: number): Uint8Array => new Uint8Array(new Int32Array([n]).buffer);
+
+/**
+ * Requests and their answers on one socket. The kernel works while `send` runs and has queued every ack when
+ * it returns, so an exchange never waits; `exclusive` keeps dumps, which yield between chunks, apart.
+ */
+export class RequestSocket {
+  readonly #fd: number;
+  readonly #buffer = new Uint8Array(65_536);
+  #sequence = 0;
+  #port = 0;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(protocol: number, namespace?: string) {
+    this.#fd = openSocket(protocol, namespace);
+    receiveBuffer(this.#fd, 1 << 20);
+  }
+
+  /** Our port, as notifications name the cause; 0 before the first answer. */
+  get port(): number {
+    return this.#port;
+  }
+
+  close(): void {
+    native().close(this.#fd);
+  }
+
+  /**
+   * Sends all requests in few system calls and answers the refusals, in order: one refused request does not stop
+   * the next. `onReply` sees what the kernel answers to gets. Throws only when the socket itself fails.
+   */
+  transact(requests: readonly Request[], onReply?: (message: Message) => void): Promise<Failure[]> {
+    return this.#exclusive(async () => {
+      const failures: Failure[] = [];
+      for (let start = 0; start < requests.length; ) {
+        const end = this.#sendBatch(requests, start);
+        this.#receiveBatch(requests, { start, end, failures, onReply });
+        start = end;
+        if (start < requests.length) await turn();
+      }
+      return failures;
+    });
+  }
+
+  /** Sends from `start` what fits one batch and answers where the next begins. Only the last asks for an ack. */
+  #sendBatch(requests: readonly Request[], start: number): number {
+    const out = new Encoder(16_384);
+    const limit = Math.min(requests.length, start + batchLimit);
+    let end = start;
+    const first = requests[start];
+    for (let request = first; request && end < limit && out.length < batchBytes; request = requests[end]) {
+      const last = end + 1 === limit || out.length + request.body.length + 16 >= batchBytes;
+      out.message(request, ++this.#sequence, last ? flags.ack : 0);
+      end++;
+      if (last) break;
+    }
+    check(native().send(this.#fd, out.view()), first?.words ?? "send");
+    return end;
+  }
+
+  #receiveBatch(requests: readonly Request[], batch: Batch): void {
+    const { start, end, failures, onReply } = batch;
+    const base = this.#sequence - (end - start) + 1;
+    for (;;) {
+      for (const message of this.#receive(requests[start]?.words ?? "receive")) {
+        const index = start + message.sequence - base;
+        if (index < start || index >= end) continue; // late answer to a batch that failed
+        this.#port = message.port;
+        if (message.type !== control.error) onReply?.(message);
+        else {
+          const error = refusal(message, requests[index]?.words ?? "request");
+          if (error) failures.push({ index, error });
+          if (index === end - 1) return;
+        }
+      }
+    }
+  }
+
+  /** All answers to a dump, each through `decode` while its bytes are there (undefined is left out). */
+  dump<T>(request: Request, decode: (message: Message) => T | undefined): Promise<T[]> {
+    return this.#exclusive(async () => {
+      for (let attempt = 0; attempt < dumpAttempts; attempt++) {
+        const result = await this.#dumpOnce(request, decode);
+        if (result) return result;
+      }
+      throw new NetlinkError("EINTR", request.words, `changed under each of ${dumpAttempts} readings`);
+    });
+  }
+
+  /** Undefined when the kernel says that the table changed meanwhile (NLM_F_DUMP_INTR). */
+  async #dumpOnce<T>(request: Request, decode: (m: Message) => T | undefined): Promise<T[] | undefined> {
+    const sequence = ++this.#sequence;
+    check(
+      native().send(this.#fd, new Encoder().message(request, sequence, flags.dump).view()),
+      request.words,
+    );
+    const found: T[] = [];
+    let interrupted = false;
+    for (let chunk = 1; ; chunk++) {
+      for (const message of this.#receive(request.words)) {
+        if (message.sequence !== sequence) continue;
+        this.#port = message.port;
+        interrupted ||= (message.flags & flags.dumpInterrupted) !== 0;
+        if (message.type === control.done || message.type === control.error) {
+          const error = refusal(message, request.words);
+          if (error) throw error;
+          return interrupted ? undefined : found;
+        }
+        const value = decode(message);
+        if (value !== undefined) found.push(value);
+      }
+      if (chunk % chunksPerTurn === 0) await turn();
+    }
+  }
+
+  #receive(words: string): Generator<Message> {
+    let length = native().recv(this.#fd, this.#buffer);
+    while (length === -EINTR) length = native().recv(this.#fd, this.#buffer);
+    if (length === -EAGAIN) throw new NetlinkError("EAGAIN", words, "the kernel did not answer");
+    check(length, words);
+    if (length > this.#buffer.length) throw new NetlinkError("EMSGSIZE", words, `answer of ${length} bytes`);
+    return messages(new DataView(this.#buffer.buffer, 0, length));
+  }
+
+  #exclusive<T>(fn: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(fn);
+    this.#tail = result.catch(() => undefined); // the caller has it; the next one only waits
+    return result;
+  }
+}
+
+interface Batch {
+  readonly start: number;
+  readonly end: number;
+  readonly failures: Failure[];
+  readonly onReply: ((message: Message) => void) | undefined;
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/**
+ * nlmsgerr: -errno i32, then the request's header (capped) and, if flagged, attributes of the extended ack.
+ * NLMSG_DONE has the errno alone. Undefined when it is the ack of a success.
+ */
+function refusal(message: Message, words: string): NetlinkError | undefined {
+  if (message.body.byteLength < 4) return undefined;
+  const errno = -message.body.getInt32(0, true);
+  if (errno === 0) return undefined;
+  const found =
+    (message.flags & flags.extended) !== 0 ? attributes(message.body, extendedAt(message)) : undefined;
+  const detail = found?.get(ATTR_MESSAGE);
+  return new NetlinkError(errnoName(errno), words, detail && text(detail));
+}
+
+function extendedAt(message: Message): number {
+  if (message.type === control.done) return 4;
+  const echoed = (message.flags & flags.capped) !== 0 ? 16 : message.body.getUint32(4, true);
+  return 4 + ((echoed + 3) & ~3);
+}

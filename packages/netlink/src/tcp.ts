@@ -1,0 +1,110 @@
+import { type Address, addressToBytes, type Family, formatAddress } from "@margay/net";
+import { check } from "./error.ts";
+import { inNamespace } from "./namespace.ts";
+import { native } from "./native.ts";
+import { afOf } from "./route.ts";
+import { int } from "./socket.ts";
+
+const level = { socket: 1, ip: 0, tcp: 6, ip6: 41 } as const;
+const types = { stream: 1, datagram: 2 } as const;
+const SO_REUSEADDR = 2;
+const SO_BINDTODEVICE = 25;
+const TCP_MD5SIG = 14;
+const IPV6_V6ONLY = 26;
+/** Hop limit set on packets, and the least accepted (RFC 5082). */
+const hops = {
+  4: { level: level.ip, ttl: 2, minTtl: 21 },
+  6: { level: level.ip6, ttl: 16, minTtl: 73 },
+} as const;
+/** TCP_MD5SIG_MAXKEYLEN. */
+export const md5KeyLimit = 80;
+
+export interface SocketOptions {
+  /** RFC 2385 keys by peer; for a listener as many as it has peers. */
+  readonly md5?: readonly { readonly peer: Address; readonly key: string }[];
+  readonly ttl?: number;
+  /** Packets that arrive with less are dropped in the kernel (GTSM). */
+  readonly minTtl?: number;
+  readonly bindToDevice?: string;
+  readonly reuse?: boolean;
+  /** `scope`: interface index, for a link-local address. */
+  readonly bind?: { readonly address: Address; readonly port: number; readonly scope?: number };
+}
+
+/**
+ * A socket with options that must be there before the SYN, made in the namespace at `path` (this thread's own when
+ * undefined), where it stays. Hand the descriptor to `new net.Socket({ fd }).connect(...)` or
+ * `server.listen({ fd })`, which then own it. IPv6 sockets are IPv6 only.
+ */
+export function socketIn(
+  path: string | undefined,
+  wanted: { readonly family: Family; readonly type: keyof typeof types; readonly options?: SocketOptions },
+): number {
+  const make = () =>
+    check(native().socket(afOf(wanted.family), types[wanted.type], 0), `open an IPv${wanted.family} socket`);
+  const fd = path === undefined ? make() : inNamespace(path, make);
+  try {
+    apply(fd, wanted.family, wanted.options ?? {});
+    return fd;
+  } catch (error) {
+    native().close(fd);
+    throw error;
+  }
+}
+
+function apply(fd: number, family: Family, o: SocketOptions): void {
+  const set = (at: number, name: number, value: Uint8Array, words: string) =>
+    check(native().setsockopt(fd, at, name, value), words);
+  if (family === 6) set(level.ip6, IPV6_V6ONLY, int(1), "set IPV6_V6ONLY");
+  if (o.reuse) set(level.socket, SO_REUSEADDR, int(1), "set SO_REUSEADDR");
+  if (o.bindToDevice !== undefined)
+    set(
+      level.socket,
+      SO_BINDTODEVICE,
+      new TextEncoder().encode(`${o.bindToDevice}\0`),
+      `bind to device ${o.bindToDevice}`,
+    );
+  const { level: at, ttl, minTtl } = hops[family];
+  if (o.ttl !== undefined) set(at, ttl, int(o.ttl), `set TTL ${o.ttl}`);
+  if (o.minTtl !== undefined) set(at, minTtl, int(o.minTtl), `set minimum TTL ${o.minTtl}`);
+  for (const { peer, key } of o.md5 ?? []) tcpMd5(fd, peer, key);
+  if (o.bind) bind(fd, o.bind);
+}
+
+function bind(fd: number, { address, port, scope }: NonNullable<SocketOptions["bind"]>): void {
+  check(native().bind(fd, sockaddr(address, port, scope)), `bind to ${formatAddress(address)} port ${port}`);
+}
+
+/**
+ * Sets, changes or (with undefined) clears the key that segments to and from `peer` are signed with (RFC 2385); on a
+ * live connection too. RangeError above 80 bytes; NetlinkError ENOENT when there was no key to clear.
+ */
+export function tcpMd5(fd: number, peer: Address, key: string | undefined): void {
+  const bytes = new TextEncoder().encode(key ?? "");
+  if (bytes.length > md5KeyLimit)
+    throw new RangeError(`TCP-MD5 key of ${bytes.length} bytes; at most ${md5KeyLimit}`);
+  if (key === "") throw new RangeError("TCP-MD5 key is empty");
+  // struct tcp_md5sig: sockaddr_storage (128), flags u8, prefix length u8, key length u16, interface i32, key (80)
+  const option = new Uint8Array(216);
+  option.set(sockaddr(peer, 0));
+  new DataView(option.buffer).setUint16(130, bytes.length, true);
+  option.set(bytes, 136);
+  const words = `${key === undefined ? "clear" : "set"} TCP-MD5 key of ${formatAddress(peer)}`;
+  check(native().setsockopt(fd, level.tcp, TCP_MD5SIG, option), words);
+}
+
+/** sockaddr_in: family, port (network order), address; sockaddr_in6 has flow info before and the scope after. */
+function sockaddr(address: Address, port: number, scope = 0): Uint8Array {
+  const out = new Uint8Array(address.family === 4 ? 16 : 28);
+  const view = new DataView(out.buffer);
+  view.setUint16(0, afOf(address.family), true);
+  view.setUint16(2, port);
+  out.set(addressToBytes(address), address.family === 4 ? 4 : 8);
+  if (address.family === 6) view.setUint32(24, scope, true);
+  return out;
+}
+
+/** Closes a descriptor that was not handed to node. */
+export const closeSocket = (fd: number): void => {
+  check(native().close(fd), "close a socket");
+};
