@@ -178,6 +178,7 @@ class MemoryWatch implements Watch {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<readonly WatchEvent[]> {
     try {
+      if (this.#ended === undefined) yield this.#next();
       while (this.#ended === undefined) {
         const events = this.#next();
         if (events.length > 0) yield events;

@@ -14,7 +14,8 @@ export type WatchEvent =
   | { readonly type: "delete"; readonly key: string; readonly revision: Revision };
 
 /**
- * Batches of events in order of revision, each exactly once; the events of one revision are never split over batches.
+ * Batches of events in order of revision, each exactly once; the events of one revision are never split over batches. The first batch
+ * may be empty: it says that the watch stands.
  * Iteration ends after `close`, and throws `StoreError` "compacted" (relist) or "unavailable" or "unauthorized" (watch again from the last
  * revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets "compacted".
  */

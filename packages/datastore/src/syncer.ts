@@ -1,5 +1,4 @@
-import type { Entry, Revision, Store, WatchEvent } from "./store.ts";
-import { StoreError } from "./store.ts";
+import { type Entry, type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
 
 /** A key as it is now; without an entry it is gone. */
 export interface SyncUpdate {
@@ -8,55 +7,67 @@ export interface SyncUpdate {
 }
 
 export interface SyncBatch {
-  /** In the order of the store's history. */
+  /** In the order of the store's history, except for what `observe` brought forward. */
   readonly updates: readonly SyncUpdate[];
-  /** False only for what `observe` brought before the first list: absence means nothing yet. */
+  /** False only for what `observe` brought before the first list: until then absence means nothing. */
   readonly inSync: boolean;
   /** Everything written up to here has been delivered. */
   readonly revision: Revision;
 }
 
 export type SyncStatus =
-  | { readonly kind: "in-sync"; readonly revision: Revision }
-  | { readonly kind: "relisting"; readonly why: string }
-  | { readonly kind: "disconnected"; readonly error: unknown; readonly retryInMs: number };
+  | { readonly kind: "connected"; readonly revision: Revision }
+  /** `relist`: the history since is gone, the next connection compares everything anew. */
+  | {
+      readonly kind: "disconnected";
+      readonly error: StoreError;
+      readonly relist: boolean;
+      readonly retryInMs: number;
+    };
 
 export interface SyncerOptions {
   readonly store: Store;
   readonly prefix: string;
-  /** Called with one batch at a time; a returned promise holds the stream back until it resolves. */
-  readonly onBatch: (batch: SyncBatch) => void | Promise<void>;
+  /** Must not throw. Nothing is read while it runs, nothing is queued: a slow consumer slows the watch down. */
+  readonly onBatch: (batch: SyncBatch) => void;
   readonly onStatus?: (status: SyncStatus) => void;
   /** Resolves after `ms`, or early when the signal aborts. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** In [0, 1): spreads the reconnects of many nodes. */
+  readonly random?: () => number;
 }
 
-/** Least and largest wait between two connections to the store. */
+/** Least and largest wait before connecting again, doubling between; up to half as much again is added at random. */
 const MIN_RETRY_MS = 1000;
-const MAX_RETRY_MS = 10_000;
+const MAX_RETRY_MS = 5000;
 
 /**
- * List, then watch, for ever: one totally ordered stream of everything under a prefix. After a lost connection it goes on where it
- * stopped; after a compaction it lists again and delivers the difference, deletes included.
+ * List, then watch, for ever: one totally ordered stream of everything under a prefix.
+ *
+ *     list ──► watch ──► batch, batch, ...
+ *      ▲         ▲ └─ unavailable: wait, watch from the last revision delivered
+ *      └─────────┴─── compacted:   wait, list again and deliver the difference, deletes included
  */
 export class Syncer {
   readonly #options: SyncerOptions;
   readonly #stop = new AbortController();
-  /** Every key that has been delivered and not deleted, with the revision delivered: what a relist is compared with. */
+  /** Every key delivered and not deleted, with the revision delivered: what a listing is compared with. */
   readonly #known = new Map<string, Revision>();
-  /** Up to here the store's own stream has been delivered; undefined before the first list. */
+  /** The store's own stream has been delivered up to here; undefined before the first list. */
   #revision: Revision | undefined;
   #mustList = true;
   #failures = 0;
-  #watch: { close(): void } | undefined;
+  #watch: Watch | undefined;
   #running: Promise<void> | undefined;
 
   constructor(options: SyncerOptions) {
     this.#options = options;
   }
 
-  start(): void {
+  /** The promise ends after `stop`; it rejects only when `onBatch` or `onStatus` threw, which should end the process. */
+  start(): Promise<void> {
     this.#running ??= this.#run();
+    return this.#running;
   }
 
   /** No batch is delivered after this resolves. */
@@ -67,14 +78,13 @@ export class Syncer {
   }
 
   /**
-   * Delivers one's own write at once instead of after its way through the watch; the event, and any older one for that key, is then
-   * dropped. A write that the stream has already passed is ignored.
+   * Delivers one's own write at once instead of after its way through the watch. The event itself and older ones for that key are
+   * dropped when they come; a write that the stream has already passed is ignored.
    */
   observe(entry: Entry): void {
-    if (entry.revision <= (this.#revision ?? 0) || entry.revision <= (this.#known.get(entry.key) ?? 0))
-      return;
+    if (entry.revision <= (this.#revision ?? 0) || entry.revision <= this.#knownAt(entry.key)) return;
     this.#known.set(entry.key, entry.revision);
-    void this.#deliver([{ key: entry.key, entry }]);
+    this.#deliver([{ key: entry.key, entry }]);
   }
 
   async #run(): Promise<void> {
@@ -83,66 +93,76 @@ export class Syncer {
         if (this.#mustList) await this.#list();
         await this.#follow();
       } catch (error) {
-        await this.#recover(error);
+        if (!(error instanceof StoreError)) throw error; // a fault of ours or the consumer's: crash
+        await this.#pause(error);
       }
     }
   }
 
   async #list(): Promise<void> {
     const { entries, revision } = await this.#options.store.list(this.#options.prefix);
-    const present = new Set(entries.map((entry) => entry.key));
+    if (this.#stop.signal.aborted) return;
+    if (revision < (this.#revision ?? 0)) this.#forgetRevisions();
+    const present = new Set(entries.map(({ key }) => key));
     const gone = [...this.#known]
       .filter(([key, at]) => !present.has(key) && at <= revision)
       .map(([key]) => ({ key }));
-    const changed = entries.filter((entry) => entry.revision > (this.#known.get(entry.key) ?? 0));
+    const changed = entries.filter((entry) => entry.revision > this.#knownAt(entry.key)).toSorted(byRevision);
     for (const { key } of gone) this.#known.delete(key);
     for (const entry of changed) this.#known.set(entry.key, entry.revision);
     this.#revision = revision;
     this.#mustList = false;
-    await this.#deliver([...gone, ...changed.map((entry) => ({ key: entry.key, entry }))]);
-    this.#options.onStatus?.({ kind: "in-sync", revision });
+    this.#deliver([...gone, ...changed.map((entry) => ({ key: entry.key, entry }))]);
+  }
+
+  /** The store was restored from a backup: its revisions cannot be compared with those we knew. */
+  #forgetRevisions(): void {
+    for (const key of this.#known.keys()) this.#known.set(key, 0);
   }
 
   async #follow(): Promise<void> {
-    const watch = this.#options.store.watch(this.#options.prefix, this.#revision ?? 0);
-    this.#watch = watch;
-    for await (const events of watch) {
+    this.#watch = this.#options.store.watch(this.#options.prefix, this.#revision ?? 0);
+    let connected = false;
+    for await (const events of this.#watch) {
       if (this.#stop.signal.aborted) return;
+      if (!connected) this.#options.onStatus?.({ kind: "connected", revision: this.#revision ?? 0 });
+      connected = true;
       this.#failures = 0;
       const updates = events.flatMap((event) => this.#accept(event));
-      if (updates.length > 0) await this.#deliver(updates);
+      if (updates.length > 0) this.#deliver(updates);
     }
   }
 
+  /** Nothing for an event that `observe` has overtaken. */
   #accept(event: WatchEvent): SyncUpdate[] {
-    const key = event.type === "put" ? event.entry.key : event.key;
-    const revision = event.type === "put" ? event.entry.revision : event.revision;
+    const { key, revision } = event.type === "put" ? event.entry : event;
     this.#revision = revision;
-    if (revision <= (this.#known.get(key) ?? 0)) return [];
-    if (event.type === "put") {
-      this.#known.set(key, revision);
-      return [{ key, entry: event.entry }];
+    if (revision <= this.#knownAt(key)) return [];
+    if (event.type === "delete") {
+      this.#known.delete(key);
+      return [{ key }];
     }
-    this.#known.delete(key);
-    return [{ key }];
+    this.#known.set(key, revision);
+    return [{ key, entry: event.entry }];
   }
 
-  async #deliver(updates: readonly SyncUpdate[]): Promise<void> {
-    await this.#options.onBatch({
-      updates,
-      inSync: this.#revision !== undefined,
-      revision: this.#revision ?? 0,
-    });
+  #knownAt(key: string): Revision {
+    return this.#known.get(key) ?? 0;
   }
 
-  async #recover(error: unknown): Promise<void> {
+  #deliver(updates: readonly SyncUpdate[]): void {
+    this.#options.onBatch({ updates, inSync: this.#revision !== undefined, revision: this.#revision ?? 0 });
+  }
+
+  async #pause(error: StoreError): Promise<void> {
+    const { onStatus, sleep, random = Math.random } = this.#options;
     if (this.#stop.signal.aborted) return;
-    if (error instanceof StoreError && error.code === "compacted") {
-      this.#mustList = true;
-      this.#options.onStatus?.({ kind: "relisting", why: error.message });
-    }
-    const retryInMs = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
-    this.#options.onStatus?.({ kind: "disconnected", error, retryInMs });
-    await this.#options.sleep(retryInMs, this.#stop.signal);
+    this.#mustList ||= error.code === "compacted";
+    const backoff = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** this.#failures++);
+    const retryInMs = Math.round(backoff * (1 + random() / 2));
+    onStatus?.({ kind: "disconnected", error, relist: this.#mustList, retryInMs });
+    await sleep(retryInMs, this.#stop.signal);
   }
 }
+
+const byRevision = (a: Entry, b: Entry): number => a.revision - b.revision;

@@ -58,7 +58,7 @@ async function* batches(
     for await (const response of stream) {
       clearTimeout(unanswered);
       refuseEnd(response, from.afterRevision);
-      if (response.events.length > 0) yield response.events.map(toEvent);
+      if (response.created || response.events.length > 0) yield response.events.map(toEvent);
     }
   } finally {
     clearTimeout(unanswered);
