@@ -44,7 +44,9 @@ export function disagreeing({ node, view }: Pick<Site, "node" | "view">): string
   const affinities = view.affinities();
   const own = [...view.mine()].filter(({ value }) => value.affinity === affinityOf(node));
   const owned = new Set(own.map(({ value }) => value.cidr));
-  const unsettled = [...affinities].filter(([cidr, { value }]) => value.state !== "confirmed" || !owned.has(cidr));
+  const unsettled = [...affinities].filter(
+    ([cidr, { value }]) => value.state !== "confirmed" || !owned.has(cidr),
+  );
   return [...unsettled.map(([cidr]) => cidr), ...[...owned].filter((cidr) => !affinities.has(cidr))];
 }
 
@@ -56,7 +58,8 @@ export async function heal(site: Site, cidr: string): Promise<void> {
   if (!affinity) {
     if (ours) await writeAffinity(site, cidr, "confirmed");
   } else if (affinity.spec.state === "pendingDeletion") {
-    if (!block || !ours || (await dropBlock(site, block))) await deleteAffinity(site, cidr, affinity.revision);
+    if (!block || !ours || (await dropBlock(site, block)))
+      await deleteAffinity(site, cidr, affinity.revision);
   } else if (block && !ours) {
     await deleteAffinity(site, cidr, affinity.revision);
   } else if (block || (await createBlock(site, newBlock(parsePrefix(cidr), site.node, site.now())))) {

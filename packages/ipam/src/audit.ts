@@ -1,5 +1,13 @@
 import type { BlockAffinity } from "@margay/api";
-import { type Address, comparePrefix, contains, formatAddress, formatPrefix, parsePrefix, prefixSize } from "@margay/net";
+import {
+  type Address,
+  comparePrefix,
+  contains,
+  formatAddress,
+  formatPrefix,
+  parsePrefix,
+  prefixSize,
+} from "@margay/net";
 import { type Attributes, affinityOf, type Block, blockSize, freeCount, heldIn, ordinalOf } from "./block.ts";
 import type { Pool } from "./pools.ts";
 
@@ -68,7 +76,8 @@ const blockUsage = (block: Block): BlockUsage => ({
 });
 
 /** Every address of a block in use. */
-export const addressesOf = (block: Block): InUse[] => heldIn(block).map(({ address }) => inUse(block, address));
+export const addressesOf = (block: Block): InUse[] =>
+  heldIn(block).map(({ address }) => inUse(block, address));
 
 /** Who has an address: for `ipam show --ip`. */
 export function whoHas(blocks: readonly Block[], address: Address): InUse | undefined {
@@ -88,7 +97,12 @@ function inUse(block: Block, address: Address): InUse {
 /** What `ipam check` finds. Nothing here loses traffic by itself; each says where to look. */
 export type Problem =
   | { readonly code: "block-outside-pools"; readonly cidr: string }
-  | { readonly code: "affinity-unsettled"; readonly cidr: string; readonly node: string; readonly state: string }
+  | {
+      readonly code: "affinity-unsettled";
+      readonly cidr: string;
+      readonly node: string;
+      readonly state: string;
+    }
   | { readonly code: "affinity-without-block"; readonly cidr: string; readonly node: string }
   | { readonly code: "block-without-affinity"; readonly cidr: string; readonly node: string }
   | ({ readonly code: "leaked" } & InUse)
@@ -110,7 +124,9 @@ export function audit({ pools, blocks, affinities, endpoints }: AuditInput): Pro
     ...summarise(pools, blocks).outside.map(({ cidr }) => ({ code: "block-outside-pools" as const, cidr })),
     ...affinities.flatMap((affinity) => affinityProblem(affinity, blocks)),
     ...blocks.flatMap((block) => ownerProblem(block, affinities)),
-    ...used.filter(({ address }) => !endpoints.has(address)).map((leak) => ({ code: "leaked" as const, ...leak })),
+    ...used
+      .filter(({ address }) => !endpoints.has(address))
+      .map((leak) => ({ code: "leaked" as const, ...leak })),
     ...[...endpoints]
       .filter(([address]) => !allocated.has(address))
       .map(([address, endpoint]) => ({ code: "unallocated-in-use" as const, address, endpoint })),

@@ -1,6 +1,16 @@
 import { describe, expect, test } from "@jest/globals";
 import { formatAddress, parseAddress, parsePrefix } from "@margay/net";
-import { assign, type Block, claim, disown, freeCount, type Held, heldBy, newBlock, release } from "./block.ts";
+import {
+  assign,
+  type Block,
+  claim,
+  disown,
+  freeCount,
+  type Held,
+  heldBy,
+  newBlock,
+  release,
+} from "./block.ts";
 
 const NOON = new Date("2026-11-22T12:00:00.000Z");
 const owner = (handle: string) => ({ handle, attributes: { node: "n1" } });
@@ -25,10 +35,25 @@ function play(cidr: string, script: string): { block: Block; given: string[] } {
 
 describe("assign", () => {
   test.each<[why: string, cidr: string, script: string, given: string[]]>([
-    ["first and last address are used too", "10.0.0.0/30", "+a +b +c +d", ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3"]],
+    [
+      "first and last address are used too",
+      "10.0.0.0/30",
+      "+a +b +c +d",
+      ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3"],
+    ],
     ["a full block gives nothing", "10.0.0.0/31", "+a +b +c", ["10.0.0.0", "10.0.0.1", "full"]],
-    ["a freed address comes back only after the never-used ones", "10.0.0.0/30", "+a -a +b +c +d +e", ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.0"]],
-    ["freed addresses come back longest free first", "10.0.0.0/31", "+a +b -b -a +c +d", ["10.0.0.0", "10.0.0.1", "10.0.0.1", "10.0.0.0"]],
+    [
+      "a freed address comes back only after the never-used ones",
+      "10.0.0.0/30",
+      "+a -a +b +c +d +e",
+      ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.0"],
+    ],
+    [
+      "freed addresses come back longest free first",
+      "10.0.0.0/31",
+      "+a +b -b -a +c +d",
+      ["10.0.0.0", "10.0.0.1", "10.0.0.1", "10.0.0.0"],
+    ],
     ["IPv6", "fd00:10:244::40/127", "+a +b", ["fd00:10:244::40", "fd00:10:244::41"]],
     ["a block of one", "10.0.0.7/32", "+a +b -a +c", ["10.0.0.7", "full", "10.0.0.7"]],
   ])("%s", (_why, cidr, script, given) => {

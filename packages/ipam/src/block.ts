@@ -1,5 +1,13 @@
 import type { IPAMBlock } from "@margay/api";
-import { type Address, compareAddress, formatPrefix, offset, type Prefix, parsePrefix, prefixSize } from "@margay/net";
+import {
+  type Address,
+  compareAddress,
+  formatPrefix,
+  offset,
+  type Prefix,
+  parsePrefix,
+  prefixSize,
+} from "@margay/net";
 
 /**
  * A block: an aligned CIDR inside one pool, and the whole truth about its addresses. Ordinal n is the
@@ -105,12 +113,12 @@ export const heldIn = (block: Block): Held[] => ordinals(block).map((n) => heldA
 export const ordinalOf = (block: Block, address: Address): number =>
   Number(address.bits - parsePrefix(block.cidr).bits);
 
-function give(block: Block, ordinal: number, owner: Owner): { block: Block; held: Held } {
+function give(block: Block, ordinal: number, { handle, attributes }: Owner): { block: Block; held: Held } {
   const sequence = block.sequenceNumber + 1;
   const after: Block = {
     ...block,
     sequenceNumber: sequence,
-    allocations: { ...block.allocations, [ordinal]: { ...owner, sequence } },
+    allocations: { ...block.allocations, [ordinal]: { handle, sequence, attributes } },
     unallocated: block.unallocated.filter((n) => n !== ordinal),
   };
   return { block: after, held: heldAt(after, ordinal) };

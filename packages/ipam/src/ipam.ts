@@ -1,5 +1,5 @@
 import type { IPAMConfiguration, IPPool } from "@margay/api";
-import type { Store } from "@margay/datastore";
+import { type Store, StoreError } from "@margay/datastore";
 import type { Address } from "@margay/net";
 import {
   claimBlock,
@@ -114,7 +114,7 @@ export class Ipam {
       const failure = { code: "contention", node: this.#options.node, attempts: MAX_ATTEMPTS } as const;
       for (const { reject } of waiting) reject(new IpamError(failure));
     } catch (error) {
-      for (const { reject } of waiting) reject(this.#storeFailed(error));
+      for (const { reject } of waiting) reject(this.#failure(error));
     }
   }
 
@@ -141,15 +141,14 @@ export class Ipam {
     await Promise.all(
       [...this.#stale].map(async (cidr) => {
         const block = await readBlock(site, cidr);
-        if (block !== "corrupt")
-          reads.set(cidr, block && { value: block.spec, revision: block.revision });
+        if (block !== "corrupt") reads.set(cidr, block && { value: block.spec, revision: block.revision });
         this.#stale.delete(cidr);
       }),
     );
   }
 
   /** The one place that changes the store; "refused" and a store's failure make the block stale. */
-  async #write(site: Site, change: Change): Promise<[string, "written" | "refused" | IpamError]> {
+  async #write(site: Site, change: Change): Promise<[string, "written" | "refused" | Error]> {
     const { cidr } = change;
     try {
       if (await apply(site, change)) return [cidr, "written"];
@@ -157,12 +156,12 @@ export class Ipam {
       return [cidr, "refused"];
     } catch (error) {
       this.#stale.add(cidr);
-      return [cidr, this.#storeFailed(error)];
+      return [cidr, this.#failure(error)];
     }
   }
 
   /** Answers the operation, or returns what must be planned again. */
-  #settle(pending: Pending, answer: Answer, results: ReadonlyMap<string, "written" | "refused" | IpamError>) {
+  #settle(pending: Pending, answer: Answer, results: ReadonlyMap<string, "written" | "refused" | Error>) {
     if (answer.kind === "read") {
       this.#stale.add(answer.cidr);
       return [pending];
@@ -170,7 +169,7 @@ export class Ipam {
     if (answer.kind === "failed") return this.#fail(pending, answer.error);
     const outcomes = answer.blocks.map((cidr) => results.get(cidr) ?? "written"); // no change: it was so already
     if (outcomes.includes("written") && outcomes.some((o) => o !== "written")) pending.partial = true;
-    const failure = outcomes.find((outcome) => outcome instanceof IpamError);
+    const failure = outcomes.find((outcome) => outcome instanceof Error);
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
     pending.resolve(answer.held);
@@ -178,21 +177,26 @@ export class Ipam {
   }
 
   /** Rejects, after taking back what a dual-stack assignment already had. */
-  #fail(pending: Pending, error: IpamError): Pending[] {
+  #fail(pending: Pending, error: Error): Pending[] {
     const { operation, reject } = pending;
     if (!pending.partial || operation.kind !== "assign") {
       reject(error);
       return [];
     }
     return [
-      { operation: { kind: "release", handle: operation.handle }, resolve: () => reject(error), reject: () => reject(error) },
+      {
+        operation: { kind: "release", handle: operation.handle },
+        resolve: () => reject(error),
+        reject: () => reject(error),
+      },
     ];
   }
 
-  #storeFailed(error: unknown): IpamError {
-    if (error instanceof IpamError) return error;
-    const reason = error instanceof Error ? error.message : String(error);
-    return new IpamError({ code: "datastore", node: this.#options.node, reason }, error);
+  /** What the store could not do may work later; anything else is a fault of the program and keeps its own name. */
+  #failure(error: unknown): Error {
+    if (error instanceof StoreError)
+      return new IpamError({ code: "datastore", node: this.#options.node, reason: error.message }, error);
+    return error instanceof Error ? error : new Error("ipam: not an Error was thrown", { cause: error });
   }
 }
 

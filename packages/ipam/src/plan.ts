@@ -69,7 +69,10 @@ export type Answer =
  * What to write so that all operations happen, in their order, with one write per block; and what to answer each when its blocks
  * are written. Pure: the same world and operations give the same plan.
  */
-export function plan(world: World, operations: readonly Operation[]): { answers: Answer[]; changes: Change[] } {
+export function plan(
+  world: World,
+  operations: readonly Operation[],
+): { answers: Answer[]; changes: Change[] } {
   const draft = new Draft(world.view, world.reads);
   const answers = operations.map((operation) => step(world, draft, operation));
   return { answers, changes: draft.changes() };
@@ -101,7 +104,12 @@ function act(world: World, draft: Draft, operation: Operation): Answer {
 }
 
 /** A grant of one address in one block, or the block to read first. */
-type Grant = { readonly cidr: string; readonly held: Held } | { readonly read: string };
+type Grant = Granted | { readonly read: string };
+
+interface Granted {
+  readonly cidr: string;
+  readonly held: Held;
+}
 
 function assignAll(world: World, draft: Draft, request: AssignRequest): Answer {
   const [held, blocks]: [Held[], string[]] = [[], []];
@@ -132,7 +140,7 @@ function assignOne(world: World, draft: Draft, request: One): Grant {
   );
 }
 
-function alreadyHeld(draft: Draft, { handle, family }: One): Grant | undefined {
+function alreadyHeld(draft: Draft, { handle, family }: One): Granted | undefined {
   for (const block of draft.blocks()) {
     const held = heldBy(block, handle).find(({ address }) => address.family === family);
     if (held) return { cidr: block.cidr, held };
@@ -168,7 +176,8 @@ function fromNew(world: World, draft: Draft, { request, pools }: Search): Grant 
 /** An address of some other node's block; each node begins its search elsewhere. */
 function borrow(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
   if (world.limits.strictAffinity) return undefined;
-  const inPools = ({ cidr }: { cidr: string }) => pools.some((pool) => contains(pool.cidr, parsePrefix(cidr)));
+  const inPools = ({ cidr }: { cidr: string }) =>
+    pools.some((pool) => contains(pool.cidr, parsePrefix(cidr)));
   for (const block of draft.blocks()) {
     const given = block.affinity !== affinityOf(world.node) && inPools(block) && give(block, request);
     if (given) return keep(draft, given);
@@ -227,7 +236,7 @@ function settle(draft: Draft, block: Block): void {
   else draft.put(block);
 }
 
-function keep(draft: Draft, { block, held }: { block: Block; held: Held }): Grant {
+function keep(draft: Draft, { block, held }: { block: Block; held: Held }): Granted {
   draft.put(block);
   return { cidr: block.cidr, held };
 }
@@ -249,7 +258,8 @@ function unclaimed(draft: Draft, pool: Pool, node: string): Prefix | undefined {
   const odd = existing.filter((cidr) => !cidr.endsWith(regular)).map((cidr) => parsePrefix(cidr));
   if (BigInt(existing.length) >= blocksIn(pool) && claimedIn(draft, pool) >= blocksIn(pool)) return undefined;
   for (const cidr of candidates(pool, node)) {
-    if (draft.block(formatPrefix(cidr)) === undefined && !odd.some((other) => overlaps(cidr, other))) return cidr;
+    if (draft.block(formatPrefix(cidr)) === undefined && !odd.some((other) => overlaps(cidr, other)))
+      return cidr;
   }
   return undefined;
 }

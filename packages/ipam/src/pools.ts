@@ -79,17 +79,21 @@ export function* candidates(pool: Pool, seed: string): Generator<Prefix> {
   const start = fnv1a64(seed) % count;
   const size = prefixSize({ ...pool.cidr, length: pool.blockSize });
   for (let i = 0n; i < count; i++)
-    yield { family: pool.cidr.family, bits: pool.cidr.bits + ((start + i) % count) * size, length: pool.blockSize };
+    yield {
+      family: pool.cidr.family,
+      bits: pool.cidr.bits + ((start + i) % count) * size,
+      length: pool.blockSize,
+    };
 }
 
 /** FNV-1a, 64 bits, with a final mix: names that differ in the last digit land far apart. */
 function fnv1a64(text: string): bigint {
   let hash = 0xcbf29ce484222325n;
-  for (const char of text) hash = BigInt.asUintN(64, (hash ^ BigInt(char.codePointAt(0) ?? 0)) * 0x100000001b3n);
+  for (const char of text)
+    hash = BigInt.asUintN(64, (hash ^ BigInt(char.codePointAt(0) ?? 0)) * 0x100000001b3n);
   hash = BigInt.asUintN(64, (hash ^ (hash >> 33n)) * 0xff51afd7ed558ccdn);
   return hash ^ (hash >> 33n);
 }
 
 /** A text to order or pick by, that differs between nodes. */
 export const spread = (seed: string, count: number): number => Number(fnv1a64(seed) % BigInt(count));
-

@@ -1,0 +1,372 @@
+import { describe, expect, test } from "@jest/globals";
+import { type BlockAffinity, decode, type IPAMBlock, type IPPool } from "@margay/api";
+import { type MemoryStore, memoryStore, type Store, StoreError } from "@margay/datastore";
+import { type Family, formatAddress, parseAddress } from "@margay/net";
+import fc from "fast-check";
+import { addressesOf } from "./audit.ts";
+import { Ipam, type IpamOptions } from "./ipam.ts";
+import { AFFINITIES, BLOCKS, BlockCache, type BlockView } from "./view.ts";
+
+const pool = (name: string, cidr: string, blockSize: number): IPPool => ({
+  apiVersion: "margay.dev/v1",
+  kind: "IPPool",
+  metadata: { name },
+  spec: {
+    ...{ cidr, blockSize, ipipMode: "Never", vxlanMode: "Never", natOutgoing: false, disabled: false },
+    ...{
+      disableBGPExport: false,
+      nodeSelector: "all()",
+      allowedUses: ["Workload"],
+      assignmentMode: "Automatic",
+    },
+  },
+});
+
+const POOLS = [pool("four", "10.0.0.0/28", 30), pool("six", "fd00::/124", 126)];
+
+function ipamOn(store: Store, node: string, extra: Partial<IpamOptions> = {}): Ipam {
+  const config = {
+    ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
+    kubeVirtVMAddressPersistence: "Enabled" as const,
+  };
+  const now = () => new Date("2026-11-22T12:00:00.000Z");
+  return new Ipam({
+    store,
+    node,
+    now,
+    pools: () => POOLS,
+    config: () => config,
+    labels: () => ({}),
+    ...extra,
+  });
+}
+
+const pod = (handle: string, families: Family[] = [4], node = "n1") => ({
+  handle,
+  families,
+  attributes: { node },
+});
+
+async function blocksIn(store: Store): Promise<IPAMBlock["spec"][]> {
+  return (await store.list(BLOCKS)).entries.map(({ key, value }) => (decode(key, value) as IPAMBlock).spec);
+}
+
+/** "address handle" of every allocation in the store. */
+const allocationsIn = async (store: Store): Promise<string[]> =>
+  (await blocksIn(store)).flatMap(addressesOf).map(({ address, handle }) => `${address} ${handle}`);
+
+/** "node cidr state" of every affinity in the store. */
+async function affinitiesIn(store: Store): Promise<string[]> {
+  const specs = (await store.list(AFFINITIES)).entries.map(
+    (e) => (decode(e.key, e.value) as BlockAffinity).spec,
+  );
+  return specs.map(({ node, cidr, state }) => `${node} ${cidr} ${state}`);
+}
+
+/** Counts writes, and lets a test make one fail. */
+function counting(store: Store): Store & { writes: number } {
+  const counted = { ...store, writes: 0 };
+  for (const name of ["create", "update", "put", "delete"] as const) {
+    const act = store[name] as (...args: unknown[]) => Promise<never>;
+    Object.assign(counted, {
+      [name]: (...args: unknown[]) => {
+        counted.writes++;
+        return act(...args);
+      },
+    });
+  }
+  return counted;
+}
+
+describe("one allocator", () => {
+  test("a hundred pods at once: the first claims its blocks in three writes each, the next hundred share one write per block", async () => {
+    const store = counting(memoryStore());
+    const options = { pools: () => [pool("big", "10.244.0.0/16", 24)] };
+    const ipam = ipamOn(store, "n1", options);
+    const burst = (from: number) => Array.from({ length: 100 }, (_, i) => ipam.assign(pod(`h${from + i}`)));
+    const first = await Promise.all(burst(0));
+    expect(store.writes).toBe(3); // affinity pending, block with 100 addresses, affinity confirmed
+    const second = await Promise.all(burst(100));
+    expect(store.writes).toBe(4);
+    expect(new Set([...first, ...second].flat().map(({ address }) => formatAddress(address))).size).toBe(200);
+  });
+
+  test("a repeated assign gives the same address and writes nothing", async () => {
+    const store = counting(memoryStore());
+    const ipam = ipamOn(store, "n1");
+    const first = await ipam.assign(pod("h", [4, 6]));
+    const before = store.writes;
+    expect(await ipam.assign(pod("h", [4, 6]))).toEqual(first);
+    expect(await ipamOn(store, "n1").assign(pod("h", [4, 6]))).toEqual(first); // after a restart, too
+    expect(store.writes).toBe(before);
+  });
+
+  test("a release with a sequence number that is not the address's own frees nothing", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    const [held] = await ipam.assign(pod("h"));
+    expect(await ipam.releaseAddress({ ...held!, sequence: held!.sequence - 1 })).toBe(false); // one family, one address
+    expect(await ipam.releaseAddress(held!)).toBe(true);
+    expect(await ipam.releaseAddress(held!)).toBe(false);
+    expect(await allocationsIn(store)).toEqual([]);
+  });
+
+  test("a store that is away is a retryable error, and nothing is lost when it had taken the write", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("first"));
+    store.failNext({ when: "after" });
+    await expect(ipam.assign(pod("h"))).rejects.toMatchObject({ code: "datastore", retryable: true });
+    const [again] = await ipam.assign(pod("h"));
+    expect(await allocationsIn(store)).toContain(`${formatAddress(again!.address)} h`);
+    expect(await allocationsIn(store)).toHaveLength(2);
+  });
+
+  test("dual stack: when the second family's write fails, the first is taken back", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("first", [4, 6]));
+    store.failNext({ when: "before", afterWrites: 1 });
+    await expect(ipam.assign(pod("h", [4, 6]))).rejects.toMatchObject({ code: "datastore" });
+    expect((await allocationsIn(store)).filter((line) => line.endsWith(" h"))).toEqual([]);
+  });
+
+  test("an address asked for, held by another: refused, and said by whom", async () => {
+    const ipam = ipamOn(memoryStore(), "n1");
+    const wanted = { addresses: [parseAddress("10.0.0.5")] };
+    await ipam.assign({ ...pod("a"), ...wanted });
+    await expect(ipam.assign({ ...pod("b"), ...wanted })).rejects.toThrow(
+      "ipam: address 10.0.0.5 is in use by a",
+    );
+  });
+
+  test("a block given back: gone when empty, without owner while an address is in use, gone with its last", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("h"));
+    const [{ cidr }] = (await blocksIn(store)) as [IPAMBlock["spec"]];
+    await ipam.releaseBlock(cidr);
+    expect((await blocksIn(store)).map(({ affinity }) => affinity)).toEqual([undefined]);
+    expect(await affinitiesIn(store)).toEqual([]);
+    await ipam.release({ handle: "h" });
+    expect(await blocksIn(store)).toEqual([]);
+  });
+
+  test("a corrupt block in the store is left alone and does not stop the node", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("a"));
+    const [entry] = (await store.list(BLOCKS)).entries;
+    await store.put(entry!.key, "{");
+    await ipam.assign(pod("b"));
+    expect((await store.get(entry!.key))?.value).toBe("{");
+  });
+});
+
+describe("a crash in the middle of a claim heals at the next one", () => {
+  const WRITES = ["affinity pending", "block", "affinity confirmed"];
+  test.each(
+    WRITES.flatMap((write, i) =>
+      (["before", "after"] as const).map((when) => ({ write, when, afterWrites: i })),
+    ),
+  )("$when $write", async ({ when, afterWrites }) => {
+    const store = memoryStore();
+    store.failNext({ when, afterWrites });
+    await expect(ipamOn(store, "n1").assign(pod("h"))).rejects.toMatchObject({ code: "datastore" });
+    await ipamOn(store, "n1").assign(pod("h"));
+    const [block, ...more] = await blocksIn(store);
+    expect(more).toEqual([]);
+    expect(await affinitiesIn(store)).toEqual([`n1 ${block?.cidr} confirmed`]);
+    expect(await allocationsIn(store)).toHaveLength(1);
+  });
+
+  test("another node won the block: the loser's affinity goes", async () => {
+    const store = memoryStore();
+    const [a, b] = [ipamOn(store, "n1"), ipamOn(store, "n2")];
+    const asked = { addresses: [parseAddress("10.0.0.5")] };
+    const other = { addresses: [parseAddress("10.0.0.6")] };
+    await Promise.all([a.assign({ ...pod("h"), ...asked }), b.assign({ ...pod("i", [4], "n2"), ...other })]);
+    const [block] = await blocksIn(store);
+    expect(await affinitiesIn(store)).toEqual([`${block?.affinity?.slice(5)} 10.0.0.4/30 confirmed`]);
+    expect((await allocationsIn(store)).toSorted()).toEqual(["10.0.0.5 h", "10.0.0.6 i"]);
+  });
+});
+
+/** What the next call on the store suffers. */
+type Fault = "none" | "conflict" | "lost" | "unanswered" | "crash-before" | "crash-after";
+
+/** A node's own connection: slow, failing, and dead for good after a crash. */
+function connection(store: Store, draw: () => { fault: Fault; turns: number }) {
+  const state = { dead: false };
+  const gone = () => new StoreError("unavailable", "on purpose");
+  async function call<T>(act: () => Promise<T>, isWrite: boolean): Promise<T> {
+    const { fault, turns } = draw();
+    for (let i = 0; i < turns; i++) await Promise.resolve();
+    if (state.dead) throw gone();
+    if (!isWrite || fault === "none") return act();
+    if (fault === "conflict") throw new StoreError("conflict", "on purpose");
+    if (fault.startsWith("crash")) state.dead = true;
+    if (fault === "unanswered" || fault === "crash-after") await act();
+    throw gone();
+  }
+  const faulty: Store = {
+    ...store,
+    get: (key) => call(() => store.get(key), false),
+    list: (prefix) => call(() => store.list(prefix), false),
+    create: (...args) => call(() => store.create(...args), true),
+    update: (...args) => call(() => store.update(...args), true),
+    delete: (...args) => call(() => store.delete(...args), true),
+  };
+  return { store: faulty, state };
+}
+
+/** A cache that learns of others' writes some turns late, in order. */
+async function laggingView(store: MemoryStore, node: string): Promise<BlockView> {
+  const cache = new BlockCache({ node });
+  const { entries, revision } = await store.list("/");
+  cache.apply(entries.map((entry) => ({ key: entry.key, entry })));
+  const watch = store.watch("/", revision);
+  void (async () => {
+    for await (const events of watch)
+      cache.apply(
+        events.map((e) => (e.type === "put" ? { key: e.entry.key, entry: e.entry } : { key: e.key })),
+      );
+  })();
+  return cache;
+}
+
+interface Step {
+  node: number;
+  handle: number;
+  release: boolean;
+  families: Family[];
+  pause: boolean;
+}
+
+const step: fc.Arbitrary<Step> = fc.record({
+  node: fc.nat({ max: 2 }),
+  handle: fc.nat({ max: 5 }),
+  release: fc.boolean(),
+  families: fc.constantFrom<Family[]>([4], [4, 6]),
+  pause: fc.boolean(),
+});
+const fault = fc.oneof(
+  { weight: 12, arbitrary: fc.constant<Fault>("none") },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom<Fault>("conflict", "lost", "unanswered", "crash-before", "crash-after"),
+  },
+);
+const luck = fc.array(fc.record({ fault, turns: fc.nat({ max: 6 }) }), { minLength: 1, maxLength: 60 });
+
+describe("three nodes at once, with lost, unanswered and conflicting writes and crashes at any of them", () => {
+  test.each([
+    ["listing", false],
+    ["watching, late", true],
+  ])(
+    "%s",
+    async (_name, watching) => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 40 }), luck, async (steps, draws) => {
+          const rig = await Rig.start(draws, watching);
+          for (const one of steps) {
+            const done = rig.take(one);
+            if (one.pause) await done;
+          }
+          await rig.settled();
+          await rig.expectNothingTwiceNothingLost();
+          await rig.expectHealed();
+        }),
+        { numRuns: 300 },
+      );
+    },
+    60_000,
+  );
+});
+
+/** Three nodes on one store, and what their callers were told. */
+class Rig {
+  readonly store = memoryStore();
+  readonly #draw: () => { fault: Fault; turns: number };
+  readonly #watching: boolean;
+  readonly #nodes: { ipam: Ipam; state: { dead: boolean } }[] = [];
+  readonly #running: Promise<void>[] = [];
+  /** What each handle was told it has, until its release was asked for: address -> handle. */
+  readonly #told = new Map<string, string>();
+  /** One caller per handle at a time, as a container runtime does. */
+  readonly #busy = new Map<string, Promise<void>>();
+
+  private constructor(draws: readonly { fault: Fault; turns: number }[], watching: boolean) {
+    let at = 0;
+    this.#draw = () => draws[at++ % draws.length]!; // minLength 1
+    this.#watching = watching;
+  }
+
+  static async start(draws: readonly { fault: Fault; turns: number }[], watching: boolean): Promise<Rig> {
+    const rig = new Rig(draws, watching);
+    for (let node = 0; node < 3; node++) await rig.#boot(node);
+    return rig;
+  }
+
+  async #boot(node: number): Promise<void> {
+    const { store, state } = connection(this.store, this.#draw);
+    const view = this.#watching && { blocks: await laggingView(this.store, `n${node}`) };
+    this.#nodes[node] = { ipam: ipamOn(store, `n${node}`, view || {}), state };
+  }
+
+  take({ node, handle: number, release, families }: Step): Promise<void> {
+    const handle = `n${node}-${number}-${families.length}`;
+    const turn = (this.#busy.get(handle) ?? Promise.resolve()).then(async () => {
+      if (this.#nodes[node]?.state.dead) await this.#boot(node);
+      const { ipam } = this.#nodes[node]!; // booted above
+      try {
+        if (release) await this.#release(ipam, handle);
+        else this.#tell(await ipam.assign(pod(handle, families, `n${node}`)));
+      } catch (error) {
+        expect(error).toMatchObject({ name: "IpamError" });
+      }
+    });
+    this.#busy.set(handle, turn);
+    this.#running.push(turn);
+    return turn;
+  }
+
+  #tell(held: Awaited<ReturnType<Ipam["assign"]>>): void {
+    for (const { address, handle } of held) {
+      const text = formatAddress(address);
+      expect(this.#told.get(text) ?? handle).toBe(handle); // never two owners at one time
+      this.#told.set(text, handle);
+    }
+  }
+
+  async #release(ipam: Ipam, handle: string): Promise<void> {
+    for (const [address, owner] of this.#told) if (owner === handle) this.#told.delete(address);
+    await ipam.release({ handle });
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  async expectNothingTwiceNothingLost(): Promise<void> {
+    const stored = await allocationsIn(this.store);
+    expect(new Set(stored.map((line) => line.split(" ")[0])).size).toBe(stored.length);
+    expect(stored).toEqual(
+      expect.arrayContaining([...this.#told].map(([address, handle]) => `${address} ${handle}`)),
+    );
+  }
+
+  /** After a restart and one call, affinity and block agree; and every handle ever used can free all it has. */
+  async expectHealed(): Promise<void> {
+    for (const node of ["n0", "n1", "n2"]) {
+      const ipam = ipamOn(this.store, node);
+      for (const handle of this.#busy.keys()) if (handle.startsWith(node)) await ipam.release({ handle });
+      await ipam.release({ handle: "none" });
+    }
+    expect(await allocationsIn(this.store)).toEqual([]);
+    const owners = (await blocksIn(this.store)).map(
+      ({ affinity, cidr }) => `${affinity?.slice(5)} ${cidr} confirmed`,
+    );
+    expect((await affinitiesIn(this.store)).toSorted()).toEqual(owners.toSorted());
+  }
+}

@@ -1,0 +1,386 @@
+import { describe, expect, test } from "@jest/globals";
+import { encode, type IPPool } from "@margay/api";
+import { type Family, formatAddress, parseAddress } from "@margay/net";
+import type { Block } from "./block.ts";
+import { type Operation, plan, type World } from "./plan.ts";
+import { parsePools } from "./pools.ts";
+import { BlockCache, blockKey } from "./view.ts";
+
+const NOON = new Date("2026-11-22T12:00:00.000Z");
+
+const pool = (name: string, cidr: string, spec: Partial<IPPool["spec"]> = {}): IPPool => ({
+  apiVersion: "margay.dev/v1",
+  kind: "IPPool",
+  metadata: { name },
+  spec: {
+    ...{
+      cidr,
+      ipipMode: "Never",
+      vxlanMode: "Never",
+      natOutgoing: false,
+      disabled: false,
+      disableBGPExport: false,
+    },
+    ...{ nodeSelector: "all()", allowedUses: ["Workload", "Tunnel"], assignmentMode: "Automatic", ...spec },
+  },
+});
+
+/** `owner: "n1"`, and ordinal -> handle; a handle "x@n2" belongs to node n2. */
+function block(cidr: string, node: string | undefined, taken: Record<number, string> = {}): Block {
+  const allocations = Object.entries(taken).map(([n, handle]) => [
+    n,
+    {
+      handle: handle.split("@")[0]!,
+      sequence: 7,
+      attributes: { node: handle.split("@")[1] ?? node ?? "n9" },
+    }, // split gives one part at least
+  ]);
+  return {
+    ...{ cidr, affinityClaimTime: "2026-11-22T11:00:00.000Z", sequenceNumber: 7, unallocated: [] },
+    ...(node && { affinity: `host:${node}` }),
+    allocations: Object.fromEntries(allocations),
+  };
+}
+
+interface Scene {
+  pools?: IPPool[];
+  blocks?: Block[];
+  limits?: Partial<World["limits"]>;
+  labels?: Record<string, string>;
+  /** CIDRs of blocks that have been read whole. */
+  read?: string[];
+}
+
+function world({
+  pools = [pool("p", "10.0.0.0/28", { blockSize: 30 })],
+  blocks = [],
+  ...rest
+}: Scene): World {
+  const view = new BlockCache({ node: "n1" });
+  const metadata = (cidr: string) => ({ name: cidr.replace("/", "-") });
+  blocks.forEach((spec, i) => {
+    const value = encode({
+      apiVersion: "margay.dev/v1",
+      kind: "IPAMBlock",
+      metadata: metadata(spec.cidr),
+      spec,
+    });
+    view.observe({ key: blockKey(spec.cidr), value, revision: i + 1 });
+  });
+  const read = (cidr: string) =>
+    [cidr, { value: blocks.find((b) => b.cidr === cidr)!, revision: 99 }] as const; // a scene reads what it has
+  return {
+    ...{ node: "n1", now: NOON, view, labels: rest.labels ?? {}, pools: parsePools(pools) },
+    limits: { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ...rest.limits },
+    reads: new Map((rest.read ?? []).map(read)),
+  };
+}
+
+const assign = (handle: string, extra: object = {}): Operation => ({
+  ...{ kind: "assign", handle, families: [4] as Family[], attributes: { node: "n1" } },
+  ...extra,
+});
+
+/** The answer in one line: the addresses, "read CIDR" or the error's message. */
+function answer(scene: Scene, ...operations: Operation[]): string[] {
+  return plan(world(scene), operations).answers.map((a) => {
+    if (a.kind === "read") return `read ${a.cidr}`;
+    return a.kind === "failed"
+      ? a.error.message
+      : a.held.map(({ address }) => formatAddress(address)).join(" ");
+  });
+}
+
+const FULL = { 0: "a", 1: "b", 2: "c", 3: "d" };
+const everyBlock = (node: string) =>
+  ["0", "4", "8", "12"].map((last) => block(`10.0.0.${last}/30`, node, FULL));
+
+describe("where an address comes from", () => {
+  test.each<[why: string, Scene, Operation[], string[]]>([
+    [
+      "own block with room first",
+      { blocks: [block("10.0.0.4/30", "n1", { 0: "a" })] },
+      [assign("h")],
+      ["10.0.0.5"],
+    ],
+    [
+      "the same handle gets the same address",
+      { blocks: [block("10.0.0.4/30", "n1", { 2: "h" })] },
+      [assign("h")],
+      ["10.0.0.6"],
+    ],
+    [
+      "also twice in one batch",
+      { blocks: [block("10.0.0.4/30", "n1")] },
+      [assign("h"), assign("h")],
+      ["10.0.0.4", "10.0.0.4"],
+    ],
+    [
+      "own block full: a new one",
+      { pools: [pool("p", "10.0.0.0/29", { blockSize: 30 })], blocks: [block("10.0.0.4/30", "n1", FULL)] },
+      [assign("h")],
+      ["10.0.0.0"],
+    ],
+    [
+      "another's block is not taken while a new one can be had",
+      { pools: [pool("p", "10.0.0.0/29", { blockSize: 30 })], blocks: [block("10.0.0.4/30", "n2")] },
+      [assign("h")],
+      ["10.0.0.0"],
+    ],
+    [
+      "no block left: borrow, after reading the lender",
+      { blocks: [...everyBlock("n1").slice(1), block("10.0.0.0/30", "n2", { 0: "x" })] },
+      [assign("h")],
+      ["read 10.0.0.0/30"],
+    ],
+    [
+      "the lender read gives",
+      {
+        blocks: [...everyBlock("n1").slice(1), block("10.0.0.0/30", "n2", { 0: "x" })],
+        read: ["10.0.0.0/30"],
+      },
+      [assign("h")],
+      ["10.0.0.1"],
+    ],
+    [
+      "a borrowed address is found again by its handle",
+      { blocks: [block("10.0.0.0/30", "n2", { 3: "h@n1" })] },
+      [assign("h")],
+      ["10.0.0.3"],
+    ],
+    [
+      "a block of another size in the pool is not overlapped",
+      { pools: [pool("p", "10.0.0.0/29", { blockSize: 30 })], blocks: [block("10.0.0.4/31", "n2")] },
+      [assign("h")],
+      ["10.0.0.0"],
+    ],
+    [
+      "one release and one assignment of a batch share the block",
+      { blocks: [block("10.0.0.4/30", "n1", FULL)] },
+      [{ kind: "release", handle: "b" }, assign("h")],
+      ["10.0.0.5", "10.0.0.5"],
+    ],
+  ])("%s", (_why, scene, operations, expected) => {
+    expect(answer(scene, ...operations)).toEqual(expected);
+  });
+
+  test("100 pods in one batch need two writes: two /26 blocks", () => {
+    const pods = Array.from({ length: 100 }, (_, i) => assign(`pod-${i}`));
+    const { answers, changes } = plan(world({ pools: [pool("p", "10.244.0.0/16")] }), pods);
+    expect(changes.map(({ after }) => Object.keys(after!.allocations).length)).toEqual([64, 36]); // created, not deleted
+    expect(answers.filter(({ kind }) => kind === "done")).toHaveLength(100);
+  });
+});
+
+describe("pools", () => {
+  const two = (a: Partial<IPPool["spec"]>) => [
+    pool("a", "10.1.0.0/28", { blockSize: 28, ...a }),
+    pool("b", "10.2.0.0/28", { blockSize: 28 }),
+  ];
+  test.each<[why: string, Scene, Operation, string]>([
+    ["disabled gives nothing", { pools: two({ disabled: true }) }, assign("h"), "10.2.0.0"],
+    [
+      "disabled gives nothing, not even from a block the node has",
+      { pools: two({ disabled: true }), blocks: [block("10.1.0.0/28", "n1")] },
+      assign("h"),
+      "10.2.0.0",
+    ],
+    [
+      "disabled and asked for by name",
+      { pools: two({ disabled: true }) },
+      assign("h", { pools: ["a"] }),
+      "ipam: pool a is disabled",
+    ],
+    ["Manual only when asked for", { pools: two({ assignmentMode: "Manual" }) }, assign("h"), "10.2.0.0"],
+    [
+      "Manual when asked for",
+      { pools: two({ assignmentMode: "Manual" }) },
+      assign("h", { pools: ["a"] }),
+      "10.1.0.0",
+    ],
+    ["asked for by CIDR", { pools: two({}) }, assign("h", { pools: ["10.2.0.0/28"] }), "10.2.0.0"],
+    [
+      "nodeSelector matches",
+      { pools: two({ nodeSelector: "rack == '7'" }), labels: { rack: "7" } },
+      assign("h"),
+      "10.1.0.0",
+    ],
+    [
+      "nodeSelector does not match",
+      { pools: two({ nodeSelector: "rack == '7'" }), labels: { rack: "8" } },
+      assign("h"),
+      "10.2.0.0",
+    ],
+    [
+      "nodeSelector does not count for a named pool",
+      { pools: two({ nodeSelector: "rack == '7'" }) },
+      assign("h", { pools: ["a"] }),
+      "10.1.0.0",
+    ],
+    ["a tunnel pool is not for pods", { pools: two({ allowedUses: ["Tunnel"] }) }, assign("h"), "10.2.0.0"],
+    ["unknown name", { pools: two({}) }, assign("h", { pools: ["c"] }), "ipam: pool c does not exist"],
+    [
+      "no pool of the family",
+      { pools: two({}) },
+      assign("h", { families: [6] }),
+      "ipam: no enabled IPv6 pool gives addresses to pods on node n1 (see IPPool disabled, nodeSelector, assignmentMode, allowedUses)",
+    ],
+  ])("%s", (_why, scene, operation, expected) => {
+    expect(answer(scene, operation)).toEqual([expected]);
+  });
+});
+
+describe("limits", () => {
+  const strict = { strictAffinity: true };
+  test.each<[why: string, Scene, string]>([
+    [
+      "strict: no borrowing",
+      { limits: strict, blocks: everyBlock("n2").map((b) => ({ ...b, allocations: {} })) },
+      "ipam: pool p has no free block for node n1 (4 of 4 blocks claimed; strictAffinity is on)",
+    ],
+    [
+      "everything full",
+      { blocks: everyBlock("n2") },
+      "ipam: pool p has no free address for node n1 (4 of 4 blocks claimed, every address in use)",
+    ],
+    [
+      "blocks are only made by an operator",
+      { limits: { ...strict, autoAllocateBlocks: false } },
+      "ipam: pool p has no free block for node n1 (0 of 4 blocks claimed; strictAffinity is on)",
+    ],
+    [
+      "maxBlocksPerHost",
+      { limits: { ...strict, maxBlocksPerHost: 2 }, blocks: everyBlock("n1").slice(0, 2) },
+      "ipam: node n1 has all of the 2 blocks that IPAMConfiguration.maxBlocksPerHost allows, and they are full (pool p)",
+    ],
+    [
+      "maxBlocksPerHost reached, but room in own block",
+      { limits: { ...strict, maxBlocksPerHost: 1 }, blocks: [block("10.0.0.8/30", "n1")] },
+      "10.0.0.8",
+    ],
+  ])("%s", (_why, scene, expected) => {
+    expect(answer(scene, assign("h"))).toEqual([expected]);
+  });
+
+  test("0 is no limit: the 25th small block is given like the first", () => {
+    const pools = [pool("p", "10.0.0.0/24", { blockSize: 30 })];
+    const blocks = Array.from({ length: 24 }, (_, i) => block(`10.0.0.${i * 4}/30`, "n1", FULL));
+    expect(answer({ pools, blocks }, assign("h"))[0]).toMatch(/^10\.0\.0\.(9[6-9]|[12]\d\d)$/);
+  });
+});
+
+describe("addresses asked for", () => {
+  const ask = (address: string, handle = "h") => assign(handle, { addresses: [parseAddress(address)] });
+  test.each<[why: string, Scene, Operation, string]>([
+    ["in no block yet: the block is claimed", {}, ask("10.0.0.9"), "10.0.0.9"],
+    ["in no pool", {}, ask("10.9.0.9"), "ipam: address 10.9.0.9 is in no enabled pool"],
+    [
+      "in a disabled pool",
+      { pools: [pool("p", "10.0.0.0/28", { disabled: true })] },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is in no enabled pool",
+    ],
+    [
+      "in use by another",
+      { blocks: [block("10.0.0.8/30", "n1", { 1: "a" })] },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is in use by a",
+    ],
+    [
+      "in use by the same handle: a repeat",
+      { blocks: [block("10.0.0.8/30", "n1", { 1: "h" })] },
+      ask("10.0.0.9"),
+      "10.0.0.9",
+    ],
+    [
+      "in another's block: read it first",
+      { blocks: [block("10.0.0.8/30", "n2")] },
+      ask("10.0.0.9"),
+      "read 10.0.0.8/30",
+    ],
+    [
+      "in another's block: borrowed",
+      { blocks: [block("10.0.0.8/30", "n2")], read: ["10.0.0.8/30"] },
+      ask("10.0.0.9"),
+      "10.0.0.9",
+    ],
+    [
+      "in another's block, strict",
+      { blocks: [block("10.0.0.8/30", "n2")], read: ["10.0.0.8/30"], limits: { strictAffinity: true } },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is in a block of host:n2, and strictAffinity is on",
+    ],
+  ])("%s", (_why, scene, operation, expected) => {
+    expect(answer(scene, operation)).toEqual([expected]);
+  });
+});
+
+describe("all or none, and release", () => {
+  const dual = assign("h", { families: [4, 6] });
+  const v6 = pool("six", "fd00::/124", { blockSize: 126 });
+
+  test("dual stack gets one of each", () => {
+    expect(
+      answer(
+        {
+          pools: [pool("p", "10.0.0.0/30", { blockSize: 30 }), pool("six", "fd00::/126", { blockSize: 126 })],
+        },
+        dual,
+      ),
+    ).toEqual(["10.0.0.0 fd00::"]);
+  });
+
+  test("one family short: nothing is written", () => {
+    const { answers, changes } = plan(world({ pools: [v6] }), [dual]);
+    expect([answers[0]?.kind, changes]).toEqual(["failed", []]);
+  });
+
+  test.each<[why: string, Scene, Operation, string, (string | undefined)[]]>([
+    [
+      "by handle: own and borrowed",
+      { blocks: [block("10.0.0.4/30", "n1", { 0: "h" }), block("10.0.0.8/30", "n2", { 1: "h@n1" })] },
+      { kind: "release", handle: "h" },
+      "10.0.0.4 10.0.0.9",
+      ["10.0.0.4/30", "10.0.0.8/30"],
+    ],
+    ["nothing held: nothing written", {}, { kind: "release", handle: "h" }, "", []],
+    [
+      "the last address of a block without owner takes the block with it",
+      { blocks: [block("10.0.0.4/30", undefined, { 0: "h@n1" })] },
+      { kind: "release", handle: "h" },
+      "10.0.0.4",
+      [undefined],
+    ],
+    [
+      "by address and sequence",
+      { blocks: [block("10.0.0.4/30", "n1", { 0: "h" })] },
+      { kind: "release-address", address: parseAddress("10.0.0.4"), sequence: 7 },
+      "10.0.0.4",
+      ["10.0.0.4/30"],
+    ],
+    [
+      "the sequence moved on: somebody else has it now",
+      { blocks: [block("10.0.0.4/30", "n1", { 0: "h" })] },
+      { kind: "release-address", address: parseAddress("10.0.0.4"), sequence: 6 },
+      "",
+      [],
+    ],
+    [
+      "an address of no block",
+      {},
+      { kind: "release-address", address: parseAddress("10.0.0.4"), sequence: 6 },
+      "",
+      [],
+    ],
+    [
+      "an address of another's block: read first",
+      { blocks: [block("10.0.0.4/30", "n2", { 0: "h" })] },
+      { kind: "release-address", address: parseAddress("10.0.0.4"), sequence: 7 },
+      "read 10.0.0.4/30",
+      [],
+    ],
+  ])("%s", (_why, scene, operation, expected, written) => {
+    expect(answer(scene, operation)).toEqual([expected]);
+    expect(plan(world(scene), [operation]).changes.map(({ after }) => after?.cidr)).toEqual(written);
+  });
+});
