@@ -1,0 +1,169 @@
+import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
+import { ActiveSets, type Contribution } from "./active-sets.ts";
+import { Cluster, isClusterKind } from "./cluster.ts";
+import { Inheritance } from "./inheritance.ts";
+import type { Problem } from "./model.ts";
+import { compareText } from "./order.ts";
+import { PolicyTable } from "./policy-table.ts";
+import { ProfileTable } from "./profile-table.ts";
+import * as read from "./resources.ts";
+import type { NodeState } from "./state.ts";
+import { Workloads } from "./workloads.ts";
+
+/** A change of one datastore key. Neither `value` nor `corrupt`: the key is gone. */
+export interface Update {
+  readonly key: string;
+  readonly value?: AnyResource;
+  /** Why the value cannot be read. What it stood for is then closed, not absent. */
+  readonly corrupt?: string;
+}
+
+type Named = { readonly name: string; readonly namespace?: string };
+
+/**
+ * From resources, in whatever order they come, to what one node must enforce and reach. The outcome depends on the
+ * resources alone (architecture.md, invariant 6). Updates are filed as they come; only sets x labels and policies x
+ * local endpoints are kept pair by pair, the rest is read off when `state()` asks.
+ *
+ *     WorkloadEndpoint, NetworkSet ─► Inheritance ─┬─► ActiveSets ◄── sets in use ──┐
+ *     Profile ─ labels ──────────────────▲         └─► PolicyTable (local ones) ────┤
+ *     NetworkPolicy, GlobalNetworkPolicy, Tier ────────────▲                        │
+ *     Profile ─ rules ─► ProfileTable (those that local endpoints name) ────────────┘
+ *     IPPool, BlockAffinity, Node, FelixConfiguration ─► Cluster
+ */
+export class Calc {
+  readonly #node: string;
+  readonly #sets = new ActiveSets();
+  readonly #workloads = new Workloads();
+  readonly #policies = new PolicyTable(this.#sets, (id) => this.#workloads.forget(id));
+  readonly #profiles = new ProfileTable(this.#sets);
+  readonly #labels = new Inheritance<Contribution>((id, labels, payload) => this.#label(id, labels, payload));
+  readonly #cluster: Cluster;
+  readonly #corrupt = new Map<string, Problem>();
+  #problems: readonly Problem[] | undefined;
+  #state: NodeState | undefined;
+
+  constructor(node: string) {
+    this.#node = node;
+    this.#cluster = new Cluster(node);
+  }
+
+  /** Takes in changes. Keys that are no resource's are ignored. */
+  apply(updates: readonly Update[]): void {
+    for (const update of updates) {
+      const name = parseKey(update.key);
+      if (!name) continue;
+      this.#noteCorrupt(update);
+      if (isClusterKind(name.kind)) this.#cluster.set(name.kind, name.name, update.value);
+      else this.#applyPolicyKind(name.kind, name, update);
+    }
+  }
+
+  /** The whole desired state; the same object as long as nothing in it changed. */
+  state(): NodeState {
+    const policies = this.#policies.compiled();
+    const profiles = this.#profiles.compiled();
+    const endpoints = this.#workloads.resolve({
+      tiersOf: (id) => this.#policies.tiersOf(id),
+      hasProfile: (name) => this.#profiles.has(name),
+    });
+    const parts = { ...this.#cluster.facts(), endpoints, policies, profiles, sets: this.#sets.snapshot() };
+    const old = this.#state;
+    const isSame =
+      old &&
+      this.#problems &&
+      (Object.keys(parts) as (keyof typeof parts)[]).every((k) => parts[k] === old[k]);
+    if (isSame) return old;
+    this.#problems = this.#collectProblems(parts);
+    this.#state = { node: this.#node, ...parts, problems: this.#problems };
+    return this.#state;
+  }
+
+  #applyPolicyKind(kind: string, name: Named, { key, value, corrupt }: Update): void {
+    if (kind === "WorkloadEndpoint") this.#setEndpoint(name, value);
+    else if (kind === "NetworkPolicy" || kind === "GlobalNetworkPolicy")
+      this.#setPolicy(name, { value, corrupt });
+    else if (kind === "Tier")
+      this.#policies.setTier(name.name, value?.kind === "Tier" ? read.readTier(value) : undefined);
+    else if (kind === "Profile") this.#setProfile(name.name, value);
+    else if (kind === "NetworkSet" || kind === "GlobalNetworkSet") this.#setNetworkSet({ key, value });
+  }
+
+  #setEndpoint({ namespace, name }: Named, value: AnyResource | undefined): void {
+    const id = `${namespace}/${name}`;
+    const endpoint = value?.kind === "WorkloadEndpoint" ? value : undefined;
+    this.#setLocal(id, endpoint?.spec.node === this.#node ? endpoint : undefined);
+    if (!endpoint) {
+      this.#labels.deleteItem(id);
+      this.#sets.deleteItem(id);
+      return;
+    }
+    const payload = read.endpointContribution(endpoint);
+    this.#labels.setItem(id, read.endpointLabels(endpoint), { profiles: endpoint.spec.profiles, payload });
+  }
+
+  #setLocal(id: string, endpoint: WorkloadEndpoint | undefined): void {
+    const before = this.#workloads.profilesOf(id);
+    if (endpoint) this.#workloads.set(read.readEndpoint(id, endpoint));
+    else {
+      this.#workloads.delete(id);
+      this.#policies.deleteEndpoint(id);
+    }
+    this.#profiles.moveUser(before, endpoint?.spec.profiles ?? []);
+  }
+
+  #setNetworkSet({ key, value }: Pick<Update, "key" | "value">): void {
+    if (value?.kind !== "NetworkSet" && value?.kind !== "GlobalNetworkSet") {
+      this.#labels.deleteItem(key);
+      this.#sets.deleteItem(key);
+      return;
+    }
+    const profiles = value.kind === "NetworkSet" ? [`kns.${value.metadata.namespace}`] : [];
+    this.#labels.setItem(key, read.networkSetLabels(value), {
+      profiles,
+      payload: read.networkSetContribution(value),
+    });
+  }
+
+  /** Labels of an endpoint or network set, inherited ones included, are new. */
+  #label(id: string, labels: Labels, contribution: Contribution): void {
+    this.#sets.setItem(id, labels, contribution);
+    if (this.#workloads.has(id)) this.#policies.setEndpoint(id, labels);
+  }
+
+  #setPolicy({ name, namespace }: Named, { value, corrupt }: Omit<Update, "key">): void {
+    const id = read.policyId(name, namespace);
+    if (corrupt !== undefined) this.#policies.setPolicy(id, read.unreadablePolicy(name, namespace, corrupt));
+    else if (
+      (value?.kind === "NetworkPolicy" || value?.kind === "GlobalNetworkPolicy") &&
+      !read.isForHostsOnly(value)
+    )
+      this.#policies.setPolicy(id, read.readPolicy(value));
+    else this.#policies.deletePolicy(id);
+  }
+
+  #setProfile(name: string, value: AnyResource | undefined): void {
+    const profile = value?.kind === "Profile" ? value : undefined;
+    const isNews = this.#profiles.has(name) !== (profile !== undefined);
+    this.#profiles.set(name, profile && read.readProfile(profile));
+    if (isNews) this.#workloads.forgetProfile(name);
+    this.#labels.setProfile(name, profile && (profile.spec.labelsToApply ?? {}));
+  }
+
+  #noteCorrupt({ key, corrupt }: Update): void {
+    const isNews =
+      corrupt === undefined
+        ? this.#corrupt.delete(key)
+        : this.#corrupt.set(key, { subject: key, why: corrupt });
+    if (isNews) this.#problems = undefined;
+  }
+
+  #collectProblems({ policies, profiles }: Pick<NodeState, "policies" | "profiles">): readonly Problem[] {
+    const compiled = [...policies.values(), ...profiles.values()];
+    const broken = compiled.flatMap(({ id, problem }) =>
+      problem !== undefined ? [{ subject: id, why: problem }] : [],
+    );
+    const all = [...this.#corrupt.values(), ...broken, ...this.#workloads.problems()];
+    return all.sort((a, b) => compareText(a.subject, b.subject) || compareText(a.why, b.why));
+  }
+}

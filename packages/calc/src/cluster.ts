@@ -1,0 +1,62 @@
+import { type AnyResource, effective, type FelixSettings, type Kind, type ResourceOf } from "@margay/api";
+import { comparePrefix, type Prefix } from "@margay/net";
+import type { Host, Pool } from "./model.ts";
+import { compareText } from "./order.ts";
+import { ownBlock, readHost, readPool } from "./resources.ts";
+
+const KINDS = ["IPPool", "BlockAffinity", "Node", "FelixConfiguration"] as const satisfies Kind[];
+
+type ClusterKind = (typeof KINDS)[number];
+
+/** Whether a kind is among those that are few, and read whole whenever one of them changed. */
+export const isClusterKind = (kind: Kind): kind is ClusterKind => KINDS.some((known) => known === kind);
+
+/** What a node takes over from pools, affinities, nodes and configuration. */
+export interface ClusterFacts {
+  readonly pools: readonly Pool[];
+  readonly blocks: readonly Prefix[];
+  readonly hosts: readonly Host[];
+  readonly config: FelixSettings;
+}
+
+/** Pools, affinities, nodes and configuration. */
+export class Cluster {
+  readonly #node: string;
+  readonly #resources = new Map<ClusterKind, Map<string, AnyResource>>(
+    KINDS.map((kind) => [kind, new Map()]),
+  );
+  #facts: ClusterFacts | undefined;
+
+  constructor(node: string) {
+    this.#node = node;
+  }
+
+  /** Undefined: there is no such resource. Affinities of other nodes change nothing here and are not kept. */
+  set(kind: ClusterKind, name: string, value: AnyResource | undefined): void {
+    const known = this.#resources.get(kind);
+    const isForeign = value?.kind === "BlockAffinity" && value.spec.node !== this.#node;
+    if (value && !isForeign) known?.set(name, value);
+    else if (!known?.delete(name)) return;
+    this.#facts = undefined;
+  }
+
+  /** The same object until something changes. */
+  facts(): ClusterFacts {
+    this.#facts ??= {
+      pools: this.#all("IPPool").map(readPool),
+      blocks: this.#all("BlockAffinity")
+        .map(({ spec }) => ownBlock(spec, this.#node))
+        .filter((block) => block !== undefined)
+        .sort(comparePrefix),
+      hosts: this.#all("Node").map(readHost),
+      config: effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node),
+    };
+    return this.#facts;
+  }
+
+  /** By name. */
+  #all<K extends ClusterKind>(kind: K): ResourceOf<K>[] {
+    const all = [...(this.#resources.get(kind)?.values() ?? [])] as ResourceOf<K>[]; // set() files each under its kind
+    return all.sort((a, b) => compareText(a.metadata.name, b.metadata.name));
+  }
+}

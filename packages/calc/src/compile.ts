@@ -1,0 +1,191 @@
+import { type EntityRule, parsePort, type Rule, SelectorError } from "@margay/api";
+import { type Family, NetError, type Prefix, parsePrefix } from "@margay/net";
+import { type SetSpec, setId } from "./active-sets.ts";
+import { PORT_PROTOCOLS } from "./match.ts";
+import type {
+  Action,
+  CompiledPolicy,
+  CompiledRule,
+  Direction,
+  EntityMatch,
+  IcmpMatch,
+  PortRange,
+} from "./model.ts";
+import { ruleIds } from "./rule-ids.ts";
+import { entitySelector, excludedSelector } from "./scope.ts";
+
+/** A policy or profile as written. */
+export interface PolicySource {
+  readonly id: string;
+  /** Bounds the selectors of its rules; absent for cluster-wide policies and profiles. */
+  readonly namespace?: string;
+  readonly revision?: string;
+  readonly ingress: readonly Rule[];
+  readonly egress: readonly Rule[];
+  /** Known to be unusable, for this reason. */
+  readonly problem?: string;
+}
+
+/** A compiled policy and the sets that its rules refer to, by id. */
+export interface Compiled {
+  readonly policy: CompiledPolicy;
+  readonly sets: ReadonlyMap<string, SetSpec>;
+}
+
+/** A rule that cannot be expressed in the model. */
+class CompileError extends Error {
+  readonly code = "unresolvable-rule";
+}
+
+/**
+ * Compiles the rules of a policy. One that cannot be compiled denies everything in both directions and says why:
+ * a part of a policy may open what the rest of it was meant to close.
+ */
+export function compile(source: PolicySource): Compiled {
+  const sets = new Map<string, SetSpec>();
+  const common = { id: source.id, ...(source.revision !== undefined && { revision: source.revision }) };
+  if (source.problem !== undefined) return { policy: closed(common, source.problem), sets };
+  const need = (spec: SetSpec): string => {
+    const id = setId(spec);
+    sets.set(id, spec);
+    return id;
+  };
+  const compileAll = (direction: Direction) =>
+    source[direction].map((rule, place) =>
+      compileRule(rule, {
+        id: ruleIds.policyRule(source.id, direction, place),
+        namespace: source.namespace,
+        need,
+      }),
+    );
+  try {
+    return { policy: { ...common, ingress: compileAll("ingress"), egress: compileAll("egress") }, sets };
+  } catch (error) {
+    if (!(error instanceof CompileError || error instanceof SelectorError || error instanceof NetError))
+      throw error;
+    return { policy: closed(common, error.message), sets: new Map() };
+  }
+}
+
+/** Denies everything, both ways. */
+function closed(common: { readonly id: string }, problem: string): CompiledPolicy {
+  const deny = (direction: Direction): CompiledRule[] => [
+    { id: ruleIds.policyRule(common.id, direction, 0), action: "deny", source: ANY, destination: ANY },
+  ];
+  return { ...common, ingress: deny("ingress"), egress: deny("egress"), problem };
+}
+
+const ANY: EntityMatch = {
+  nets: [],
+  notNets: [],
+  sets: [],
+  notSets: [],
+  ports: [],
+  namedPorts: [],
+  notPorts: [],
+  notNamedPorts: [],
+};
+
+interface Context {
+  readonly id: string;
+  readonly namespace: string | undefined;
+  readonly need: (spec: SetSpec) => string;
+}
+
+function compileRule(rule: Rule, context: Context): CompiledRule {
+  const protocol = protocolNumber(rule.protocol);
+  const ipVersion = rule.ipVersion ?? icmpFamily(rule, protocol);
+  const side = (entity: EntityRule | undefined) =>
+    entity ? compileEntity(entity, { ...context, protocol }) : ANY;
+  const compiled: Omit<CompiledRule, "source" | "destination"> = {
+    id: context.id,
+    action: ACTIONS[rule.action],
+    ...(ipVersion !== undefined && { ipVersion }),
+    ...(protocol !== undefined && { protocol }),
+    ...(rule.notProtocol !== undefined && { notProtocol: protocolNumber(rule.notProtocol) }),
+    ...icmpFields(rule),
+  };
+  return { ...compiled, source: side(rule.source), destination: side(rule.destination) };
+}
+
+const ACTIONS = { Allow: "allow", Deny: "deny", Pass: "pass", Log: "log" } as const satisfies Record<
+  string,
+  Action
+>;
+
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  ICMP: 1,
+  TCP: 6,
+  UDP: 17,
+  ICMPv6: 58,
+  SCTP: 132,
+  UDPLite: 136,
+};
+
+function protocolNumber(protocol: Rule["protocol"]): number | undefined {
+  if (protocol === undefined || typeof protocol === "number") return protocol;
+  const number = PROTOCOLS[protocol];
+  if (number === undefined) throw new CompileError(`unknown protocol ${protocol}`);
+  return number;
+}
+
+/** ICMP types have a meaning in one family only. */
+function icmpFamily({ icmp, notICMP }: Rule, protocol: number | undefined): Family | undefined {
+  if (!icmp && !notICMP) return undefined;
+  if (protocol === PROTOCOLS.ICMP) return 4;
+  if (protocol === PROTOCOLS.ICMPv6) return 6;
+  throw new CompileError("an ICMP match needs protocol ICMP or ICMPv6");
+}
+
+function icmpFields({ icmp, notICMP }: Rule): { icmp?: IcmpMatch; notIcmp?: IcmpMatch } {
+  return { ...(icmp && icmpMatch("icmp", icmp)), ...(notICMP && icmpMatch("notIcmp", notICMP)) };
+}
+
+function icmpMatch(
+  field: "icmp" | "notIcmp",
+  { type, code }: NonNullable<Rule["icmp"]>,
+): Record<string, IcmpMatch> {
+  if (type === undefined) return {};
+  return { [field]: { type, ...(code !== undefined && { code }) } };
+}
+
+function compileEntity(entity: EntityRule, context: Context & { protocol: number | undefined }): EntityMatch {
+  if (entity.services)
+    throw new CompileError("`services` matches need the cluster's endpoint slices, which are not known");
+  const selector = entitySelector(entity, context.namespace);
+  const excluded = excludedSelector(entity);
+  const [ports, notPorts] = [compilePorts(entity.ports, context), compilePorts(entity.notPorts, context)];
+  return {
+    nets: prefixes(entity.nets),
+    notNets: prefixes(entity.notNets),
+    sets: selector ? [context.need({ selector })] : [],
+    notSets: excluded ? [context.need({ selector: excluded })] : [],
+    ports: ports.ranges,
+    namedPorts: ports.sets,
+    notPorts: notPorts.ranges,
+    notNamedPorts: notPorts.sets,
+  };
+}
+
+const prefixes = (nets: readonly string[] | undefined): Prefix[] =>
+  (nets ?? []).map((net) => parsePrefix(net, { mask: true }));
+
+/**
+ * Numbers become ranges. A name becomes the set of that port on every endpoint: the side's other matches bound it, and
+ * policies that use the same name share it.
+ */
+function compilePorts(
+  ports: EntityRule["ports"],
+  { need, protocol }: { need: Context["need"]; protocol: number | undefined },
+): { ranges: PortRange[]; sets: string[] } {
+  const ranges: PortRange[] = [];
+  const sets: string[] = [];
+  for (const text of ports ?? []) {
+    const port = parsePort(text);
+    const named = protocol === undefined ? undefined : PORT_PROTOCOLS[protocol];
+    if (!port || named === undefined) throw new CompileError(`port ${text} needs protocol TCP, UDP or SCTP`);
+    if (port.kind === "range") ranges.push({ first: port.low, last: port.high });
+    else sets.push(need({ selector: { kind: "all" }, port: { name: port.name, protocol: named } }));
+  }
+  return { ranges, sets };
+}

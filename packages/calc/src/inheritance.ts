@@ -1,0 +1,65 @@
+import type { Labels } from "@margay/api";
+import { NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX } from "./scope.ts";
+
+interface Item<T> {
+  readonly own: Labels;
+  readonly profiles: readonly string[];
+  readonly payload: T;
+}
+
+/**
+ * Labels with inheritance: an endpoint bears its own labels and those its profiles apply, such as its namespace's
+ * under `pcns.`. A label of its own wins, except under those two prefixes: else a pod could pretend to be in another
+ * namespace. `changed` is told whenever the outcome may differ; `payload` is handed through.
+ */
+export class Inheritance<T> {
+  readonly #changed: (id: string, labels: Labels, payload: T) => void;
+  readonly #items = new Map<string, Item<T>>();
+  readonly #itemsByProfile = new Map<string, Set<string>>();
+  readonly #profiles = new Map<string, Labels>();
+
+  constructor(changed: (id: string, labels: Labels, payload: T) => void) {
+    this.#changed = changed;
+  }
+
+  setItem(id: string, own: Labels, { profiles, payload }: { profiles: readonly string[]; payload: T }): void {
+    this.deleteItem(id);
+    this.#items.set(id, { own: unforged(own), profiles, payload });
+    for (const profile of profiles) {
+      const ids = this.#itemsByProfile.get(profile) ?? new Set();
+      this.#itemsByProfile.set(profile, ids.add(id));
+    }
+    this.#tell(id);
+  }
+
+  deleteItem(id: string): void {
+    for (const profile of this.#items.get(id)?.profiles ?? []) {
+      const ids = this.#itemsByProfile.get(profile);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#itemsByProfile.delete(profile);
+    }
+    this.#items.delete(id);
+  }
+
+  /** The labels that a profile applies; undefined: there is no such profile. */
+  setProfile(name: string, labels: Labels | undefined): void {
+    if (labels) this.#profiles.set(name, labels);
+    else this.#profiles.delete(name);
+    for (const id of this.#itemsByProfile.get(name) ?? []) this.#tell(id);
+  }
+
+  /** The first profile that gives a label wins. */
+  #tell(id: string): void {
+    const item = this.#items.get(id);
+    if (!item) return;
+    const inherited = item.profiles.toReversed().map((profile) => this.#profiles.get(profile) ?? {});
+    this.#changed(id, Object.assign({}, ...inherited, item.own), item.payload);
+  }
+}
+
+const unforged = (own: Labels): Labels =>
+  Object.fromEntries(
+    Object.entries(own).filter(
+      ([name]) => !name.startsWith(NAMESPACE_PREFIX) && !name.startsWith(SERVICE_ACCOUNT_PREFIX),
+    ),
+  );

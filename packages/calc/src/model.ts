@@ -1,0 +1,121 @@
+import type { Address, Family, Prefix } from "@margay/net";
+
+/**
+ * The neutral model: what one node must enforce, in words that every dataplane backend and the reference evaluator
+ * understand. It knows neither chains nor kernel sets.
+ */
+export type Direction = "ingress" | "egress";
+
+/** `pass` leaves the tier, `log` goes on with the next rule. */
+export type Action = "allow" | "deny" | "pass" | "log";
+
+/** Ports `first` to `last`, both included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** What one end of a packet must be: every list that is not empty has to hold. */
+export interface EntityMatch {
+  /** In any of these networks. */
+  readonly nets: readonly Prefix[];
+  /** In none of these. */
+  readonly notNets: readonly Prefix[];
+  /** Member of every one of these `net` sets. */
+  readonly sets: readonly string[];
+  /** Member of none of these `net` sets. */
+  readonly notSets: readonly string[];
+  /** The port lies in any range of `ports`, or address, protocol and port are in any `ip-port` set of `namedPorts`. */
+  readonly ports: readonly PortRange[];
+  readonly namedPorts: readonly string[];
+  /** None of these ports, and in none of these `ip-port` sets. */
+  readonly notPorts: readonly PortRange[];
+  readonly notNamedPorts: readonly string[];
+}
+
+/** ICMP or ICMPv6, as the rule's protocol says. */
+export interface IcmpMatch {
+  readonly type: number;
+  readonly code?: number;
+}
+
+export interface CompiledRule {
+  /** Stable: `<policy id>/<in|out>/<place>`; logs, counters and `explain` name it. */
+  readonly id: string;
+  readonly action: Action;
+  readonly ipVersion?: Family;
+  /** IANA protocol number. */
+  readonly protocol?: number;
+  readonly notProtocol?: number;
+  readonly icmp?: IcmpMatch;
+  readonly notIcmp?: IcmpMatch;
+  readonly source: EntityMatch;
+  readonly destination: EntityMatch;
+}
+
+/** A policy or profile, ready to evaluate. Shared by all endpoints it applies to. */
+export interface CompiledPolicy {
+  /** `np/<namespace>/<name>`, `gnp/<name>` or `profile/<name>`. */
+  readonly id: string;
+  readonly ingress: readonly CompiledRule[];
+  readonly egress: readonly CompiledRule[];
+  /** The datastore revision it was compiled from. */
+  readonly revision?: string;
+  /** Why it could not be compiled; its rules then deny everything. */
+  readonly problem?: string;
+}
+
+/** The policies of one tier that select an endpoint in one direction, in order. */
+export interface TierPolicies {
+  readonly tier: string;
+  /** What happens to a packet that no rule of these policies matched. */
+  readonly defaultAction: "deny" | "pass";
+  /** Keys of `NodeState.policies`. */
+  readonly policies: readonly string[];
+}
+
+export interface LocalEndpoint {
+  /** `<namespace>/<name>` of the WorkloadEndpoint. */
+  readonly id: string;
+  readonly interfaceName: string;
+  readonly addresses: readonly Address[];
+  /** The workload's own MAC, lower case with colons; unknown: not checked. */
+  readonly mac?: string;
+  /** Networks it may send from besides its own addresses. */
+  readonly spoofable: readonly Prefix[];
+  /** Tiers that hold a policy for it, in order. */
+  readonly ingress: readonly TierPolicies[];
+  readonly egress: readonly TierPolicies[];
+  /** Keys of `NodeState.profiles`, evaluated after the last tier, in order. */
+  readonly profiles: readonly string[];
+  /** False: something it needs could not be resolved, and all its traffic is dropped. */
+  readonly ok: boolean;
+}
+
+/** Addresses that a selector stands for, cluster-wide, as text of each family. */
+export interface NeutralSet {
+  /** `net`: `10.0.0.1` or `10.0.0.0/8`. `ip-port`: `10.0.0.1,tcp:80`. */
+  readonly kind: "net" | "ip-port";
+  /** What it stands for, for people. */
+  readonly about: string;
+  readonly members: Readonly<Record<Family, ReadonlySet<string>>>;
+}
+
+export interface Pool {
+  readonly name: string;
+  readonly cidr: Prefix;
+  readonly natOutgoing: boolean;
+  readonly vxlanMode: "Never" | "Always" | "CrossSubnet";
+}
+
+export interface Host {
+  readonly name: string;
+  readonly addresses: readonly Address[];
+}
+
+/** Something that could not be resolved and is closed for that reason. */
+export interface Problem {
+  /** A policy's, profile's, endpoint's or pool's id. */
+  readonly subject: string;
+  readonly why: string;
+}

@@ -1,0 +1,54 @@
+import type { TierPolicies } from "./model.ts";
+
+/** Where a policy stands. */
+export interface Rank {
+  readonly tier: string;
+  /** Absent: after all others. */
+  readonly order?: number;
+  readonly name: string;
+  /** Kind and namespace, so that no two policies tie. */
+  readonly id: string;
+}
+
+export interface TierSettings {
+  readonly order?: number;
+  readonly defaultAction: "deny" | "pass";
+}
+
+/** Tiers that every cluster has (calico.md §1.9). */
+export const BUILT_IN_TIERS: ReadonlyMap<string, TierSettings> = new Map([
+  ["kube-admin", { order: 1000, defaultAction: "pass" }],
+  ["default", { order: 1_000_000, defaultAction: "deny" }],
+  ["kube-baseline", { order: 10_000_000, defaultAction: "pass" }],
+]);
+
+/**
+ * Groups policies into tiers, both in order: by number, the absent last, ties by name (calico.md §1.9). A tier that is
+ * not known comes before all others: its place cannot be told, and its policies deny.
+ */
+export function byTier(
+  policies: readonly Rank[],
+  tierOf: (name: string) => TierSettings | undefined,
+): readonly TierPolicies[] {
+  const groups = Map.groupBy(policies, ({ tier }) => tier);
+  const tiers = [...groups.keys()].map((name) => ({ name, known: tierOf(name) }));
+  tiers.sort((a, b) => compareOrder(placeOf(a.known), placeOf(b.known)) || compareText(a.name, b.name));
+  return tiers.map(({ name, known }) => ({
+    tier: name,
+    defaultAction: known?.defaultAction ?? "deny",
+    policies: (groups.get(name) ?? []).toSorted(comparePolicies).map(({ id }) => id),
+  }));
+}
+
+const placeOf = (tier: TierSettings | undefined): number | undefined =>
+  tier ? tier.order : Number.NEGATIVE_INFINITY;
+
+const comparePolicies = (a: Rank, b: Rank): number =>
+  compareOrder(a.order, b.order) || compareText(a.name, b.name) || compareText(a.id, b.id);
+
+function compareOrder(a = Number.POSITIVE_INFINITY, b = Number.POSITIVE_INFINITY): number {
+  return a === b ? 0 : a - b;
+}
+
+/** By code unit, so that the order is the same on every machine. */
+export const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

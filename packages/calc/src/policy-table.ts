@@ -1,0 +1,131 @@
+import { type Labels, type Selector, SelectorError } from "@margay/api";
+import type { ActiveSets } from "./active-sets.ts";
+import { Compilations } from "./compilations.ts";
+import type { PolicySource } from "./compile.ts";
+import type { CompiledPolicy, Direction, TierPolicies } from "./model.ts";
+import { BUILT_IN_TIERS, byTier, type Rank, type TierSettings } from "./order.ts";
+import { type PolicyScope, policySelector } from "./scope.ts";
+import { SelectorIndex } from "./selector-index.ts";
+
+/** A policy as written: where it stands, whom it selects, in which directions, and its rules. */
+export interface Policy {
+  readonly rank: Rank;
+  readonly scope: PolicyScope;
+  readonly directions: readonly Direction[];
+  readonly source: PolicySource;
+}
+
+export type Tiers = Readonly<Record<Direction, readonly TierPolicies[]>>;
+
+/** All policies of the cluster against the endpoints of this node. */
+export class PolicyTable {
+  readonly #policies = new Map<string, Policy>();
+  readonly #tiers = new Map<string, TierSettings>();
+  readonly #compiled: Compilations;
+  /** Policies whose compiled form may be out of date. */
+  readonly #stale = new Set<string>();
+  readonly #tiersOf = new Map<string, Tiers>();
+  readonly #changedEndpoint: (id: string) => void;
+  readonly #index = new SelectorIndex({
+    matched: (policy, endpoint) => this.#pairChanged(policy, endpoint),
+    unmatched: (policy, endpoint) => this.#pairChanged(policy, endpoint),
+  });
+
+  /** `changedEndpoint` is told of each endpoint whose policies may have changed. */
+  constructor(sets: ActiveSets, changedEndpoint: (id: string) => void) {
+    this.#compiled = new Compilations(sets);
+    this.#changedEndpoint = changedEndpoint;
+  }
+
+  setPolicy(id: string, written: Policy): void {
+    const { policy, selector } = resolve(written);
+    this.#index.deleteSelector(id);
+    this.#policies.set(id, policy);
+    this.#index.addSelector(id, selector);
+    this.#stale.add(id);
+  }
+
+  deletePolicy(id: string): void {
+    this.#index.deleteSelector(id);
+    this.#policies.delete(id);
+    this.#stale.add(id);
+  }
+
+  /** Undefined: there is no such tier; a policy in it then denies. Built-in tiers are fixed. */
+  setTier(name: string, tier: TierSettings | undefined): void {
+    if (BUILT_IN_TIERS.has(name)) return;
+    if (tier) this.#tiers.set(name, tier);
+    else this.#tiers.delete(name);
+    for (const [id, { rank }] of this.#policies) {
+      if (rank.tier !== name) continue;
+      this.#stale.add(id);
+      for (const endpoint of this.#index.itemsOf(id)) this.#forget(endpoint);
+    }
+  }
+
+  setEndpoint(id: string, labels: Labels): void {
+    this.#index.setItem(id, labels);
+  }
+
+  deleteEndpoint(id: string): void {
+    this.#index.deleteItem(id);
+    this.#tiersOf.delete(id);
+  }
+
+  /** The policies that select an endpoint, in order. */
+  tiersOf(endpoint: string): Tiers {
+    const known = this.#tiersOf.get(endpoint);
+    if (known) return known;
+    const policies = [...this.#index.selectorsOf(endpoint)]
+      .map((id) => this.#policies.get(id))
+      .filter((p) => !!p);
+    const inDirection = (direction: Direction) =>
+      byTier(
+        policies.filter(({ directions }) => directions.includes(direction)).map(({ rank }) => rank),
+        this.#tier,
+      );
+    const tiers = { ingress: inDirection("ingress"), egress: inDirection("egress") };
+    this.#tiersOf.set(endpoint, tiers);
+    return tiers;
+  }
+
+  /** The compiled policies that select at least one endpoint here. */
+  compiled(): ReadonlyMap<string, CompiledPolicy> {
+    for (const id of this.#stale) {
+      const policy = this.#index.itemsOf(id).size > 0 ? this.#policies.get(id) : undefined;
+      this.#compiled.set(id, policy && this.#sourceOf(policy));
+    }
+    this.#stale.clear();
+    return this.#compiled.snapshot();
+  }
+
+  #sourceOf({ rank, source }: Policy): PolicySource {
+    if (source.problem !== undefined || this.#tier(rank.tier)) return source;
+    return { ...source, problem: `there is no tier ${rank.tier}` };
+  }
+
+  readonly #tier = (name: string): TierSettings | undefined =>
+    BUILT_IN_TIERS.get(name) ?? this.#tiers.get(name);
+
+  #pairChanged(policy: string, endpoint: string): void {
+    this.#stale.add(policy);
+    this.#forget(endpoint);
+  }
+
+  #forget(endpoint: string): void {
+    this.#tiersOf.delete(endpoint);
+    this.#changedEndpoint(endpoint);
+  }
+}
+
+/** A selector that cannot be read selects all that the policy could mean, which then denies. */
+function resolve(policy: Policy): { policy: Policy; selector: Selector } {
+  try {
+    return { policy, selector: policySelector(policy.scope) };
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error;
+    const { namespace } = policy.scope;
+    const selector = policySelector(namespace !== undefined ? { namespace } : {});
+    return { policy: { ...policy, source: { ...policy.source, problem: error.message } }, selector };
+  }
+}

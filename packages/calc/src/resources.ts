@@ -1,0 +1,180 @@
+import type {
+  GlobalNetworkPolicy,
+  GlobalNetworkSet,
+  IPPool,
+  Labels,
+  NetworkPolicy,
+  NetworkSet,
+  Node,
+  Profile,
+  Tier,
+  WorkloadEndpoint,
+} from "@margay/api";
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  width,
+} from "@margay/net";
+import type { Contribution } from "./active-sets.ts";
+import type { PolicySource } from "./compile.ts";
+import { PORT_PROTOCOLS } from "./match.ts";
+import type { Direction, Host, LocalEndpoint, Pool } from "./model.ts";
+import type { TierSettings } from "./order.ts";
+import type { Policy } from "./policy-table.ts";
+import { NAMESPACE, SERVICE_ACCOUNT } from "./scope.ts";
+
+/** What calc reads of each resource. All functions here are pure; NetError is thrown for text that api let through. */
+
+export function readPolicy(resource: NetworkPolicy | GlobalNetworkPolicy): Policy {
+  const { metadata, spec } = resource;
+  const isNamespaced = resource.kind === "NetworkPolicy";
+  const id = policyId(metadata.name, isNamespaced ? metadata.namespace : undefined);
+  const namespace = isNamespaced ? { namespace: metadata.namespace ?? "" } : {};
+  return {
+    rank: {
+      tier: spec.tier,
+      name: metadata.name,
+      id,
+      ...(spec.order !== undefined && { order: spec.order }),
+    },
+    scope: { ...namespace, ...spec },
+    directions: directionsOf(spec),
+    source: { ...namespace, ...rulesOf(resource, id) },
+  };
+}
+
+export const policyId = (name: string, namespace: string | undefined): string =>
+  namespace !== undefined ? `np/${namespace}/${name}` : `gnp/${name}`;
+
+export const profileId = (name: string): string => `profile/${name}`;
+
+/** A policy whose resource cannot be read: whatever it may have selected, in both directions, is denied. */
+export function unreadablePolicy(name: string, namespace: string | undefined, why: string): Policy {
+  const id = policyId(name, namespace);
+  return {
+    // No tier can have this name, so the policy comes before all others.
+    rank: { tier: "(unreadable)", name, id },
+    scope: namespace !== undefined ? { namespace } : {},
+    directions: ["ingress", "egress"],
+    source: { id, ingress: [], egress: [], problem: why },
+  };
+}
+
+/** Policies for connection tracking's or NAT's other side concern host endpoints only (calico.md §4.4 rule 5). */
+export const isForHostsOnly = ({ spec }: NetworkPolicy | GlobalNetworkPolicy): boolean =>
+  ("doNotTrack" in spec && spec.doNotTrack) || ("preDNAT" in spec && spec.preDNAT);
+
+function directionsOf({ types, ingress, egress }: NetworkPolicy["spec"]): readonly Direction[] {
+  if (types) return types.map((type) => (type === "Ingress" ? "ingress" : "egress"));
+  if (!egress?.length) return ["ingress"];
+  return ingress?.length ? ["ingress", "egress"] : ["egress"];
+}
+
+function rulesOf(
+  { metadata, spec }: NetworkPolicy | GlobalNetworkPolicy | Profile,
+  id: string,
+): PolicySource {
+  const revision = metadata.resourceVersion !== undefined ? { revision: metadata.resourceVersion } : {};
+  return { id, ingress: spec.ingress ?? [], egress: spec.egress ?? [], ...revision };
+}
+
+export const readProfile = (profile: Profile): PolicySource =>
+  rulesOf(profile, profileId(profile.metadata.name));
+
+export const readTier = ({ spec }: Tier): TierSettings => ({
+  ...(spec.order !== undefined && { order: spec.order }),
+  defaultAction: spec.defaultAction === "Pass" ? "pass" : "deny",
+});
+
+/** Own labels, with those that only the cluster may set: a pod cannot claim another namespace or service account. */
+export function endpointLabels({ metadata, spec }: WorkloadEndpoint): Labels {
+  const { [SERVICE_ACCOUNT]: _claimed, ...labels } = metadata.labels ?? {};
+  return {
+    ...labels,
+    [NAMESPACE]: metadata.namespace ?? "",
+    "projectcalico.org/orchestrator": spec.orchestrator,
+    ...(spec.serviceAccountName !== undefined && { [SERVICE_ACCOUNT]: spec.serviceAccountName }),
+  };
+}
+
+export function networkSetLabels({ kind, metadata }: NetworkSet | GlobalNetworkSet): Labels {
+  const { [NAMESPACE]: _claimed, ...labels } = metadata.labels ?? {};
+  return kind === "NetworkSet" ? { ...labels, [NAMESPACE]: metadata.namespace ?? "" } : labels;
+}
+
+export function endpointContribution({ spec }: WorkloadEndpoint): Contribution {
+  const ports = (spec.ports ?? []).map(({ name, protocol, port }) => ({
+    name,
+    port,
+    protocol: portProtocol(protocol),
+  }));
+  return { members: byFamily(spec.ipNetworks), ports };
+}
+
+export const networkSetContribution = ({ spec }: NetworkSet | GlobalNetworkSet): Contribution => ({
+  members: byFamily(spec.nets),
+  ports: [],
+});
+
+const portProtocol = (protocol: string | number): string =>
+  typeof protocol === "number" ? (PORT_PROTOCOLS[protocol] ?? String(protocol)) : protocol.toLowerCase();
+
+function byFamily(nets: readonly string[]): Record<Family, readonly string[]> {
+  const texts: Record<Family, string[]> = { 4: [], 6: [] };
+  for (const net of nets) {
+    const prefix = parsePrefix(net, { mask: true });
+    texts[prefix.family].push(
+      prefix.length === width(prefix.family) ? formatAddress(prefix) : formatPrefix(prefix),
+    );
+  }
+  return texts;
+}
+
+/** An endpoint of this node, all but what policies and profiles say about it. */
+export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<LocalEndpoint, Direction | "ok"> {
+  return {
+    id,
+    interfaceName: spec.interfaceName,
+    addresses: spec.ipNetworks.map((net) => hostOf(net)),
+    ...(spec.mac !== undefined && { mac: spec.mac.toLowerCase() }),
+    spoofable: (spec.allowSpoofedSourcePrefixes ?? []).map((net) => parsePrefix(net, { mask: true })),
+    profiles: spec.profiles,
+  };
+}
+
+/** The address in `a.b.c.d` or `a.b.c.d/n`. */
+const hostOf = (text: string): Address => parseAddress(text.split("/")[0] ?? text);
+
+export const readPool = ({ metadata, spec }: IPPool): Pool => ({
+  name: metadata.name,
+  cidr: parsePrefix(spec.cidr),
+  natOutgoing: spec.natOutgoing,
+  vxlanMode: spec.vxlanMode,
+});
+
+export function readHost({ metadata, spec }: Node): Host {
+  const texts = [
+    spec.bgp?.ipv4Address,
+    spec.bgp?.ipv6Address,
+    ...(spec.addresses ?? []).map(({ address }) => address),
+  ];
+  const unique = new Map(
+    texts
+      .filter((text) => text !== undefined)
+      .map(hostOf)
+      .map((a) => [formatAddress(a), a]),
+  );
+  return { name: metadata.name, addresses: [...unique.values()] };
+}
+
+/** The block of an affinity that `node` holds for certain. */
+export const ownBlock = (
+  spec: { node: string; state: string; cidr: string },
+  node: string,
+): Prefix | undefined =>
+  spec.node === node && spec.state === "confirmed" ? parsePrefix(spec.cidr) : undefined;

@@ -1,0 +1,34 @@
+import type { Direction } from "./model.ts";
+
+/**
+ * Ids of the decisions that no policy rule makes. The evaluator and every backend name a decision alike, so that a
+ * counter in the kernel and a step of `explain` can be put side by side.
+ */
+export const ruleIds = {
+  /** The interface bears the workload prefix but belongs to no endpoint known here. */
+  unknownInterface: "workload/unknown-interface",
+  /** The endpoint lacks something it needs, such as a profile. */
+  unresolved: "workload/unresolved",
+  /** The source is none of the workload's addresses. */
+  spoofedAddress: "workload/spoofed-address",
+  spoofedMac: "workload/spoofed-mac",
+  /** The way back to the source does not lead to the interface it came from. */
+  reversePath: "workload/reverse-path",
+  established: "conntrack/established",
+  invalid: "conntrack/invalid",
+  /** Allowed by every workload concerned. */
+  forwarded: "workload/forwarded",
+  neighbourDiscovery: "workload-to-host/neighbour-discovery",
+  workloadToHost: "workload-to-host/default",
+  hostToWorkload: "host-to-workload/allow",
+  natOutgoing: "nat-outgoing",
+  /** No rule of the tier's policies matched. */
+  tierDefault: (tier: string, direction: Direction): string => `tier/${tier}/${short[direction]}/default`,
+  /** No tier and no profile decided. */
+  noMatch: (direction: Direction): string => `profiles/${short[direction]}/no-match`,
+  /** The rule at `place` (0 is the first) of a policy. */
+  policyRule: (policy: string, direction: Direction, place: number): string =>
+    `${policy}/${short[direction]}/${place}`,
+} as const;
+
+const short = { ingress: "in", egress: "out" } as const;

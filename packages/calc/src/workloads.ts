@@ -1,0 +1,91 @@
+import type { Direction, LocalEndpoint, Problem } from "./model.ts";
+import { compareText } from "./order.ts";
+import type { Tiers } from "./policy-table.ts";
+
+export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok">;
+
+/** What an endpoint is resolved against. */
+export interface Resolution {
+  tiersOf(id: string): Tiers;
+  hasProfile(name: string): boolean;
+}
+
+/** The endpoints of this node, put together with their policies. */
+export class Workloads {
+  readonly #bare = new Map<string, BareEndpoint>();
+  /** The endpoints that claim an interface: one, or something is wrong. */
+  readonly #byInterface = new Map<string, Set<string>>();
+  readonly #resolved = new Map<
+    string,
+    { readonly endpoint: LocalEndpoint; readonly problems: readonly Problem[] }
+  >();
+  #all: readonly LocalEndpoint[] | undefined;
+
+  set(endpoint: BareEndpoint): void {
+    const { id, interfaceName } = endpoint;
+    this.delete(id);
+    this.#bare.set(id, endpoint);
+    const ids = this.#byInterface.get(interfaceName) ?? new Set();
+    this.#byInterface.set(interfaceName, ids.add(id));
+    for (const rival of ids) this.forget(rival);
+  }
+
+  delete(id: string): void {
+    const name = this.#bare.get(id)?.interfaceName;
+    if (name === undefined) return;
+    const ids = this.#byInterface.get(name) ?? new Set();
+    for (const rival of ids) this.forget(rival);
+    ids.delete(id);
+    if (ids.size === 0) this.#byInterface.delete(name);
+    this.#bare.delete(id);
+  }
+
+  has(id: string): boolean {
+    return this.#bare.has(id);
+  }
+
+  profilesOf(id: string): readonly string[] {
+    return this.#bare.get(id)?.profiles ?? [];
+  }
+
+  /** What is known of an endpoint besides its resource changed: resolve it anew. */
+  forget(id: string): void {
+    this.#resolved.delete(id);
+    this.#all = undefined;
+  }
+
+  /** A profile came or went. */
+  forgetProfile(name: string): void {
+    for (const { id, profiles } of this.#bare.values()) if (profiles.includes(name)) this.forget(id);
+  }
+
+  /** All endpoints by id; the same array until one changes. */
+  resolve(against: Resolution): readonly LocalEndpoint[] {
+    if (this.#all) return this.#all;
+    const ids = [...this.#bare.keys()].sort(compareText);
+    this.#all = ids.map((id) => this.#resolve(id, against)).filter((endpoint) => endpoint !== undefined);
+    return this.#all;
+  }
+
+  /** Why endpoints are not ok, as of the last `resolve`. */
+  problems(): readonly Problem[] {
+    return [...this.#resolved.values()].flatMap(({ problems }) => problems);
+  }
+
+  #resolve(id: string, { tiersOf, hasProfile }: Resolution): LocalEndpoint | undefined {
+    const known = this.#resolved.get(id);
+    const bare = this.#bare.get(id);
+    if (known || !bare) return known?.endpoint;
+    const missing = bare.profiles
+      .filter((name) => !hasProfile(name))
+      .map((name) => `there is no profile ${name}`);
+    const rivals = [...(this.#byInterface.get(bare.interfaceName) ?? [])]
+      .filter((other) => other !== id)
+      .sort(compareText);
+    const taken = rivals.map((other) => `interface ${bare.interfaceName} is also that of ${other}`);
+    const problems = [...missing, ...taken].map((why) => ({ subject: id, why }));
+    const endpoint = { ...bare, ...tiersOf(id), ok: problems.length === 0 };
+    this.#resolved.set(id, { endpoint, problems });
+    return endpoint;
+  }
+}
