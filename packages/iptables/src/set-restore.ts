@@ -36,7 +36,7 @@ export function setPut(
       maxElements: capacity(members.size),
     };
     const same = old !== undefined && old.type === next.type && old.family === next.family;
-    if (same && old.members.union(members).size <= old.maxElements) {
+    if (same && old.members.size + without(members, old.members).length <= old.maxElements) {
       lines.push(...delta(name, old.members, members));
       after.set(name, { ...next, maxElements: old.maxElements });
       continue;
@@ -57,10 +57,15 @@ function assertName(name: string, prefix: string): void {
 const capacity = (size: number): number =>
   Math.max(MAX_ELEMENTS, 2 ** Math.ceil(Math.log2(Math.max(1, size))));
 
-const delta = (name: string, old: ReadonlySet<string>, wanted: ReadonlySet<string>): string[] => [
-  ...Array.from(wanted.difference(old), (member) => `add ${name} ${member}`),
-  ...Array.from(old.difference(wanted), (member) => `del ${name} ${member}`),
-];
+function delta(name: string, old: ReadonlySet<string>, wanted: ReadonlySet<string>): string[] {
+  const [fresh, gone] = [without(wanted, old), without(old, wanted)];
+  return [
+    ...fresh.map((member) => `add ${name} ${member}`),
+    ...gone.map((member) => `del ${name} ${member}`),
+  ];
+}
+
+const without = (a: ReadonlySet<string>, b: ReadonlySet<string>) => [...a].filter((member) => !b.has(member));
 
 function create(name: string, { type, family, members, maxElements }: SavedSet): string[] {
   const head = `create ${name} ${type} family ${family === 4 ? "inet" : "inet6"} maxelem ${maxElements}`;

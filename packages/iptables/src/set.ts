@@ -71,7 +71,7 @@ export function sameSet(actual: IpSet, wanted: IpSet): boolean {
 }
 
 const equal = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
-  a.size === b.size && a.isSubsetOf(b);
+  a.size === b.size && [...a].every((member) => b.has(member));
 
 /** Reads the output of `ipset save`: the sets whose names begin with the prefix and whose types are ours. */
 export function parseSets(text: string, prefix: string): Map<string, SavedSet> {
