@@ -1,1 +1,31 @@
-export {};
+export * from "./policy/export.ts";
+export * from "./policy/filter.ts";
+export * from "./policy/import.ts";
+export * from "./rib/decision.ts";
+export * from "./rib/path.ts";
+export { PrefixTable } from "./rib/prefix-table.ts";
+export * from "./rib/rib.ts";
+export * from "./rib/update-group.ts";
+export * from "./session/collision.ts";
+export * from "./session/fsm.ts";
+export * from "./session/negotiate.ts";
+export * from "./wire/as-path.ts";
+export {
+  type Problem,
+  type ReadAttributes,
+  readAttributes,
+  splitAttributes,
+  writeAttributes,
+} from "./wire/attribute-codec.ts";
+export { type AttributeContext, type AttributeRow, attributeTable } from "./wire/attribute-table.ts";
+export * from "./wire/attributes.ts";
+export type { Capabilities, GracefulRestart } from "./wire/capabilities.ts";
+export * from "./wire/code-points.ts";
+export * from "./wire/error.ts";
+export * from "./wire/framer.ts";
+export { Interner } from "./wire/intern.ts";
+export * from "./wire/message.ts";
+export * from "./wire/nlri.ts";
+export * from "./wire/notification.ts";
+export type { Open } from "./wire/open.ts";
+export * from "./wire/update.ts";

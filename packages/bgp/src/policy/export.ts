@@ -1,0 +1,116 @@
+import type { Family } from "@margay/net";
+import { remember } from "../remember.ts";
+import type { Path, Source } from "../rib/path.ts";
+import { prepend } from "../wire/as-path.ts";
+import { writeAttributes } from "../wire/attribute-codec.ts";
+import type { Attributes, NextHop } from "../wire/attributes.ts";
+import { communities } from "../wire/code-points.ts";
+import { bytesKey, Interner } from "../wire/intern.ts";
+import { defaultLocalPref } from "./import.ts";
+
+/** All that decides what a peer is told. Peers whose policies are equal share an update group. */
+export interface ExportPolicy {
+  readonly to: "ebgp" | "ibgp";
+  readonly localAs: number;
+  /** The peers are route reflection clients of ours. */
+  readonly client: boolean;
+  /** Ours as a number, when we are a route reflector. */
+  readonly clusterId?: number;
+  /** Our addresses as next hop, by the family of the route. */
+  readonly self: Readonly<Partial<Record<Family, NextHop>>>;
+  /**
+   * `auto`: our own routes and all to eBGP get our address, reflected ones keep theirs (RFC 4271 §5.1.3, RFC 4456 §10);
+   * `self`: ours always; `keep`: as learned, where there is one.
+   */
+  readonly nextHop: "auto" | "self" | "keep";
+}
+
+export type Exported = { readonly attributes: Attributes } | { readonly refused: string };
+
+/** What the peers of a group are told of a best path. */
+export function exportRoute(
+  policy: ExportPolicy,
+  path: Path & { readonly attributes: Attributes },
+  family: Family,
+): Exported {
+  const { source, attributes } = path;
+  const refused = distribution(policy, source) ?? communityBars(policy, attributes);
+  if (refused) return { refused };
+  const nextHop = nextHopFor(policy, path, family);
+  if (!nextHop) return { refused: `no next hop of ours for IPv${family}` };
+  if (policy.to === "ebgp") return { attributes: toExternal(policy, { ...attributes, nextHop }, source) };
+  return { attributes: toInternal(policy, { ...attributes, nextHop }, source) };
+}
+
+/** RFC 4456 §6: what came by iBGP goes to clients, and to others only if it came from a client. */
+function distribution(policy: ExportPolicy, source: Source): string | undefined {
+  if (policy.to === "ebgp" || source.kind !== "ibgp") return undefined;
+  if (policy.client || source.client) return undefined;
+  return "iBGP split horizon (RFC 4271 §9.2.1)";
+}
+
+/** RFC 1997: routes that must not leave us, or our AS. */
+function communityBars(policy: ExportPolicy, { communities: list = [] }: Attributes): string | undefined {
+  if (list.includes(communities.noAdvertise)) return "NO_ADVERTISE (RFC 1997)";
+  if (policy.to === "ibgp") return undefined;
+  if (list.includes(communities.noExport)) return "NO_EXPORT (RFC 1997)";
+  if (list.includes(communities.noExportSubconfed)) return "NO_EXPORT_SUBCONFED (RFC 1997)";
+  return undefined;
+}
+
+function nextHopFor(
+  policy: ExportPolicy,
+  { source, attributes }: Path & { attributes: Attributes },
+  family: Family,
+) {
+  const ours = policy.self[family];
+  const learned = attributes.nextHop;
+  if (source.kind === "local" || !learned || policy.nextHop === "self") return ours;
+  if (policy.nextHop === "keep") return learned;
+  return policy.to === "ebgp" ? ours : learned;
+}
+
+/** RFC 4271 §5.1.2 b, §5.1.4, §5.1.5: prepend our AS; LOCAL_PREF, a learned MED and reflection marks stay inside. */
+function toExternal(policy: ExportPolicy, a: Attributes, source: Source): Attributes {
+  const { localPref: _l, originatorId: _o, clusterList: _c, med, ...rest } = a;
+  const asPath = prepend(a.asPath, policy.localAs);
+  return source.kind === "local" && med !== undefined ? { ...rest, asPath, med } : { ...rest, asPath };
+}
+
+/** RFC 4271 §5.1.5: LOCAL_PREF always; RFC 4456 §8: a reflected route bears its originator and our cluster. */
+function toInternal(policy: ExportPolicy, a: Attributes, source: Source): Attributes {
+  const localPref = a.localPref ?? defaultLocalPref;
+  if (source.kind !== "ibgp" || policy.clusterId === undefined) return { ...a, localPref };
+  return {
+    ...a,
+    localPref,
+    originatorId: a.originatorId ?? source.bgpId,
+    clusterList: [policy.clusterId, ...(a.clusterList ?? [])],
+  };
+}
+
+/**
+ * Export policy with a memory: one answer for each pair of attributes and source, and one object for equal answers,
+ * so that an update group sees what really changed.
+ */
+export function exporter(policy: ExportPolicy, family: Family): (path: Path) => Attributes | undefined {
+  const known = new WeakMap<Source, WeakMap<Attributes, Exported>>();
+  const interner = new Interner<Attributes>();
+  const decide = (path: Path & { readonly attributes: Attributes }): Exported => {
+    const answer = exportRoute(policy, path, family);
+    return "refused" in answer ? answer : { attributes: interner.get(textOf(answer.attributes), () => answer.attributes) };
+  };
+  return (path) => {
+    const { source, attributes } = path;
+    if (!attributes) return undefined;
+    const answers = remember(known, source, () => new WeakMap<Attributes, Exported>());
+    const answer = remember(answers, attributes, () => decide({ ...path, attributes }));
+    return "attributes" in answer ? answer.attributes : undefined;
+  };
+}
+
+/** Equal for equal attributes: the next hop and the wire form in its widest, from which nothing is lost. */
+function textOf(a: Attributes): string {
+  const hop = `${a.nextHop?.address.bits}/${a.nextHop?.linkLocal?.bits ?? ""}|`;
+  return hop + bytesKey(writeAttributes(a, { as4: true, internal: true }));
+}

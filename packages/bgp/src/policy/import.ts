@@ -1,0 +1,65 @@
+import { type Address, sameAddress } from "@margay/net";
+import { remember } from "../remember.ts";
+import type { Source } from "../rib/path.ts";
+import type { Imported } from "../rib/rib.ts";
+import { occurrences } from "../wire/as-path.ts";
+import type { Attributes } from "../wire/attributes.ts";
+
+/** What import policy must know of us. */
+export interface ImportPolicy {
+  readonly localAs: number;
+  readonly bgpId: number;
+  /** Our cluster id as a number, when we are a route reflector. */
+  readonly clusterId?: number;
+  /** Our own addresses: a route whose next hop is one of them is refused (RFC 4271 §6.3). */
+  readonly ownAddresses: readonly Address[];
+  /** How often our AS may stand in a path from this peer; 0 as RFC 4271 §9.1.2 wants it. */
+  readonly allowedLocalAs: number;
+}
+
+/** LOCAL_PREF of a route that came without one, and of ours. RFC 4271 leaves it to policy; everybody says 100. */
+export const defaultLocalPref = 100;
+
+/**
+ * What a route from `source` becomes in the Loc-RIB: refused with a reason, or with LOCAL_PREF given.
+ * Depends on the attributes alone, so that a caller may remember the answer for each.
+ */
+export function importRoute(policy: ImportPolicy, source: Source, attributes: Attributes): Imported {
+  const refused = loop(policy, source, attributes) ?? badNextHop(policy, attributes);
+  if (refused) return { refused };
+  if (source.kind === "ibgp" && attributes.localPref !== undefined) return { attributes };
+  return { attributes: { ...attributes, localPref: defaultLocalPref } };
+}
+
+/** The three loop checks. */
+function loop(policy: ImportPolicy, source: Source, a: Attributes): string | undefined {
+  if (occurrences(a.asPath, policy.localAs) > policy.allowedLocalAs)
+    return `AS loop: our AS ${policy.localAs} is in the path (RFC 4271 §9.1.2)`;
+  if (occurrences(a.asPath, 0) > 0) return "AS 0 in the path (RFC 7607)";
+  if (source.kind !== "ibgp") return undefined;
+  if (a.originatorId === policy.bgpId) return "reflected back to its originator (RFC 4456 §8)";
+  if (policy.clusterId !== undefined && a.clusterList?.includes(policy.clusterId))
+    return "our cluster id is in the CLUSTER_LIST (RFC 4456 §8)";
+  return undefined;
+}
+
+function badNextHop({ ownAddresses }: ImportPolicy, { nextHop }: Attributes): string | undefined {
+  if (!nextHop) return "no next hop";
+  if (ownAddresses.some((own) => sameAddress(own, nextHop.address)))
+    return "its next hop is ourselves (RFC 4271 §6.3)";
+  if (!isUnicast(nextHop.address)) return "its next hop is no host (RFC 4271 §6.3)";
+  return undefined;
+}
+
+/** Not 0/8, loopback, multicast or class E; not ::, ::1 or ff00::/8. */
+function isUnicast({ family, bits }: Address): boolean {
+  if (family === 6) return bits > 1n && bits >> 120n !== 0xffn;
+  const first = bits >> 24n;
+  return first !== 0n && first !== 127n && first < 224n;
+}
+
+/** Remembers the answer for each attributes object; one per source, since the policy is the source's. */
+export function importer(policy: ImportPolicy, source: Source): (attributes: Attributes) => Imported {
+  const known = new WeakMap<Attributes, Imported>();
+  return (attributes) => remember(known, attributes, () => importRoute(policy, source, attributes));
+}

@@ -1,0 +1,55 @@
+import type { Address } from "@margay/net";
+import type { Attributes } from "../wire/attributes.ts";
+
+/** Where routes come from: a peer, or ourselves. One object per session or originator; compared by identity. */
+export interface Source {
+  readonly kind: "local" | "ebgp" | "ibgp";
+  /** For people: `"n2"`, `"172.20.0.2"`, `"local"`. */
+  readonly name: string;
+  readonly as: number;
+  /** BGP Identifier as a number. */
+  readonly bgpId: number;
+  readonly address: Address;
+  /** A route reflection client of ours, RFC 4456 §4. */
+  readonly client: boolean;
+}
+
+/** One route of an Adj-RIB-In. A new announcement makes a new path, so that identity tells whether it changed. */
+export interface Path {
+  readonly source: Source;
+  /** As the peer sent it; import policy can run again on it at any time. */
+  readonly received: Attributes;
+  /** After import policy; absent if it refused. */
+  readonly attributes?: Attributes;
+  /** Why import policy refused. */
+  readonly refused?: string;
+  /** Kept from a peer that restarts, RFC 4724 §4.2. */
+  stale: boolean;
+  /** The decision step at which it lost to another path, or undefined for the best one (and before a decision). */
+  lost?: DecisionStep;
+}
+
+/** The steps of the decision process, in order. A path is shown with the step that eliminated it. */
+export const decisionSteps = {
+  "next-hop": { number: 0, rfc: "RFC 4271 §9.1.2.1", text: "its next hop is not reachable" },
+  "local-pref": { number: 1, rfc: "RFC 4271 §9.1.1", text: "lower LOCAL_PREF" },
+  "locally-originated": {
+    number: 2,
+    rfc: "RFC 4271 §9.1.1",
+    text: "learned, while another is originated here",
+  },
+  "as-path": { number: 3, rfc: "RFC 4271 §9.1.2.2 a", text: "longer AS_PATH" },
+  origin: { number: 4, rfc: "RFC 4271 §9.1.2.2 b", text: "higher ORIGIN" },
+  med: {
+    number: 5,
+    rfc: "RFC 4271 §9.1.2.2 c",
+    text: "higher MULTI_EXIT_DISC from the same neighbouring AS",
+  },
+  "ebgp-over-ibgp": { number: 6, rfc: "RFC 4271 §9.1.2.2 d", text: "learned by iBGP, another by eBGP" },
+  "igp-cost": { number: 7, rfc: "RFC 4271 §9.1.2.2 e", text: "higher cost to the next hop" },
+  "bgp-identifier": { number: 8, rfc: "RFC 4271 §9.1.2.2 f", text: "higher BGP Identifier or ORIGINATOR_ID" },
+  "cluster-list": { number: 9, rfc: "RFC 4456 §9", text: "longer CLUSTER_LIST" },
+  "peer-address": { number: 10, rfc: "RFC 4271 §9.1.2.2 g", text: "higher peer address" },
+} as const;
+
+export type DecisionStep = keyof typeof decisionSteps;

@@ -1,0 +1,155 @@
+import { type Family, type Prefix, width } from "@margay/net";
+import type { Nlri } from "../wire/nlri.ts";
+
+/**
+ * Gives each distinct prefix of one family a small dense number, so that everything about prefixes is an array
+ * indexed by it. Open addressing over packed words: 4 or 16 bytes of address, 1 of length, 4 or 8 of hash slots.
+ */
+export class PrefixTable {
+  readonly family: Family;
+  readonly #stride: 1 | 4;
+  #words: Uint32Array;
+  #lengths: Uint8Array;
+  /** id + 1 at the hash of its prefix, or 0. At most half full. */
+  #slots = new Int32Array(1024);
+  #count = 0;
+  /** The prefix being looked up. */
+  readonly #key = new Uint32Array(4);
+  #keyLength = 0;
+
+  constructor(family: Family) {
+    this.family = family;
+    this.#stride = family === 4 ? 1 : 4;
+    this.#words = new Uint32Array(512 * this.#stride);
+    this.#lengths = new Uint8Array(512);
+  }
+
+  /** Ids are 0 to `size - 1`. */
+  get size(): number {
+    return this.#count;
+  }
+
+  /** Calls `each` with the id of every prefix of a checked run, new ids for new prefixes. */
+  eachId({ bytes }: Nlri, each: (id: number) => void): void {
+    for (let at = 0; at < bytes.length; ) {
+      at = this.#load(bytes, at);
+      each(this.#findOrAdd());
+    }
+  }
+
+  /** The prefix's id, new if need be. */
+  add(prefix: Prefix): number {
+    this.#loadPrefix(prefix);
+    return this.#findOrAdd();
+  }
+
+  /** The prefix's id, if it has one. */
+  find(prefix: Prefix): number | undefined {
+    this.#loadPrefix(prefix);
+    const slot = this.#slots[this.#slotOfKey()]!; // in range: masked
+    return slot === 0 ? undefined : slot - 1;
+  }
+
+  prefix(id: number): Prefix {
+    if (id < 0 || id >= this.#count) throw new RangeError(`no prefix ${id}`);
+    let bits = 0n;
+    for (let i = 0; i < this.#stride; i++) bits = (bits << 32n) | BigInt(this.#words[id * this.#stride + i]!);
+    return { family: this.family, bits, length: this.#lengths[id]! };
+  }
+
+  /** The wire form of some prefixes. */
+  pack(ids: readonly number[]): Nlri {
+    const out = new Uint8Array(ids.length * (1 + 4 * this.#stride));
+    let at = 0;
+    for (const id of ids) {
+      const length = this.#lengths[id]!; // ids come from us
+      out[at++] = length;
+      for (let i = 0; i < (length + 7) >> 3; i++)
+        out[at++] = this.#words[id * this.#stride + (i >> 2)]! >>> (24 - 8 * (i & 3));
+    }
+    return { family: this.family, bytes: out.slice(0, at) };
+  }
+
+  /** Loads the wire prefix at `at` as the key, host bits cleared; returns where the next one starts. */
+  #load(bytes: Uint8Array, at: number): number {
+    const length = bytes[at]!; // checked run
+    const size = (length + 7) >> 3;
+    this.#key.fill(0);
+    for (let i = 0; i < size; i++) this.#key[i >> 2]! |= bytes[at + 1 + i]! << (24 - 8 * (i & 3));
+    if (length & 31) this.#key[length >> 5]! &= -1 << (32 - (length & 31));
+    this.#keyLength = length;
+    return at + 1 + size;
+  }
+
+  #loadPrefix(p: Prefix): void {
+    if (p.family !== this.family)
+      throw new RangeError(`family ${p.family} in a table of family ${this.family}`);
+    for (let i = 0; i < this.#stride; i++)
+      this.#key[i] = Number((p.bits >> BigInt(width(p.family) - 32 * (i + 1))) & 0xffffffffn);
+    this.#keyLength = p.length;
+  }
+
+  #findOrAdd(): number {
+    const at = this.#slotOfKey();
+    const slot = this.#slots[at]!; // in range: masked
+    if (slot !== 0) return slot - 1;
+    const id = this.#count++;
+    if (id === this.#lengths.length) this.#growEntries();
+    for (let i = 0; i < this.#stride; i++) this.#words[id * this.#stride + i] = this.#key[i]!;
+    this.#lengths[id] = this.#keyLength;
+    this.#slots[at] = id + 1;
+    if (this.#count * 2 > this.#slots.length) this.#growSlots();
+    return id;
+  }
+
+  /** Linear probing: the slot that holds the key, or the free one where it belongs. */
+  #slotOfKey(): number {
+    const mask = this.#slots.length - 1;
+    let at = hash(this.#key, this.#stride, this.#keyLength) & mask;
+    for (let slot = this.#slots[at]!; slot !== 0 && !this.#isKey(slot - 1); slot = this.#slots[at]!)
+      at = (at + 1) & mask;
+    return at;
+  }
+
+  #isKey(id: number): boolean {
+    if (this.#lengths[id] !== this.#keyLength) return false;
+    for (let i = 0; i < this.#stride; i++)
+      if (this.#words[id * this.#stride + i] !== this.#key[i]) return false;
+    return true;
+  }
+
+  #growEntries(): void {
+    this.#lengths = grown(this.#lengths, (n) => new Uint8Array(n));
+    this.#words = grown(this.#words, (n) => new Uint32Array(n));
+  }
+
+  #growSlots(): void {
+    const slots = new Int32Array(this.#slots.length * 2);
+    const mask = slots.length - 1;
+    for (let id = 0; id < this.#count; id++) {
+      const words = this.#words.subarray(id * this.#stride, (id + 1) * this.#stride);
+      let at = hash(words, this.#stride, this.#lengths[id]!) & mask;
+      while (slots[at] !== 0) at = (at + 1) & mask;
+      slots[at] = id + 1;
+    }
+    this.#slots = slots;
+  }
+}
+
+/** Multiplicative mixing (Knuth's constant, then murmur3's finish): real tables are full of runs. */
+function hash(words: Uint32Array, stride: number, length: number): number {
+  let h = Math.imul(length + 1, 0x9e3779b1);
+  for (let i = 0; i < stride; i++) h = Math.imul(h ^ words[i]!, 0x85ebca6b) ^ (h >>> 15);
+  h = Math.imul(h ^ (h >>> 16), 0xc2b2ae35);
+  return (h ^ (h >>> 13)) >>> 0;
+}
+
+/** Twice the room. */
+export function grown<T extends { readonly length: number; set(a: T): void }>(
+  old: T,
+  make: (n: number) => T,
+): T {
+  const larger = make(Math.max(64, old.length * 2));
+  larger.set(old);
+  return larger;
+}

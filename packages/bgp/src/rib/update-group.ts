@@ -1,0 +1,279 @@
+/**
+ * Adj-RIB-Out, RFC 4271 §3.2, one for all peers with the same export policy (an update group).
+ *
+ * Every prefix stands once in a journal, at the place of its last change. A cursor is a place in it, shared by the
+ * members that have been sent everything up to there:
+ *
+ *     head ── p7 ── p2 ── p9 ── p4 ── p1 ── tail
+ *                    ▲                 ▲
+ *              slow member       all the others
+ *
+ * What follows a cursor is read, packed by attributes, encoded once and handed to all members of the cursor. So a
+ * joiner is a cursor at the head, a route refresh too; a slow peer is a cursor of its own that skips what changed
+ * twice meanwhile; cursors that meet become one. No queue grows: what is not sent is a place in the journal.
+ */
+import type { Attributes } from "../wire/attributes.ts";
+import { frame } from "../wire/message.ts";
+import { type WriteContext, writeAnnouncements, writeEndOfRib, writeWithdrawals } from "../wire/update.ts";
+import { remember } from "../remember.ts";
+import type { Path, Source } from "./path.ts";
+import { grown, type PrefixTable } from "./prefix-table.ts";
+
+/** Whole messages for some members, in sending order. The bytes are shared: do not write to them. */
+export interface Outgoing {
+  readonly bytes: Uint8Array;
+  readonly to: readonly Source[];
+}
+
+export interface GroupOptions {
+  readonly prefixes: PrefixTable;
+  readonly write: WriteContext;
+  /** Export policy: the attributes to send, interned, or undefined to send nothing. */
+  readonly exportRoute: (id: number, path: Path) => Attributes | undefined;
+}
+
+interface Cursor {
+  /** The last entry read; 0 is the head. */
+  at: number;
+  readonly members: Set<Source>;
+  /** Entries that changed last before this were never sent to the members: their withdrawal says nothing. */
+  readonly since: number;
+  /** End-of-RIB is due when the cursor first meets the tail. */
+  endOfRib: boolean;
+}
+
+/** Who announced an entry since it was last clean: nobody, one source, or several. */
+type Owner = Source | "several" | undefined;
+
+/** Most prefixes read by one cursor in one go, so that keepalives and other peers get their turn. */
+const batch = 4096;
+
+export class UpdateGroup {
+  readonly #options: GroupOptions;
+  // Entry e is prefix id e - 1; entry 0 is both ends of the journal.
+  #next = new Int32Array(1024);
+  #prev = new Int32Array(1024);
+  #changed = new Float64Array(1024);
+  readonly #attributes: (Attributes | undefined)[] = [];
+  readonly #sources: (Source | undefined)[] = [];
+  readonly #owners: Owner[] = [];
+  #clock = 0;
+  #announced = 0;
+  #cursors: Cursor[] = [];
+
+  constructor(options: GroupOptions) {
+    this.#options = options;
+  }
+
+  get members(): readonly Source[] {
+    return this.#cursors.flatMap((c) => [...c.members]);
+  }
+
+  /** Prefixes in this Adj-RIB-Out; a member is not sent those that came from itself. */
+  get size(): number {
+    return this.#announced;
+  }
+
+  /** The Loc-RIB's best path of a prefix is now `path`. */
+  put(id: number, path: Path | undefined): void {
+    const entry = id + 1;
+    const attributes = path && this.#options.exportRoute(id, path);
+    const source = attributes && path.source;
+    const before = this.#attributes[entry];
+    if (before === attributes && this.#sources[entry] === source) return;
+    if (!before && attributes && this.#allPast(entry)) this.#owners[entry] = undefined;
+    if (source) this.#owners[entry] = ownerAfter(this.#owners[entry], source);
+    this.#announced += (attributes ? 1 : 0) - (before ? 1 : 0);
+    this.#attributes[entry] = attributes;
+    this.#sources[entry] = source;
+    this.#moveToTail(entry);
+  }
+
+  /** What this group says of a prefix to `member` now. */
+  sent(id: number, member: Source): Attributes | undefined {
+    return this.#sources[id + 1] === member ? undefined : this.#attributes[id + 1];
+  }
+
+  /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again (route refresh). */
+  join(member: Source, { endOfRib }: { endOfRib: boolean }): void {
+    const known = this.#cursors.find((c) => c.members.has(member));
+    this.leave(member);
+    this.#cursors.push({
+      at: 0,
+      members: new Set([member]),
+      since: known ? known.since : this.#clock,
+      endOfRib,
+    });
+  }
+
+  leave(member: Source): void {
+    for (const cursor of this.#cursors) cursor.members.delete(member);
+    this.#cursors = this.#cursors.filter((c) => c.members.size > 0);
+  }
+
+  /** Whether a member is owed anything. */
+  get pending(): boolean {
+    return this.#cursors.some((c) => c.at !== this.#prev[0] || c.endOfRib);
+  }
+
+  /**
+   * Up to one batch per cursor for the members that are `ready`. A member that is not ready keeps its place. Call
+   * again while `pending` and somebody is ready.
+   */
+  *drain(ready: (member: Source) => boolean): Generator<Outgoing> {
+    for (const cursor of [...this.#cursors]) {
+      this.#splitUnready(cursor, ready);
+      if (cursor.members.size > 0) yield* this.#advance(cursor);
+    }
+    this.#merge();
+  }
+
+  #splitUnready(cursor: Cursor, ready: (member: Source) => boolean): void {
+    const slow = [...cursor.members].filter((m) => !ready(m));
+    if (slow.length === 0 || cursor.at === this.#prev[0]) return;
+    for (const member of slow) cursor.members.delete(member);
+    this.#cursors.push({ ...cursor, members: new Set(slow) });
+  }
+
+  #advance(cursor: Cursor): Outgoing[] {
+    const parcels = new Parcels(cursor.members);
+    for (let count = 0; count < batch; count++) {
+      const entry = this.#next[cursor.at]!; // a linked entry
+      if (entry === 0) break;
+      this.#sort(entry, cursor, parcels);
+      cursor.at = entry;
+    }
+    const out = parcels.encode(this.#options);
+    if (cursor.endOfRib && cursor.at === this.#prev[0]) {
+      cursor.endOfRib = false;
+      const bytes = frame("update", writeEndOfRib(this.#options.prefixes.family));
+      out.push({ bytes, to: [...cursor.members] });
+    }
+    return out;
+  }
+
+  /** What one entry means for the members: an announcement, and a withdrawal for those it no longer goes to. */
+  #sort(entry: number, cursor: Cursor, parcels: Parcels): void {
+    const [attributes, source, owner] = [this.#attributes[entry], this.#sources[entry], this.#owners[entry]];
+    const old = this.#changed[entry]! <= cursor.since; // never sent to these members
+    if (attributes) parcels.announce(entry - 1, attributes, source);
+    else if (!old) parcels.withdraw(entry - 1, owner === "several" ? undefined : owner);
+    if (attributes && source && !old && owner !== source && cursor.members.has(source))
+      parcels.withdrawFrom(entry - 1, source);
+  }
+
+  /** Cursors at one place with the same duties are one. */
+  #merge(): void {
+    const kept: Cursor[] = [];
+    for (const cursor of this.#cursors) {
+      if (cursor.members.size === 0) continue;
+      // At the tail nothing before `since` is ever read again, unless it changes.
+      const atTail = cursor.at === this.#prev[0];
+      const twin = kept.find(
+        (c) => c.at === cursor.at && c.endOfRib === cursor.endOfRib && (atTail || c.since === cursor.since),
+      );
+      if (twin) for (const member of cursor.members) twin.members.add(member);
+      else kept.push(cursor);
+    }
+    this.#cursors = kept;
+  }
+
+  /** Everybody has read this entry since it last changed. */
+  #allPast(entry: number): boolean {
+    const changed = this.#changed[entry] ?? 0;
+    return this.#cursors.every((c) => c.at !== 0 && this.#changed[c.at]! >= changed);
+  }
+
+  #moveToTail(entry: number): void {
+    while (entry >= this.#next.length) this.#grow();
+    if (this.#changed[entry] !== 0) this.#unlink(entry);
+    const last = this.#prev[0]!; // the sentinel is always linked
+    this.#next[last] = entry;
+    this.#prev[entry] = last;
+    this.#next[entry] = 0;
+    this.#prev[0] = entry;
+    this.#changed[entry] = ++this.#clock;
+  }
+
+  /** A cursor that stands on the entry steps back: what lies behind it is still unread. */
+  #unlink(entry: number): void {
+    const [prev, next] = [this.#prev[entry]!, this.#next[entry]!];
+    for (const cursor of this.#cursors) if (cursor.at === entry) cursor.at = prev;
+    this.#next[prev] = next;
+    this.#prev[next] = prev;
+  }
+
+  #grow(): void {
+    this.#next = grown(this.#next, (n) => new Int32Array(n));
+    this.#prev = grown(this.#prev, (n) => new Int32Array(n));
+    this.#changed = grown(this.#changed, (n) => new Float64Array(n));
+  }
+}
+
+const ownerAfter = (owner: Owner, source: Source): Owner =>
+  owner === undefined || owner === source ? source : "several";
+
+/** One batch, sorted into runs that share attributes and receivers. */
+class Parcels {
+  readonly #members: ReadonlySet<Source>;
+  /** Receivers are all members but the key. */
+  readonly #withdrawn = new Map<Source | undefined, number[]>();
+  readonly #withdrawnFrom = new Map<Source, number[]>();
+  readonly #announced = new Map<Attributes, Map<Source | undefined, number[]>>();
+
+  constructor(members: ReadonlySet<Source>) {
+    this.#members = members;
+  }
+
+  withdraw(id: number, except: Source | undefined): void {
+    push(this.#withdrawn, this.#ifMember(except), id);
+  }
+  withdrawFrom(id: number, member: Source): void {
+    push(this.#withdrawnFrom, member, id);
+  }
+  announce(id: number, attributes: Attributes, except: Source | undefined): void {
+    const runs = remember(this.#announced, attributes, () => new Map<Source | undefined, number[]>());
+    push(runs, this.#ifMember(except), id);
+  }
+
+  #ifMember(source: Source | undefined): Source | undefined {
+    return source && this.#members.has(source) ? source : undefined;
+  }
+
+  /** Withdrawals first; messages for the same receivers in one piece. */
+  encode({ prefixes, write }: GroupOptions): Outgoing[] {
+    const out: { bodies: Uint8Array[]; to: readonly Source[] }[] = [];
+    const add = (bodies: Uint8Array[], to: readonly Source[]) => {
+      const last = out.at(-1);
+      if (to.length === 0) return;
+      if (last && sameMembers(last.to, to)) last.bodies.push(...bodies);
+      else out.push({ bodies, to });
+    };
+    const allBut = (except: Source | undefined) => [...this.#members].filter((m) => m !== except);
+    for (const [except, ids] of this.#withdrawn)
+      add(writeWithdrawals(prefixes.pack(ids), write.maxLength), allBut(except));
+    for (const [member, ids] of this.#withdrawnFrom)
+      add(writeWithdrawals(prefixes.pack(ids), write.maxLength), [member]);
+    for (const [attributes, runs] of this.#announced)
+      for (const [except, ids] of runs)
+        add(writeAnnouncements({ nlri: prefixes.pack(ids), attributes }, write), allBut(except));
+    return out.map(({ bodies, to }) => ({ bytes: concat(bodies.map((b) => frame("update", b))), to }));
+  }
+}
+
+const sameMembers = (a: readonly Source[], b: readonly Source[]): boolean =>
+  a.length === b.length && a.every((m, i) => m === b[i]);
+
+function push<K>(runs: Map<K, number[]>, key: K, id: number): void {
+  remember(runs, key, () => []).push(id);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}

@@ -1,0 +1,305 @@
+/**
+ * The BGP finite state machine, RFC 4271 §8.2.2, one instance per TCP connection (§8.2.1).
+ *
+ *              start            TCP up          OPEN             KEEPALIVE
+ *     Idle ──────────▶ Connect ────────▶ OpenSent ──▶ OpenConfirm ─────────▶ Established
+ *       ▲               │    ▲              │
+ *       │       TCP down│    │ConnectRetry  │TCP down          any fault, from everywhere:
+ *       │               ▼    │              │                  NOTIFICATION, close, back to Idle
+ *       └──────────── Active ◀──────────────┘
+ *
+ * Pure: `step(session, event, jitter)` gives the next session and the effects, which somebody else carries out in
+ * order. One row per state, one cell per event. An absent cell is the FSM Error.
+ */
+import type { Family } from "@margay/net";
+import { timers } from "../wire/code-points.ts";
+import { BgpError, type ErrorCode } from "../wire/error.ts";
+import type { Keepalive } from "../wire/message.ts";
+import { describeNotification, type Notification, notificationOf } from "../wire/notification.ts";
+import type { Open } from "../wire/open.ts";
+import type { Update } from "../wire/update.ts";
+import { type Negotiated, negotiate, openOf, type Settings } from "./negotiate.ts";
+
+export const states = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"] as const;
+export type State = (typeof states)[number];
+
+export interface Session {
+  readonly state: State;
+  readonly settings: Settings;
+  /** ConnectRetryCounter: faults in a row. */
+  readonly failures: number;
+  /** The peer's OPEN and what came of it, from OpenConfirm on. */
+  readonly peer?: Open;
+  readonly negotiated?: Negotiated;
+}
+
+/** Events of RFC 4271 §8.1, by number; those that differ only in who reports them are one. */
+export interface Events {
+  /** 1, 3 */ Start: object;
+  /** 2: the operator; 8: the program. `error` is the Cease to send. */ Stop: { readonly error: BgpError };
+  /** 9 */ ConnectRetryTimerExpired: object;
+  /** 10 */ HoldTimerExpired: object;
+  /** 11 */ KeepaliveTimerExpired: object;
+  /** 13 */ IdleHoldTimerExpired: object;
+  /** 16, 17 */ TcpConnected: object;
+  /** 18 */ TcpFailed: { readonly why: string };
+  /** 19 */ OpenReceived: { readonly open: Open };
+  /** 21, 22, 28: a message that the wire layer refused. */ MessageRefused: { readonly error: BgpError };
+  /** 23 */ CollisionLost: object;
+  /** 24, 25 */ NotificationReceived: { readonly notification: Notification };
+  /** 26 */ KeepaliveReceived: object;
+  /** 27 */ UpdateReceived: { readonly update: Update };
+  /** RFC 2918 §4 */ RefreshReceived: { readonly family?: Family; readonly subtype: number };
+}
+export type EventName = keyof Events;
+export type Event = { [E in EventName]: { readonly kind: E } & Events[E] }[EventName];
+
+export type TimerName = "connectRetry" | "hold" | "keepalive" | "idleHold";
+
+/** Why a session ended, for the operator and for graceful restart. */
+export interface Ending {
+  readonly by: "us" | "peer" | "tcp";
+  readonly words: string;
+  /** It was Established before. */
+  readonly established: boolean;
+  /** The NOTIFICATION sent or received, if any (RFC 4724 §4: none keeps the routes). */
+  readonly notification?: Notification;
+}
+
+export type Effect =
+  | { readonly kind: "connect" }
+  | { readonly kind: "close" }
+  | { readonly kind: "send"; readonly message: Open | Keepalive | Notification }
+  | { readonly kind: "arm"; readonly timer: TimerName; readonly seconds: number }
+  | { readonly kind: "disarm"; readonly timer: TimerName }
+  | { readonly kind: "established"; readonly negotiated: Negotiated }
+  | { readonly kind: "ended"; readonly ending: Ending }
+  | { readonly kind: "routes"; readonly update: Update }
+  | { readonly kind: "refresh"; readonly family?: Family; readonly subtype: number };
+
+export type Step = readonly [Session, readonly Effect[]];
+export type Row = { readonly [E in EventName]?: (s: Session, e: Events[E], jitter: number) => Step };
+
+/** A session that has not started. */
+export const idle = (settings: Settings): Session => ({ state: "Idle", settings, failures: 0 });
+
+/**
+ * One event. `jitter` is a random number from 0.75 to 1 that shortens the timers which RFC 4271 §10 wants jittered.
+ */
+export function step(session: Session, event: Event, jitter: number): Step {
+  const cell = table[session.state][event.kind];
+  // The cell's event type is that of its column, which is `event.kind`: TypeScript cannot tie the two.
+  return cell
+    ? (cell as (s: Session, e: Event, j: number) => Step)(session, event, jitter)
+    : unexpected(session, event);
+}
+
+const to = (s: Session, state: State): Session => ({ ...s, state });
+const arm = (timer: TimerName, seconds: number): Effect => ({ kind: "arm", timer, seconds });
+const disarm = (timer: TimerName): Effect => ({ kind: "disarm", timer });
+const close: Effect = { kind: "close" };
+const keepalive: Effect = { kind: "send", message: { kind: "keepalive" } };
+const stay = (s: Session): Step => [s, []];
+
+/** RFC 4271 §10: ConnectRetry, keepalive and idle hold times are jittered. */
+const connectRetry = (s: Session, jitter: number): Effect =>
+  arm("connectRetry", s.settings.connectRetrySeconds * jitter);
+
+/** Idle → Connect, or Active when we only listen. */
+const start = (s: Session, _e: object, jitter: number): Step =>
+  s.settings.passive
+    ? [to(s, "Active"), [disarm("idleHold")]]
+    : [to(s, "Connect"), [disarm("idleHold"), connectRetry(s, jitter), { kind: "connect" }]];
+
+/** Connect, Active → OpenSent. §8.2.2 suggests 4 minutes for the hold timer before the OPEN. */
+const connected = (s: Session): Step => [
+  to(s, "OpenSent"),
+  [disarm("connectRetry"), { kind: "send", message: openOf(s.settings) }, arm("hold", timers.largeHold)],
+];
+
+const dial = (s: Session, _e: object, jitter: number): Step =>
+  s.settings.passive ? stay(s) : [to(s, "Connect"), [close, connectRetry(s, jitter), { kind: "connect" }]];
+
+/** Back to listening, and to dialling when the ConnectRetry timer expires. */
+const wait = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step => [
+  { ...to(s, "Active"), peer: undefined, negotiated: undefined },
+  [
+    close,
+    disarm("hold"),
+    ...(s.settings.passive ? [] : [connectRetry(s, jitter)]),
+    { kind: "ended", ending: { by: "tcp", words: why, established: false } },
+  ],
+];
+
+/** Everything ends in Idle; `error` goes to the peer first. Without `restart` the session stays there. */
+function end(s: Session, ending: Ending, options: { jitter: number; restart: boolean }): Step {
+  const failures = options.restart ? s.failures + 1 : 0;
+  const pause = s.settings.idleHoldSeconds * 2 ** Math.min(s.failures, 5) * options.jitter;
+  const next: Session = { state: "Idle", settings: s.settings, failures };
+  const effects: Effect[] = [
+    ...(ending.by === "us" && ending.notification
+      ? [{ kind: "send", message: ending.notification } as const]
+      : []),
+    close,
+    disarm("connectRetry"),
+    disarm("hold"),
+    disarm("keepalive"),
+    ...(options.restart ? [arm("idleHold", pause)] : [disarm("idleHold")]),
+    { kind: "ended", ending },
+  ];
+  return [next, effects];
+}
+
+/** We end it with a NOTIFICATION. */
+const refuse = (s: Session, error: BgpError, jitter: number): Step =>
+  end(s, ours(s, error), { jitter, restart: true });
+
+const ours = (s: Session, error: BgpError): Ending => ({
+  by: "us",
+  words: error.message,
+  established: s.state === "Established",
+  notification: notificationOf(error),
+});
+
+/** The connection is still without OPEN: nobody to notify. */
+const abandon = (s: Session, words: string, jitter: number): Step =>
+  end(s, { by: "us", words, established: false }, { jitter, restart: true });
+
+const stopQuietly = (s: Session, { error }: Events["Stop"]): Step =>
+  end(s, { by: "us", words: error.message, established: false }, { jitter: 1, restart: false });
+
+const stop = (s: Session, { error }: Events["Stop"]): Step =>
+  end(s, ours(s, error), { jitter: 1, restart: false });
+
+const holdExpired = (s: Session, _e: object, jitter: number): Step =>
+  refuse(s, new BgpError("hold-timer-expired"), jitter);
+
+const messageRefused = (s: Session, { error }: Events["MessageRefused"], jitter: number): Step =>
+  refuse(s, error, jitter);
+
+const collisionLost = (s: Session, _e: object, jitter: number): Step =>
+  refuse(s, new BgpError("connection-collision"), jitter);
+
+const notified = (s: Session, { notification }: Events["NotificationReceived"], jitter: number): Step => {
+  const established = s.state === "Established";
+  const ending: Ending = { by: "peer", words: describeNotification(notification), established, notification };
+  return end(s, ending, { jitter, restart: true });
+};
+
+const tcpFailed = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step =>
+  end(s, { by: "tcp", words: why, established: s.state === "Established" }, { jitter, restart: true });
+
+/** OpenSent → OpenConfirm: KEEPALIVE answers a good OPEN; a bad one is refused. */
+function openReceived(s: Session, { open }: Events["OpenReceived"], jitter: number): Step {
+  try {
+    const negotiated = negotiate(s.settings, open);
+    return [
+      { ...to(s, "OpenConfirm"), peer: open, negotiated },
+      [keepalive, ...sessionTimers(negotiated, jitter)],
+    ];
+  } catch (error) {
+    if (error instanceof BgpError) return refuse(s, error, jitter);
+    throw error;
+  }
+}
+
+const sessionTimers = (n: Negotiated, jitter: number): Effect[] =>
+  n.holdTimeSeconds === 0
+    ? [disarm("hold"), disarm("keepalive")]
+    : [arm("hold", n.holdTimeSeconds), arm("keepalive", n.keepaliveSeconds * jitter)];
+
+const sendKeepalive = (s: Session, _e: object, jitter: number): Step => [
+  s,
+  [
+    keepalive,
+    arm("keepalive", (s.negotiated?.keepaliveSeconds ?? timers.hold / timers.keepaliveShare) * jitter),
+  ],
+];
+
+/** Any sign of life restarts the hold timer, unless hold time 0 was agreed. */
+const alive = (s: Session): Effect[] =>
+  s.negotiated && s.negotiated.holdTimeSeconds > 0 ? [arm("hold", s.negotiated.holdTimeSeconds)] : [];
+
+/** OpenConfirm → Established. */
+function confirmed(s: Session): Step {
+  const { negotiated } = s;
+  if (!negotiated) throw new Error("OpenConfirm without a negotiated session"); // broken invariant
+  return [{ ...to(s, "Established"), failures: 0 }, [...alive(s), { kind: "established", negotiated }]];
+}
+
+/** The rows of §8.2.2. Exported for the test that walks every cell. */
+export const table: Readonly<Record<State, Row>> = {
+  Idle: {
+    Start: start,
+    IdleHoldTimerExpired: start,
+    Stop: (s) => [{ ...s, failures: 0 }, [disarm("idleHold")]],
+  },
+  Connect: {
+    Start: stay,
+    Stop: stopQuietly,
+    ConnectRetryTimerExpired: dial,
+    TcpConnected: connected,
+    TcpFailed: wait,
+  },
+  Active: {
+    Start: stay,
+    Stop: stopQuietly,
+    ConnectRetryTimerExpired: dial,
+    TcpConnected: connected,
+    TcpFailed: wait,
+  },
+  OpenSent: {
+    Start: stay,
+    Stop: stop,
+    HoldTimerExpired: holdExpired,
+    TcpFailed: wait,
+    OpenReceived: openReceived,
+    MessageRefused: messageRefused,
+    CollisionLost: collisionLost,
+    NotificationReceived: notified,
+  },
+  OpenConfirm: {
+    Start: stay,
+    Stop: stop,
+    HoldTimerExpired: holdExpired,
+    KeepaliveTimerExpired: sendKeepalive,
+    TcpFailed: tcpFailed,
+    MessageRefused: messageRefused,
+    CollisionLost: collisionLost,
+    NotificationReceived: notified,
+    KeepaliveReceived: confirmed,
+  },
+  Established: {
+    Start: stay,
+    Stop: stop,
+    HoldTimerExpired: holdExpired,
+    KeepaliveTimerExpired: sendKeepalive,
+    TcpFailed: tcpFailed,
+    MessageRefused: messageRefused,
+    CollisionLost: collisionLost,
+    NotificationReceived: notified,
+    KeepaliveReceived: (s) => [s, alive(s)],
+    UpdateReceived: (s, { update }) => [s, [...alive(s), { kind: "routes", update }]],
+    RefreshReceived: (s, { family, subtype }) => [s, [{ kind: "refresh", family, subtype }]],
+  },
+};
+
+/** RFC 6608 §3: the subcode names the state in which the event made no sense. */
+const fsmErrors: Readonly<Record<"OpenSent" | "OpenConfirm" | "Established", ErrorCode>> = {
+  OpenSent: "fsm-open-sent",
+  OpenConfirm: "fsm-open-confirm",
+  Established: "fsm-established",
+};
+
+/** Absent cells: Idle ignores, Connect and Active go back to Idle in silence, the others send FSM Error. */
+function unexpected(s: Session, event: Event): Step {
+  switch (s.state) {
+    case "Idle":
+      return stay(s);
+    case "Connect":
+    case "Active":
+      return abandon(s, `${event.kind} in ${s.state}`, 1);
+    default:
+      return refuse(s, new BgpError(fsmErrors[s.state], { detail: event.kind }), 1);
+  }
+}

@@ -1,0 +1,78 @@
+import { lengths, messageTypes } from "./code-points.ts";
+import { BgpError } from "./error.ts";
+
+/** One message cut from the stream: its type code and its body behind the 19-byte header. */
+export interface Frame {
+  readonly type: number;
+  readonly body: Uint8Array;
+}
+
+/**
+ * Cuts a TCP byte stream into BGP messages, RFC 4271 §4.1:
+ *
+ *     | marker 16 x ff | length 2 | type 1 | body ... |
+ *
+ * Keeps at most one incomplete message. A body is a view of the pushed chunk where that holds all of it.
+ */
+export class Framer {
+  #pending: Uint8Array = new Uint8Array();
+  #max: number = lengths.max;
+
+  /** Allows messages up to 65,535 bytes once both sides announced RFC 8654. */
+  extend(): void {
+    this.#max = lengths.maxExtended;
+  }
+
+  /** The complete messages in what came so far. Throws BgpError §6.1; the stream is dead after that. */
+  *push(chunk: Uint8Array): Generator<Frame> {
+    let bytes = this.#pending.length === 0 ? chunk : join(this.#pending, chunk);
+    this.#pending = new Uint8Array();
+    for (;;) {
+      const length = bytes.length < lengths.header ? undefined : checkHeader(bytes, this.#max);
+      if (length === undefined || bytes.length < length) break;
+      yield { type: bytes[18]!, body: bytes.subarray(lengths.header, length) }; // 18 < header length
+      bytes = bytes.subarray(length);
+    }
+    this.#pending = bytes.slice(); // a copy: the caller may reuse its chunk
+  }
+
+  /** Bytes of the incomplete message held back. */
+  get pendingBytes(): number {
+    return this.#pending.length;
+  }
+}
+
+/** Smallest whole message by type, RFC 4271 §4.2-§4.5; RFC 2918 §3. */
+const smallest: Readonly<Record<number, number>> = {
+  [messageTypes.open.code]: 29,
+  [messageTypes.update.code]: 23,
+  [messageTypes.notification.code]: 21,
+  [messageTypes.keepalive.code]: 19,
+  [messageTypes["route-refresh"].code]: 23,
+};
+
+/** The message's length. Throws per RFC 4271 §6.1, in the order that the clause names. */
+function checkHeader(bytes: Uint8Array, max: number): number {
+  for (let i = 0; i < 16; i++) if (bytes[i] !== 0xff) throw new BgpError("connection-not-synchronized");
+  const length = bytes[16]! * 256 + bytes[17]!; // the caller saw 19 bytes
+  const type = bytes[18]!;
+  const least = smallest[type];
+  if (least === undefined)
+    throw new BgpError("bad-message-type", { data: Uint8Array.of(type), detail: `type ${type}` });
+  // RFC 8654 §4: OPEN and KEEPALIVE stay within 4,096 bytes.
+  const most = type === messageTypes.open.code || type === messageTypes.keepalive.code ? lengths.max : max;
+  const exact = type === messageTypes.keepalive.code && length !== least;
+  if (length < least || length > most || exact)
+    throw new BgpError("bad-message-length", {
+      data: bytes.slice(16, 18),
+      detail: `${length} bytes, type ${type}`,
+    });
+  return length;
+}
+
+function join(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const out = new Uint8Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}

@@ -1,0 +1,256 @@
+import { type Address, type Family, Reader, Writer } from "@margay/net";
+import {
+  type Problem,
+  type RawAttribute,
+  type ReadAttributes,
+  readAttributes,
+  splitAttributes,
+  writeAttribute,
+  writeAttributes,
+} from "./attribute-codec.ts";
+import { type AttributeContext, mpReach, mpUnreach } from "./attribute-table.ts";
+import type { Attributes, NextHop } from "./attributes.ts";
+import { readFamily } from "./capabilities.ts";
+import { afi, lengths, safiUnicast } from "./code-points.ts";
+import { BgpError } from "./error.ts";
+import { bytesKey, type Interner } from "./intern.ts";
+import { checkNlri, type Nlri } from "./nlri.ts";
+
+/** Routes that share one set of attributes (`nextHop` included). */
+export interface Announcement {
+  readonly nlri: Nlri;
+  readonly attributes: Attributes;
+}
+
+/**
+ * UPDATE, RFC 4271 §4.3 and RFC 4760. What RFC 7606 treats as withdrawn is already among `withdrawn`; `problems`
+ * says why. `endOfRib` is the marker of RFC 4724 §2.
+ */
+export interface Update {
+  readonly kind: "update";
+  readonly withdrawn: readonly Nlri[];
+  readonly announced: readonly Announcement[];
+  readonly problems: readonly Problem[];
+  readonly endOfRib?: Family;
+}
+
+export interface UpdateContext extends AttributeContext {
+  /** Families that both sides announced; routes of others are ignored (RFC 4760 §7). */
+  readonly families: readonly Family[];
+  /** Where the same attribute bytes become the same object. */
+  readonly interner?: Interner<Attributes>;
+}
+
+/** UPDATE body. Throws BgpError where RFC 7606 leaves only a session reset. */
+export function readUpdate(r: Reader, ctx: UpdateContext): Update {
+  const withdrawnBytes = sized16(r, "withdrawn routes");
+  const attributeBytes = sized16(r, "path attributes");
+  const withdrawn4 = checkNlri(4, withdrawnBytes);
+  const nlri4 = checkNlri(4, r.rest());
+  const { raw, problem } = splitAttributes(attributeBytes);
+  const reach = only(raw, mpReach.type);
+  const unreach = only(raw, mpUnreach.type);
+  const rest = raw.filter((a) => a.type !== mpReach.type && a.type !== mpUnreach.type);
+
+  const out = new Collector(ctx.families);
+  if (problem) out.problems.push(problem);
+  out.withdraw(withdrawn4);
+  if (unreach) out.withdraw(readUnreach(new Reader(unreach.value)));
+  if (nlri4.bytes.length > 0) out.announce(nlri4, shared(rest, ctx, undefined, attributeBytes));
+  if (reach) {
+    const mp = readReach(new Reader(reach.value));
+    if (mp) out.announce(mp.nlri, mp.nextHop ? shared(rest, ctx, mp.nextHop) : badNextHop);
+  }
+  const empty = withdrawn4.bytes.length === 0 && nlri4.bytes.length === 0 && !reach;
+  return { kind: "update", ...out.done(), ...(empty ? endOfRib(raw, unreach) : {}) };
+}
+
+/** Gathers what is withdrawn and announced; a treat-as-withdraw outcome moves routes from one to the other. */
+class Collector {
+  readonly withdrawn: Nlri[] = [];
+  readonly announced: Announcement[] = [];
+  readonly problems: Problem[] = [];
+  readonly #families: readonly Family[];
+  constructor(families: readonly Family[]) {
+    this.#families = families;
+  }
+  withdraw(nlri: Nlri | undefined): void {
+    if (nlri && nlri.bytes.length > 0 && this.#families.includes(nlri.family)) this.withdrawn.push(nlri);
+  }
+  announce(nlri: Nlri, { attributes, problems }: ReadAttributes): void {
+    const overrun = this.problems.some((p) => p.outcome === "treat-as-withdraw");
+    this.problems.push(...problems);
+    if (!attributes || overrun) this.withdraw(nlri);
+    else if (this.#families.includes(nlri.family)) this.announced.push({ nlri, attributes });
+  }
+  done() {
+    return { withdrawn: this.withdrawn, announced: this.announced, problems: this.problems };
+  }
+}
+
+/** RFC 7606 §7.11: a next hop of an impossible length cannot be told from the NLRI behind it, but ours can. */
+const badNextHop: ReadAttributes = {
+  problems: [{ type: mpReach.type, outcome: "treat-as-withdraw", why: "next hop length" }],
+};
+
+function sized16(r: Reader, what: string): Uint8Array {
+  const length = r.u16();
+  if (length > r.left)
+    throw new BgpError("malformed-attribute-list", { detail: `${what} overrun the message` });
+  return r.bytes(length);
+}
+
+/** RFC 7606 §3 g: MP_REACH or MP_UNREACH given twice resets the session. */
+function only(raw: readonly RawAttribute[], type: number): RawAttribute | undefined {
+  const found = raw.filter((a) => a.type === type);
+  if (found.length > 1)
+    throw new BgpError("malformed-attribute-list", { detail: `attribute ${type} given twice` });
+  return found[0];
+}
+
+/** Interned by the bytes as received: attributes are parsed once per distinct list. Broken lists are not kept. */
+function shared(
+  rest: readonly RawAttribute[],
+  ctx: UpdateContext,
+  nextHop?: NextHop,
+  whole?: Uint8Array,
+): ReadAttributes {
+  const { interner } = ctx;
+  if (!interner) return readAttributes(rest, { ...ctx, nextHop });
+  const key = attributesKey(rest, ctx, nextHop, whole);
+  const known = interner.peek(key);
+  if (known) return { attributes: known, problems: [] };
+  const read = readAttributes(rest, { ...ctx, nextHop });
+  if (read.attributes && read.problems.length === 0) interner.get(key, () => read.attributes!); // just seen
+  return read;
+}
+
+function attributesKey(
+  rest: readonly RawAttribute[],
+  ctx: UpdateContext,
+  nextHop?: NextHop,
+  whole?: Uint8Array,
+): string {
+  const context = `${ctx.as4 ? 4 : 2}${ctx.internal ? "i" : "e"}`;
+  if (whole && !nextHop) return context + bytesKey(whole);
+  const hop = nextHop ? `${nextHop.address.bits}/${nextHop.linkLocal?.bits ?? ""}` : "";
+  return `${context}${hop}|${rest.map((a) => String.fromCharCode(a.flags, a.type, a.value.length) + bytesKey(a.value)).join("")}`;
+}
+
+/** | AFI 2 | SAFI 1 | next hop length 1 | next hop | reserved 1 | NLRI |; undefined for a family not ours. */
+function readReach(r: Reader): { nlri: Nlri; nextHop?: NextHop } | undefined {
+  return mpField(() => {
+    const family = readFamily(r.u16(), r.u8());
+    const hop = r.window(r.u8());
+    r.u8();
+    if (!family) return undefined;
+    return { nextHop: readNextHop(hop), nlri: checkNlri(family, r.rest()) };
+  });
+}
+
+/** 4, 16 or 32 bytes: RFC 4760 §3, RFC 2545 §3 (a zero link-local is BIRD's and Quagga's "none"). */
+function readNextHop(r: Reader): NextHop | undefined {
+  if (r.left === 4) return { address: r.address(4) };
+  if (r.left !== 16 && r.left !== 32) return undefined;
+  const both = r.left === 32;
+  const address: Address = r.address(6);
+  if (!both) return { address };
+  const linkLocal = r.address(6);
+  return linkLocal.bits === 0n ? { address } : { address, linkLocal };
+}
+
+function readUnreach(r: Reader): Nlri | undefined {
+  return mpField(() => {
+    const family = readFamily(r.u16(), r.u8());
+    return family && checkNlri(family, r.rest());
+  });
+}
+
+/** RFC 7606 §5.3: an MP attribute too short for its own fields hides routes: session reset. */
+function mpField<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof BgpError) throw cause;
+    throw new BgpError("optional-attribute", { detail: "an MP attribute is too short", cause });
+  }
+}
+
+/** RFC 4724 §2: an empty UPDATE for IPv4, an empty MP_UNREACH alone for the others. */
+function endOfRib(raw: readonly RawAttribute[], unreach: RawAttribute | undefined): { endOfRib?: Family } {
+  if (raw.length === 0) return { endOfRib: 4 };
+  if (raw.length !== 1 || unreach?.value.length !== 3) return {};
+  const r = new Reader(unreach.value);
+  const family = readFamily(r.u16(), r.u8());
+  return family ? { endOfRib: family } : {};
+}
+
+/** The End-of-RIB marker, an UPDATE body. */
+export function writeEndOfRib(family: Family): Uint8Array {
+  const w = new Writer(16).u16(0);
+  if (family === 4) return w.u16(0).done();
+  return w.sized16((a) => writeAttribute(a, mpUnreach, (v) => v.u16(afi[family]).u8(safiUnicast))).done();
+}
+
+export interface WriteContext extends AttributeContext {
+  /** Longest message, header included: 4,096 or, after RFC 8654, 65,535. */
+  readonly maxLength?: number;
+}
+
+/**
+ * UPDATE bodies that announce `nlri` with `attributes` (whose `nextHop` must be given), as few as fit. IPv4 with
+ * an IPv4 next hop uses the message's own fields; all else MP_REACH. RangeError when the attributes alone fill a message.
+ */
+export function writeAnnouncements({ nlri, attributes }: Announcement, ctx: WriteContext): Uint8Array[] {
+  const common = writeAttributes(attributes, ctx);
+  const hop = attributes.nextHop;
+  if (!hop) throw new RangeError("attributes without a next hop");
+  const plain = nlri.family === 4 && hop.address.family === 4;
+  const room = (ctx.maxLength ?? lengths.max) - lengths.header - 4 - common.length - (plain ? 0 : 4 + 5 + 32);
+  return [...slices(nlri, room)].map((part) => {
+    const w = new Writer(common.length + part.length + 64).u16(0);
+    if (plain) return w.u16(common.length).bytes(common).bytes(part).done();
+    // RFC 7606 §5.1: MP_REACH goes first, so that a broken list still shows the routes.
+    const body = (a: Writer) => {
+      writeAttribute(a, mpReach, (v) => writeReach(v, nlri.family, hop, part));
+      a.bytes(common);
+    };
+    return w.sized16(body).done();
+  });
+}
+
+function writeReach(w: Writer, family: Family, hop: NextHop, nlri: Uint8Array): void {
+  w.u16(afi[family]).u8(safiUnicast);
+  w.sized8((v) => (hop.linkLocal ? v.address(hop.address).address(hop.linkLocal) : v.address(hop.address)));
+  w.u8(0).bytes(nlri);
+}
+
+/** UPDATE bodies that withdraw `nlri`, as few as fit. */
+export function writeWithdrawals(nlri: Nlri, maxLength: number = lengths.max): Uint8Array[] {
+  const room = maxLength - lengths.header - 4 - 8;
+  return [...slices(nlri, room)].map((part) => {
+    const w = new Writer(part.length + 32);
+    if (nlri.family === 4) return w.u16(part.length).bytes(part).u16(0).done();
+    const body = (v: Writer) => v.u16(afi[nlri.family]).u8(safiUnicast).bytes(part);
+    return w
+      .u16(0)
+      .sized16((a) => writeAttribute(a, mpUnreach, body))
+      .done();
+  });
+}
+
+/** Cuts a run between prefixes into parts of at most `room` bytes. */
+function* slices({ bytes }: Nlri, room: number): Generator<Uint8Array> {
+  if (room < 17) throw new RangeError("the attributes leave no room for a prefix");
+  let from = 0;
+  let at = 0;
+  while (at < bytes.length) {
+    const next = at + 1 + ((bytes[at]! + 7) >> 3); // at < bytes.length
+    if (next - from > room) {
+      yield bytes.subarray(from, at);
+      from = at;
+    }
+    at = next;
+  }
+  if (at > from) yield bytes.subarray(from, at);
+}
