@@ -82,7 +82,7 @@ export const addressesOf = (block: Block): InUse[] =>
 /** Who has an address: for `ipam show --ip`. */
 export function whoHas(blocks: readonly Block[], address: Address): InUse | undefined {
   const block = blocks.find(({ cidr }) => contains(parsePrefix(cidr), address));
-  return block && block.allocations[ordinalOf(block, address)] && inUse(block, address);
+  return block?.allocations[ordinalOf(block, address)] && inUse(block, address);
 }
 
 function inUse(block: Block, address: Address): InUse {

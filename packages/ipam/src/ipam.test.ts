@@ -63,6 +63,9 @@ async function affinitiesIn(store: Store): Promise<string[]> {
   return specs.map(({ node, cidr, state }) => `${node} ${cidr} ${state}`);
 }
 
+const familyAndHandle = (line: string): string =>
+  line.replace(/^(\S+)/, (address) => (address.includes(":") ? "6" : "4"));
+
 /** Counts writes, and lets a test make one fail. */
 function counting(store: Store): Store & { writes: number } {
   const counted = { ...store, writes: 0 };
@@ -221,16 +224,17 @@ function connection(store: Store, draw: () => { fault: Fault; turns: number }) {
 }
 
 /** A cache that learns of others' writes some turns late, in order. */
-async function laggingView(store: MemoryStore, node: string): Promise<BlockView> {
+async function laggingView(store: MemoryStore, node: string, turns: () => number): Promise<BlockView> {
   const cache = new BlockCache({ node });
   const { entries, revision } = await store.list("/");
   cache.apply(entries.map((entry) => ({ key: entry.key, entry })));
   const watch = store.watch("/", revision);
   void (async () => {
     for await (const events of watch)
-      cache.apply(
-        events.map((e) => (e.type === "put" ? { key: e.entry.key, entry: e.entry } : { key: e.key })),
-      );
+      for (const e of events) {
+        for (let i = turns(); i > 0; i--) await Promise.resolve();
+        cache.apply([e.type === "put" ? { key: e.entry.key, entry: e.entry } : { key: e.key }]);
+      }
   })();
   return cache;
 }
@@ -284,6 +288,9 @@ describe("three nodes at once, with lost, unanswered and conflicting writes and 
   );
 });
 
+/** Two blocks for three nodes: somebody always borrows. */
+const SCARCE = [pool("four", "10.0.0.0/29", 30), pool("six", "fd00::/125", 126)];
+
 /** Three nodes on one store, and what their callers were told. */
 class Rig {
   readonly store = memoryStore();
@@ -310,8 +317,11 @@ class Rig {
 
   async #boot(node: number): Promise<void> {
     const { store, state } = connection(this.store, this.#draw);
-    const view = this.#watching && { blocks: await laggingView(this.store, `n${node}`) };
-    this.#nodes[node] = { ipam: ipamOn(store, `n${node}`, view || {}), state };
+    const pools = () => SCARCE;
+    const view = this.#watching && {
+      blocks: await laggingView(this.store, `n${node}`, () => this.#draw().turns * 3),
+    };
+    this.#nodes[node] = { ipam: ipamOn(store, `n${node}`, { pools, ...view }), state };
   }
 
   take({ node, handle: number, release, families }: Step): Promise<void> {
