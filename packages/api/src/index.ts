@@ -3,7 +3,9 @@ export * from "./effective.ts";
 export * from "./encode.ts";
 export * from "./errors.ts";
 export { durationSeconds } from "./fields.ts";
+export * from "./file.ts";
 export * from "./key.ts";
+export * from "./kubernetes/convert.ts";
 export { type Parsed, parse } from "./parse.ts";
 export {
   API_VERSION,

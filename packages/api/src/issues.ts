@@ -12,27 +12,30 @@ export function formatPath(path: readonly PropertyKey[]): string {
     .join("");
 }
 
-/** Every fault of a refused document, in the schema's order, each saying what is allowed and what was found. */
-export const issuesOf = (error: z.ZodError): Issue[] =>
-  error.issues.map((issue) => ({ path: formatPath(issue.path), message: message(issue) }));
+/** Every fault that `error` finds in `document`, in the schema's order, each saying what is allowed and what was found. */
+export const issuesOf = (error: z.ZodError, document: unknown): Issue[] =>
+  error.issues.map((issue) => {
+    const rule = allowed(issue, at(document, issue.path) === undefined);
+    const found = rule.includes("found ") ? undefined : shown(at(document, issue.path));
+    return { path: formatPath(issue.path), message: found === undefined ? rule : `${rule}, found ${found}` };
+  });
 
 type ZodIssue = z.ZodError["issues"][number];
 
-function message(issue: ZodIssue): string {
-  const rule = allowed(issue);
-  return rule.includes("found ") || "input" in issue === false
-    ? rule
-    : `${rule}, found ${found(issue.input)}`;
-}
+/** The value at `path`, undefined when there is none. */
+const at = (document: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | null | undefined)?.[key],
+    document,
+  );
 
-function allowed(issue: ZodIssue): string {
+function allowed(issue: ZodIssue, absent: boolean): string {
+  const must = absent ? "is required:" : "must be";
   switch (issue.code) {
     case "invalid_type":
-      return issue.input === undefined
-        ? `is required: ${article(issue.expected)}`
-        : `must be ${article(issue.expected)}`;
+      return `${must} ${article(issue.expected)}`;
     case "invalid_value":
-      return `must be ${issue.values.length > 1 ? "one of " : ""}${issue.values.map(String).join(", ")}`;
+      return `${must} ${issue.values.length > 1 ? "one of " : ""}${issue.values.map(String).join(", ")}`;
     case "too_big":
       return `must be at most ${issue.maximum}${unit(issue.origin)}`;
     case "too_small":
@@ -59,9 +62,8 @@ const article = (expected: string): string => WORDS[expected] ?? expected;
 const unit = (origin: string): string =>
   origin === "string" ? " characters long" : origin === "array" ? " items long" : "";
 
-/** The value itself, if short. */
-function found(input: unknown): string {
-  if (input === undefined) return "nothing";
-  const text = JSON.stringify(input) ?? String(input);
-  return text.length <= 80 ? text : `${text.slice(0, 77)}...`;
+/** The value itself, when it is short enough to help. */
+function shown(value: unknown): string | undefined {
+  const text = JSON.stringify(value);
+  return text !== undefined && text.length <= 80 ? text : undefined;
 }

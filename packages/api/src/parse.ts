@@ -42,11 +42,24 @@ export function check(
   document: object,
   refuse: (issues: Issue[]) => Error,
 ): Parsed {
-  const result = definition.schema.safeParse(document, { reportInput: true });
-  if (!result.success) throw refuse(issuesOf(result.error as z.ZodError));
+  const { value, unknown } = validate(definition.schema, document, refuse);
+  // The schema is that of one of the kinds.
+  return {
+    resource: value as AnyResource,
+    warnings: unknown.map((path) => `${path}: unknown field, kept but without effect`),
+  };
+}
+
+/** What `schema` makes of `document`, with the fields it does not know kept, and their paths. */
+export function validate<T>(
+  schema: z.ZodType<T>,
+  document: object,
+  refuse: (issues: Issue[]) => Error,
+): { value: T; unknown: string[] } {
+  const result = schema.safeParse(document);
+  if (!result.success) throw refuse(issuesOf(result.error, document));
   const unknown: string[] = [];
-  const resource = keepUnknown(document, result.data, { path: [], unknown }) as AnyResource;
-  return { resource, warnings: unknown.map((path) => `${path}: unknown field, kept but without effect`) };
+  return { value: keepUnknown(document, result.data, { path: [], unknown }) as T, unknown };
 }
 
 function definitionFor(document: unknown, origin: string | undefined): AnyDefinition {
@@ -85,7 +98,7 @@ function nameIn(document: unknown): string | undefined {
 }
 
 /** `null` means absent, as in Kubernetes: its serialisers write `creationTimestamp: null`. */
-function withoutNulls(value: unknown): unknown {
+export function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(

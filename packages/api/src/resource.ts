@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { labelName, labelValue, nameOf } from "./fields.ts";
+import { labelName, labelValue, nameOf, text } from "./fields.ts";
 
 /** The group and version of every Margay resource. */
 export const API_VERSION = "margay.dev/v1";
@@ -115,17 +115,11 @@ export function define<K extends string, S extends z.ZodType>(
 
 const metadata = (scope: Definition["scope"], why: (name: string) => string | undefined) =>
   z.object({
-    name: z.string().superRefine((name, context) => {
-      const message = why(name);
-      if (message) context.addIssue({ code: "custom", message });
-    }),
+    name: text(why),
     namespace:
       scope === "namespaced"
-        ? z.string({ error: "is required: the kind is namespaced" }).superRefine((name, context) => {
-            const message = nameOf(name);
-            if (message) context.addIssue({ code: "custom", message });
-          })
-        : z.never({ error: "must be absent: the kind is not namespaced" }).optional(),
+        ? text(nameOf).default("default")
+        : text(() => "must be absent: the kind is not namespaced").optional(),
     labels: z.record(labelName, labelValue).optional(),
     annotations: z.record(z.string(), z.string()).optional(),
     resourceVersion: z.string().optional(),

@@ -1,0 +1,73 @@
+import { type Document, LineCounter, parseAllDocuments } from "yaml";
+import { ApiError } from "./errors.ts";
+import { parseKubernetes } from "./kubernetes/convert.ts";
+import { type Parsed, parse, withoutNulls } from "./parse.ts";
+
+/** One document of a file: what it is, or why it is refused. */
+export type Outcome =
+  | { readonly ok: true; readonly origin: string; readonly parsed: Parsed }
+  | { readonly ok: false; readonly origin: string; readonly error: ApiError };
+
+/** Reads the documents of a YAML or JSON file, for callers who want to show every fault. Empty documents are skipped. */
+export function readDocuments(text: string, origin: string): Outcome[] {
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+  if (!Array.isArray(documents)) return [];
+  return documents.flatMap((document) => {
+    const start = document.contents?.range?.[0] ?? document.range[0];
+    return outcomes(document, { file: origin, line: (offset = start) => lines.linePos(offset).line });
+  });
+}
+
+/**
+ * The resources of a YAML or JSON file of one or more documents or Lists. Kubernetes Namespaces and NetworkPolicies are
+ * converted. Throws the ApiError of the first faulty document; its origin is "file:line".
+ */
+export function parseFile(text: string, origin: string): Parsed[] {
+  return readDocuments(text, origin).map((outcome) => {
+    if (!outcome.ok) throw outcome.error;
+    return outcome.parsed;
+  });
+}
+
+interface Place {
+  readonly file: string;
+  line(offset?: number): number;
+}
+
+function outcomes(document: Document.Parsed, place: Place): Outcome[] {
+  const [fault] = document.errors;
+  if (fault) {
+    const origin = `${place.file}:${place.line(fault.pos[0])}`;
+    return [
+      refused(
+        new ApiError({
+          code: "invalid",
+          origin,
+          issues: [{ path: "", message: `no YAML: ${fault.message}` }],
+        }),
+        origin,
+      ),
+    ];
+  }
+  const value = withoutNulls(document.toJS());
+  if (value === null || value === undefined) return [];
+  return items(value).map((item) => outcome(item, `${place.file}:${place.line()}`));
+}
+
+/** The items of a v1 List or of Calico's XList; anything else is its own only item. */
+function items(value: unknown): unknown[] {
+  const { kind, items } = value as { kind?: unknown; items?: unknown };
+  return typeof kind === "string" && kind.endsWith("List") && Array.isArray(items) ? items : [value];
+}
+
+function outcome(value: unknown, origin: string): Outcome {
+  try {
+    return { ok: true, origin, parsed: parseKubernetes(value, origin) ?? parse(value, origin) };
+  } catch (error) {
+    if (error instanceof ApiError) return refused(error, origin);
+    throw error;
+  }
+}
+
+const refused = (error: ApiError, origin: string): Outcome => ({ ok: false, origin, error });

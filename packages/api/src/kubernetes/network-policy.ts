@@ -1,0 +1,181 @@
+import { contains } from "@margay/net";
+import { z } from "zod";
+import { nameOf, net, prefixIn, text } from "../fields.ts";
+import { and, type Selector } from "../selector/ast.ts";
+import { canonical } from "../selector/canonical.ts";
+import { type LabelSelector, labelSelector, selectorOf } from "./label-selector.ts";
+
+/** networking.k8s.io/v1 NetworkPolicy, as its API reference describes it. */
+
+const ipBlock = z
+  .object({ cidr: net(), except: z.array(net()).optional() })
+  .superRefine(({ cidr, except = [] }, context) => {
+    const range = prefixIn(cidr);
+    for (const [i, value] of except.entries()) {
+      const hole = prefixIn(value);
+      if (range && hole && !(contains(range, hole) && hole.length > range.length))
+        context.addIssue({
+          code: "custom",
+          path: ["except", i],
+          message: `must be strictly within ${cidr}, found ${value}`,
+        });
+    }
+  });
+
+const peer = z
+  .object({
+    podSelector: labelSelector.optional(),
+    namespaceSelector: labelSelector.optional(),
+    ipBlock: ipBlock.optional(),
+  })
+  .superRefine(({ podSelector, namespaceSelector, ipBlock }, context) => {
+    if (!podSelector && !namespaceSelector && !ipBlock)
+      context.addIssue({ code: "custom", message: "must have podSelector, namespaceSelector or ipBlock" });
+    if (ipBlock && (podSelector || namespaceSelector))
+      context.addIssue({
+        code: "custom",
+        path: ["ipBlock"],
+        message: "must be absent beside podSelector and namespaceSelector",
+      });
+  });
+
+const PORT_RULE = "must be a port 1 to 65535 or the name of one";
+
+const port = z
+  .object({
+    protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP"),
+    port: z
+      .union(
+        [z.int().min(1).max(65535), z.string().regex(/^(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$/)],
+        { error: PORT_RULE },
+      )
+      .optional(),
+    endPort: z.int().min(1).max(65535).optional(),
+  })
+  .superRefine(({ port, endPort }, context) => {
+    if (endPort === undefined || (typeof port === "number" && port <= endPort)) return;
+    const message =
+      typeof port === "number" ? `must be at least \`port\` (${port})` : "needs a numeric `port` beside it";
+    context.addIssue({ code: "custom", path: ["endPort"], message });
+  });
+
+const ports = z.array(port).optional();
+const peers = z.array(peer).optional();
+
+export const kubernetesNetworkPolicy = z.object({
+  apiVersion: z.literal("networking.k8s.io/v1"),
+  kind: z.literal("NetworkPolicy"),
+  metadata: z
+    .object({
+      name: text(nameOf),
+      namespace: text(nameOf).default("default"),
+      labels: z.record(z.string(), z.string()).optional(),
+      annotations: z.record(z.string(), z.string()).optional(),
+    })
+    .loose(),
+  spec: z.object({
+    podSelector: labelSelector.prefault({}),
+    policyTypes: z.array(z.enum(["Ingress", "Egress"])).optional(),
+    ingress: z.array(z.object({ from: peers, ports })).optional(),
+    egress: z.array(z.object({ to: peers, ports })).optional(),
+  }),
+  status: z.unknown().optional(),
+});
+
+type KubernetesPolicy = z.output<typeof kubernetesNetworkPolicy>;
+type Peer = z.output<typeof peer>;
+type Port = z.output<typeof port>;
+
+/** Where policies from Kubernetes stand among those of the tier `default` (calico.md §1.9). */
+const ORDER = 1000;
+/** Rules name at most this many ports (calico.md §1.9). */
+const MAX_PORTS = 50;
+
+/** Network sets have no orchestrator: a pod selector of Kubernetes selects pods only. */
+const IS_POD: Selector = { kind: "equals", label: "projectcalico.org/orchestrator", value: "k8s" };
+
+/**
+ * A Kubernetes policy as a NetworkPolicy `knp.default.<name>` of tier `default` (calico.md §4.3). What Kubernetes leaves
+ * open is kept apart as it demands: an absent or empty list of peers or ports allows all, an absent or empty list of
+ * rules allows nothing.
+ */
+export function networkPolicyFrom({ metadata, spec }: KubernetesPolicy): object {
+  const types = spec.policyTypes?.length
+    ? spec.policyTypes
+    : spec.egress?.length
+      ? ["Ingress", "Egress"]
+      : ["Ingress"];
+  const { name, namespace, labels, annotations } = metadata;
+  return {
+    apiVersion: "margay.dev/v1",
+    kind: "NetworkPolicy",
+    metadata: {
+      name: `knp.default.${name}`,
+      namespace,
+      ...(labels && { labels }),
+      ...(annotations && { annotations }),
+    },
+    spec: {
+      tier: "default",
+      order: ORDER,
+      selector: pods(spec.podSelector),
+      types,
+      ...(types.includes("Ingress") && {
+        ingress: (spec.ingress ?? []).flatMap(({ from, ports }) => allow("source", from, ports)),
+      }),
+      ...(types.includes("Egress") && {
+        egress: (spec.egress ?? []).flatMap(({ to, ports }) => allow("destination", to, ports)),
+      }),
+    },
+  };
+}
+
+const pods = (selector: LabelSelector): string =>
+  canonical(and([IS_POD, selectorOf(selector)].filter((s) => s.kind !== "all")));
+
+/** One rule per peer and group of ports: both must match. */
+function allow(
+  side: "source" | "destination",
+  peers: readonly Peer[] = [],
+  ports: readonly Port[] = [],
+): object[] {
+  const entities = peers.length ? peers.map(entity) : [{}];
+  const groups = ports.length ? portGroups(ports) : [{}];
+  return entities.flatMap((entity) =>
+    groups.map(({ protocol, ports }) => {
+      const destination = { ...(side === "destination" && entity), ...(ports && { ports }) };
+      return {
+        action: "Allow",
+        ...(protocol && { protocol }),
+        ...(side === "source" && Object.keys(entity).length && { source: entity }),
+        ...(Object.keys(destination).length && { destination }),
+      };
+    }),
+  );
+}
+
+/** Without a namespaceSelector the policy's own namespace is meant; without a podSelector all pods. */
+function entity({ podSelector, namespaceSelector, ipBlock }: Peer): object {
+  if (ipBlock) return { nets: [ipBlock.cidr], ...(ipBlock.except?.length && { notNets: ipBlock.except }) };
+  return {
+    selector: pods(podSelector ?? {}),
+    ...(namespaceSelector && { namespaceSelector: canonical(selectorOf(namespaceSelector)) }),
+  };
+}
+
+/** Ports by protocol, as many as a rule may hold; a port entry without number means every port of its protocol. */
+function portGroups(ports: readonly Port[]): { protocol?: string; ports?: (number | string)[] }[] {
+  return (["TCP", "UDP", "SCTP"] as const).flatMap((protocol) => {
+    const own = ports.filter((port) => port.protocol === protocol);
+    if (own.some(({ port }) => port === undefined)) return [{ protocol }];
+    const values = own.map(portText);
+    return Array.from({ length: Math.ceil(values.length / MAX_PORTS) }, (_, i) => ({
+      protocol,
+      ports: values.slice(i * MAX_PORTS, (i + 1) * MAX_PORTS),
+    }));
+  });
+}
+
+/** Never undefined here: portGroups has dealt with that. */
+const portText = ({ port, endPort }: Port): number | string =>
+  endPort === undefined || endPort === port ? (port as number | string) : `${port}:${endPort}`;
