@@ -14,6 +14,6 @@ export {
 } from "./block.ts";
 export { IpamError, type IpamFailure } from "./errors.ts";
 export { type Assignment, Ipam, type IpamOptions, type Released } from "./ipam.ts";
-export type { AssignRequest } from "./plan.ts";
 export { type Pool, parsePools } from "./pools.ts";
+export type { AssignRequest } from "./search.ts";
 export { BlockCache, type BlockSummary, type BlockView, type Versioned } from "./view.ts";

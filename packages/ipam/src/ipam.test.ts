@@ -361,6 +361,7 @@ class Rig {
   async expectNothingTwiceNothingLost(): Promise<void> {
     const stored = await allocationsIn(this.store);
     expect(new Set(stored.map((line) => line.split(" ")[0])).size).toBe(stored.length);
+    expect(new Set(stored.map(familyAndHandle)).size).toBe(stored.length); // no handle has two of a family
     expect(stored).toEqual(
       expect.arrayContaining([...this.#told].map(([address, handle]) => `${address} ${handle}`)),
     );

@@ -14,8 +14,9 @@ import {
 import type { Block, Held } from "./block.ts";
 import type { Change } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { type Answer, type AssignRequest, type Operation, plan, type World } from "./plan.ts";
+import { type Answer, type Operation, plan } from "./plan.ts";
 import { parsePools } from "./pools.ts";
+import type { AssignRequest, World } from "./search.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView, type Versioned } from "./view.ts";
 
 export interface IpamOptions {

@@ -2,8 +2,9 @@ import { describe, expect, test } from "@jest/globals";
 import { encode, type IPPool } from "@margay/api";
 import { type Family, formatAddress, parseAddress } from "@margay/net";
 import type { Block } from "./block.ts";
-import { type Operation, plan, type World } from "./plan.ts";
+import { type Operation, plan } from "./plan.ts";
 import { parsePools } from "./pools.ts";
+import type { World } from "./search.ts";
 import { BlockCache, blockKey } from "./view.ts";
 
 const NOON = new Date("2026-11-22T12:00:00.000Z");
