@@ -41,5 +41,7 @@ export async function detectBackend(namespace?: string): Promise<Backend> {
 
 function absent(error: unknown): string {
   if (error instanceof IptablesError && error.code === "missing-tool") return "";
+  // In a user namespace made by a user the kernel hides which legacy tables there are.
+  if (error instanceof IptablesError && /_tables_names: Permission denied/.test(error.message)) return "";
   throw error;
 }

@@ -36,38 +36,50 @@ export function edits(known: Known, wanted: ReadonlyMap<string, Chain>, mark: st
 }
 
 /**
- * Between the longest common head and tail, old lines are deleted by their whole text and new ones inserted.
- * Deletions come first: when rules change places, an inserted line must not be the one deleted.
+ * Lines that keep their order stay, with their counters; the other old ones are deleted by their whole text, and the
+ * other new ones inserted. Deletions come first: when rules change places, an inserted line must not be the one deleted.
  */
 function edit(key: string, old: readonly Line[] | undefined, wanted: readonly Line[]): Edit {
   const { name } = splitKey(key);
-  const rewrite = {
-    key,
-    declare: `:${name} - [0:0]`,
-    lines: wanted.map((line) => `-A ${name} ${line.spec}`),
-  };
-  if (old === undefined) return rewrite;
-  const head = common(old, wanted, (lines, i) => lines[i]);
-  const shorter = Math.min(old.length, wanted.length);
-  const tail = Math.min(
-    shorter - head,
-    common(old, wanted, (lines, i) => lines[lines.length - 1 - i]),
-  );
-  const gone = old.slice(head, old.length - tail);
-  if (head + tail === 0 || gone.length > MAX_DELETIONS) return rewrite;
-  const fresh = wanted.slice(head, wanted.length - tail);
-  const place = (i: number) => (tail === 0 ? `-A ${name}` : `-I ${name} ${head + i + 1}`);
-  return {
-    key,
-    lines: [...gone.map((l) => `-D ${name} ${l.spec}`), ...fresh.map((l, i) => `${place(i)} ${l.spec}`)],
-  };
+  const kept = old === undefined ? new Set() : inOrder(old, wanted);
+  const gone = old?.filter((line) => !kept.has(line.hash)) ?? [];
+  if (
+    old === undefined ||
+    gone.length > MAX_DELETIONS ||
+    (kept.size === 0 && wanted.length + gone.length > 0)
+  ) {
+    return { key, declare: `:${name} - [0:0]`, lines: wanted.map((line) => `-A ${name} ${line.spec}`) };
+  }
+  const tail = wanted.findLastIndex((line) => kept.has(line.hash));
+  const place = (i: number) => (i > tail ? `-A ${name}` : `-I ${name} ${i + 1}`);
+  const fresh = wanted.flatMap((line, i) => (kept.has(line.hash) ? [] : `${place(i)} ${line.spec}`));
+  return { key, lines: [...gone.map((line) => `-D ${name} ${line.spec}`), ...fresh] };
 }
 
-type At = (lines: readonly Line[], i: number) => Line | undefined;
-function common(a: readonly Line[], b: readonly Line[], at: At): number {
-  let n = 0;
-  while (n < a.length && n < b.length && at(a, n)?.hash === at(b, n)?.hash) n++;
-  return n;
+/** The hashes of a longest subsequence of `wanted` that `old` has in the same order (patience sorting). */
+function inOrder(old: readonly Line[], wanted: readonly Line[]): ReadonlySet<string> {
+  interface Card {
+    readonly hash: string;
+    readonly at: number;
+    readonly before: Card | undefined;
+  }
+  const positions = new Map(old.map((line, at) => [line.hash, at]));
+  const piles: Card[] = []; // piles[n] ends the best subsequence of n + 1 cards; its positions increase with n
+  for (const { hash } of wanted) {
+    const at = positions.get(hash);
+    if (at === undefined) continue;
+    let [low, high] = [0, piles.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (piles[middle]!.at < at)
+        low = middle + 1; // middle < piles.length
+      else high = middle;
+    }
+    piles[low] = { hash, at, before: piles[low - 1] };
+  }
+  const kept = new Set<string>();
+  for (let card = piles.at(-1); card !== undefined; card = card.before) kept.add(card.hash);
+  return kept;
 }
 
 /** One commit a table: every chain declared before any rule names it, so that order does not matter. */

@@ -35,6 +35,7 @@ function rerun(path: string): Result[] {
       "--silent=false",
       "--json",
       `--outputFile=${output}`,
+      `--cacheDirectory=${join(tmpdir(), `margay-jest-${process.getuid?.()}`)}`, // inside, every user's id is 0
       "--runTestsByPath",
       path,
     ];
