@@ -1,6 +1,6 @@
-import { type Address, addressFromBytes, addressToBytes, formatAddress } from "@margay/net";
-import { attributes, bytesOf, Encoder, flags, type Message, type Request, u32 } from "./message.ts";
-import { afOf } from "./route.ts";
+import { type Address, formatAddress } from "@margay/net";
+import { addressOf, attributes, type Encoder, flags, type Message, type Request, u32 } from "./message.ts";
+import { afOf } from "./route-message.ts";
 
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
@@ -28,36 +28,35 @@ export const formatInterfaceAddress = (a: InterfaceAddress): string =>
   `${formatAddress(a.address)}/${a.length}`;
 
 /** ifaddrmsg: family, length, flags, scope u8 each; interface index u32. */
-function header(a: InterfaceAddress, index: number): Encoder {
-  const e = new Encoder()
-    .u8(afOf(a.address.family))
+function write(e: Encoder, a: InterfaceAddress, index: number): Encoder {
+  e.u8(afOf(a.address.family))
     .u8(a.length)
-    .u8(a.nodad ? IFA_F_NODAD : 0);
-  e.u8(scopes[a.scope ?? "global"]).u32(index);
-  const bytes = addressToBytes(a.address);
-  return e.attributeBytes(attribute.local, bytes).attributeBytes(attribute.address, bytes);
+    .u8(a.nodad ? IFA_F_NODAD : 0)
+    .u8(scopes[a.scope ?? "global"])
+    .u32(index);
+  return e.attributeAddress(attribute.local, a.address).attributeAddress(attribute.address, a.address);
 }
 
-export function newAddress(a: InterfaceAddress, dev: string, index: number): Request {
-  const body = header(a, index);
-  if (a.nodad) body.attributeU32(attribute.flags, IFA_F_NODAD);
-  const words = `add address ${formatInterfaceAddress(a)} dev ${dev}`;
-  return { type: RTM_NEWADDR, flags: flags.create | flags.replace, words, body };
-}
+export const newAddress = (a: InterfaceAddress, dev: string, index: number): Request => ({
+  type: RTM_NEWADDR,
+  flags: flags.create | flags.replace,
+  words: () => `add address ${formatInterfaceAddress(a)} dev ${dev}`,
+  body: (e) => write(e, a, index).attributeU32(attribute.flags, a.nodad ? IFA_F_NODAD : 0),
+});
 
 export const delAddress = (a: InterfaceAddress, dev: string, index: number): Request => ({
   type: RTM_DELADDR,
   flags: 0,
-  words: `delete address ${formatInterfaceAddress(a)} dev ${dev}`,
-  body: header(a, index),
+  words: () => `delete address ${formatInterfaceAddress(a)} dev ${dev}`,
+  body: (e) => write(e, a, index),
 });
 
 /** `index` 0 is every interface; filtered by the kernel. */
 export const dumpAddresses = (index: number): Request => ({
   type: RTM_GETADDR,
   flags: 0,
-  words: "list addresses",
-  body: new Encoder().u8(0).u8(0).u8(0).u8(0).u32(index),
+  words: () => "list addresses",
+  body: (e) => e.u32(0).u32(index),
 });
 
 /** RTM_NEWADDR or RTM_DELADDR; undefined for other families. Throws MalformedError or RangeError. */
@@ -74,7 +73,7 @@ export function readAddress(message: Message): ListedAddress | undefined {
   const bits = u32(found.get(attribute.flags)) ?? body.getUint8(2);
   return {
     index: body.getUint32(4, true),
-    address: addressFromBytes(bytesOf(at)),
+    address: addressOf(at),
     length: body.getUint8(1),
     ...(scope && { scope }),
     ...((bits & IFA_F_NODAD) !== 0 && { nodad: true }),

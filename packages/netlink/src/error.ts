@@ -27,7 +27,8 @@ export const errnoName = (errno: number): string => names.get(errno)?.name ?? mo
 const meaning = (code: string): string => [...names.values()].find(({ name }) => name === code)?.text ?? "";
 
 /** `result` unless it is -errno: then a NetlinkError about `request`. */
-export function check(result: number, request: string): number {
-  if (result < 0) throw new NetlinkError(errnoName(-result), request);
+export function check(result: number, request: string | (() => string)): number {
+  if (result < 0)
+    throw new NetlinkError(errnoName(-result), typeof request === "string" ? request : request());
   return result;
 }

@@ -4,7 +4,6 @@ export { NetlinkError } from "./error.ts";
 export type { Link, LinkChange, Veth } from "./link.ts";
 export {
   createBridge,
-  createDummy,
   createVeth,
   deleteLink,
   linkByName,

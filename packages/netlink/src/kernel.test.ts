@@ -1,23 +1,50 @@
 import { execFileSync } from "node:child_process";
-import { expect, test } from "@jest/globals";
-import { parseAddress, parsePrefix } from "@margay/net";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { connect, createServer, Socket } from "node:net";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { reconcile, Tracked } from "@margay/reconcile";
 import {
   addAddress,
   addRoutes,
+  createBridge,
   createVeth,
+  deleteLink,
+  deleteNamespace,
+  deleteRoutes,
+  formatRoute,
+  inNamespace,
   linkByName,
   listAddresses,
   listNeighbours,
+  listRoutes,
   Netlink,
+  NetlinkError,
+  type Notification,
   newNamespace,
+  type RefusedRoute,
   type Route,
+  readSysctl,
+  routeTarget,
+  sameRoute,
   setLink,
+  setMaster,
   setNeighbour,
+  socketIn,
+  sysctl,
+  tcpMd5,
 } from "./index.ts";
 import { unshared } from "./testing/unshared.ts";
 
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
+const lines = (text: string): string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
 const ours = 142;
+const address = parseAddress;
 const route = (dst: string, rest: Partial<Route> = {}): Route => ({
   dst: parsePrefix(dst),
   protocol: ours,
@@ -25,42 +52,386 @@ const route = (dst: string, rest: Partial<Route> = {}): Route => ({
   nexthops: [],
   ...rest,
 });
+const via = (gateway: string, dev = "eth0") => ({ via: address(gateway), dev });
+const byDst = (routes: readonly Route[]) => new Map(routes.map((r) => [formatPrefix(r.dst), r]));
+/** Until `done` says so, at most 2 s. */
+async function until(done: () => boolean): Promise<void> {
+  for (let i = 0; i < 400 && !done(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(done()).toBe(true);
+}
 
 unshared(import.meta.url, () => {
   const nl = Netlink.open();
 
+  beforeAll(async () => {
+    await createVeth(nl, { name: "eth0", mtu: 1500, up: true, peer: { name: "wire" } });
+    await setLink(nl, "wire", { up: true });
+    await addAddress(nl, "eth0", { address: address("172.20.0.11"), length: 24 });
+    await addAddress(nl, "eth0", { address: address("fd00:172:20::11"), length: 64, nodad: true });
+  });
+  afterAll(() => nl.close());
+
   test("a veth is made with its peer in place, addressed, and carries traffic", async () => {
     newNamespace("/run/netns/pod");
     const mac = "ee:ee:ee:ee:ee:ee";
-    await createVeth(nl, {
-      name: "cali1",
-      mtu: 1400,
-      mac,
-      up: true,
-      peer: { name: "eth0", namespace: "/run/netns/pod", mac: "02:00:00:00:00:01" },
-    });
+    const peer = { name: "eth0", namespace: "/run/netns/pod", mac: "02:00:00:00:00:01" };
+    await createVeth(nl, { name: "cali1", mtu: 1400, mac, up: true, peer });
     expect(await linkByName(nl, "cali1")).toMatchObject({ kind: "veth", mtu: 1400, mac, up: true });
     const pod = Netlink.open({ namespace: "/run/netns/pod" });
     await setLink(pod, "eth0", { up: true });
     expect(await linkByName(pod, "eth0")).toMatchObject({ mtu: 1400, mac: "02:00:00:00:00:01", up: true });
-    await addAddress(pod, "eth0", { address: parseAddress("10.0.0.2"), length: 32 });
-    await addAddress(pod, "eth0", { address: parseAddress("fd00::2"), length: 128, nodad: true });
-    await setNeighbour(pod, "eth0", { address: parseAddress("169.254.1.1"), mac });
-    const gateway = parseAddress("169.254.1.1");
+    await addAddress(pod, "eth0", { address: address("10.0.0.2"), length: 32 });
+    await addAddress(pod, "eth0", { address: address("fd00::2"), length: 128, nodad: true });
+    await setNeighbour(pod, "eth0", { address: address("169.254.1.1"), mac });
     const refused = await addRoutes(pod, [
       route("169.254.1.1/32", { nexthops: [{ dev: "eth0" }] }),
-      route("0.0.0.0/0", { nexthops: [{ via: gateway, dev: "eth0" }] }),
+      route("0.0.0.0/0", { nexthops: [via("169.254.1.1")] }),
     ]);
     expect(refused).toEqual([]);
-    await addAddress(nl, "cali1", { address: parseAddress("10.0.0.1"), length: 32 });
+    await addAddress(nl, "cali1", { address: address("10.0.0.1"), length: 32 });
     expect(await addRoutes(nl, [route("10.0.0.2/32", { nexthops: [{ dev: "cali1" }] })])).toEqual([]);
     expect(ip("netns", "exec", "pod", "ping", "-c1", "-W1", "10.0.0.1")).toContain("1 received");
     expect(await listAddresses(pod, "eth0")).toContainEqual(
-      expect.objectContaining({ address: parseAddress("fd00::2"), length: 128, nodad: true }),
+      expect.objectContaining({ address: address("fd00::2"), length: 128, nodad: true }),
     );
     expect(await listNeighbours(pod)).toContainEqual(
-      expect.objectContaining({ address: gateway, mac, state: "permanent" }),
+      expect.objectContaining({ address: address("169.254.1.1"), mac, state: "permanent" }),
     );
     pod.close();
+    expect(await deleteLink(nl, "cali1")).toBe(true);
+    expect(await deleteLink(nl, "cali1")).toBe(false);
+    deleteNamespace("/run/netns/pod");
+    expect(existsSync("/run/netns/pod")).toBe(false);
+  });
+
+  test("a failed veth says what was asked and leaves nothing", async () => {
+    const taken = createVeth(nl, { name: "eth0", mtu: 1500, peer: { name: "x" } });
+    await expect(taken).rejects.toThrow("create veth eth0 with peer x: EEXIST");
+    const gone = createVeth(nl, { name: "a", mtu: 1500, peer: { name: "x", namespace: "/run/netns/none" } });
+    await expect(gone).rejects.toMatchObject({ code: "ENOENT" });
+    expect(await linkByName(nl, "x")).toBeUndefined();
+  });
+
+  test("a bridge takes a port and lets it go", async () => {
+    await createBridge(nl, { name: "br0" });
+    await createVeth(nl, { name: "port", mtu: 1500, peer: { name: "other" } });
+    await setMaster(nl, "port", "br0");
+    expect((await linkByName(nl, "port"))?.master).toBe((await linkByName(nl, "br0"))?.index);
+    await setMaster(nl, "port", null);
+    expect((await linkByName(nl, "port"))?.master).toBeUndefined();
+    await expect(setMaster(nl, "port", "br9")).rejects.toThrow("no link br9");
+    await deleteLink(nl, "port");
+    await deleteLink(nl, "br0");
+  });
+
+  test("proxy neighbours are a table of their own", async () => {
+    await setNeighbour(nl, "eth0", { address: address("fd00::9"), proxy: true });
+    expect(await listNeighbours(nl, { proxy: true })).toMatchObject([
+      { address: address("fd00::9"), proxy: true },
+    ]);
+    expect(ip("-6", "neigh", "show", "proxy").trim()).toBe("fd00::9 dev eth0 proxy");
+  });
+
+  const shapes: Route[] = [
+    route("10.1.0.0/26", { nexthops: [via("172.20.0.12")] }),
+    route("10.1.0.64/26", {
+      nexthops: [via("172.20.0.12"), { ...via("172.20.0.13"), weight: 3 }],
+      metric: 7,
+    }),
+    route("10.1.0.128/26", { type: "blackhole" }),
+    route("10.1.0.192/26", { nexthops: [{ ...via("192.0.2.1"), onlink: true }] }),
+    route("10.1.1.7/32", { nexthops: [{ dev: "eth0" }], scope: "link", source: address("172.20.0.11") }),
+    route("10.1.2.0/24", { nexthops: [via("fd00:172:20::12")] }),
+    route("0.0.0.0/0", { nexthops: [via("172.20.0.2")], table: 1000 }),
+    route("fd00:1::/122", { nexthops: [via("fd00:172:20::12")] }),
+    route("fd00:2::/122", { nexthops: [via("fd00:172:20::12"), via("fd00:172:20::13")] }),
+    route("fd00:3::/122", { type: "blackhole" }),
+    route("fd00:4::7/128", { nexthops: [{ dev: "eth0" }] }),
+    route("fd00:5::/64", { type: "unreachable", metric: 5 }),
+  ];
+
+  test("every shape of route reads back as it was written, and as ip(8) shows it", async () => {
+    expect(await addRoutes(nl, shapes)).toEqual([]);
+    const listed = byDst(await listRoutes(nl, { protocol: ours }));
+    for (const shape of shapes)
+      expect({ shape, same: sameRoute(listed.get(formatPrefix(shape.dst)) ?? shape, shape) }).toEqual({
+        shape,
+        same: true,
+      });
+    expect(listed.size).toBe(shapes.length);
+    expect(lines(ip("route", "show", "proto", "142"))).toEqual([
+      "10.1.0.0/26 via 172.20.0.12 dev eth0",
+      "10.1.0.64/26 metric 7",
+      "nexthop via 172.20.0.12 dev eth0 weight 1",
+      "nexthop via 172.20.0.13 dev eth0 weight 3",
+      "blackhole 10.1.0.128/26",
+      "10.1.0.192/26 via 192.0.2.1 dev eth0 onlink",
+      "10.1.1.7 dev eth0 scope link src 172.20.0.11",
+      "10.1.2.0/24 via inet6 fd00:172:20::12 dev eth0",
+    ]);
+    expect(lines(ip("route", "show", "table", "1000"))).toEqual([
+      "default via 172.20.0.2 dev eth0 proto 142",
+    ]);
+    expect(await listRoutes(nl, { protocol: ours, table: 1000 })).toHaveLength(1);
+    expect(await listRoutes(nl, { protocol: ours, family: 6 })).toHaveLength(5);
+    expect(await deleteRoutes(nl, shapes)).toEqual([]);
+    expect(await deleteRoutes(nl, shapes)).toEqual([]); // already gone is success
+    expect(await listRoutes(nl, { protocol: ours })).toEqual([]);
+  });
+
+  test("a refused route says why in the kernel's words, and the others are in", async () => {
+    const refused = await addRoutes(nl, [
+      route("10.2.0.0/26", { nexthops: [via("198.51.100.1")] }),
+      route("10.2.0.64/26", { nexthops: [via("172.20.0.12", "eth9")] }),
+      route("10.2.0.128/26", { nexthops: [via("172.20.0.12")] }),
+    ]);
+    expect(refused.map(({ error }) => error.message).sort()).toEqual([
+      "add route 10.2.0.0/26 via 198.51.100.1 dev eth0: ENETUNREACH Nexthop has invalid gateway",
+      "add route 10.2.0.64/26 via 172.20.0.12 dev eth9: ENODEV no link eth9",
+    ]);
+    expect((await listRoutes(nl, { protocol: ours })).map(formatRoute)).toEqual([
+      "10.2.0.128/26 via 172.20.0.12 dev eth0",
+    ]);
+    ip("route", "flush", "proto", "142");
+  });
+
+  test("the target owns its protocol's routes and never a foreign one, even in the same place", async () => {
+    ip("route", "add", "10.3.0.0/26", "via", "172.20.0.99", "proto", "static");
+    ip("-6", "route", "add", "fd00:3::/64", "via", "fd00:172:20::99", "proto", "static");
+    ip("route", "add", "10.3.1.0/26", "via", "172.20.0.99", "proto", "bird");
+    const refused: RefusedRoute[] = [];
+    const tracked = new Tracked(routeTarget(nl, { protocol: ours, onRefused: (r) => void refused.push(r) }));
+    const wanted = [
+      route("10.3.0.0/26", { nexthops: [via("172.20.0.12")] }),
+      route("10.3.0.64/26", { nexthops: [via("172.20.0.12")] }),
+      route("10.3.0.128/26", { type: "blackhole" }),
+      route("fd00:3::/64", { nexthops: [via("fd00:172:20::12")] }),
+    ];
+    await reconcile([tracked.to(byDst(wanted))]);
+    const inPlace = "EEXIST another protocol's route is in its place";
+    expect(refused.map(({ error }) => error.message)).toEqual([
+      `add route 10.3.0.0/26 via 172.20.0.12 dev eth0: ${inPlace}`,
+      `add route fd00:3::/64 via fd00:172:20::12 dev eth0: ${inPlace}`,
+    ]);
+    const foreign = ["10.3.0.0/26 via 172.20.0.99 dev eth0 proto static"];
+    expect(lines(ip("route", "show", "10.3.0.0/26"))).toEqual(foreign);
+    expect(lines(ip("route", "show", "proto", "142"))).toEqual([
+      "10.3.0.64/26 via 172.20.0.12 dev eth0",
+      "blackhole 10.3.0.128/26",
+    ]);
+
+    // the foreign route goes: ours takes its place once the world is read again
+    ip("route", "del", "10.3.0.0/26");
+    tracked.distrust();
+    await reconcile([tracked.to(byDst(wanted))]);
+    expect(lines(ip("route", "show", "10.3.0.0/26"))).toEqual([
+      "10.3.0.0/26 via 172.20.0.12 dev eth0 proto 142",
+    ]);
+
+    // changes replace in place; a new metric leaves one route; what is not wanted goes
+    const changed = [
+      route("10.3.0.0/26", { type: "blackhole" }),
+      route("10.3.0.64/26", { nexthops: [via("172.20.0.13")], metric: 9 }),
+    ];
+    await reconcile([tracked.to(byDst(changed))]);
+    expect(lines(ip("route", "show", "proto", "142"))).toEqual([
+      "blackhole 10.3.0.0/26",
+      "10.3.0.64/26 via 172.20.0.13 dev eth0 metric 9",
+    ]);
+    await reconcile([tracked.to(new Map())]);
+    expect(lines(ip("route", "show", "proto", "142"))).toEqual([]);
+    expect(lines(ip("route", "show", "proto", "bird"))).toEqual(["10.3.1.0/26 via 172.20.0.99 dev eth0"]);
+    ip("route", "flush", "proto", "bird");
+    ip("-6", "route", "flush", "proto", "static");
+  });
+
+  test("a restarted owner replaces what it left, and tidies a second metric", async () => {
+    ip("route", "add", "10.4.0.0/26", "via", "172.20.0.12", "proto", "142");
+    ip("route", "add", "10.4.0.0/26", "via", "172.20.0.12", "proto", "142", "metric", "5");
+    const tracked = new Tracked(routeTarget(nl, { protocol: ours }));
+    const wanted = byDst([route("10.4.0.0/26", { nexthops: [via("172.20.0.12")] })]);
+    await reconcile([tracked.to(wanted)]);
+    expect(lines(ip("route", "show", "proto", "142"))).toEqual(["10.4.0.0/26 via 172.20.0.12 dev eth0"]);
+    expect(await reconcile([tracked.to(wanted)])).toEqual([{ target: "routes", put: 0, removed: 0 }]);
+    await reconcile([tracked.to(new Map())]);
+  });
+
+  test("without onRefused a put throws after having tried all", async () => {
+    const target = routeTarget(nl, { protocol: ours });
+    const wanted = byDst([
+      route("10.5.0.0/26", { nexthops: [{ dev: "eth9" }] }),
+      route("10.5.0.64/26", { nexthops: [{ dev: "eth0" }] }),
+    ]);
+    await expect(target.put(wanted)).rejects.toThrow(NetlinkError);
+    expect([...(await target.list()).keys()]).toEqual(["10.5.0.64/26"]);
+    await target.remove(["10.5.0.64/26"]);
+  });
+
+  test("notifications are typed, name the interface, and know our own changes", async () => {
+    const seen: Notification[] = [];
+    const watch = Netlink.open({
+      groups: ["link", "route4", "route6", "addr4", "neigh"],
+      onNotification: (n) => seen.push(n),
+    });
+    await watch.links(); // our port is known from the first answer on
+    await addRoutes(watch, [route("10.6.0.0/26", { nexthops: [{ dev: "eth0" }] })]);
+    ip("route", "del", "10.6.0.0/26");
+    ip("link", "add", "later", "type", "bridge");
+    ip("link", "del", "later");
+    await until(() => seen.some((n) => n.kind === "link" && n.change === "deleted"));
+    const routes = seen.flatMap((n) => (n.kind === "route" ? [[n.change, n.own, formatRoute(n.route)]] : []));
+    expect(routes).toEqual([
+      ["new", true, "10.6.0.0/26 dev eth0"],
+      ["deleted", false, "10.6.0.0/26 dev eth0"],
+    ]);
+    const links = seen.flatMap((n) => (n.kind === "link" ? [[n.change, n.link.name]] : []));
+    expect(links).toEqual([
+      ["new", "later"],
+      ["deleted", "later"],
+    ]);
+    watch.close();
+  });
+
+  test("an overflow is told, and notifications go on after it", async () => {
+    let overflows = 0;
+    const seen: Notification[] = [];
+    const watch = Netlink.open({
+      groups: ["route4"],
+      onNotification: (n) => seen.push(n),
+      onOverflow: () => overflows++,
+    });
+    const many = Array.from({ length: 30_000 }, (_, i) => `10.${64 + (i >> 8)}.${i & 255}.0/24`);
+    const batch = (verb: string) => many.map((dst) => `route ${verb} blackhole ${dst} proto 142`).join("\n");
+    for (const verb of ["add", "del"]) execFileSync("ip", ["-batch", "-"], { input: batch(verb) }); // this process sleeps meanwhile
+    await until(() => overflows > 0);
+    seen.length = 0;
+    ip("route", "add", "blackhole", "10.7.0.0/24", "proto", "142");
+    await until(() =>
+      seen.some((n) => n.kind === "route" && formatRoute(n.route) === "blackhole 10.7.0.0/24"),
+    );
+    ip("route", "flush", "proto", "142");
+    watch.close();
+  });
+
+  test("sysctls are written in their namespace, with dots in interface names", async () => {
+    await createBridge(nl, { name: "eth0.7" });
+    sysctl("net.ipv4.conf.eth0/7.proxy_arp", 1);
+    expect(readSysctl("net.ipv4.conf.eth0/7.proxy_arp")).toBe("1");
+    newNamespace("/run/netns/ctl");
+    sysctl("net.ipv4.ip_forward", 1, "/run/netns/ctl");
+    expect([readSysctl("net.ipv4.ip_forward", "/run/netns/ctl"), readSysctl("net.ipv4.ip_forward")]).toEqual([
+      "1",
+      "0",
+    ]);
+    expect(() => sysctl("net.ipv4.conf.none.proxy_arp", 1)).toThrow(
+      "set sysctl net.ipv4.conf.none.proxy_arp=1: ENOENT",
+    );
+    await deleteLink(nl, "eth0.7");
+  });
+
+  test("inNamespace comes back after a throw and refuses to be asynchronous", () => {
+    newNamespace("/run/netns/back");
+    const fail = () => {
+      throw new Error("inside");
+    };
+    expect(() => inNamespace("/run/netns/back", fail)).toThrow("inside");
+    expect(() => inNamespace("/run/netns/back", async () => 1)).toThrow("synchronous");
+    expect(ip("-br", "link", "show", "eth0")).toContain("eth0");
+    expect(() => newNamespace("/run/netns/back")).toThrow("EEXIST");
+    expect(() => inNamespace("/run/netns/none", () => 1)).toThrow(
+      "open network namespace /run/netns/none: ENOENT",
+    );
+  });
+
+  test("TCP-MD5: only who has the key gets in, and a live session can change its key", async () => {
+    newNamespace("/run/netns/bgp");
+    await createVeth(nl, {
+      name: "b0",
+      mtu: 1500,
+      up: true,
+      peer: { name: "b1", namespace: "/run/netns/bgp" },
+    });
+    await addAddress(nl, "b0", { address: address("192.0.2.1"), length: 24 });
+    const far = Netlink.open({ namespace: "/run/netns/bgp" });
+    await setLink(far, "b1", { up: true });
+    await addAddress(far, "b1", { address: address("192.0.2.2"), length: 24 });
+    const [near, peer] = [address("192.0.2.1"), address("192.0.2.2")];
+    const listen = socketIn("/run/netns/bgp", {
+      family: 4,
+      type: "stream",
+      options: {
+        reuse: true,
+        bindToDevice: "b1",
+        md5: [{ peer: near, key: "secret" }],
+        bind: { address: peer, port: 1179 },
+      },
+    });
+    const accepted: Socket[] = [];
+    const server = createServer((socket) => accepted.push(socket));
+    await once(server.listen({ fd: listen }), "listening");
+    const dial = (key?: string) => {
+      const options = { ...(key && { md5: [{ peer, key }] }), ttl: 255, minTtl: 1 };
+      const fd = socketIn(undefined, { family: 4, type: "stream", options });
+      return { fd, socket: new Socket({ fd }).connect(1179, "192.0.2.2") };
+    };
+    const stranger = connect(1179, "192.0.2.2").on("error", () => undefined);
+    const { fd, socket } = dial("secret");
+    await once(socket, "connect");
+    await until(() => accepted.length === 1);
+    expect(stranger.connecting).toBe(true);
+    stranger.destroy();
+
+    const exchange = async (text: string) => {
+      const answer = once(accepted[0]!, "data"); // length checked above
+      socket.write(text);
+      return String((await answer)[0]);
+    };
+    expect(await exchange("old key")).toBe("old key");
+    tcpMd5((accepted[0] as unknown as { _handle: { fd: number } })._handle.fd, near, "changed"); // node has no public name for it
+    tcpMd5(fd, peer, "changed");
+    expect(await exchange("new key")).toBe("new key");
+    expect(() => tcpMd5(fd, peer, "x".repeat(81))).toThrow("at most 80");
+    expect(() => tcpMd5(fd, address("192.0.2.77"), undefined)).toThrow(
+      "clear TCP-MD5 key of 192.0.2.77: ENOENT",
+    );
+    for (const s of [socket, ...accepted]) s.destroy();
+    await new Promise((resolve) => server.close(resolve));
+    far.close();
+  });
+
+  test("minTtl drops what came over a router", async () => {
+    const fd = socketIn(undefined, {
+      family: 4,
+      type: "stream",
+      options: { minTtl: 255, bind: { address: address("127.0.0.1"), port: 1180 } },
+    });
+    const server = createServer((socket) => socket.end());
+    await once(server.listen({ fd }), "listening");
+    const far = connect(1180, "127.0.0.1").on("error", () => undefined); // TTL 64
+    const near = new Socket({
+      fd: socketIn(undefined, { family: 4, type: "stream", options: { ttl: 255 } }),
+    }).connect(1180, "127.0.0.1");
+    await once(near, "connect");
+    expect(far.connecting).toBe(true);
+    for (const socket of [far, near]) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  test("100,000 routes: printed, not asserted", async () => {
+    const routes = Array.from({ length: 100_000 }, (_, i) =>
+      route(`10.${128 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}/30`, { nexthops: [via("172.20.0.12")] }),
+    );
+    const clock = async (what: string, fn: () => Promise<unknown>) => {
+      const start = performance.now();
+      await fn();
+      process.stderr.write(`netlink: ${what} in ${Math.round(performance.now() - start)} ms\n`);
+    };
+    const target = routeTarget(nl, { protocol: ours });
+    const wanted = byDst(routes);
+    await clock("100,000 routes put", () => target.put(wanted));
+    await clock("100,000 routes listed", async () => expect((await target.list()).size).toBe(100_000));
+    await clock("100,000 routes replaced", () => target.put(wanted));
+    await clock("100,000 routes removed", () => target.remove([...wanted.keys()]));
+    expect((await target.list()).size).toBe(0);
   });
 });

@@ -1,5 +1,15 @@
-import { closeSync, openSync } from "node:fs";
-import { attributes, bytesOf, Encoder, flags, type Message, type Request, text, u32 } from "./message.ts";
+import { closeSync } from "node:fs";
+import {
+  attributes,
+  bytesOf,
+  type Encoder,
+  flags,
+  type Message,
+  type Request,
+  text,
+  u32,
+} from "./message.ts";
+import { openNamespace } from "./namespace.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -85,95 +95,102 @@ export const formatMac = (bytes: Uint8Array): string =>
   [...bytes].map((b) => b.toString(16).padStart(2, "0")).join(":");
 
 /** ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change mask u32. */
-function header(index: number, up: boolean | undefined): Encoder {
-  const e = new Encoder().u8(0).u8(0).u16(0).u32(index);
-  return e.u32(up ? IFF_UP : 0).u32(up === undefined ? 0 : IFF_UP);
-}
+const header = (e: Encoder, index: number, up: boolean | undefined): Encoder =>
+  e
+    .u32(0)
+    .u32(index)
+    .u32(up ? IFF_UP : 0)
+    .u32(up === undefined ? 0 : IFF_UP);
 
 /** All links, without their counters. */
 export const dumpLinks = (): Request => ({
   type: RTM_GETLINK,
   flags: 0,
-  words: "list links",
-  body: header(0, undefined).attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS),
+  words: () => "list links",
+  body: (e) => header(e, 0, undefined).attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS),
 });
 
 export const getLink = (name: string): Request => ({
   type: RTM_GETLINK,
   flags: 0,
-  words: `find link ${name}`,
-  body: header(0, undefined)
-    .attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS)
-    .attributeText(attribute.name, name),
+  words: () => `find link ${name}`,
+  body: (e) =>
+    header(e, 0, undefined)
+      .attributeU32(attribute.extMask, RTEXT_FILTER_SKIP_STATS)
+      .attributeText(attribute.name, name),
 });
 
 /** Runs `use` with the veth request, while the peer's namespace is held open for the kernel to find. */
 export async function withVeth<T>(veth: Veth, use: (request: Request) => Promise<T>): Promise<T> {
   const { namespace } = veth.peer;
-  if (namespace === undefined) return use(vethRequest(veth, undefined));
-  const fd = openSync(namespace, "r");
+  if (namespace === undefined) return use(newVeth(veth, undefined));
+  const fd = openNamespace(namespace);
   try {
-    return await use(vethRequest(veth, fd));
+    return await use(newVeth(veth, fd));
   } finally {
     closeSync(fd);
   }
 }
 
-function vethRequest(veth: Veth, namespaceFd: number | undefined): Request {
-  const { peer } = veth;
+function newVeth(veth: Veth, namespaceFd: number | undefined): Request {
+  const { peer, mtu } = veth;
   const where = peer.namespace ? ` in ${peer.namespace}` : "";
-  const body = linkAttributes(header(0, veth.up), veth).attribute(attribute.linkInfo, (i) =>
-    i.attributeText(info.kind, "veth").attribute(info.data, (d) =>
-      d.attribute(info.vethPeer, (p) => {
-        p.bytes(header(0, undefined).view());
-        linkAttributes(p, { ...peer, mtu: veth.mtu });
-        if (namespaceFd !== undefined) p.attributeU32(attribute.namespaceFd, namespaceFd);
-      }),
-    ),
-  );
-  const words = `create veth ${veth.name} with peer ${peer.name}${where}`;
-  return { type: RTM_NEWLINK, flags: flags.create | flags.exclusive, words, body };
+  const writePeer = (e: Encoder) => {
+    writeEnd(header(e, 0, undefined), { ...peer, mtu });
+    if (namespaceFd !== undefined) e.attributeU32(attribute.namespaceFd, namespaceFd);
+  };
+  return {
+    type: RTM_NEWLINK,
+    flags: flags.create | flags.exclusive,
+    words: () => `create veth ${veth.name} with peer ${peer.name}${where}`,
+    body: (e) =>
+      writeEnd(header(e, 0, veth.up), veth).attribute(attribute.linkInfo, (i) =>
+        i.attributeText(info.kind, "veth").attribute(info.data, (d) => d.attribute(info.vethPeer, writePeer)),
+      ),
+  };
 }
 
-/** Queues: one each way, as the kernel's default of one per CPU only costs memory on a veth. */
-function linkAttributes(e: Encoder, link: { name: string; mtu: number; mac?: string }): Encoder {
-  e.attributeText(attribute.name, link.name).attributeU32(attribute.mtu, link.mtu);
-  if (link.mac) e.attributeBytes(attribute.address, macBytes(link.mac));
+/** One queue each way: the kernel's default of one per CPU only costs memory on a veth. */
+function writeEnd(e: Encoder, end: { name: string; mtu: number; mac?: string }): Encoder {
+  e.attributeText(attribute.name, end.name).attributeU32(attribute.mtu, end.mtu);
+  if (end.mac) e.attributeBytes(attribute.address, macBytes(end.mac));
   return e.attributeU32(attribute.txQueues, 1).attributeU32(attribute.rxQueues, 1);
 }
 
-/** A link that needs no more than a name and a kind: bridge, dummy. */
-export const newLink = (name: string, kind: "bridge" | "dummy", mtu?: number): Request => {
-  const body = header(0, undefined).attributeText(attribute.name, name);
-  if (mtu !== undefined) body.attributeU32(attribute.mtu, mtu);
-  body.attribute(attribute.linkInfo, (i) => i.attributeText(info.kind, kind));
-  return { type: RTM_NEWLINK, flags: flags.create | flags.exclusive, words: `create ${kind} ${name}`, body };
-};
+export const newBridge = (name: string, mtu?: number): Request => ({
+  type: RTM_NEWLINK,
+  flags: flags.create | flags.exclusive,
+  words: () => `create bridge ${name}`,
+  body: (e) => {
+    header(e, 0, undefined).attributeText(attribute.name, name);
+    if (mtu !== undefined) e.attributeU32(attribute.mtu, mtu);
+    e.attribute(attribute.linkInfo, (i) => i.attributeText(info.kind, "bridge"));
+  },
+});
 
-/** `masterIndex`: 0 for none; only read when the change has a master. */
-export function changeLink(
-  name: string,
-  index: number,
-  change: LinkChange & { masterIndex?: number },
-): Request {
-  const body = header(index, change.up);
-  if (change.mtu !== undefined) body.attributeU32(attribute.mtu, change.mtu);
-  if (change.mac) body.attributeBytes(attribute.address, macBytes(change.mac));
-  if (change.masterIndex !== undefined) body.attributeU32(attribute.master, change.masterIndex);
-  if (change.name) body.attributeText(attribute.name, change.name);
-  return { type: RTM_NEWLINK, flags: 0, words: `set link ${name} ${words(change)}`, body };
+/** `masterIndex` is 0 to leave the master, undefined to keep it. */
+export function changeLink(link: Link, change: LinkChange, masterIndex: number | undefined): Request {
+  const body = (e: Encoder) => {
+    header(e, link.index, change.up);
+    if (change.mtu !== undefined) e.attributeU32(attribute.mtu, change.mtu);
+    if (change.mac) e.attributeBytes(attribute.address, macBytes(change.mac));
+    if (masterIndex !== undefined) e.attributeU32(attribute.master, masterIndex);
+    if (change.name) e.attributeText(attribute.name, change.name);
+  };
+  return { type: RTM_NEWLINK, flags: 0, words: () => `set link ${link.name} ${changeWords(change)}`, body };
 }
 
-const words = (change: LinkChange): string =>
-  Object.entries(change)
-    .map(([key, value]) => (key === "up" ? (value ? "up" : "down") : `${key} ${value ?? "none"}`))
-    .join(" ");
+const changeWords = ({ up, ...others }: LinkChange): string =>
+  [
+    ...(up === undefined ? [] : [up ? "up" : "down"]),
+    ...Object.entries(others).map(([key, value]) => `${key} ${value ?? "none"}`),
+  ].join(" ");
 
 export const removeLink = (name: string): Request => ({
   type: RTM_DELLINK,
   flags: 0,
-  words: `delete link ${name}`,
-  body: header(0, undefined).attributeText(attribute.name, name),
+  words: () => `delete link ${name}`,
+  body: (e) => header(e, 0, undefined).attributeText(attribute.name, name),
 });
 
 /** RTM_NEWLINK or RTM_DELLINK -> Link; undefined for a body too short or nameless. Throws MalformedError. */

@@ -1,5 +1,13 @@
 import { NetlinkError } from "./error.ts";
-import { changeLink, type Link, type LinkChange, newLink, removeLink, type Veth, withVeth } from "./link.ts";
+import {
+  changeLink,
+  type Link,
+  type LinkChange,
+  newBridge,
+  removeLink,
+  type Veth,
+  withVeth,
+} from "./link.ts";
 import type { Request } from "./message.ts";
 import type { Netlink } from "./netlink.ts";
 
@@ -30,20 +38,22 @@ export const createVeth = (nl: Netlink, veth: Veth): Promise<void> =>
   withVeth(veth, (wanted) => request(nl, wanted));
 
 export const createBridge = (nl: Netlink, bridge: { name: string; mtu?: number }): Promise<void> =>
-  request(nl, newLink(bridge.name, "bridge", bridge.mtu));
-
-export const createDummy = (nl: Netlink, dummy: { name: string; mtu?: number }): Promise<void> =>
-  request(nl, newLink(dummy.name, "dummy", dummy.mtu));
+  request(nl, newBridge(bridge.name, bridge.mtu));
 
 /** Changes a link; NetlinkError ENODEV when it, or its new master, does not exist. */
 export async function setLink(nl: Netlink, name: string, change: LinkChange): Promise<void> {
   const link = await requireLink(nl, name, `set link ${name}`);
-  const { master } = change;
-  const masterIndex = master ? (await requireLink(nl, master, `set link ${name} master ${master}`)).index : 0;
-  await request(
-    nl,
-    changeLink(name, link.index, { ...change, ...(master !== undefined && { masterIndex }) }),
-  );
+  const masterIndex = await masterOf(nl, name, change.master);
+  await request(nl, changeLink(link, change, masterIndex));
+}
+
+async function masterOf(
+  nl: Netlink,
+  name: string,
+  master: LinkChange["master"],
+): Promise<number | undefined> {
+  if (typeof master !== "string") return master === null ? 0 : undefined;
+  return (await requireLink(nl, master, `set link ${name} master ${master}`)).index;
 }
 
 export const setMaster = (nl: Netlink, name: string, master: string | null): Promise<void> =>

@@ -1,3 +1,5 @@
+import { type Address, addressToBytes } from "@margay/net";
+
 /**
  * Netlink messages (man 7 netlink), in host byte order, everything aligned to 4 bytes:
  *
@@ -24,12 +26,14 @@ export const flags = {
 
 export const control = { error: 2, done: 3, overrun: 4 } as const;
 
-/** What is asked, before it has a sequence number. `words` are for errors. */
+/** What is asked, before it has a sequence number: a table of 100,000 costs no copy and no text unless refused. */
 export interface Request {
   readonly type: number;
   readonly flags: number;
-  readonly words: string;
-  readonly body: Encoder;
+  /** For errors: "add route 10.0.0.0/26 via 172.20.0.12 dev eth0". */
+  readonly words: () => string;
+  /** Appends the family's struct and the attributes. */
+  readonly body: (e: Encoder) => void;
 }
 
 /** One received message; `body` is a view into the receive buffer. */
@@ -74,16 +78,28 @@ export function* messages(datagram: DataView): Generator<Message> {
 export const window = (view: DataView, at: number, length: number): DataView =>
   new DataView(view.buffer, view.byteOffset + at, length);
 
-/** Attributes by type, from `at` to the view's end; of equal types the last wins. Throws MalformedError. */
-export function attributes(view: DataView, at: number): Map<number, DataView> {
-  const found = new Map<number, DataView>();
-  while (view.byteLength - at >= 4) {
+/**
+ * Visits the attributes from `at` to the view's end: type, where the value starts, and its length. Throws
+ * MalformedError.
+ */
+export function eachAttribute(
+  view: DataView,
+  start: number,
+  visit: (type: number, at: number, length: number) => void,
+): void {
+  for (let at = start; view.byteLength - at >= 4; ) {
     const length = view.getUint16(at, true);
     const left = view.byteLength - at;
     if (length < 4 || length > left) throw new MalformedError("attribute", length, left);
-    found.set(view.getUint16(at + 2, true) & 0x3fff, window(view, at + 4, length - 4)); // without NLA_F_NESTED
+    visit(view.getUint16(at + 2, true) & 0x3fff, at + 4, length - 4); // without NLA_F_NESTED
     at += align(length);
   }
+}
+
+/** Attribute values by type, from `start` to the view's end; of equal types the last wins. Throws MalformedError. */
+export function attributes(view: DataView, start: number): Map<number, DataView> {
+  const found = new Map<number, DataView>();
+  eachAttribute(view, start, (type, at, length) => found.set(type, window(view, at, length)));
   return found;
 }
 
@@ -97,6 +113,15 @@ export function text(value: DataView): string {
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
+
+/** An address of 4 or 16 bytes in network order; RangeError for any other length. */
+export function addressAt(view: DataView, at: number, length: number): Address {
+  if (length === 4) return { family: 4, bits: BigInt(view.getUint32(at)) };
+  if (length !== 16) throw new RangeError(`address of ${length} bytes`);
+  return { family: 6, bits: (view.getBigUint64(at) << 64n) | view.getBigUint64(at + 8) };
+}
+
+export const addressOf = (value: DataView): Address => addressAt(value, 0, value.byteLength);
 
 export const bytesOf = (view: DataView): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -142,6 +167,13 @@ export class Encoder {
     this.#view.setUint32(at, n, true);
     return this;
   }
+  /** An IPv4 or IPv6 address or network, in network order. */
+  address(a: { readonly family: 4 | 6; readonly bits: bigint }): this {
+    if (a.family === 6) return this.bytes(addressToBytes(a));
+    const at = this.#room(4);
+    this.#view.setUint32(at, Number(a.bits));
+    return this;
+  }
   bytes(bytes: Uint8Array): this {
     const at = this.#room(bytes.length);
     this.#bytes.set(bytes, at);
@@ -167,6 +199,9 @@ export class Encoder {
   attributeBytes(type: number, value: Uint8Array): this {
     return this.attribute(type, (e) => e.bytes(value));
   }
+  attributeAddress(type: number, a: { readonly family: 4 | 6; readonly bits: bigint }): this {
+    return this.attribute(type, (e) => e.address(a));
+  }
   /** A structure behind its own u16 length (rtnexthop), aligned. */
   sized16(body: (e: Encoder) => void): this {
     const at = this.#room(2);
@@ -176,15 +211,20 @@ export class Encoder {
     return this;
   }
 
-  /** Appends `request` as one message. */
-  message(request: Request, sequence: number, extraFlags: number): this {
-    this.u32(16 + request.body.length)
-      .u16(request.type)
-      .u16(flags.request | request.flags | extraFlags)
-      .u32(sequence)
-      .u32(0)
-      .bytes(request.body.view());
+  /** Appends `request` as one message and answers where it starts. */
+  message(request: Request, sequence: number): number {
+    const at = this.#room(16);
+    request.body(this);
+    this.#view.setUint32(at, this.#at - at, true);
+    this.#view.setUint16(at + 4, request.type, true);
+    this.#view.setUint16(at + 6, flags.request | request.flags, true);
+    this.#view.setUint32(at + 8, sequence, true);
     this.#room(align(this.#at) - this.#at);
+    return at;
+  }
+  /** Adds flags to the message that starts at `at`. */
+  addFlags(at: number, more: number): this {
+    this.#view.setUint16(at + 6, this.#view.getUint16(at + 6, true) | more, true);
     return this;
   }
 

@@ -29,7 +29,8 @@ export function inNamespace<T>(path: string, fn: () => T): T {
   }
 }
 
-function openNamespace(path: string): number {
+/** A descriptor that the caller closes. */
+export function openNamespace(path: string): number {
   try {
     return openSync(path, "r");
   } catch (error) {

@@ -1,7 +1,15 @@
-import { type Address, addressFromBytes, addressToBytes, formatAddress } from "@margay/net";
+import { type Address, formatAddress } from "@margay/net";
 import { formatMac, macBytes } from "./link.ts";
-import { attributes, bytesOf, Encoder, flags, type Message, type Request } from "./message.ts";
-import { afOf } from "./route.ts";
+import {
+  addressOf,
+  attributes,
+  bytesOf,
+  type Encoder,
+  flags,
+  type Message,
+  type Request,
+} from "./message.ts";
+import { afOf } from "./route-message.ts";
 
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
@@ -32,40 +40,47 @@ export interface ListedNeighbour extends Neighbour {
 }
 
 /** ndmsg: family u8, pad u8, pad u16, index i32, state u16, flags u8, type u8. */
-function header(n: Neighbour, index: number): Encoder {
-  const e = new Encoder().u8(afOf(n.address.family)).u8(0).u16(0).u32(index);
+function write(e: Encoder, n: Neighbour, index: number): Encoder {
+  e.u8(afOf(n.address.family)).u8(0).u16(0).u32(index);
   e.u16(n.proxy ? 0 : states[n.state ?? "permanent"])
     .u8(n.proxy ? NTF_PROXY : 0)
     .u8(0);
-  return e.attributeBytes(attribute.destination, addressToBytes(n.address));
+  return e.attributeAddress(attribute.destination, n.address);
 }
 
-export function newNeighbour(n: Neighbour, dev: string, index: number): Request {
-  const body = header(n, index);
-  if (n.mac) body.attributeBytes(attribute.linkAddress, macBytes(n.mac));
-  const words = `set neighbour ${n.proxy ? "proxy " : ""}${formatAddress(n.address)} ${n.mac ?? ""} dev ${dev}`;
-  return { type: RTM_NEWNEIGH, flags: flags.create | flags.replace, words, body };
-}
+export const newNeighbour = (n: Neighbour, dev: string, index: number): Request => ({
+  type: RTM_NEWNEIGH,
+  flags: flags.create | flags.replace,
+  words: () => `set neighbour ${formatNeighbour(n)} dev ${dev}`,
+  body: (e) => {
+    write(e, n, index);
+    if (n.mac) e.attributeBytes(attribute.linkAddress, macBytes(n.mac));
+  },
+});
+
+const formatNeighbour = (n: Neighbour): string =>
+  [n.proxy ? "proxy" : "", formatAddress(n.address), n.mac ? `lladdr ${n.mac}` : ""]
+    .filter(Boolean)
+    .join(" ");
 
 export const delNeighbour = (n: Neighbour, dev: string, index: number): Request => ({
   type: RTM_DELNEIGH,
   flags: 0,
-  words: `delete neighbour ${formatAddress(n.address)} dev ${dev}`,
-  body: header(n, index),
+  words: () => `delete neighbour ${formatAddress(n.address)} dev ${dev}`,
+  body: (e) => write(e, n, index),
 });
 
 export const dumpNeighbours = (proxy: boolean): Request => ({
   type: RTM_GETNEIGH,
   flags: 0,
-  words: proxy ? "list proxy neighbours" : "list neighbours",
-  body: new Encoder()
-    .u8(0)
-    .u8(0)
-    .u16(0)
-    .u32(0)
-    .u16(0)
-    .u8(proxy ? NTF_PROXY : 0)
-    .u8(0),
+  words: () => (proxy ? "list proxy neighbours" : "list neighbours"),
+  body: (e) =>
+    e
+      .u32(0)
+      .u32(0)
+      .u16(0)
+      .u8(proxy ? NTF_PROXY : 0)
+      .u8(0),
 });
 
 /** RTM_NEWNEIGH or RTM_DELNEIGH; undefined for bridge entries and other families. Throws MalformedError or RangeError. */
@@ -80,7 +95,7 @@ export function readNeighbour(message: Message): ListedNeighbour | undefined {
   const state = Object.entries(states).find(([, n]) => n === body.getUint16(8, true))?.[0];
   return {
     index: body.getInt32(4, true),
-    address: addressFromBytes(bytesOf(at)),
+    address: addressOf(at),
     ...(mac && { mac: formatMac(bytesOf(mac)) }),
     ...(state && { state: state as keyof typeof states }), // the key of the entry just found
     ...((body.getUint8(10) & NTF_PROXY) !== 0 && { proxy: true }),

@@ -4,7 +4,8 @@ import { EventSocket } from "./events.ts";
 import { dumpLinks, getLink, type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from "./link.ts";
 import type { Message } from "./message.ts";
 import { type ListedNeighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from "./neighbour.ts";
-import { type Names, type Route, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route.ts";
+import type { Route } from "./route.ts";
+import { type Names, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route-message.ts";
 import { RequestSocket } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;

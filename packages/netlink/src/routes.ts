@@ -1,21 +1,13 @@
+import type { Family } from "@margay/net";
 import { NetlinkError } from "./error.ts";
-import { Encoder, flags, type Request } from "./message.ts";
+import { flags } from "./message.ts";
 import type { Netlink } from "./netlink.ts";
-import {
-  afOf,
-  delRoute,
-  formatRoute,
-  type Names,
-  newRoute,
-  type Route,
-  RTM_GETROUTE,
-  readRoute,
-  tableOf,
-} from "./route.ts";
+import { formatRoute, type Route, tableOf } from "./route.ts";
+import { delRoute, dumpRoutes, type Names, newRoute, readRoute } from "./route-message.ts";
 
 /** What to list; absent means all. The kernel filters (strict check), and so do we, for old kernels. */
 export interface RouteFilter {
-  readonly family?: 4 | 6;
+  readonly family?: Family;
   readonly protocol?: number;
   readonly table?: number;
 }
@@ -38,27 +30,23 @@ export async function listRoutes(nl: Netlink, filter: RouteFilter = {}): Promise
 async function dumpFamily(
   nl: Netlink,
   names: Names,
-  filter: RouteFilter & { family: 4 | 6 },
+  filter: RouteFilter & { family: Family },
 ): Promise<Route[]> {
   const { family, protocol, table } = filter;
   const wanted = (r: Route) =>
     (protocol === undefined || r.protocol === protocol) && (table === undefined || tableOf(r) === table);
   try {
-    return await nl.requests.dump(dumpRoutes(filter), (message) => {
-      const route = readRoute(message, names);
-      return route?.dst.family === family && wanted(route) ? route : undefined;
-    });
+    return await nl.requests.dump(
+      dumpRoutes({ family, protocol: protocol ?? 0, table: table ?? 0 }),
+      (message) => {
+        const route = readRoute(message, names);
+        return route?.dst.family === family && wanted(route) ? route : undefined;
+      },
+    );
   } catch (error) {
     if (error instanceof NetlinkError && error.code === "ENOENT") return []; // no route was ever in that table
     throw error;
   }
-}
-
-/** rtmsg as a filter. */
-function dumpRoutes({ family, protocol = 0, table }: RouteFilter & { family: 4 | 6 }): Request {
-  const body = new Encoder().u8(afOf(family)).u8(0).u8(0).u8(0).u8(0).u8(protocol).u8(0).u8(0).u32(0);
-  if (table !== undefined) body.attributeU32(15, table);
-  return { type: RTM_GETROUTE, flags: 0, words: `list IPv${family} routes`, body };
 }
 
 /**

@@ -27,7 +27,7 @@ const EINTR = 4;
 
 /** Refusals are queued on the socket until we read: as many as surely fit its receive buffer. */
 const batchLimit = 128;
-const batchBytes = 65_536;
+const batchBytes = 16_384;
 /** Datagrams read before other work of this process gets its turn. */
 const chunksPerTurn = 16;
 const dumpAttempts = 10;
@@ -99,17 +99,17 @@ export class RequestSocket {
 
   /** Sends from `start` what fits one batch and answers where the next begins. Only the last asks for an ack. */
   #sendBatch(requests: readonly Request[], start: number): number {
-    const out = new Encoder(16_384);
+    const out = new Encoder(batchBytes + 1024);
     const limit = Math.min(requests.length, start + batchLimit);
-    let end = start;
-    const first = requests[start];
-    for (let request = first; request && end < limit && out.length < batchBytes; request = requests[end]) {
-      const last = end + 1 === limit || out.length + request.body.length + 16 >= batchBytes;
-      out.message(request, ++this.#sequence, last ? flags.ack : 0);
-      end++;
-      if (last) break;
+    let [end, last] = [start, 0];
+    while (end < limit && out.length < batchBytes) {
+      const request = requests[end++];
+      if (request) last = out.message(request, ++this.#sequence);
     }
-    check(native().send(this.#fd, out.view()), first?.words ?? "send");
+    check(
+      native().send(this.#fd, out.addFlags(last, flags.ack).view()),
+      () => requests[start]?.words() ?? "send",
+    );
     return end;
   }
 
@@ -117,13 +117,13 @@ export class RequestSocket {
     const { start, end, failures, onReply } = batch;
     const base = this.#sequence - (end - start) + 1;
     for (;;) {
-      for (const message of this.#receive(requests[start]?.words ?? "receive")) {
+      for (const message of this.#receive(() => requests[start]?.words() ?? "receive")) {
         const index = start + message.sequence - base;
         if (index < start || index >= end) continue; // late answer to a batch that failed
         this.#port = message.port;
         if (message.type !== control.error) onReply?.(message);
         else {
-          const error = refusal(message, requests[index]?.words ?? "request");
+          const error = refusal(message, () => requests[index]?.words() ?? "request");
           if (error) failures.push({ index, error });
           if (index === end - 1) return;
         }
@@ -138,17 +138,16 @@ export class RequestSocket {
         const result = await this.#dumpOnce(request, decode);
         if (result) return result;
       }
-      throw new NetlinkError("EINTR", request.words, `changed under each of ${dumpAttempts} readings`);
+      throw new NetlinkError("EINTR", request.words(), `changed under each of ${dumpAttempts} readings`);
     });
   }
 
   /** Undefined when the kernel says that the table changed meanwhile (NLM_F_DUMP_INTR). */
   async #dumpOnce<T>(request: Request, decode: (m: Message) => T | undefined): Promise<T[] | undefined> {
     const sequence = ++this.#sequence;
-    check(
-      native().send(this.#fd, new Encoder().message(request, sequence, flags.dump).view()),
-      request.words,
-    );
+    const out = new Encoder();
+    const at = out.message(request, sequence);
+    check(native().send(this.#fd, out.addFlags(at, flags.dump).view()), request.words);
     const found: T[] = [];
     let interrupted = false;
     for (let chunk = 1; ; chunk++) {
@@ -168,12 +167,13 @@ export class RequestSocket {
     }
   }
 
-  #receive(words: string): Generator<Message> {
+  #receive(words: () => string): Generator<Message> {
     let length = native().recv(this.#fd, this.#buffer);
     while (length === -EINTR) length = native().recv(this.#fd, this.#buffer);
-    if (length === -EAGAIN) throw new NetlinkError("EAGAIN", words, "the kernel did not answer");
+    if (length === -EAGAIN) throw new NetlinkError("EAGAIN", words(), "the kernel did not answer");
     check(length, words);
-    if (length > this.#buffer.length) throw new NetlinkError("EMSGSIZE", words, `answer of ${length} bytes`);
+    if (length > this.#buffer.length)
+      throw new NetlinkError("EMSGSIZE", words(), `answer of ${length} bytes`);
     return messages(new DataView(this.#buffer.buffer, 0, length));
   }
 
@@ -197,14 +197,14 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
  * nlmsgerr: -errno i32, then the request's header (capped) and, if flagged, attributes of the extended ack.
  * NLMSG_DONE has the errno alone. Undefined when it is the ack of a success.
  */
-function refusal(message: Message, words: string): NetlinkError | undefined {
+function refusal(message: Message, words: () => string): NetlinkError | undefined {
   if (message.body.byteLength < 4) return undefined;
   const errno = -message.body.getInt32(0, true);
   if (errno === 0) return undefined;
   const found =
     (message.flags & flags.extended) !== 0 ? attributes(message.body, extendedAt(message)) : undefined;
   const detail = found?.get(ATTR_MESSAGE);
-  return new NetlinkError(errnoName(errno), words, detail && text(detail));
+  return new NetlinkError(errnoName(errno), words(), detail && text(detail));
 }
 
 function extendedAt(message: Message): number {

@@ -2,7 +2,7 @@ import { type Address, addressToBytes, type Family, formatAddress } from "@marga
 import { check } from "./error.ts";
 import { inNamespace } from "./namespace.ts";
 import { native } from "./native.ts";
-import { afOf } from "./route.ts";
+import { afOf } from "./route-message.ts";
 import { int } from "./socket.ts";
 
 const level = { socket: 1, ip: 0, tcp: 6, ip6: 41 } as const;
