@@ -1,7 +1,7 @@
 import { type Document, LineCounter, parseAllDocuments } from "yaml";
 import { ApiError } from "./errors.ts";
 import { parseKubernetes } from "./kubernetes/convert.ts";
-import { type Parsed, parse, withoutNulls } from "./parse.ts";
+import { type Parsed, parse } from "./parse.ts";
 
 /** One document of a file: what it is, or why it is refused. */
 export type Outcome =
@@ -37,22 +37,29 @@ interface Place {
 
 function outcomes(document: Document.Parsed, place: Place): Outcome[] {
   const [fault] = document.errors;
-  if (fault) {
-    const origin = `${place.file}:${place.line(fault.pos[0])}`;
-    return [
-      refused(
-        new ApiError({
-          code: "invalid",
-          origin,
-          issues: [{ path: "", message: `no YAML: ${fault.message}` }],
-        }),
-        origin,
-      ),
-    ];
+  if (fault) return [noYaml(`${place.file}:${place.line(fault.pos[0])}`, fault.message)];
+  const origin = `${place.file}:${place.line()}`;
+  const read = content(document);
+  if (typeof read === "string") return [noYaml(origin, read)];
+  if (read.value === null || read.value === undefined) return [];
+  return items(read.value).map((item) => outcome(item, origin));
+}
+
+/** What a document says, or why it cannot be known: an alias of nothing, or of too much (a "billion laughs" file). */
+function content(document: Document.Parsed): { value: unknown } | string {
+  try {
+    return { value: document.toJS() };
+  } catch (error) {
+    if (error instanceof ReferenceError) return error.message;
+    throw error;
   }
-  const value = withoutNulls(document.toJS());
-  if (value === null || value === undefined) return [];
-  return items(value).map((item) => outcome(item, `${place.file}:${place.line()}`));
+}
+
+function noYaml(origin: string, why: string): Outcome {
+  return refused(
+    new ApiError({ code: "invalid", origin, issues: [{ path: "", message: `no YAML: ${why}` }] }),
+    origin,
+  );
 }
 
 /** The items of a v1 List or of Calico's XList; anything else is its own only item. */

@@ -65,7 +65,7 @@ export function validate<T>(
 function definitionFor(document: unknown, origin: string | undefined): AnyDefinition {
   const { apiVersion, kind } = (document ?? {}) as { apiVersion?: unknown; kind?: unknown };
   const where = origin === undefined ? {} : { origin };
-  if (typeof document !== "object" || Array.isArray(document))
+  if (!isObject(document))
     throw new ApiError({
       code: "invalid",
       ...where,

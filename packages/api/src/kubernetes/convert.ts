@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { ApiError } from "../errors.ts";
-import { type Parsed, parse, validate } from "../parse.ts";
+import { type Parsed, parse, validate, withoutNulls } from "../parse.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";
 import { kubernetesNetworkPolicy, networkPolicyFrom } from "./network-policy.ts";
 
@@ -38,7 +38,7 @@ export function parseKubernetes(document: unknown, origin?: string): Parsed | un
   if (!found) return undefined;
   const { value, unknown } = validate(
     found.schema,
-    document as object,
+    withoutNulls(document) as object,
     (issues) =>
       new ApiError({
         code: "invalid",

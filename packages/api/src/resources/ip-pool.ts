@@ -58,7 +58,7 @@ function faults(value: z.output<typeof SPEC>): [string, string][] {
 }
 
 function rangeFaults(value: z.output<typeof SPEC>): [string, string][] {
-  const range = prefixIn(value.cidr);
+  const range = cidr().safeParse(value.cidr).success ? prefixIn(value.cidr) : undefined;
   if (!range) return [];
   const { low, high, usual } = BLOCK_SIZE[range.family];
   const blockSize = value.blockSize ?? usual;

@@ -1,0 +1,295 @@
+import { describe, expect, test } from "@jest/globals";
+import { ApiError } from "../errors.ts";
+import { parseKubernetes } from "./convert.ts";
+
+const policy = (spec: object) => ({
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { name: "p", namespace: "shop" },
+  spec,
+});
+const specOf = (spec: object) => parseKubernetes(policy(spec))?.resource.spec;
+const POD = 'projectcalico.org/orchestrator == "k8s"';
+
+describe('NetworkPolicy: which pods and which directions ("The NetworkPolicy resource" of the Kubernetes documentation)', () => {
+  test.each<[string, object, object]>([
+    [
+      "an empty podSelector selects all pods of the namespace",
+      { podSelector: {} },
+      { selector: POD, types: ["Ingress"], ingress: [] },
+    ],
+    [
+      "labels and expressions are all required",
+      {
+        podSelector: {
+          matchLabels: { role: "db", app: "x" },
+          matchExpressions: [
+            { key: "env", operator: "In", values: ["prod", "dev"] },
+            { key: "env", operator: "NotIn", values: ["test"] },
+            { key: "owner", operator: "Exists" },
+            { key: "legacy", operator: "DoesNotExist" },
+          ],
+        },
+      },
+      {
+        selector: `${POD} && app == "x" && role == "db" && env in {"dev", "prod"} && env not in {"test"} && has(owner) && !has(legacy)`,
+      },
+    ],
+    ["without policyTypes: Ingress, even with no rules", { podSelector: {} }, { types: ["Ingress"] }],
+    [
+      "without policyTypes: Egress too if there are egress rules",
+      { podSelector: {}, egress: [{}] },
+      { types: ["Ingress", "Egress"], ingress: [], egress: [{ action: "Allow" }] },
+    ],
+    [
+      "an empty list of egress rules is no egress rule",
+      { podSelector: {}, egress: [] },
+      { types: ["Ingress"] },
+    ],
+    ["empty policyTypes are absent ones", { podSelector: {}, policyTypes: [] }, { types: ["Ingress"] }],
+    [
+      "default deny all egress",
+      { podSelector: {}, policyTypes: ["Egress"] },
+      { types: ["Egress"], egress: [] },
+    ],
+    [
+      "rules of a direction that policyTypes leaves out have no effect",
+      { podSelector: {}, policyTypes: ["Egress"], ingress: [{}] },
+      { types: ["Egress"], egress: [] },
+    ],
+    [
+      "an empty rule allows everything",
+      { podSelector: {}, ingress: [{}] },
+      { ingress: [{ action: "Allow" }] },
+    ],
+    [
+      "empty from and ports too",
+      { podSelector: {}, ingress: [{ from: [], ports: [] }] },
+      { ingress: [{ action: "Allow" }] },
+    ],
+    [
+      "null is absent",
+      { podSelector: {}, ingress: null, policyTypes: null },
+      { types: ["Ingress"], ingress: [] },
+    ],
+  ])("%s", (_why, spec, expected) => {
+    expect(specOf(spec)).toMatchObject({ tier: "default", order: 1000, ...expected });
+  });
+});
+
+describe('NetworkPolicy: peers ("Behavior of to and from selectors")', () => {
+  const pods = { matchLabels: { role: "client" } };
+  const namespaces = { matchLabels: { user: "alice" } };
+  test.each<[string, object[], object[]]>([
+    [
+      "podSelector alone: pods of the policy's own namespace",
+      [{ podSelector: pods }],
+      [{ selector: `${POD} && role == "client"` }],
+    ],
+    [
+      "namespaceSelector alone: all pods of those namespaces",
+      [{ namespaceSelector: namespaces }],
+      [{ selector: POD, namespaceSelector: 'user == "alice"' }],
+    ],
+    [
+      "both in one item: those pods in those namespaces",
+      [{ namespaceSelector: namespaces, podSelector: pods }],
+      [{ selector: `${POD} && role == "client"`, namespaceSelector: 'user == "alice"' }],
+    ],
+    [
+      "both in two items: either",
+      [{ namespaceSelector: namespaces }, { podSelector: pods }],
+      [{ selector: POD, namespaceSelector: 'user == "alice"' }, { selector: `${POD} && role == "client"` }],
+    ],
+    [
+      "an empty namespaceSelector selects all namespaces",
+      [{ namespaceSelector: {} }],
+      [{ selector: POD, namespaceSelector: "all()" }],
+    ],
+    ["an empty podSelector all pods of the namespace", [{ podSelector: {} }], [{ selector: POD }]],
+    [
+      "a namespace by name",
+      [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "kube-system" } } }],
+      [{ selector: POD, namespaceSelector: 'kubernetes.io/metadata.name == "kube-system"' }],
+    ],
+    [
+      "ipBlock with exceptions",
+      [{ ipBlock: { cidr: "172.17.0.0/16", except: ["172.17.1.0/24", "172.17.2.0/24"] } }],
+      [{ nets: ["172.17.0.0/16"], notNets: ["172.17.1.0/24", "172.17.2.0/24"] }],
+    ],
+    [
+      "ipBlock of IPv6",
+      [{ ipBlock: { cidr: "2001:db8::/64", except: ["2001:db8::/96"] } }],
+      [{ nets: ["2001:db8::/64"], notNets: ["2001:db8::/96"] }],
+    ],
+    ["host bits of ipBlock are dropped", [{ ipBlock: { cidr: "10.1.2.3/8" } }], [{ nets: ["10.0.0.0/8"] }]],
+  ])("%s", (_why, peers, entities) => {
+    expect(specOf({ podSelector: {}, ingress: [{ from: peers }] })).toMatchObject({
+      ingress: entities.map((source) => ({ action: "Allow", source })),
+    });
+    expect(specOf({ podSelector: {}, policyTypes: ["Egress"], egress: [{ to: peers }] })).toMatchObject({
+      egress: entities.map((destination) => ({ action: "Allow", destination })),
+    });
+  });
+});
+
+describe('NetworkPolicy: ports (NetworkPolicyPort; "Targeting a range of ports")', () => {
+  test.each<[string, object[], object[]]>([
+    ["the protocol is TCP unless given", [{ port: 80 }], [{ protocol: "TCP", destination: { ports: [80] } }]],
+    ["a named port", [{ port: "http" }], [{ protocol: "TCP", destination: { ports: ["http"] } }]],
+    [
+      "a range",
+      [{ port: 32000, endPort: 32768 }],
+      [{ protocol: "TCP", destination: { ports: ["32000:32768"] } }],
+    ],
+    ["a range of one", [{ port: 80, endPort: 80 }], [{ protocol: "TCP", destination: { ports: [80] } }]],
+    ["no port: all of the protocol", [{ protocol: "UDP" }], [{ protocol: "UDP" }]],
+    ["an empty entry: all of TCP", [{}], [{ protocol: "TCP" }]],
+    ["all of a protocol swallows its single ports", [{ port: 80 }, {}], [{ protocol: "TCP" }]],
+    [
+      "one rule per protocol",
+      [{ port: 53 }, { port: 53, protocol: "UDP" }, { port: 443 }, { port: 9, protocol: "SCTP" }],
+      [
+        { protocol: "TCP", destination: { ports: [53, 443] } },
+        { protocol: "UDP", destination: { ports: [53] } },
+        { protocol: "SCTP", destination: { ports: [9] } },
+      ],
+    ],
+    [
+      "51 ports take two rules",
+      Array.from({ length: 51 }, (_, i) => ({ port: i + 1 })),
+      [
+        { protocol: "TCP", destination: { ports: Array.from({ length: 50 }, (_, i) => i + 1) } },
+        { protocol: "TCP", destination: { ports: [51] } },
+      ],
+    ],
+  ])("%s", (_why, ports, rules) => {
+    const wanted = rules.map((rule) => ({ action: "Allow", ...rule }));
+    expect(specOf({ podSelector: {}, ingress: [{ ports }] })).toMatchObject({ ingress: wanted });
+    expect(specOf({ podSelector: {}, policyTypes: ["Egress"], egress: [{ ports }] })).toMatchObject({
+      egress: wanted,
+    });
+  });
+
+  test("egress joins peer and ports in the destination", () => {
+    const egress = [{ to: [{ ipBlock: { cidr: "10.0.0.0/24" } }], ports: [{ port: 5978 }] }];
+    expect(specOf({ podSelector: {}, policyTypes: ["Egress"], egress })).toMatchObject({
+      egress: [{ action: "Allow", protocol: "TCP", destination: { nets: ["10.0.0.0/24"], ports: [5978] } }],
+    });
+  });
+
+  test("each peer with each protocol", () => {
+    const ingress = [
+      {
+        from: [{ podSelector: {} }, { ipBlock: { cidr: "10.0.0.0/8" } }],
+        ports: [{ port: 1 }, { port: 2, protocol: "UDP" }],
+      },
+    ];
+    expect((specOf({ podSelector: {}, ingress }) as { ingress: object[] }).ingress).toHaveLength(4);
+  });
+});
+
+describe("what Kubernetes refuses is refused", () => {
+  const from = (peer: object) => ({ podSelector: {}, ingress: [{ from: [peer] }] });
+  const ports = (port: object) => ({ podSelector: {}, ingress: [{ ports: [port] }] });
+  test.each<[string, object, string]>([
+    ["an empty peer", from({}), "spec.ingress[0].from[0]"],
+    [
+      "ipBlock beside a selector",
+      from({ ipBlock: { cidr: "10.0.0.0/8" }, podSelector: {} }),
+      "spec.ingress[0].from[0].ipBlock",
+    ],
+    [
+      "except outside of cidr",
+      from({ ipBlock: { cidr: "10.0.0.0/8", except: ["11.0.0.0/16"] } }),
+      "spec.ingress[0].from[0].ipBlock.except[0]",
+    ],
+    [
+      "except equal to cidr",
+      from({ ipBlock: { cidr: "10.0.0.0/8", except: ["10.0.0.0/8"] } }),
+      "spec.ingress[0].from[0].ipBlock.except[0]",
+    ],
+    ["no CIDR", from({ ipBlock: { cidr: "x" } }), "spec.ingress[0].from[0].ipBlock.cidr"],
+    ["endPort without port", ports({ endPort: 9 }), "spec.ingress[0].ports[0].endPort"],
+    ["endPort with a named port", ports({ port: "http", endPort: 9 }), "spec.ingress[0].ports[0].endPort"],
+    ["endPort below port", ports({ port: 10, endPort: 9 }), "spec.ingress[0].ports[0].endPort"],
+    ["port 0", ports({ port: 0 }), "spec.ingress[0].ports[0].port"],
+    ["an unknown protocol", ports({ protocol: "ICMP" }), "spec.ingress[0].ports[0].protocol"],
+    ["an unknown type", { podSelector: {}, policyTypes: ["Both"] }, "spec.policyTypes[0]"],
+    [
+      "In without values",
+      { podSelector: { matchExpressions: [{ key: "a", operator: "In" }] } },
+      "spec.podSelector.matchExpressions[0].values",
+    ],
+    [
+      "Exists with values",
+      { podSelector: { matchExpressions: [{ key: "a", operator: "Exists", values: ["x"] }] } },
+      "spec.podSelector.matchExpressions[0].values",
+    ],
+  ])("%s", (_why, spec, path) => {
+    try {
+      specOf(spec);
+      throw new Error("accepted");
+    } catch (error) {
+      expect(error).toBeInstanceOf(ApiError);
+      expect((error as ApiError).issues.map((issue) => issue.path)).toEqual([path]);
+    }
+  });
+});
+
+test("an unknown field is warned of with its path", () => {
+  expect(parseKubernetes(policy({ podSelector: {}, ingress: [{ form: [] }] }))?.warnings).toEqual([
+    "spec.ingress[0].form: unknown field, ignored",
+  ]);
+});
+
+test("the policy keeps its namespace, labels and annotations under a name of its own", () => {
+  const metadata = {
+    name: "p",
+    namespace: "shop",
+    labels: { a: "b" },
+    annotations: { c: "d" },
+    uid: "1",
+    generation: 3,
+  };
+  const { resource, warnings } = parseKubernetes({ ...policy({ podSelector: {} }), metadata }) ?? {};
+  expect(resource?.metadata).toEqual({
+    name: "knp.default.p",
+    namespace: "shop",
+    labels: { a: "b" },
+    annotations: { c: "d" },
+  });
+  expect(warnings).toEqual([]);
+});
+
+test("a namespace becomes a profile that allows all and hands on its labels", () => {
+  const namespace = {
+    apiVersion: "v1",
+    kind: "Namespace",
+    metadata: { name: "shop", labels: { team: "a" } },
+    spec: { finalizers: ["kubernetes"] },
+    status: { phase: "Active" },
+  };
+  expect(parseKubernetes(namespace)).toEqual({
+    warnings: [],
+    resource: {
+      apiVersion: "margay.dev/v1",
+      kind: "Profile",
+      metadata: { name: "kns.shop" },
+      spec: {
+        ingress: [{ action: "Allow" }],
+        egress: [{ action: "Allow" }],
+        labelsToApply: {
+          "pcns.team": "a",
+          "pcns.projectcalico.org/name": "shop",
+          "pcns.kubernetes.io/metadata.name": "shop",
+        },
+      },
+    },
+  });
+});
+
+test("other kinds are not converted", () => {
+  expect(parseKubernetes({ apiVersion: "v1", kind: "Pod" })).toBeUndefined();
+  expect(parseKubernetes(undefined)).toBeUndefined();
+});

@@ -1,0 +1,635 @@
+import { describe, expect, test } from "@jest/globals";
+import {
+  ApiError,
+  decode,
+  effective,
+  encode,
+  type Kind,
+  keyOf,
+  parse,
+  parseFile,
+  parseKey,
+  readDocuments,
+} from "./index.ts";
+
+const document = (kind: Kind, spec: object, name = "default") => ({
+  apiVersion: "margay.dev/v1",
+  kind,
+  metadata: { name },
+  spec,
+});
+
+function refusal(given: unknown, origin?: string): ApiError {
+  try {
+    parse(given, origin);
+  } catch (error) {
+    if (error instanceof ApiError) return error;
+    throw error;
+  }
+  throw new Error(`accepted ${JSON.stringify(given)}`);
+}
+
+const peer = { peerIP: "10.0.0.1", asNumber: 65000 };
+const rule = (fields: object) => ({ ingress: [{ action: "Allow", ...fields }] });
+
+describe("invalid resources are refused with the field and what is allowed", () => {
+  test.each<[string, Kind, object, string, RegExp]>([
+    [
+      "a pool has one encapsulation",
+      "IPPool",
+      { cidr: "10.0.0.0/16", ipipMode: "Always", vxlanMode: "Always" },
+      "spec.vxlanMode",
+      /must be Never beside ipipMode Always/,
+    ],
+    [
+      "IPIP is IPv4 only",
+      "IPPool",
+      { cidr: "fd00::/64", ipipMode: "Always" },
+      "spec.ipipMode",
+      /must be Never for IPv6/,
+    ],
+    [
+      "IPv4 blocks are /20 to /32",
+      "IPPool",
+      { cidr: "10.0.0.0/16", blockSize: 19 },
+      "spec.blockSize",
+      /must be 20 to 32 for IPv4, found 19/,
+    ],
+    [
+      "IPv6 blocks are /116 to /128",
+      "IPPool",
+      { cidr: "fd00::/64", blockSize: 26 },
+      "spec.blockSize",
+      /must be 116 to 128 for IPv6, found 26/,
+    ],
+    [
+      "a pool holds a block at least",
+      "IPPool",
+      { cidr: "10.0.0.0/27" },
+      "spec.cidr",
+      /at least one block of \/26/,
+    ],
+    [
+      "a pool's CIDR is masked",
+      "IPPool",
+      { cidr: "10.0.0.1/16" },
+      "spec.cidr",
+      /the network is 10.0.0.0\/16/,
+    ],
+    ["and has a length", "IPPool", { cidr: "10.0.0.0" }, "spec.cidr", /must be a CIDR such as/],
+    ["link-local is no pool", "IPPool", { cidr: "169.254.0.0/20" }, "spec.cidr", /link-local/],
+    ["a pool without CIDR", "IPPool", {}, "spec.cidr", /is required: text/],
+    [
+      "modes are words",
+      "IPPool",
+      { cidr: "10.0.0.0/16", ipipMode: "always" },
+      "spec.ipipMode",
+      /must be one of Never, Always, CrossSubnet, found "always"/,
+    ],
+    [
+      "LoadBalancer excludes other uses",
+      "IPPool",
+      { cidr: "10.0.0.0/16", allowedUses: ["LoadBalancer", "Workload"] },
+      "spec.allowedUses",
+      /LoadBalancer alone/,
+    ],
+    [
+      "a selector with a fault says where",
+      "IPPool",
+      { cidr: "10.0.0.0/16", nodeSelector: "a = 'b'" },
+      "spec.nodeSelector",
+      /at character 3/,
+    ],
+    [
+      "global() is for namespaces",
+      "IPPool",
+      { cidr: "10.0.0.0/16", nodeSelector: "global()" },
+      "spec.nodeSelector",
+      /namespaceSelector only/,
+    ],
+    [
+      "node or nodeSelector",
+      "BGPPeer",
+      { ...peer, node: "n1", nodeSelector: "all()" },
+      "spec.nodeSelector",
+      /must be absent beside node/,
+    ],
+    [
+      "peerIP or peerSelector",
+      "BGPPeer",
+      { peerIP: "10.0.0.1", peerSelector: "all()" },
+      "spec.peerSelector",
+      /must be absent beside peerIP/,
+    ],
+    [
+      "peerSelector takes the AS from the nodes",
+      "BGPPeer",
+      { peerSelector: "all()", asNumber: 1 },
+      "spec.asNumber",
+      /must be absent with peerSelector/,
+    ],
+    ["peerIP needs an AS", "BGPPeer", { peerIP: "10.0.0.1" }, "spec.asNumber", /is required with peerIP/],
+    ["a peer has a target", "BGPPeer", {}, "spec", /must have one of peerIP/],
+    [
+      "peerIP is no name",
+      "BGPPeer",
+      { ...peer, peerIP: "tor" },
+      "spec.peerIP",
+      /must be an address, with a port or not/,
+    ],
+    [
+      "a port of 0 is none",
+      "BGPPeer",
+      { ...peer, peerIP: "10.0.0.1:0" },
+      "spec.peerIP",
+      /must be an address/,
+    ],
+    ["AS 0 is reserved, RFC 7607", "BGPPeer", { ...peer, asNumber: 0 }, "spec.asNumber", /1 to 4294967295/],
+    [
+      "AS numbers have 32 bits",
+      "BGPPeer",
+      { ...peer, asNumber: "65536.0" },
+      "spec.asNumber",
+      /1 to 4294967295/,
+    ],
+    [
+      "the gateway is of the peer's family",
+      "BGPPeer",
+      { ...peer, reachableBy: "fd00::1" },
+      "spec.reachableBy",
+      /family of peerIP/,
+    ],
+    [
+      "durations have a unit",
+      "BGPPeer",
+      { ...peer, keepaliveTime: "30" },
+      "spec.keepaliveTime",
+      /duration such as/,
+    ],
+    [
+      "a node that speaks BGP has an address",
+      "Node",
+      { bgp: { asNumber: 1 } },
+      "spec.bgp",
+      /ipv4Address or ipv6Address/,
+    ],
+    [
+      "of the right family",
+      "Node",
+      { bgp: { ipv4Address: "fd00::1/64" } },
+      "spec.bgp.ipv4Address",
+      /must be IPv4/,
+    ],
+    [
+      "filters: cidr needs an operator",
+      "BGPFilter",
+      { importV4: [{ action: "Accept", cidr: "10.0.0.0/8" }] },
+      "spec.importV4[0].matchOperator",
+      /required with cidr/,
+    ],
+    [
+      "filters: an operation is one",
+      "BGPFilter",
+      { importV4: [{ action: "Accept", operations: [{}] }] },
+      "spec.importV4[0].operations[0]",
+      /exactly one of/,
+    ],
+    [
+      "communities are numbers",
+      "BGPConfiguration",
+      { prefixAdvertisements: [{ cidr: "10.0.0.0/8", communities: ["x"] }] },
+      "spec.prefixAdvertisements[0].communities[0]",
+      /a name from spec.communities \(there is none\), found "x"/,
+    ],
+    [
+      "ports need a protocol",
+      "GlobalNetworkPolicy",
+      rule({ destination: { ports: [80] } }),
+      "spec.ingress[0].destination.ports",
+      /need protocol TCP, UDP or SCTP, found none/,
+    ],
+    [
+      "that has ports",
+      "GlobalNetworkPolicy",
+      rule({ protocol: "ICMP", destination: { ports: [80] } }),
+      "spec.ingress[0].destination.ports",
+      /found "ICMP"/,
+    ],
+    [
+      "ranges go up",
+      "GlobalNetworkPolicy",
+      rule({ protocol: "TCP", destination: { ports: ["9:8"] } }),
+      "spec.ingress[0].destination.ports[0]",
+      /range "low:high"/,
+    ],
+    [
+      "an ICMP code needs a type",
+      "GlobalNetworkPolicy",
+      rule({ protocol: "ICMP", icmp: { code: 1 } }),
+      "spec.ingress[0].icmp.code",
+      /needs `type`/,
+    ],
+    [
+      "icmp needs the protocol",
+      "GlobalNetworkPolicy",
+      rule({ icmp: { type: 8 } }),
+      "spec.ingress[0].icmp",
+      /needs protocol ICMP or ICMPv6, found none/,
+    ],
+    [
+      "ICMP is IPv4",
+      "GlobalNetworkPolicy",
+      rule({ protocol: "ICMP", ipVersion: 6 }),
+      "spec.ingress[0].ipVersion",
+      /must be 4 with protocol ICMP/,
+    ],
+    [
+      "one family per rule",
+      "GlobalNetworkPolicy",
+      rule({ source: { nets: ["10.0.0.0/8"] }, destination: { nets: ["fd00::/8"] } }),
+      "spec.ingress[0]",
+      /must not mix IPv4 and IPv6/,
+    ],
+    [
+      "that of ipVersion",
+      "GlobalNetworkPolicy",
+      rule({ ipVersion: 6, source: { nets: ["10.0.0.0/8"] } }),
+      "spec.ingress[0].ipVersion",
+      /must be 4/,
+    ],
+    [
+      "notNets leave something",
+      "GlobalNetworkPolicy",
+      rule({ source: { notNets: ["0.0.0.0/0"] } }),
+      "spec.ingress[0].source.notNets[0]",
+      /must not exclude everything/,
+    ],
+    [
+      "services exclude selectors",
+      "GlobalNetworkPolicy",
+      rule({ source: { services: { name: "a", namespace: "b" }, selector: "all()" } }),
+      "spec.ingress[0].source.selector",
+      /absent beside `services`/,
+    ],
+    [
+      "global policies name the service's namespace",
+      "GlobalNetworkPolicy",
+      rule({ source: { services: { name: "a" } } }),
+      "spec.ingress[0].source.services.namespace",
+      /is required/,
+    ],
+    [
+      "HTTP is not enforced, hence refused",
+      "GlobalNetworkPolicy",
+      rule({ http: { methods: ["GET"] } }),
+      "spec.ingress[0].http",
+      /not enforced by Margay/,
+    ],
+    [
+      "doNotTrack needs applyOnForward",
+      "GlobalNetworkPolicy",
+      { doNotTrack: true },
+      "spec.applyOnForward",
+      /must be true/,
+    ],
+    [
+      "preDNAT has no egress",
+      "GlobalNetworkPolicy",
+      { preDNAT: true, applyOnForward: true, egress: [{ action: "Allow" }] },
+      "spec.egress",
+      /must be empty/,
+    ],
+    [
+      "built-in tiers are fixed",
+      "Tier",
+      { order: 5 },
+      "spec.order",
+      /must be 1000000 in the built-in tier default/,
+    ],
+    [
+      "a claim needs room",
+      "IPAMConfiguration",
+      { autoAllocateBlocks: false },
+      "spec.autoAllocateBlocks",
+      /unless strictAffinity/,
+    ],
+    [
+      "a block limit needs strictness",
+      "IPAMConfiguration",
+      { maxBlocksPerHost: 3 },
+      "spec.maxBlocksPerHost",
+      /unless strictAffinity/,
+    ],
+    [
+      "a mark mask has bits",
+      "FelixConfiguration",
+      { iptablesMarkMask: "0x1" },
+      "spec.iptablesMarkMask",
+      /at least 8 set/,
+    ],
+    [
+      "actions are words",
+      "FelixConfiguration",
+      { iptablesFilterDenyAction: "Ignore" },
+      "spec.iptablesFilterDenyAction",
+      /must be one of Drop, Reject/,
+    ],
+    [
+      "an endpoint's address is one",
+      "WorkloadEndpoint",
+      {
+        orchestrator: "k8s",
+        node: "n",
+        endpoint: "eth0",
+        interfaceName: "cali1",
+        ipNetworks: ["10.0.0.0/24"],
+      },
+      "spec.ipNetworks[0]",
+      /must be one address/,
+    ],
+    [
+      "a block is named after its CIDR",
+      "IPAMBlock",
+      { cidr: "10.0.0.0/26", affinityClaimTime: "", sequenceNumber: 0, allocations: {}, unallocated: [] },
+      "metadata.name",
+      /must be 10.0.0.0-26/,
+    ],
+  ])("%s", (_why, kind, spec, path, message) => {
+    const { code, issues } = refusal(document(kind, spec));
+    expect(code).toBe("invalid");
+    expect(issues).toEqual([{ path, message: expect.stringMatching(message) }]);
+  });
+
+  test("fields of the cluster are refused in a node's configuration", () => {
+    const { issues } = refusal(document("BGPConfiguration", { asNumber: 1, listenPort: 1790 }, "node.n1"));
+    expect(issues).toEqual([
+      { path: "spec.asNumber", message: "is allowed in the object named default only, found 1" },
+    ]);
+  });
+
+  test.each<[Kind, string, RegExp]>([
+    ["IPPool", "Upper", /DNS subdomain/],
+    ["FelixConfiguration", "other", /"default", or "node.<nodename>"/],
+    ["ClusterInformation", "other", /must be "default"/],
+    ["Tier", "a.b", /DNS label/],
+    ["GlobalNetworkPolicy", "a.b.c", /at most one dot/],
+  ])("a %s may not be called %s", (kind, name, message) => {
+    expect(refusal(document(kind, { cidr: "10.0.0.0/16" }, name)).issues).toContainEqual({
+      path: "metadata.name",
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test("every fault is listed, each with origin, kind, name and path", () => {
+    const { message } = refusal(
+      { ...document("IPPool", { cidr: "x", natOutgoing: 1 }), metadata: { name: "p", namespace: "n" } },
+      "pools.yaml:3",
+    );
+    expect(message.split("\n")).toEqual([
+      'pools.yaml:3: IPPool p: metadata.namespace: must be absent: the kind is not namespaced, found "n"',
+      'pools.yaml:3: IPPool p: spec.cidr: must be a CIDR such as 10.0.0.0/8, found "x"',
+      "pools.yaml:3: IPPool p: spec.natOutgoing: must be true or false, found 1",
+    ]);
+  });
+
+  test.each<[string, unknown, string]>([
+    ["an unknown kind", { apiVersion: "margay.dev/v1", kind: "Pool" }, "kind"],
+    ["a foreign group", { apiVersion: "v1", kind: "Pod" }, "apiVersion"],
+    ["no group", { kind: "IPPool" }, "apiVersion"],
+  ])("%s", (_why, given, path) => {
+    expect(refusal(given)).toMatchObject({ code: "unknown-kind", issues: [{ path }] });
+  });
+
+  test.each([[1], ["x"], [null], [undefined], [[]]])("%p is no document", (given) => {
+    expect(refusal(given).code).toBe("invalid");
+  });
+});
+
+describe("what is accepted", () => {
+  test("Calico's documents, under our name", () => {
+    const { resource, warnings } = parse({
+      ...document("IPPool", { cidr: "10.0.0.0/16" }, "p"),
+      apiVersion: "projectcalico.org/v3",
+    });
+    expect(resource).toMatchObject({ apiVersion: "margay.dev/v1", kind: "IPPool" });
+    expect(warnings).toEqual([]);
+  });
+
+  test.each<[string, Kind, object, object]>([
+    [
+      "IPv4 blocks are /26",
+      "IPPool",
+      { cidr: "10.0.0.0/16" },
+      {
+        blockSize: 26,
+        ipipMode: "Never",
+        natOutgoing: false,
+        nodeSelector: "all()",
+        assignmentMode: "Automatic",
+      },
+    ],
+    ["IPv6 blocks are /122", "IPPool", { cidr: "fd00::/64" }, { blockSize: 122 }],
+    [
+      "a policy without rules is for ingress",
+      "GlobalNetworkPolicy",
+      {},
+      { types: ["Ingress"], tier: "default", selector: "all()" },
+    ],
+    [
+      "with egress rules only, for egress",
+      "GlobalNetworkPolicy",
+      { egress: [{ action: "Allow" }] },
+      { types: ["Egress"] },
+    ],
+    [
+      "with both, for both",
+      "GlobalNetworkPolicy",
+      { ingress: [{ action: "Allow" }], egress: [{ action: "Deny" }] },
+      { types: ["Ingress", "Egress"] },
+    ],
+    ["protocols in any case", "GlobalNetworkPolicy", rule({ protocol: "tcp" }), rule({ protocol: "TCP" })],
+    ["protocols as digits", "GlobalNetworkPolicy", rule({ protocol: "47" }), rule({ protocol: 47 })],
+    [
+      "networks are masked and canonical",
+      "GlobalNetworkPolicy",
+      rule({ source: { nets: ["10.1.2.3/8"] } }),
+      rule({ source: { nets: ["10.0.0.0/8"] } }),
+    ],
+    ["an address is a network", "NetworkSet", { nets: ["FD00::0:1"] }, { nets: ["fd00::1/128"] }],
+    ["dotted AS numbers, RFC 5396", "BGPPeer", { ...peer, asNumber: "1.10" }, { asNumber: 65546 }],
+    [
+      "the mark mask in hexadecimal",
+      "FelixConfiguration",
+      { iptablesMarkMask: "0xff00" },
+      { iptablesMarkMask: 0xff00 },
+    ],
+    [
+      "words of FelixConfiguration in any case",
+      "FelixConfiguration",
+      { defaultEndpointToHostAction: "ACCEPT", chainInsertMode: "append" },
+      { defaultEndpointToHostAction: "Accept", chainInsertMode: "Append" },
+    ],
+  ])("%s", (_why, kind, spec, expected) => {
+    expect(parse(document(kind, spec)).resource.spec).toMatchObject(expected);
+  });
+
+  test("unknown fields are named and kept, through the datastore too", () => {
+    const given = {
+      ...document("IPPool", { cidr: "10.0.0.0/16", later: { x: 1 } }, "p"),
+      metadata: { name: "p", uuid: "u", creationTimestamp: null },
+    };
+    const { resource, warnings } = parse(given);
+    expect(warnings).toEqual([
+      "metadata.uuid: unknown field, kept but without effect",
+      "spec.later: unknown field, kept but without effect",
+    ]);
+    expect(resource.spec).toMatchObject({ later: { x: 1 } });
+    expect(decode("/margay/v1/ippools/p", encode(resource))).toEqual(resource);
+  });
+
+  test("unknown fields inside lists keep their place", () => {
+    const spec = {
+      egress: [
+        { action: "Allow" },
+        { action: "Deny", destination: { nets: ["10.0.0.0/8"], domains: ["x.org"] } },
+      ],
+    };
+    const { resource, warnings } = parse(document("GlobalNetworkPolicy", spec));
+    expect(warnings).toEqual(["spec.egress[1].destination.domains: unknown field, kept but without effect"]);
+    expect(resource.spec).toMatchObject(spec);
+  });
+
+  test("a namespaced kind without a namespace is of the namespace default", () => {
+    expect(parse(document("NetworkPolicy", {})).resource.metadata).toEqual({
+      name: "default",
+      namespace: "default",
+    });
+  });
+});
+
+/** Aliases of aliases: ten lines that mean a billion. */
+const laughs = [
+  "l0: &l0 [x]",
+  ...Array.from({ length: 9 }, (_, i) => `l${i + 1}: &l${i + 1} [${Array(10).fill(`*l${i}`)}]`),
+].join("\n");
+
+describe("files", () => {
+  const pool = "apiVersion: margay.dev/v1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.0.0.0/16}\n";
+
+  test("documents, Lists and Kubernetes objects; empty documents are skipped", () => {
+    const list =
+      "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: a}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: b}}\n";
+    const found = parseFile(`---\n${pool}---\n# nothing\n---\n${list}`, "f.yaml");
+    expect(found.map(({ resource }) => `${resource.kind} ${resource.metadata.name}`)).toEqual([
+      "IPPool p",
+      "Profile kns.a",
+      "Profile kns.b",
+    ]);
+  });
+
+  test("JSON is YAML", () => {
+    expect(parseFile(JSON.stringify(document("Tier", {}, "t"), null, 2), "-")).toHaveLength(1);
+  });
+
+  test("the line of the faulty document is named, and others are still read", () => {
+    const text = `${pool}---\n\n${pool.replace("10.0.0.0/16", "oops")}---\n${pool}`;
+    const outcomes = readDocuments(text, "f.yaml");
+    expect(outcomes.map(({ ok, origin }) => [ok, origin])).toEqual([
+      [true, "f.yaml:1"],
+      [false, "f.yaml:7"],
+      [true, "f.yaml:12"],
+    ]);
+    expect(() => parseFile(text, "f.yaml")).toThrow("f.yaml:7: IPPool p: spec.cidr: must be a CIDR");
+  });
+
+  test.each([["{a: b"], ["a: b: c"], ["a: &x b\na: 1"], ["- *nowhere"], [laughs]])(
+    "%p is no YAML, and says so with the line",
+    (text) => {
+      const [outcome] = readDocuments(text, "f.yaml");
+      expect(outcome).toMatchObject({
+        ok: false,
+        error: { code: "invalid", message: expect.stringMatching(/^f\.yaml:\d+: no YAML: /) },
+      });
+    },
+  );
+
+  test("an empty file holds nothing", () => {
+    expect(parseFile("", "f.yaml")).toEqual([]);
+  });
+});
+
+describe("keys", () => {
+  test.each<[Kind, string, string | undefined, string]>([
+    ["IPPool", "p", undefined, "/margay/v1/ippools/p"],
+    ["NetworkPolicy", "web", "shop", "/margay/v1/networkpolicies/shop/web"],
+    ["IPAMBlock", "fd00:10:244::40-122", undefined, "/margay/v1/ipamblocks/fd00:10:244::40-122"],
+  ])("%s %s", (kind, name, namespace, key) => {
+    expect(keyOf(kind, name, namespace)).toBe(key);
+    expect(parseKey(key)).toEqual(namespace ? { kind, namespace, name } : { kind, name });
+  });
+
+  test.each([
+    "/margay/v1/barriers/1",
+    "/margay/v1/ippool/p",
+    "/margay/v1/IPPOOLS/p",
+    "/margay/v1/ippools/",
+    "/margay/v1/ippools/a/b",
+    "/margay/v1/networkpolicies/a",
+    "/calico/v1/ippools/p",
+  ])("%s is no resource's", (key) => {
+    expect(parseKey(key)).toBeUndefined();
+  });
+
+  test("a namespace must fit the kind", () => {
+    expect(() => keyOf("IPPool", "p", "shop")).toThrow(RangeError);
+    expect(() => keyOf("NetworkPolicy", "p")).toThrow(RangeError);
+  });
+});
+
+test.each<[string, string, string]>([
+  ["text that is no JSON", "/margay/v1/ippools/p", "{"],
+  ["JSON that is no resource", "/margay/v1/ippools/p", "[]"],
+  ["a resource of another kind", "/margay/v1/ippools/p", JSON.stringify(document("Tier", {}, "p"))],
+  [
+    "of another name",
+    "/margay/v1/ippools/q",
+    JSON.stringify(document("IPPool", { cidr: "10.0.0.0/16" }, "p")),
+  ],
+  ["a key of no kind", "/margay/v1/x/q", "{}"],
+])("a datastore value is corrupt: %s", (_why, key, value) => {
+  expect(() => decode(key, value)).toThrow(expect.objectContaining({ code: "corrupt", origin: key }));
+});
+
+describe("effective: default, then node.<name>, then built-in defaults", () => {
+  const configuration = (name: string, spec: object) =>
+    parse(document("FelixConfiguration", spec, name)).resource;
+
+  test("nothing stored", () => {
+    expect(effective("FelixConfiguration", [], "n1")).toMatchObject({
+      interfacePrefix: "cali",
+      ipv6Support: true,
+      iptablesMarkMask: 0xffff0000,
+    });
+    expect(effective("BGPConfiguration", [], "n1")).toMatchObject({
+      asNumber: 64512,
+      nodeToNodeMeshEnabled: true,
+      listenPort: 179,
+    });
+  });
+
+  test("what the node's object leaves unsaid comes from default, not from the built-in defaults", () => {
+    const all = [
+      configuration("default", { ipv6Support: false, logPrefix: "all" }),
+      configuration("node.n1", { logPrefix: "one" }),
+      configuration("node.n2", { ipv6Support: true }),
+    ];
+    expect(effective("FelixConfiguration", all, "n1")).toMatchObject({
+      ipv6Support: false,
+      logPrefix: "one",
+    });
+    expect(effective("FelixConfiguration", all, "n3")).toMatchObject({
+      ipv6Support: false,
+      logPrefix: "all",
+    });
+  });
+});
