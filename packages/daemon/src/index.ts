@@ -1,1 +1,5 @@
-export {};
+export { type Control, ControlError, type ControlHandler, controlGet, type Query } from "./control.ts";
+export { type DaemonOptions, daemonFlags, type StoreOptions, storeFlags } from "./flags.ts";
+export type { Health } from "./health.ts";
+export { openStore } from "./open-store.ts";
+export { type Daemon, type DaemonContext, runDaemon } from "./run-daemon.ts";
