@@ -22,6 +22,8 @@ export const ruleIds = {
   workloadToHost: "workload-to-host/default",
   hostToWorkload: "host-to-workload/allow",
   natOutgoing: "nat-outgoing",
+  /** FelixConfiguration ipv6Support is false. */
+  ipv6Off: "workload/ipv6-off",
   /** No rule of the tier's policies matched. */
   tierDefault: (tier: string, direction: Direction): string => `tier/${tier}/${short[direction]}/default`,
   /** No tier and no profile decided. */

@@ -1,0 +1,49 @@
+import type { FelixSettings } from "@margay/api";
+
+/** The words of rules that FelixConfiguration decides. */
+export interface RenderConfig {
+  /** Patterns of workload interfaces, such as `cali+`. */
+  readonly interfaces: readonly string[];
+  /** Mark bits, as hexadecimal text: a rule allowed the packet; a rule passed it to the next tier. */
+  readonly accept: string;
+  readonly pass: string;
+  readonly both: string;
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  readonly log: readonly string[];
+  readonly toHost: readonly string[];
+  readonly felix: FelixSettings;
+}
+
+const known = new WeakMap<FelixSettings, RenderConfig>();
+
+/** The same object for the same settings, so that what is rendered with it can be kept. */
+export function renderConfig(felix: FelixSettings): RenderConfig {
+  const config = known.get(felix) ?? read(felix);
+  known.set(felix, config);
+  return config;
+}
+
+function read(felix: FelixSettings): RenderConfig {
+  const [accept, pass] = lowestBits(felix.iptablesMarkMask);
+  return {
+    interfaces: felix.interfacePrefix.split(",").map((prefix) => `${prefix}+`),
+    accept: hex(accept),
+    pass: hex(pass),
+    both: hex(accept + pass),
+    allow: ["-j", felix.iptablesFilterAllowAction.toUpperCase()],
+    deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
+    log: ["-j", "LOG", "--log-prefix", `${felix.logPrefix}: `, "--log-level", "5"],
+    toHost: ["-j", felix.defaultEndpointToHostAction.toUpperCase()],
+    felix,
+  };
+}
+
+/** The two lowest bits of the mask; api refuses a mask with fewer than eight. */
+function lowestBits(mask: number): readonly [number, number] {
+  const bits = Array.from({ length: 32 }, (_, i) => 2 ** i).filter((bit) => Math.floor(mask / bit) % 2 === 1);
+  const [first = 0x10000, second = 0x20000] = bits;
+  return [first, second];
+}
+
+const hex = (mark: number): string => `0x${mark.toString(16)}`;

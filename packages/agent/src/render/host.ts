@@ -1,0 +1,151 @@
+import { type NodeState, ruleIds } from "@margay/calc";
+import type { Hook, Rule } from "@margay/iptables";
+import { type Family, formatPrefix, hostPrefix } from "@margay/net";
+import type { RenderConfig } from "./config.ts";
+import * as names from "./names.ts";
+import type { SetRefs } from "./sets.ts";
+
+/**
+ * The path of a packet through our chains, by kernel hook:
+ *
+ *     raw PREROUTING    margay-prerouting     reverse path
+ *     filter FORWARD    margay-forward        from workload, to workload, then allowed
+ *     filter INPUT      margay-input          from workload, then defaultEndpointToHostAction
+ *     filter OUTPUT     margay-output         the host reaches its own workloads
+ *     nat POSTROUTING   margay-nat-outgoing   masquerade
+ */
+export function hooks(
+  { felix }: RenderConfig,
+  chains: ReadonlyMap<string, unknown>,
+): ReadonlyMap<string, Hook> {
+  const all = HOOKS.filter(({ table, chain }) => chains.has(`${table}/${chain}`));
+  const isFirst = felix.chainInsertMode === "Insert";
+  return new Map(
+    all.map(({ table, builtin, chain }) => {
+      const rules = [{ match: [], target: ["-j", chain] }];
+      return [`${table}/${builtin}`, isFirst ? { rules } : { rules: [], append: rules }];
+    }),
+  );
+}
+
+const HOOKS = [
+  { table: "raw", builtin: "PREROUTING", chain: names.chains.prerouting },
+  { table: "filter", builtin: "FORWARD", chain: names.chains.forward },
+  { table: "filter", builtin: "INPUT", chain: names.chains.input },
+  { table: "filter", builtin: "OUTPUT", chain: names.chains.output },
+  { table: "nat", builtin: "POSTROUTING", chain: names.chains.natOutgoing },
+] as const;
+
+/** One rule for each pattern of workload interfaces. */
+const each = (config: RenderConfig, rule: (pattern: string) => Rule): Rule[] => config.interfaces.map(rule);
+
+/** What does not come from or go to a workload is none of our business and returns. */
+export const forwardRules = (config: RenderConfig): readonly Rule[] => [
+  ...each(config, (name) => ({ match: ["-i", name], target: ["-j", names.chains.fromWorkload] })),
+  ...each(config, (name) => ({ match: ["-o", name], target: ["-j", names.chains.toWorkload] })),
+  ...each(config, (name) => ({ match: ["-i", name], target: config.allow, id: ruleIds.forwarded })),
+  ...each(config, (name) => ({ match: ["-o", name], target: config.allow, id: ruleIds.forwarded })),
+];
+
+export const inputRules = (config: RenderConfig): readonly Rule[] =>
+  each(config, (name) => ({ match: ["-i", name], target: ["-g", names.chains.workloadToHost] }));
+
+/** kubelet's probes must reach a pod whatever its policy. */
+export const outputRules = (config: RenderConfig): readonly Rule[] =>
+  each(config, (name) => ({ match: ["-o", name], target: ["-j", "ACCEPT"], id: ruleIds.hostToWorkload }));
+
+/** Multicast listener queries and reports, router and neighbour solicitation, neighbour advertisement. Not router
+ * advertisement (134) nor redirect (137): no workload tells its host where to send packets. */
+const ICMPV6_TO_HOST = [130, 131, 132, 133, 135, 136] as const;
+
+export function workloadToHostRules(config: RenderConfig, family: Family): readonly Rule[] {
+  const neighbours = ICMPV6_TO_HOST.map((type) => ({
+    match: ["-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", String(type)],
+    target: ["-j", "ACCEPT"],
+    id: ruleIds.neighbourDiscovery,
+  }));
+  return [
+    ...(family === 6 ? neighbours : []),
+    { match: [], target: ["-j", names.chains.fromWorkload] },
+    { match: [], target: config.toHost, id: ruleIds.workloadToHost },
+  ];
+}
+
+/** Where IPv6 is not supported it is closed, not left open. */
+export const closedRules = (config: RenderConfig, words: readonly ("-i" | "-o")[]): readonly Rule[] =>
+  words.flatMap((word) =>
+    each(config, (name) => ({ match: [word, name], target: config.deny, id: ruleIds.ipv6Off })),
+  );
+
+/** A packet from a workload is dropped if its source is not routed back to the same interface (RFC 3704 §2.2). */
+export function preroutingRules(state: NodeState, config: RenderConfig, family: Family): readonly Rule[] {
+  const exempt = state.endpoints.flatMap(({ interfaceName, spoofable }) =>
+    spoofable
+      .filter((net) => net.family === family)
+      .map((net) => ({ match: ["-i", interfaceName, "-s", formatPrefix(net)], target: ["-j", "RETURN"] })),
+  );
+  const check = ["-m", "rpfilter", "--validmark", "--invert"];
+  return [
+    ...exempt,
+    ...each(config, (name) => ({
+      match: ["-i", name, ...check],
+      target: ["-j", "DROP"],
+      id: ruleIds.reversePath,
+    })),
+  ];
+}
+
+/** Packets of pools with `natOutgoing` to anywhere outside all pools get the host's address (calico.md §1.2). */
+export function natOutgoingRules(
+  { pools, hosts }: NodeState,
+  config: RenderConfig,
+  { family, sets }: { family: Family; sets: SetRefs },
+): readonly Rule[] {
+  const ours = pools.filter(({ cidr }) => cidr.family === family);
+  const masqueraded = ours.filter(({ natOutgoing }) => natOutgoing);
+  if (masqueraded.length === 0) return [];
+  const { natOutgoingInterfaceFilter, natOutgoingExclusions } = config.felix;
+  const cidrs = (some: typeof ours) => some.map(({ cidr }) => cidr);
+  const from = sets.named(names.sets.masquerade(family), cidrs(masqueraded), family);
+  const notTo = [sets.named(names.sets.pools(family), cidrs(ours), family)];
+  if (natOutgoingExclusions === "IPPoolsAndHostIPs")
+    notTo.push(
+      sets.named(
+        names.sets.hosts(family),
+        hosts.flatMap(({ addresses }) => addresses).map(hostPrefix),
+        family,
+      ),
+    );
+  const match = [
+    ...(natOutgoingInterfaceFilter !== undefined ? ["-o", natOutgoingInterfaceFilter] : []),
+    ...["-m", "set", "--match-set", from, "src"],
+    ...notTo.flatMap((set) => ["-m", "set", "!", "--match-set", set, "dst"]),
+  ];
+  return translations(config, family).map(({ protocol, target }) => ({
+    match: [...protocol, ...match],
+    target,
+    id: ruleIds.natOutgoing,
+  }));
+}
+
+/** `--random-fully`: else two CPUs may pick the same port, and one of two connections is lost. */
+function translations({ felix }: RenderConfig, family: Family): { protocol: string[]; target: string[] }[] {
+  const { natOutgoingAddress, natPortRange } = felix;
+  const ports = natPortRange?.replace(":", "-");
+  // The address is an IPv4 one; IPv6 is masqueraded.
+  const translate = (range: string | undefined): string[] =>
+    family === 4 && natOutgoingAddress !== undefined
+      ? [
+          "-j",
+          "SNAT",
+          "--to-source",
+          range ? `${natOutgoingAddress}:${range}` : natOutgoingAddress,
+          "--random-fully",
+        ]
+      : ["-j", "MASQUERADE", ...(range ? ["--to-ports", range] : []), "--random-fully"];
+  const withPorts = ports ? ["tcp", "udp"] : [];
+  return [
+    ...withPorts.map((protocol) => ({ protocol: ["-p", protocol], target: translate(ports) })),
+    { protocol: [], target: translate(undefined) },
+  ];
+}

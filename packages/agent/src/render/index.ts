@@ -1,0 +1,96 @@
+import type { CompiledPolicy, Direction, NodeState } from "@margay/calc";
+import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
+import type { Family } from "@margay/net";
+import { type RenderConfig, renderConfig } from "./config.ts";
+import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
+import { endpointChains, isIn } from "./endpoint.ts";
+import * as host from "./host.ts";
+import * as names from "./names.ts";
+import { renderPolicy } from "./policy.ts";
+import { SetRefs } from "./sets.ts";
+
+export { type RenderConfig, renderConfig } from "./config.ts";
+
+/** What the kernel of a node must hold; keys are those of @margay/iptables' targets. */
+export interface Rendered {
+  readonly chains4: ReadonlyMap<string, Chain>;
+  readonly chains6: ReadonlyMap<string, Chain>;
+  readonly hooks4: ReadonlyMap<string, Hook>;
+  readonly hooks6: ReadonlyMap<string, Hook>;
+  /** Of both families, by name. */
+  readonly ipsets: ReadonlyMap<string, IpSet>;
+}
+
+/**
+ * The chains and sets that enforce a node's state. This is the one place that knows both policies and chains
+ * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects.
+ */
+export function render(state: NodeState, config: RenderConfig = renderConfig(state.config)): Rendered {
+  const sets = new SetRefs();
+  const chains4 = familyChains(state, config, { family: 4, sets });
+  const chains6 = config.felix.ipv6Support
+    ? familyChains(state, config, { family: 6, sets })
+    : closedChains(config);
+  return {
+    chains4,
+    chains6,
+    hooks4: host.hooks(config, chains4),
+    hooks6: host.hooks(config, chains6),
+    ipsets: sets.resolve(state.sets),
+  };
+}
+
+type Chains = ReadonlyMap<string, Chain>;
+
+function familyChains(
+  state: NodeState,
+  config: RenderConfig,
+  { family, sets }: { family: Family; sets: SetRefs },
+): Chains {
+  const filter = new Map<string, Chain>(fixedChains(config, family));
+  const policyChain = (policy: CompiledPolicy, direction: Direction): string | undefined => {
+    const rendered = renderPolicy(policy, direction, { family, config });
+    if (rendered.chain.rules.length === 0) return undefined;
+    const name = names.chains[direction](policy.id);
+    if (filter.has(name)) return name;
+    filter.set(name, rendered.chain);
+    sets.include(rendered.sets);
+    return name;
+  };
+  const endpoints = state.endpoints.filter((endpoint) => isIn(family, endpoint));
+  for (const endpoint of endpoints)
+    add(filter, endpointChains(endpoint, { family, config, state, chainOf: policyChain }));
+  const interfaces = endpoints.map(({ interfaceName }) => interfaceName);
+  for (const dispatch of [fromWorkload, toWorkload])
+    add(filter, dispatchChains(interfaces, dispatch, config));
+  const nat = host.natOutgoingRules(state, config, { family, sets });
+  return new Map([
+    ...[...filter].map(([name, chain]): [string, Chain] => [`filter/${name}`, chain]),
+    [`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) }],
+    ...(nat.length > 0 ? [[`nat/${names.chains.natOutgoing}`, { rules: nat }] as const] : []),
+  ]);
+}
+
+const fixedChains = (config: RenderConfig, family: Family): [string, Chain][] => [
+  [names.chains.forward, { rules: host.forwardRules(config) }],
+  [names.chains.input, { rules: host.inputRules(config) }],
+  [names.chains.output, { rules: host.outputRules(config) }],
+  [names.chains.workloadToHost, { rules: host.workloadToHostRules(config, family) }],
+  [names.chains.allow, { rules: [setMark(config.accept)] }],
+  [names.chains.pass, { rules: [setMark(config.pass)] }],
+];
+
+const setMark = (bit: string): Rule => ({
+  match: [],
+  target: ["-j", "MARK", "--set-xmark", `${bit}/${bit}`],
+});
+
+const closedChains = (config: RenderConfig): Chains =>
+  new Map([
+    [`filter/${names.chains.forward}`, { rules: host.closedRules(config, ["-i", "-o"]) }],
+    [`filter/${names.chains.input}`, { rules: host.closedRules(config, ["-i"]) }],
+  ]);
+
+function add(chains: Map<string, Chain>, more: ReadonlyMap<string, readonly Rule[]>): void {
+  for (const [name, rules] of more) chains.set(name, { rules });
+}

@@ -1,0 +1,41 @@
+import { hash } from "node:crypto";
+import type { Family } from "@margay/net";
+
+/**
+ * Names of our chains (at most 28 characters) and sets (at most 31). What has no short name of its own is named by a
+ * hash: names of policies are up to 317 characters, and one user may not be able to collide with another's.
+ */
+export const chains = {
+  forward: "margay-forward",
+  input: "margay-input",
+  output: "margay-output",
+  workloadToHost: "margay-wl-to-host",
+  fromWorkload: "margay-from-wl",
+  toWorkload: "margay-to-wl",
+  allow: "margay-allow",
+  pass: "margay-pass",
+  prerouting: "margay-prerouting",
+  natOutgoing: "margay-nat-outgoing",
+  /** `policy` is the id of a policy or profile. */
+  ingress: (policy: string): string => `margay-in-${digest(policy)}`,
+  egress: (policy: string): string => `margay-out-${digest(policy)}`,
+  /** `interfaceName` is at most 15 characters. */
+  from: (interfaceName: string): string => `margay-fw-${interfaceName}`,
+  to: (interfaceName: string): string => `margay-tw-${interfaceName}`,
+  sources: (interfaceName: string): string => `margay-src-${interfaceName}`,
+} as const;
+
+export const sets = {
+  /** A selector's or named port's set. */
+  selected: (id: string, family: Family): string => `margay${family}-s-${digest(id)}`,
+  /** A list of networks, named by what is in it. */
+  nets: (members: Iterable<string>, family: Family): string =>
+    `margay${family}-n-${digest([...members].join(" "))}`,
+  /** Pools whose packets are masqueraded, all pools, all hosts. */
+  masquerade: (family: Family): string => `margay${family}-masq-pools`,
+  pools: (family: Family): string => `margay${family}-all-pools`,
+  hosts: (family: Family): string => `margay${family}-all-hosts`,
+} as const;
+
+/** 64 bits in 16 characters. */
+const digest = (text: string): string => hash("sha256", text, "hex").slice(0, 16);

@@ -1,0 +1,40 @@
+import type { CompiledPolicy, Direction } from "@margay/calc";
+import type { Chain } from "@margay/iptables";
+import type { Family } from "@margay/net";
+import type { RenderConfig } from "./config.ts";
+import { renderRule } from "./rule.ts";
+import { SetRefs } from "./sets.ts";
+
+/** The chain of a policy or profile in one direction and family; without rules if none can match there. */
+export interface PolicyChain {
+  readonly chain: Chain;
+  readonly sets: SetRefs;
+}
+
+const kept = new WeakMap<
+  CompiledPolicy,
+  { readonly config: RenderConfig; readonly chains: Map<string, PolicyChain> }
+>();
+
+/** The same object for the same policy and settings: most policies have not changed since the last time. */
+export function renderPolicy(
+  policy: CompiledPolicy,
+  direction: Direction,
+  { family, config }: { readonly family: Family; readonly config: RenderConfig },
+): PolicyChain {
+  const before = kept.get(policy);
+  const { chains } = before?.config === config ? before : { chains: new Map<string, PolicyChain>() };
+  kept.set(policy, { config, chains });
+  const key = `${direction}${family}`;
+  const chain = chains.get(key) ?? renderAnew(policy[direction], { family, config });
+  chains.set(key, chain);
+  return chain;
+}
+
+function renderAnew(
+  rules: CompiledPolicy[Direction],
+  context: { readonly family: Family; readonly config: RenderConfig },
+): PolicyChain {
+  const sets = new SetRefs();
+  return { chain: { rules: rules.flatMap((rule) => renderRule(rule, { ...context, sets })) }, sets };
+}
