@@ -98,7 +98,9 @@ export function exporter(policy: ExportPolicy, family: Family): (path: Path) => 
   const interner = new Interner<Attributes>();
   const decide = (path: Path & { readonly attributes: Attributes }): Exported => {
     const answer = exportRoute(policy, path, family);
-    return "refused" in answer ? answer : { attributes: interner.get(textOf(answer.attributes), () => answer.attributes) };
+    return "refused" in answer
+      ? answer
+      : { attributes: interner.get(textOf(answer.attributes), () => answer.attributes) };
   };
   return (path) => {
     const { source, attributes } = path;

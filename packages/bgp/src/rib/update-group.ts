@@ -12,10 +12,11 @@
  * joiner is a cursor at the head, a route refresh too; a slow peer is a cursor of its own that skips what changed
  * twice meanwhile; cursors that meet become one. No queue grows: what is not sent is a place in the journal.
  */
+
+import { remember } from "../remember.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import { frame } from "../wire/message.ts";
 import { type WriteContext, writeAnnouncements, writeEndOfRib, writeWithdrawals } from "../wire/update.ts";
-import { remember } from "../remember.ts";
 import type { Path, Source } from "./path.ts";
 import { grown, type PrefixTable } from "./prefix-table.ts";
 

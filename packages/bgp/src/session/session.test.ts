@@ -1,0 +1,246 @@
+import { describe, expect, test } from "@jest/globals";
+import { BgpError } from "../wire/error.ts";
+import type { Open } from "../wire/open.ts";
+import { survivor } from "./collision.ts";
+import {
+  type Effect,
+  type Event,
+  type EventName,
+  idle,
+  type Session,
+  type State,
+  states,
+  step,
+  table,
+} from "./fsm.ts";
+import { negotiate, type Settings } from "./negotiate.ts";
+
+const settings: Settings = {
+  localAs: 64512,
+  peerAs: 64512,
+  bgpId: 10,
+  holdTimeSeconds: 90,
+  connectRetrySeconds: 10,
+  idleHoldSeconds: 1,
+  passive: false,
+  capabilities: { families: [4, 6], as4: 64512, routeRefresh: true },
+};
+const open: Open = {
+  kind: "open",
+  as: 64512,
+  bgpId: 20,
+  holdTimeSeconds: 30,
+  capabilities: settings.capabilities,
+};
+const update = { kind: "update", withdrawn: [], announced: [], problems: [] } as const;
+
+const events: Record<EventName, Event> = {
+  Start: { kind: "Start" },
+  Stop: { kind: "Stop", error: new BgpError("admin-shutdown") },
+  ConnectRetryTimerExpired: { kind: "ConnectRetryTimerExpired" },
+  HoldTimerExpired: { kind: "HoldTimerExpired" },
+  KeepaliveTimerExpired: { kind: "KeepaliveTimerExpired" },
+  IdleHoldTimerExpired: { kind: "IdleHoldTimerExpired" },
+  TcpConnected: { kind: "TcpConnected" },
+  TcpFailed: { kind: "TcpFailed", why: "connection refused" },
+  OpenReceived: { kind: "OpenReceived", open },
+  MessageRefused: { kind: "MessageRefused", error: new BgpError("bad-message-length") },
+  CollisionLost: { kind: "CollisionLost" },
+  NotificationReceived: {
+    kind: "NotificationReceived",
+    notification: { kind: "notification", code: 6, subcode: 4, data: new Uint8Array() },
+  },
+  KeepaliveReceived: { kind: "KeepaliveReceived" },
+  UpdateReceived: { kind: "UpdateReceived", update },
+  RefreshReceived: { kind: "RefreshReceived", family: 4, subtype: 0 },
+};
+
+/** A session brought to a state by its shortest way. */
+function at(state: State, from: Session = idle(settings)): Session {
+  const way: EventName[] = ["Start", "TcpConnected", "OpenReceived", "KeepaliveReceived"];
+  if (state === "Active") return step(at("Connect", from), events.TcpFailed, 1)[0];
+  const length = { Idle: 0, Connect: 1, OpenSent: 2, OpenConfirm: 3, Established: 4 }[state];
+  return way.slice(0, length).reduce((s, name) => step(s, events[name], 1)[0], from);
+}
+
+/** Effects as short words: `"arm hold 30"`, `"send notification 4/0"`. */
+function words(effects: readonly Effect[]): string[] {
+  return effects.map((e) => {
+    if (e.kind === "arm") return `arm ${e.timer} ${e.seconds}`;
+    if (e.kind === "disarm") return `disarm ${e.timer}`;
+    if (e.kind === "ended") return `ended by ${e.ending.by}`;
+    if (e.kind !== "send") return e.kind;
+    return e.message.kind === "notification"
+      ? `send ${e.message.code}/${e.message.subcode}`
+      : `send ${e.message.kind}`;
+  });
+}
+
+const down = ["close", "disarm connectRetry", "disarm hold", "disarm keepalive"];
+const refused = (code: string, pause = 1) => [
+  "Idle",
+  `send ${code}`,
+  ...down,
+  `arm idleHold ${pause}`,
+  "ended by us",
+];
+const silent = (by = "us") => ["Idle", ...down, "arm idleHold 1", `ended by ${by}`];
+const stopped = (...sent: string[]) => ["Idle", ...sent, ...down, "disarm idleHold", "ended by us"];
+const ignored = (state: State) => [state];
+
+/** RFC 4271 §8.2.2, every state and event: the next state, then the effects in order. `!` is the FSM Error. */
+const cells: Record<State, Partial<Record<EventName, string[]>> & { "!": string[] }> = {
+  Idle: {
+    "!": ignored("Idle"),
+    Start: ["Connect", "disarm idleHold", "arm connectRetry 10", "connect"],
+    IdleHoldTimerExpired: ["Connect", "disarm idleHold", "arm connectRetry 10", "connect"],
+    Stop: ["Idle", "disarm idleHold"],
+  },
+  Connect: {
+    "!": silent(),
+    Start: ignored("Connect"),
+    Stop: stopped(),
+    ConnectRetryTimerExpired: ["Connect", "close", "arm connectRetry 10", "connect"],
+    TcpConnected: ["OpenSent", "disarm connectRetry", "send open", "arm hold 240"],
+    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+  },
+  Active: {
+    "!": silent(),
+    Start: ignored("Active"),
+    Stop: stopped(),
+    ConnectRetryTimerExpired: ["Connect", "close", "arm connectRetry 10", "connect"],
+    TcpConnected: ["OpenSent", "disarm connectRetry", "send open", "arm hold 240"],
+    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+  },
+  OpenSent: {
+    "!": refused("5/1"),
+    Start: ignored("OpenSent"),
+    Stop: stopped("send 6/2"),
+    HoldTimerExpired: refused("4/0"),
+    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+    OpenReceived: ["OpenConfirm", "send keepalive", "arm hold 30", "arm keepalive 10"],
+    MessageRefused: refused("1/2"),
+    CollisionLost: refused("6/7"),
+    NotificationReceived: silent("peer"),
+  },
+  OpenConfirm: {
+    "!": refused("5/2"),
+    Start: ignored("OpenConfirm"),
+    Stop: stopped("send 6/2"),
+    HoldTimerExpired: refused("4/0"),
+    KeepaliveTimerExpired: ["OpenConfirm", "send keepalive", "arm keepalive 10"],
+    TcpFailed: silent("tcp"),
+    MessageRefused: refused("1/2"),
+    CollisionLost: refused("6/7"),
+    NotificationReceived: silent("peer"),
+    KeepaliveReceived: ["Established", "arm hold 30", "established"],
+  },
+  Established: {
+    "!": refused("5/3"),
+    Start: ignored("Established"),
+    Stop: stopped("send 6/2"),
+    HoldTimerExpired: refused("4/0"),
+    KeepaliveTimerExpired: ["Established", "send keepalive", "arm keepalive 10"],
+    TcpFailed: silent("tcp"),
+    MessageRefused: refused("1/2"),
+    CollisionLost: refused("6/7"),
+    NotificationReceived: silent("peer"),
+    KeepaliveReceived: ["Established", "arm hold 30"],
+    UpdateReceived: ["Established", "arm hold 30", "routes"],
+    RefreshReceived: ["Established", "refresh"],
+  },
+};
+
+describe.each(states)("%s", (state) => {
+  test.each(Object.keys(events) as EventName[])("%s", (name) => {
+    const [next, effects] = step(at(state), events[name], 1);
+    const expected = cells[state][name] ?? cells[state]["!"];
+    expect([next.state, ...words(effects)]).toEqual(expected);
+    // The test's table and the machine's have the same cells.
+    expect(name in table[state]).toBe(name in cells[state]);
+  });
+});
+
+describe("the machine over time", () => {
+  test("idle hold doubles with each fault in a row, up to 32 times, and Established clears it", () => {
+    const pauses: number[] = [];
+    let session = idle(settings);
+    for (let i = 0; i < 7; i++) {
+      const [next, effects] = step(at("OpenSent", session), events.HoldTimerExpired, 1);
+      for (const e of effects) if (e.kind === "arm" && e.timer === "idleHold") pauses.push(e.seconds);
+      session = next;
+    }
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 32]);
+    expect(at("Established", session).failures).toBe(0);
+  });
+
+  test("jitter shortens ConnectRetry, keepalive and idle hold, not hold (RFC 4271 §10)", () => {
+    expect(words(step(idle(settings), events.Start, 0.75)[1])).toContain("arm connectRetry 7.5");
+    expect(words(step(at("OpenSent"), events.OpenReceived, 0.75)[1])).toEqual([
+      "send keepalive",
+      "arm hold 30",
+      "arm keepalive 7.5",
+    ]);
+    expect(words(step(at("OpenSent"), events.HoldTimerExpired, 0.75)[1])).toContain("arm idleHold 0.75");
+  });
+
+  test("a passive session never dials", () => {
+    const passive = idle({ ...settings, passive: true });
+    const [active, effects] = step(passive, events.Start, 1);
+    expect([active.state, ...words(effects)]).toEqual(["Active", "disarm idleHold"]);
+    const [again, after] = step(step(active, events.TcpConnected, 1)[0], events.TcpFailed, 1);
+    expect([again.state, ...words(after)]).toEqual(["Active", "close", "disarm hold", "ended by tcp"]);
+  });
+
+  test("hold time 0 runs without timers (RFC 4271 §4.2)", () => {
+    const [confirm, effects] = step(
+      at("OpenSent"),
+      { kind: "OpenReceived", open: { ...open, holdTimeSeconds: 0 } },
+      1,
+    );
+    expect(words(effects)).toEqual(["send keepalive", "disarm hold", "disarm keepalive"]);
+    expect(words(step(confirm, events.KeepaliveReceived, 1)[1])).toEqual(["established"]);
+  });
+
+  test.each<[string, Partial<Open>, string]>([
+    ["§6.2 the AS is not the one configured", { as: 65000 }, "send 2/2"],
+    ["RFC 6286 §2.2 an internal peer with our identifier", { bgpId: 10 }, "send 2/3"],
+    ["RFC 5492 §5 no family in common", { capabilities: { families: [] } }, "send 2/7"],
+  ])("an OPEN is refused: %s", (_why, change, sent) => {
+    const [next, effects] = step(at("OpenSent"), { kind: "OpenReceived", open: { ...open, ...change } }, 1);
+    expect([next.state, words(effects)[0]]).toEqual(["Idle", sent]);
+  });
+});
+
+test("a capability counts when both sides have it; the smaller hold time wins", () => {
+  const theirs = {
+    ...open,
+    capabilities: {
+      families: [6],
+      as4: 64512,
+      gracefulRestart: { restarting: false, restartTimeSeconds: 60, families: [] },
+    },
+  } as const;
+  expect(negotiate(settings, theirs)).toEqual({
+    internal: true,
+    families: [6],
+    as4: true,
+    routeRefresh: false,
+    enhancedRouteRefresh: false,
+    extendedMessage: false,
+    holdTimeSeconds: 30,
+    keepaliveSeconds: 10,
+  });
+});
+
+test.each<[string, [number, number], [number, number], string]>([
+  ["§6.8 the higher identifier's connection survives", [10, 1], [9, 1], "us"],
+  ["§6.8 as unsigned numbers: 200.0.0.1 is above 100.0.0.1", [0x64000001, 1], [0xc8000001, 1], "peer"],
+  ["numeric, not text: 10.0.0.10 is above 10.0.0.9", [0x0a00000a, 1], [0x0a000009, 1], "us"],
+  ["RFC 6286 §2.3 equal identifiers: the higher AS", [10, 65000], [10, 64512], "us"],
+])("collision: %s", (_why, [ourId, ourAs], [theirId, theirAs], kept) => {
+  expect(survivor({ bgpId: ourId, as: ourAs }, { bgpId: theirId, as: theirAs })).toBe(kept);
+  expect(survivor({ bgpId: theirId, as: theirAs }, { bgpId: ourId, as: ourAs })).toBe(
+    kept === "us" ? "peer" : "us",
+  );
+});

@@ -1,0 +1,442 @@
+import { describe, expect, test } from "@jest/globals";
+import { formatPrefix, parseAddress, parsePrefix, Reader } from "@margay/net";
+import fc from "fast-check";
+import { mergeAs4 } from "./as-path.ts";
+import { attributeTable } from "./attribute-table.ts";
+import type { Attributes } from "./attributes.ts";
+import { BgpError } from "./error.ts";
+import { Framer } from "./framer.ts";
+import { Interner } from "./intern.ts";
+import { frame, type Message, readMessage, writeMessage } from "./message.ts";
+import { packPrefixes, prefixesOf } from "./nlri.ts";
+import { describeNotification } from "./notification.ts";
+import {
+  readUpdate,
+  type UpdateContext,
+  writeAnnouncements,
+  writeEndOfRib,
+  writeWithdrawals,
+} from "./update.ts";
+
+const hex = (text: string): Uint8Array =>
+  Uint8Array.from(text.replace(/[\s|]/g, "").match(/../g) ?? [], (h) => Number.parseInt(h, 16));
+const toHex = (bytes: Uint8Array): string => [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
+const marker = "ff".repeat(16);
+const ctx: UpdateContext = { as4: true, internal: false, families: [4, 6] };
+const inside: UpdateContext = { ...ctx, internal: true };
+
+/** The single message of a whole frame. */
+function read(text: string, context = ctx): Message {
+  const frames = [...new Framer().push(hex(text))];
+  expect(frames).toHaveLength(1);
+  return readMessage(frames[0]!, context); // just counted
+}
+
+const codeOf = (act: () => unknown): string => {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof BgpError) return error.code;
+    throw error;
+  }
+  return "no error";
+};
+
+describe("messages, hex <-> value", () => {
+  test.each<[string, string, Parameters<typeof writeMessage>[0]]>([
+    ["KEEPALIVE is a bare header", `${marker} 0013 04`, { kind: "keepalive" }],
+    [
+      "OPEN of a four-octet AS carries AS_TRANS (5ba0) in the old field",
+      `${marker} 0031 01 | 04 5ba0 005a 0a000001 | 14 02 12 | 0104 00010001 | 0104 00020001 | 4104 0001869f`,
+      {
+        kind: "open",
+        as: 99999,
+        holdTimeSeconds: 90,
+        bgpId: 0x0a000001,
+        capabilities: { families: [4, 6], as4: 99999 },
+      },
+    ],
+    [
+      "OPEN with refresh, graceful restart (R bit, 120 s, F bit for IPv4) and enhanced refresh",
+      `${marker} 003d 01 | 04 fc00 00b4 ac14000b | 20 02 1e | 0104 00010001 | 0200 | 0600 | 400a 8078 00010180 00020100 | 4104 0000fc00 | 4600`,
+      {
+        kind: "open",
+        as: 64512,
+        holdTimeSeconds: 180,
+        bgpId: 0xac14000b,
+        capabilities: {
+          families: [4],
+          as4: 64512,
+          routeRefresh: true,
+          extendedMessage: true,
+          enhancedRouteRefresh: true,
+          gracefulRestart: {
+            restarting: true,
+            restartTimeSeconds: 120,
+            families: [
+              { family: 4, forwarding: true },
+              { family: 6, forwarding: false },
+            ],
+          },
+        },
+      },
+    ],
+    [
+      "NOTIFICATION keeps its data",
+      `${marker} 0018 03 | 06 02 | 026f6b`,
+      { kind: "notification", code: 6, subcode: 2, data: hex("026f6b") },
+    ],
+    [
+      "ROUTE-REFRESH for IPv6 unicast",
+      `${marker} 0017 05 | 0002 00 01`,
+      { kind: "route-refresh", family: 6, subtype: 0 },
+    ],
+  ])("%s", (_why, text, value) => {
+    expect(read(text)).toEqual(value);
+    expect(toHex(writeMessage(value))).toBe(toHex(hex(text)));
+  });
+
+  test("RFC 9072 extended optional parameters are read", () => {
+    const text = `${marker} 0029 01 | 04 fc00 005a 0a000001 | ff ff 0009 | 02 0006 | 4104 0000fc00`;
+    expect(read(text)).toMatchObject({
+      kind: "open",
+      as: 64512,
+      capabilities: { families: [4], as4: 64512 },
+    });
+  });
+
+  test("a shutdown message is shown in words (RFC 9003)", () => {
+    expect(describeNotification({ kind: "notification", code: 6, subcode: 2, data: hex("026f6b") })).toBe(
+      "Cease: Administrative Shutdown: ok",
+    );
+  });
+});
+
+describe("messages that reset the session", () => {
+  test.each<[string, string, string]>([
+    ["§6.1 a marker that is not all ones", `${"00".repeat(16)} 0013 04`, "connection-not-synchronized"],
+    ["§6.1 a length below the header", `${marker} 0012 04`, "bad-message-length"],
+    ["§6.1 a length above 4096", `${marker} 1001 02`, "bad-message-length"],
+    ["§6.1 a KEEPALIVE with a body", `${marker} 0014 04 00`, "bad-message-length"],
+    ["§6.1 an unknown type", `${marker} 0013 09`, "bad-message-type"],
+    ["§6.2 version 3", `${marker} 001d 01 03 fc00 005a 0a000001 00`, "unsupported-version"],
+    ["§6.2 hold time 2", `${marker} 001d 01 04 fc00 0002 0a000001 00`, "unacceptable-hold-time"],
+    ["RFC 6286 §2.2 identifier 0", `${marker} 001d 01 04 fc00 005a 00000000 00`, "bad-bgp-identifier"],
+    ["RFC 7607 AS 0", `${marker} 001d 01 04 0000 005a 0a000001 00`, "bad-peer-as"],
+    [
+      "§6.2 parameter 1 (authentication)",
+      `${marker} 001f 01 04 fc00 005a 0a000001 02 0100`,
+      "unsupported-optional-parameter",
+    ],
+    [
+      "§6.2 parameters longer than the message",
+      `${marker} 001d 01 04 fc00 005a 0a000001 05`,
+      "open-unspecific",
+    ],
+    ["§6.3 attributes longer than the message", `${marker} 0017 02 0000 0005`, "malformed-attribute-list"],
+    ["RFC 7606 §5.3 prefix length 33", `${marker} 001d 02 0000 0000 21 0a000000 00`, "invalid-network"],
+    ["RFC 7606 §5.3 a prefix cut off", `${marker} 0019 02 0000 0000 18 0a`, "invalid-network"],
+    [
+      "§6.3 an unknown well-known attribute",
+      `${marker} 001c 02 0000 0003 406300 080a`,
+      "unrecognized-well-known",
+    ],
+    [
+      "RFC 7606 §3 g MP_UNREACH twice",
+      `${marker} 0023 02 0000 000c 800f03 000201 800f03 000201`,
+      "malformed-attribute-list",
+    ],
+    ["RFC 7313 §5 ROUTE-REFRESH too long", `${marker} 0018 05 0001 00 01 00`, "refresh-length"],
+  ])("%s", (_why, text, code) => {
+    expect(codeOf(() => read(text))).toBe(code);
+  });
+});
+
+/** An UPDATE body: attribute list and IPv4 NLRI 10.0.0.0/8. */
+const body = (attributes: string, nlri = "08 0a"): Uint8Array => {
+  const list = hex(attributes);
+  return Uint8Array.from([0, 0, list.length >> 8, list.length & 255, ...list, ...hex(nlri)]);
+};
+const update = (bytes: Uint8Array, context = ctx) => readUpdate(new Reader(bytes), context);
+const base = "400101 00 | 40020a 0202 0000fc01 0000fc02 | 400304 0a000001";
+
+describe("path attributes, hex <-> value", () => {
+  const full: Attributes = {
+    origin: "igp",
+    asPath: [{ kind: "sequence", ases: [64513, 64514] }],
+    nextHop: { address: parseAddress("10.0.0.1") },
+  };
+  test.each<[string, string, Partial<Attributes>]>([
+    ["ORIGIN, AS_PATH, NEXT_HOP", "", {}],
+    ["MED", "800404 00000064", { med: 100 }],
+    ["LOCAL_PREF", "400504 000000c8", { localPref: 200 }],
+    ["ATOMIC_AGGREGATE", "400600", { atomicAggregate: true }],
+    [
+      "AGGREGATOR",
+      "c00708 0000fc00 0a000002",
+      { aggregator: { as: 64512, address: parseAddress("10.0.0.2") } },
+    ],
+    ["COMMUNITIES", "c00808 ffffff01 fc000064", { communities: [0xffffff01, 0xfc000064] }],
+    ["ORIGINATOR_ID", "800904 0a000003", { originatorId: 0x0a000003 }],
+    ["CLUSTER_LIST", "800a08 01010101 02020202", { clusterList: [0x01010101, 0x02020202] }],
+    ["EXTENDED COMMUNITIES", "c01008 0002fc0000000064", { extendedCommunities: [0x0002fc0000000064n] }],
+    ["LARGE_COMMUNITY", "c0200c 00000001 00000002 00000003", { largeCommunities: [[1, 2, 3]] }],
+    [
+      "an unknown transitive one, Partial once it has passed through us",
+      "e063 02 abcd",
+      { unknown: [{ type: 99, value: hex("abcd") }] },
+    ],
+  ])("%s", (_why, text, expected) => {
+    const bytes = body(`${base} ${text}`);
+    const { announced, problems } = update(bytes, inside);
+    expect(problems).toEqual([]);
+    expect(announced[0]?.attributes).toEqual({ ...full, ...expected });
+    const written = writeAnnouncements(
+      { nlri: packPrefixes(4, [parsePrefix("10.0.0.0/8")]), attributes: { ...full, ...expected } },
+      inside,
+    );
+    expect(written.map(toHex)).toEqual([toHex(bytes)]);
+  });
+
+  test("a two-octet session writes AS_TRANS and AS4_PATH, and reads them back to the true path", () => {
+    const attributes: Attributes = { ...full, asPath: [{ kind: "sequence", ases: [64513, 100000] }] };
+    const old = { ...ctx, as4: false };
+    const [written] = writeAnnouncements(
+      { nlri: packPrefixes(4, [parsePrefix("10.0.0.0/8")]), attributes },
+      old,
+    );
+    expect(toHex(written!)).toContain(toHex(hex("400206 0202 fc01 5ba0"))); // one announcement was asked for
+    expect(update(written!, old).announced[0]?.attributes).toEqual(attributes);
+  });
+
+  test.each<[string, number[], number[], number[]]>([
+    [
+      "RFC 6793 §4.2.3 the leading ASes come from AS_PATH",
+      [1, 23456, 23456],
+      [100000, 200000],
+      [1, 100000, 200000],
+    ],
+    ["a longer AS4_PATH is ignored", [23456], [100000, 200000], [23456]],
+  ])("%s", (_why, path, as4, merged) => {
+    const sequence = (ases: number[]) => [{ kind: "sequence" as const, ases }];
+    expect(mergeAs4(sequence(path), sequence(as4))).toEqual(sequence(merged));
+  });
+
+  test("IPv6: next hops of 16 and 32 bytes, prefixes and their withdrawal", () => {
+    const nlri = packPrefixes(6, [
+      parsePrefix("2001:db8::/32"),
+      parsePrefix("fd00::1/128"),
+      parsePrefix("::/0"),
+    ]);
+    for (const linkLocal of [undefined, parseAddress("fe80::1")]) {
+      const nextHop = { address: parseAddress("2001:db8::1"), ...(linkLocal ? { linkLocal } : {}) };
+      const [written] = writeAnnouncements({ nlri, attributes: { ...full, nextHop } }, ctx);
+      const { announced } = update(written!); // one announcement was asked for
+      expect(announced).toEqual([{ nlri, attributes: { ...full, nextHop } }]);
+    }
+    const [withdrawal] = writeWithdrawals(nlri);
+    expect([...prefixesOf(update(withdrawal!).withdrawn[0]!)].map(formatPrefix)).toEqual([
+      "2001:db8::/32",
+      "fd00::1/128",
+      "::/0",
+    ]);
+  });
+
+  test("End-of-RIB of both families (RFC 4724 §2)", () => {
+    expect(update(writeEndOfRib(4)).endOfRib).toBe(4);
+    expect(toHex(writeEndOfRib(6))).toBe("00000006800f03000201");
+    expect(update(writeEndOfRib(6)).endOfRib).toBe(6);
+  });
+
+  test("equal bytes give the same object", () => {
+    const interner = new Interner<Attributes>();
+    const once = () => update(body(base), { ...ctx, interner }).announced[0]?.attributes;
+    expect(once()).toBe(once());
+    expect(once()).not.toBe(
+      update(body(`${base} 800404 00000001`), { ...ctx, interner }).announced[0]?.attributes,
+    );
+  });
+
+  test("routes that do not fit one message go into several, none lost", () => {
+    const prefixes = Array.from({ length: 3000 }, (_, i) => parsePrefix(`10.${i >> 8}.${i & 255}.0/24`));
+    const written = writeAnnouncements({ nlri: packPrefixes(4, prefixes), attributes: full }, ctx);
+    expect(written.every((b) => frame("update", b).length <= 4096)).toBe(true);
+    expect(written.flatMap((b) => [...prefixesOf(update(b).announced[0]!.nlri)])).toEqual(prefixes);
+  });
+});
+
+describe("RFC 7606: what a broken attribute costs", () => {
+  test.each<[string, string, "treat-as-withdraw" | "attribute-discard"]>([
+    ["§7.1 ORIGIN 3", "400101 03 | 400206 0201 0000fc01 | 400304 0a000001", "treat-as-withdraw"],
+    [
+      "§7.2 AS_PATH with an unknown segment",
+      "400101 00 | 400206 0901 0000fc01 | 400304 0a000001",
+      "treat-as-withdraw",
+    ],
+    ["§7.2 AS_PATH with an empty segment", "400101 00 | 400202 0200 | 400304 0a000001", "treat-as-withdraw"],
+    ["§7.2 AS_PATH cut off", "400101 00 | 400205 0201 0000fc | 400304 0a000001", "treat-as-withdraw"],
+    ["§7.3 NEXT_HOP of 5 bytes", "400101 00 | 400206 0201 0000fc01 | 400305 0a00000100", "treat-as-withdraw"],
+    ["§3 d NEXT_HOP missing", "400101 00 | 400206 0201 0000fc01", "treat-as-withdraw"],
+    ["§7.4 MED of 3 bytes", `${base} 800403 000000`, "treat-as-withdraw"],
+    ["§7.8 COMMUNITIES of 5 bytes", `${base} c00805 0000000000`, "treat-as-withdraw"],
+    ["§7.14 EXTENDED COMMUNITIES empty", `${base} c01000`, "treat-as-withdraw"],
+    ["RFC 8092 §6 LARGE_COMMUNITY of 11 bytes", `${base} c0200b 0000000000000000000000`, "treat-as-withdraw"],
+    [
+      "§3 c ORIGIN marked optional",
+      "c00101 00 | 400206 0201 0000fc01 | 400304 0a000001",
+      "treat-as-withdraw",
+    ],
+    ["§4 an attribute that overruns the list", `${base} c008ff 00`, "treat-as-withdraw"],
+    ["§7.6 ATOMIC_AGGREGATE with a value", `${base} 400601 00`, "attribute-discard"],
+    [
+      "§7.7 AGGREGATOR of 6 bytes on a four-octet session",
+      `${base} c00706 000000000000`,
+      "attribute-discard",
+    ],
+    ["§7.5 LOCAL_PREF from outside", `${base} 400504 000000c8`, "attribute-discard"],
+    ["§7.9 ORIGINATOR_ID from outside", `${base} 800904 0a000003`, "attribute-discard"],
+    [
+      "§3 g MED given twice: the first stands",
+      `${base} 800404 00000001 800404 00000002`,
+      "attribute-discard",
+    ],
+  ])("%s", (_why, attributes, outcome) => {
+    const { announced, withdrawn, problems } = update(body(attributes));
+    expect(problems.map((p) => p.outcome)).toContain(outcome);
+    const gone = outcome === "treat-as-withdraw";
+    expect([announced.length, withdrawn.length]).toEqual(gone ? [0, 1] : [1, 0]);
+  });
+
+  test("routes of a family that was not negotiated are ignored", () => {
+    const [withdrawal] = writeWithdrawals(packPrefixes(6, [parsePrefix("2001:db8::/32")]));
+    expect(update(withdrawal!, { ...ctx, families: [4] }).withdrawn).toEqual([]);
+  });
+});
+
+test("every attribute row cites its RFC, in type order, once", () => {
+  const types = attributeTable.map((row) => row.type);
+  expect(types).toEqual([...new Set(types)].toSorted((a, b) => a - b));
+  for (const row of attributeTable) expect(row.rfc).toMatch(/^RFC \d+/);
+});
+
+describe("the framer", () => {
+  const messages = [
+    writeMessage({ kind: "keepalive" }),
+    frame("update", body(base)),
+    writeMessage({ kind: "notification", code: 6, subcode: 4, data: new Uint8Array(30) }),
+  ];
+  const stream = Uint8Array.from(messages.flatMap((m) => [...m]));
+
+  test("gives the same messages however TCP cuts the stream", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 40 }), { maxLength: 50 }), (sizes) => {
+        const framer = new Framer();
+        const out: Uint8Array[] = [];
+        let at = 0;
+        for (const size of [...sizes, stream.length]) {
+          const chunk = stream.slice(at, at + size);
+          at += size;
+          for (const { type, body: bytes } of framer.push(chunk)) out.push(Uint8Array.from([type, ...bytes]));
+        }
+        expect(out).toEqual(messages.map((m) => m.slice(18)));
+        expect(framer.pendingBytes).toBe(0);
+      }),
+    );
+  });
+
+  test("holds back less than one message", () => {
+    const framer = new Framer();
+    const open = frame("update", new Uint8Array(4077));
+    for (const byte of open.slice(0, -1)) expect([...framer.push(Uint8Array.of(byte))]).toEqual([]);
+    expect(framer.pendingBytes).toBe(4095);
+  });
+
+  test("longer messages only after RFC 8654", () => {
+    const long = frame("update", new Uint8Array(5000));
+    expect(codeOf(() => [...new Framer().push(long)])).toBe("bad-message-length");
+    const framer = new Framer();
+    framer.extend();
+    expect([...framer.push(long)]).toHaveLength(1);
+  });
+});
+
+describe("fuzz: a decoder returns or throws BgpError, nothing else", () => {
+  const seeds = [
+    hex(
+      `${marker} 003d 01 | 04 fc00 00b4 ac14000b | 20 02 1e | 0104 00010001 | 0200 | 0600 | 400a 8078 00010180 00020100 | 4104 0000fc00 | 4600`,
+    ),
+    frame(
+      "update",
+      body(`${base} 800404 00000064 c00808 ffffff01 fc000064 c01008 0002fc0000000064 e06302abcd`),
+    ),
+    frame(
+      "update",
+      writeAnnouncements(
+        {
+          nlri: packPrefixes(6, [parsePrefix("2001:db8::/32")]),
+          attributes: { origin: "igp", asPath: [], nextHop: { address: parseAddress("fd00::1") } },
+        },
+        ctx,
+      )[0]!,
+    ),
+    frame("update", writeEndOfRib(6)),
+    writeMessage({ kind: "route-refresh", family: 4, subtype: 0 }),
+  ];
+  const contexts: UpdateContext[] = [
+    ctx,
+    inside,
+    { ...ctx, as4: false },
+    { ...inside, interner: new Interner() },
+  ];
+
+  /** Everything a receiver does with bytes from the net. */
+  function digest(bytes: Uint8Array, context: UpdateContext): void {
+    try {
+      for (const cut of new Framer().push(bytes)) {
+        const message = readMessage(cut, context);
+        if (message.kind === "notification") describeNotification(message);
+        if (message.kind !== "update") continue;
+        for (const nlri of message.withdrawn) void [...prefixesOf(nlri)];
+        for (const { nlri, attributes } of message.announced)
+          writeAnnouncements({ nlri, attributes }, context);
+      }
+    } catch (error) {
+      if (!(error instanceof BgpError)) throw error;
+    }
+  }
+
+  test("any body under every type", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom("open", "update", "notification", "route-refresh"),
+        fc.uint8Array({ maxLength: 200 }),
+        fc.constantFrom(...contexts),
+        (type, bytes, context) => digest(frame(type as "open", bytes), context),
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("recorded messages with bytes changed, cut and repeated", () => {
+    const edit = fc.record({ at: fc.nat(120), value: fc.nat(255), cut: fc.boolean() });
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...seeds),
+        fc.array(edit, { maxLength: 6 }),
+        fc.constantFrom(...contexts),
+        (seed, edits, context) => {
+          let bytes = seed.slice(19);
+          for (const { at, value, cut } of edits) {
+            if (cut) bytes = Uint8Array.from([...bytes.slice(0, at), ...bytes.slice(at + (value % 4))]);
+            else if (at < bytes.length) bytes[at] = value;
+          }
+          const type = (["open", "update", "notification", "keepalive", "route-refresh"] as const)[
+            seed[18]! - 1
+          ]!; // seeds are whole
+          digest(frame(type, bytes), context);
+        },
+      ),
+      { numRuns: 5000 },
+    );
+  });
+});
