@@ -63,11 +63,13 @@ export class Calc {
   state(): NodeState {
     const policies = this.#policies.compiled();
     const profiles = this.#profiles.compiled();
+    const facts = this.#cluster.facts();
     const endpoints = this.#workloads.resolve({
+      maySpoof: facts.config.workloadSourceSpoofing === "Any",
       tiersOf: (id) => this.#policies.tiersOf(id),
       hasProfile: (name) => this.#profiles.has(name),
     });
-    const parts = { ...this.#cluster.facts(), endpoints, policies, profiles, sets: this.#sets.snapshot() };
+    const parts = { ...facts, endpoints, policies, profiles, sets: this.#sets.snapshot() };
     const old = this.#state;
     const isSame =
       old &&

@@ -8,6 +8,8 @@ export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok">;
 export interface Resolution {
   tiersOf(id: string): Tiers;
   hasProfile(name: string): boolean;
+  /** Whether endpoints may use the further sources that they ask for. */
+  readonly maySpoof: boolean;
 }
 
 /** The endpoints of this node, put together with their policies. */
@@ -20,6 +22,7 @@ export class Workloads {
     { readonly endpoint: LocalEndpoint; readonly problems: readonly Problem[] }
   >();
   #all: readonly LocalEndpoint[] | undefined;
+  #maySpoof = false;
 
   set(endpoint: BareEndpoint): void {
     const { id, interfaceName } = endpoint;
@@ -61,6 +64,8 @@ export class Workloads {
 
   /** All endpoints by id; the same array until one changes. */
   resolve(against: Resolution): readonly LocalEndpoint[] {
+    if (against.maySpoof !== this.#maySpoof) for (const id of this.#bare.keys()) this.forget(id);
+    this.#maySpoof = against.maySpoof;
     if (this.#all) return this.#all;
     const ids = [...this.#bare.keys()].sort(compareText);
     this.#all = ids.map((id) => this.#resolve(id, against)).filter((endpoint) => endpoint !== undefined);
@@ -72,7 +77,7 @@ export class Workloads {
     return [...this.#resolved.values()].flatMap(({ problems }) => problems);
   }
 
-  #resolve(id: string, { tiersOf, hasProfile }: Resolution): LocalEndpoint | undefined {
+  #resolve(id: string, { tiersOf, hasProfile, maySpoof }: Resolution): LocalEndpoint | undefined {
     const known = this.#resolved.get(id);
     const bare = this.#bare.get(id);
     if (known || !bare) return known?.endpoint;
@@ -84,7 +89,8 @@ export class Workloads {
       .sort(compareText);
     const taken = rivals.map((other) => `interface ${bare.interfaceName} is also that of ${other}`);
     const problems = [...missing, ...taken].map((why) => ({ subject: id, why }));
-    const endpoint = { ...bare, ...tiersOf(id), ok: problems.length === 0 };
+    const spoofable = maySpoof ? bare.spoofable : [];
+    const endpoint = { ...bare, spoofable, ...tiersOf(id), ok: problems.length === 0 };
     this.#resolved.set(id, { endpoint, problems });
     return endpoint;
   }
