@@ -1,1 +1,2 @@
 export { command } from "./command.ts";
+export { LabError, type LabErrorCode } from "./errors.ts";
