@@ -1,5 +1,16 @@
 import { expect, test } from "@jest/globals";
-import { decode, definitionOf, definitions, encode, keyOf, kinds, parse, parseKey } from "./index.ts";
+import {
+  decode,
+  definitionOf,
+  definitions,
+  encode,
+  type JsonSchema,
+  keyOf,
+  kinds,
+  parse,
+  parseKey,
+  specSchema,
+} from "./index.ts";
 
 test.each(kinds)("the example of %s parses without a warning and survives the datastore", (kind) => {
   const { resource, warnings } = parse(definitions[kind].example, "example");
@@ -22,4 +33,48 @@ test.each([
   ["no", "Node"],
 ])("%s means %s on the command line", (alias, kind) => {
   expect(definitionOf(alias)?.kind).toBe(kind);
+});
+
+/** Every field of a schema with its path; lists add "[]", maps ".*". */
+function* fields(schema: JsonSchema, path = ""): Generator<[string, JsonSchema]> {
+  for (const [name, field] of Object.entries(schema.properties ?? {})) {
+    const at = path === "" ? name : `${path}.${name}`;
+    yield [at, field];
+    yield* fields(field.items ?? field, field.items ? `${at}[]` : at);
+  }
+}
+
+test.each(kinds)("every field of %s has a type and says what it means", (kind) => {
+  const all = [...fields(specSchema(kind))];
+  expect(all.length).toBeGreaterThan(0);
+  const typed = ({ type, ...rest }: JsonSchema) =>
+    type !== undefined || Object.keys(rest).some((key) => key.startsWith("x-kubernetes-"));
+  expect(all.filter(([, field]) => !field.description || !typed(field)).map(([path]) => path)).toEqual([]);
+});
+
+test("a schema says what Kubernetes can check, and nothing that it refuses in a CRD", () => {
+  expect(specSchema("Tier")).toEqual({
+    type: "object",
+    default: {},
+    properties: {
+      order: { type: "number", description: "Smaller comes first; absent means last. Ties go by name." },
+      defaultAction: {
+        type: "string",
+        enum: ["Deny", "Pass"],
+        default: "Deny",
+        description: "What happens to a packet that no rule of the tier decided.",
+      },
+    },
+  });
+  const rule = specSchema("NetworkPolicy").properties?.ingress?.items?.properties;
+  expect(rule?.ipVersion).toMatchObject({ type: "integer", enum: [4, 6] });
+  expect(rule?.protocol).toMatchObject({ "x-kubernetes-int-or-string": true });
+  expect(specSchema("Profile").properties?.labelsToApply).toMatchObject({
+    additionalProperties: { type: "string" },
+  });
+  expect(specSchema("FelixConfiguration").properties?.ipv6Support).not.toHaveProperty("default");
+  expect(specSchema("FelixConfiguration", { settings: true }).properties?.ipv6Support).toHaveProperty(
+    "default",
+    true,
+  );
 });

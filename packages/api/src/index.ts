@@ -4,6 +4,7 @@ export * from "./encode.ts";
 export * from "./errors.ts";
 export { durationSeconds } from "./fields.ts";
 export * from "./file.ts";
+export { type JsonSchema, specSchema } from "./json-schema.ts";
 export * from "./key.ts";
 export * from "./kubernetes/convert.ts";
 export { type Parsed, parse } from "./parse.ts";
