@@ -4,9 +4,10 @@ import { type Backend, detectBackend, toolName } from "./backend.ts";
 import { IptablesError, type IptablesErrorCode } from "./error.ts";
 import { hookEdit, hookFound, sameHook } from "./hook.ts";
 import { byTable, commit, edits, putInput, removeInput, splitInput, splitKey } from "./restore.ts";
+import { RestoreStream } from "./restore-stream.ts";
 import { type Chain, type Counter, type Hook, type Line, linesOf, markOf, sameRules } from "./rule.ts";
 import { parseSave, type SavedChain } from "./save.ts";
-import { run } from "./tool.ts";
+import { type Run, run } from "./tool.ts";
 
 /** Which rules of which kernel an `Iptables` owns. */
 export interface IptablesOptions {
@@ -23,6 +24,8 @@ export interface IptablesOptions {
   readonly lockWaitSeconds?: number;
   /** Path of the xtables lock where /run/xtables.lock cannot be opened (legacy in a user namespace). */
   readonly lockFile?: string;
+  /** Start the restore tool for every transaction, instead of keeping one open. Default false. */
+  readonly oneShot?: boolean;
 }
 
 /** A read-back serves `chains().list()` and `hooks().list()` of one pass if they come within this. */
@@ -34,6 +37,7 @@ export class Iptables {
   readonly #mark: string;
   #backend: Promise<Backend> | undefined;
   #known = new Map<string, readonly Line[]>();
+  #stream: Promise<RestoreStream | undefined> | undefined;
   #read: { readonly at: number; readonly chains: Map<string, SavedChain> } | undefined;
 
   constructor(options: IptablesOptions) {
@@ -81,6 +85,12 @@ export class Iptables {
       }
     }
     return sums;
+  }
+
+  /** Ends the open restore tool; it also ends with our process. */
+  async close(): Promise<void> {
+    (await this.#stream)?.close();
+    this.#stream = undefined;
   }
 
   async #listChains(): Promise<Map<string, Chain>> {
@@ -152,25 +162,40 @@ export class Iptables {
   }
 
   async #save(...flags: readonly string[]): Promise<Map<string, SavedChain>> {
-    const { family, tables = ["filter", "nat", "mangle", "raw"] } = this.#options;
-    const tool = toolName(family, await this.backend(), "save");
-    const text = await Promise.all(tables.map((table) => this.#run(tool, ["-t", table, ...flags])));
+    const { family, namespace, tables = ["filter", "nat", "mangle", "raw"] } = this.#options;
+    const job = { tool: toolName(family, await this.backend(), "save"), namespace, env: this.#env() };
+    const text = await Promise.all(tables.map((table) => run({ ...job, args: ["-t", table, ...flags] })));
     return parseSave(text.join(""), this.#mark);
   }
 
+  /** One transaction a table, through the open tool if it is one that answers, else through one of its own. */
   async #restore(input: string): Promise<void> {
     this.#read = undefined;
     if (input === "") return;
-    const { family, lockWaitSeconds = 10 } = this.#options;
-    const tool = toolName(family, await this.backend(), "restore");
-    await this.#run(tool, ["--noflush", "--wait", String(lockWaitSeconds)], input);
+    this.#stream ??= this.#openStream();
+    const stream = await this.#stream;
+    if (stream !== undefined) await stream.send(input, this.#timeoutMs());
+    else await run({ ...(await this.#restoreJob()), input, timeoutMs: this.#timeoutMs() });
     this.#read = undefined;
   }
 
-  #run(tool: string, args: readonly string[], input = ""): Promise<string> {
-    const { namespace, lockFile, lockWaitSeconds = 10 } = this.#options;
-    const env = lockFile === undefined ? undefined : { XTABLES_LOCKFILE: lockFile };
-    return run({ tool, args, input, namespace, env, timeoutMs: 60_000 + lockWaitSeconds * 1000 });
+  async #openStream(): Promise<RestoreStream | undefined> {
+    return this.#options.oneShot ? undefined : RestoreStream.open(await this.#restoreJob());
+  }
+
+  async #restoreJob(): Promise<Run> {
+    const { family, namespace, lockWaitSeconds = 10 } = this.#options;
+    const tool = toolName(family, await this.backend(), "restore");
+    return { tool, args: ["--noflush", "--wait", String(lockWaitSeconds)], namespace, env: this.#env() };
+  }
+
+  #env(): Readonly<Record<string, string>> {
+    const { lockFile } = this.#options;
+    return lockFile === undefined ? {} : { XTABLES_LOCKFILE: lockFile };
+  }
+
+  #timeoutMs(): number {
+    return 60_000 + (this.#options.lockWaitSeconds ?? 10) * 1000;
   }
 }
 

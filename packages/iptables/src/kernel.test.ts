@@ -230,6 +230,29 @@ unshared(import.meta.url, () => {
       for (const [key, chain] of wanted) expect(chains.same(actual.get(key)!, chain)).toBe(true); // put above
     });
 
+    test("the open tool: killed, or gone after a refusal, it is started again; its line numbers stay right", async () => {
+      const tables = open();
+      const put = (...rules: Rule[]) => tables.chains().put(map({ "filter/margay-x": { rules } }));
+      await put(rule("", "-j DROP"));
+      sh(`kill -9 $(pgrep -P ${process.pid} ^iptables)`);
+      await put(rule("", "-j ACCEPT"));
+      const bad = rule("-m set --match-set margay-none src", "-j DROP", "rule 7");
+      await expect(put(rule("", "-j ACCEPT"), bad)).rejects.toMatchObject({
+        facts: { text: expect.stringContaining("rule 7") },
+      });
+      await put(rule("", "-j RETURN"));
+      expect(sh(`iptables-${backend}-save -t filter`)).toMatch(/-A margay-x .* -j RETURN\nCOMMIT/);
+      await tables.close();
+    });
+
+    test("one tool for each transaction, where the open one cannot be had", async () => {
+      const chains = new Iptables({ ...targets, backend, oneShot: true }).chains();
+      const wanted: Chain = { rules: VOCABULARY };
+      await chains.put(map({ "filter/margay-x": { rules: VOCABULARY.toReversed() } }));
+      await chains.put(map({ "filter/margay-x": wanted }));
+      expect(chains.same((await chains.list()).get("filter/margay-x")!, wanted)).toBe(true); // put above
+    });
+
     test("IPv6, in another network namespace", async () => {
       sh("ip netns add other");
       const chains = new Iptables({ ...targets, backend, family: 6, namespace: "/run/netns/other" }).chains();

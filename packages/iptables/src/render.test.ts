@@ -217,14 +217,16 @@ describe("failures", () => {
       undefined,
     ],
   ])("%s", (_why, said, code, text) => {
-    const error = failure({ tool: "iptables-nft-restore", args: [], input }, 1, said);
+    const error = failure({ tool: "iptables-nft-restore", args: [], input }, { exit: 1, said });
     expect([error.code, error.facts.text]).toEqual([code, text]);
     if (text) expect(error.message).toContain(text);
   });
 
   test("a missing tool names the Debian package", () => {
     const job = { tool: "ipset", args: [], namespace: "/run/netns/x" };
-    expect(failure(job, 127, "nsenter: failed to execute ipset").message).toMatch(/apt-get install ipset$/);
+    expect(failure(job, { exit: 127, said: "nsenter: failed to execute ipset" }).message).toMatch(
+      /apt-get install ipset$/,
+    );
   });
 });
 

@@ -27,21 +27,21 @@ export function setPut(
   const temporary = `${prefix}tmp`; // bears our prefix: one left by a crash is listed as ours and removed
   for (const [name, set] of wanted) {
     assertName(name, prefix);
-    const members = canonicalMembers(set);
     const old = known.get(name);
+    const alike = old?.type === set.type && old.family === set.family;
+    const members = canonicalMembers(set, alike ? old.members : undefined);
     const next: SavedSet = {
       type: set.type,
       family: set.family,
       members,
       maxElements: capacity(members.size),
     };
-    const same = old !== undefined && old.type === next.type && old.family === next.family;
-    if (same && old.members.size + without(members, old.members).length <= old.maxElements) {
+    if (alike && old.members.size + without(members, old.members).length <= old.maxElements) {
       lines.push(...delta(name, old.members, members));
       after.set(name, { ...next, maxElements: old.maxElements });
       continue;
     }
-    if (same) lines.push(...swap(name, next, { temporary, left: known.has(temporary) }));
+    if (alike) lines.push(...swap(name, next, { temporary, left: known.has(temporary) }));
     else lines.push(...(old ? [`destroy ${name}`] : []), ...create(name, next));
     after.set(name, next);
   }

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { Target } from "@margay/reconcile";
 import { IptablesError } from "./error.ts";
 import { type IpSet, parseSets, type SavedSet, sameSet } from "./set.ts";
@@ -11,6 +12,9 @@ export interface IpsetOptions {
   /** Path of a network namespace; our own by default. */
   readonly namespace?: string;
 }
+
+/** The kernel lets go of a set some 10 ms after the rule that named it has gone. */
+const RETRY_MS = [0, 20, 60, 120];
 
 /**
  * The sets whose names begin with a prefix. A put is one `ipset restore`; it is not a transaction: after a failure the
@@ -37,11 +41,19 @@ export function ipsetTarget({ prefix, namespace }: IpsetOptions): Target<IpSet> 
     },
     remove: async (names) => {
       const before = known;
-      await restore(setRemove(names)).catch(async (error) => {
-        if (!(error instanceof IptablesError) || error.code !== "rejected") throw error;
-        const left = await read();
-        await restore(setRemove(names.filter((name) => left.has(name))));
-      });
+      let left = names;
+      for (const waitMs of [...RETRY_MS, undefined]) {
+        try {
+          await restore(setRemove(left));
+          break;
+        } catch (error) {
+          if (waitMs === undefined || !(error instanceof IptablesError) || error.code !== "rejected")
+            throw error;
+          await setTimeout(waitMs);
+          const there = await read();
+          left = names.filter((name) => there.has(name));
+        }
+      }
       known = before && new Map([...before].filter(([name]) => !names.includes(name)));
     },
     same: sameSet,

@@ -24,12 +24,17 @@ export interface SavedSet extends IpSet {
 }
 
 /**
- * The members in the kernel's spelling: a host without its length, and the whole address space, which hash:net
- * cannot hold, as its two halves. IptablesError `invalid` names the member that is none.
+ * The members in the kernel's spelling (those in `spelled` already are): a host without its length, and the whole
+ * address space, which hash:net cannot hold, as its two halves. IptablesError `invalid` names the member that is none.
  */
-export function canonicalMembers({ type, family, members }: IpSet): Set<string> {
+export function canonicalMembers(set: IpSet, spelled: ReadonlySet<string> = new Set()): Set<string> {
+  const { type, family, members } = set;
   const out = new Set<string>();
   for (const member of members) {
+    if (spelled.has(member)) {
+      out.add(member);
+      continue;
+    }
     try {
       for (const text of canonical(type, family, member)) out.add(text);
     } catch (cause) {
@@ -67,7 +72,9 @@ function refuse(why: string): never {
 export function sameSet(actual: IpSet, wanted: IpSet): boolean {
   if (actual === wanted) return true;
   if (actual.type !== wanted.type || actual.family !== wanted.family) return false;
-  return equal(actual.members, wanted.members) || equal(canonicalMembers(actual), canonicalMembers(wanted));
+  return (
+    equal(actual.members, wanted.members) || equal(actual.members, canonicalMembers(wanted, actual.members))
+  );
 }
 
 const equal = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>

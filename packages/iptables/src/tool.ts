@@ -19,14 +19,11 @@ const MAX_OUTPUT = 1 << 28;
 
 /** Runs a tool to its end and returns what it printed. IptablesError for every way in which it can fail. */
 export async function run(job: Run): Promise<string> {
-  const { tool, namespace, timeoutMs = 60_000 } = job;
-  const [file, args] = namespace
-    ? ["nsenter", [`--net=${namespace}`, tool, ...job.args]]
-    : [tool, [...job.args]];
+  const { tool, timeoutMs = 60_000 } = job;
+  const [file, args] = commandOf(job);
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const env = { ...process.env, LC_ALL: "C", PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, ...job.env };
   const child = spawn(file, args, {
-    env,
+    env: environmentOf(job),
     stdio: ["pipe", "pipe", "pipe"],
     timeout: timeoutMs,
     killSignal: "SIGKILL",
@@ -52,7 +49,7 @@ export async function run(job: Run): Promise<string> {
     const said = Buffer.concat(err).toString().trim();
     if (code === 0) resolve(Buffer.concat(out).toString());
     else if (signal) reject(new IptablesError("timeout", { tool, reason: `killed after ${timeoutMs} ms` }));
-    else reject(failure(job, code ?? -1, said));
+    else reject(failure(job, { exit: code ?? -1, said }));
   });
   child.stdin.end(job.input ?? "");
   return promise;
@@ -63,19 +60,36 @@ function missing(tool: string): IptablesError {
   return new IptablesError("missing-tool", { tool, reason: `not found; on Debian: apt-get install ${name}` });
 }
 
+/** The program and its arguments, in the job's namespace. */
+export function commandOf({ tool, args, namespace }: Run): [string, string[]] {
+  return namespace ? ["nsenter", [`--net=${namespace}`, tool, ...args]] : [tool, [...args]];
+}
+
+/** Ours, in plain English, with the directories that a user's PATH lacks. */
+export function environmentOf({ env }: Run): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: "C", PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin`, ...env };
+}
+
+/** How a tool ended. `linesBefore`: lines it had read before the job's input. */
+export interface Ending {
+  readonly exit: number;
+  readonly said: string;
+  readonly linesBefore?: number;
+}
+
 /** What the exit and the words of a tool mean (pure). */
-export function failure(job: Run, exit: number, said: string): IptablesError {
+export function failure(job: Run, { exit, said, linesBefore = 0 }: Ending): IptablesError {
   const { tool, namespace } = job;
   if (namespace !== undefined && exit === 127) return missing(tool);
   if (/holding the xtables lock/.test(said)) return new IptablesError("locked", { tool, reason: said });
   if (/Message too long/.test(said)) return new IptablesError("too-long", { tool, reason: said });
   const reason = said || `exit ${exit}`;
-  return new IptablesError("rejected", { tool, reason, ...culprit(job.input ?? "", said) });
+  const number = Number(/\bline:? (\d+)/.exec(said)?.[1] ?? Number.NaN) - linesBefore;
+  return new IptablesError("rejected", { tool, reason, ...culprit(job.input ?? "", number, said) });
 }
 
 /** The input's line that the tool complained of; for a chain found missing at COMMIT, the rule that names it. */
-function culprit(input: string, said: string): Pick<IptablesErrorFacts, "line" | "text"> {
-  const number = Number(/\bline:? (\d+)/.exec(said)?.[1] ?? Number.NaN);
+function culprit(input: string, number: number, said: string): Pick<IptablesErrorFacts, "line" | "text"> {
   if (Number.isNaN(number)) return {};
   const lines = input.split("\n");
   const named = /'([^']+)' does not exist/.exec(said)?.[1];
