@@ -182,7 +182,7 @@ describe("the state depends on the resources, not on the order in which they wer
   const policy = fc.record(
     {
       order: pick(1, 2),
-      tier: pick("default", "t1", "t2"),
+      tier: pick("t1", "t2", "default"),
       selector,
       ingress: fc.array(rule, { maxLength: 2 }),
       egress: fc.array(rule, { maxLength: 2 }),
@@ -217,7 +217,12 @@ describe("the state depends on the resources, not on the order in which they wer
       weight: 2,
       arbitrary: fc.tuple(spaces, pick({}, { team: "r" })).map(([name, labels]) => namespace(name, labels)),
     },
-    fc.tuple(pick("t1", "t2"), pick(1, 5)).map(([name, order]) => tier(name, { order })),
+    {
+      weight: 3,
+      arbitrary: fc
+        .tuple(pick("t1", "t2"), pick(1, 5), pick("Deny", "Pass"))
+        .map(([name, order, defaultAction]) => tier(name, { order, defaultAction })),
+    },
     fc
       .tuple(fc.array(rule, { maxLength: 1 }), pick({}, { app: "db" }))
       .map(([ingress, labelsToApply]) => profile("extra", { ingress, labelsToApply })),
