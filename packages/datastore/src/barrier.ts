@@ -92,9 +92,10 @@ async function lower(store: Store, key: string): Promise<void> {
 
 const lifetime = (timeoutMs: number): number => Math.ceil(timeoutMs / 1000) + GRACE_SECONDS;
 
+/** What a daemon writes: `{"applied":true}`, or why not. */
 interface Answer {
-  /** What has not been applied yet, and why; absent when everything has. */
-  readonly pending?: string;
+  /** Undefined when everything is applied. */
+  readonly pending: string | undefined;
 }
 
 export interface ResponderOptions extends Participant {
@@ -143,7 +144,7 @@ export class BarrierResponder {
     let written: string | undefined;
     while (!signal.aborted) {
       const why = await pending();
-      const answer = JSON.stringify(why === undefined ? {} : { pending: why });
+      const answer = JSON.stringify(why === undefined ? { applied: true } : { pending: why });
       if (answer !== written && !signal.aborted)
         written = await put(store, { key: answerKey(id, this.#options), answer, ttlSeconds });
       if (why === undefined && written === answer) return;
@@ -178,8 +179,10 @@ function timeoutIn(value: string): number {
 }
 
 function parseAnswer(value: string): Answer {
-  const { pending } = parseObject(value);
-  return pending === undefined ? {} : { pending: String(pending) };
+  const { applied, pending } = parseObject(value);
+  return {
+    pending: applied === true ? undefined : String(pending ?? `answered ${value}, which is not understood`),
+  };
 }
 
 /** What other processes wrote: anything that is not an object is an empty one. */

@@ -92,7 +92,7 @@ export function resources<K extends Kind>(store: Store, kind: K): Collection<Res
       () => read(entry),
     );
     const wanted = versioned(now === undefined ? resource : inherit(resource, now), entry.revision);
-    if (now !== undefined && isDeepStrictEqual(plain(wanted), plain(now)))
+    if (isDeepStrictEqual(read({ ...entry, value: encode(wanted) }), now))
       return { outcome: "unchanged", resource: now };
     return { outcome: "configured", resource: await collection.update(wanted) };
   }
@@ -127,9 +127,6 @@ function inherit<R extends Resource>(resource: R, { metadata, status }: R): R {
   const merged = { ...resource, metadata: { ...kept, ...resource.metadata } };
   return status === undefined || resource.status !== undefined ? merged : { ...merged, status };
 }
-
-/** As it is stored, without the order of fields and the fields that are undefined. */
-const plain = (resource: Resource): unknown => JSON.parse(encode(resource));
 
 function unlessCorrupt<T>(onCorrupt: ((error: ApiError) => void) | undefined, read: () => T): T | undefined {
   try {

@@ -153,7 +153,7 @@ describe("after a lost connection", () => {
     await syncer.stop();
   });
 
-  test("waits double from one second to five, whatever fails; a connection that stands starts them anew", async () => {
+  test("waits double from one second to two, whatever fails; a connection that stands starts them anew", async () => {
     const store = memoryStore();
     let down = true;
     const list: Store["list"] = async (prefix) => {
@@ -167,7 +167,7 @@ describe("after a lost connection", () => {
     await settled();
     store.disconnect();
     await settled();
-    expect(sleeps).toEqual([1000, 2000, 4000, 5000, 5000, ...sleeps.slice(5, -1), 1000]);
+    expect(sleeps).toEqual([1000, 2000, 2000, 2000, 2000, ...sleeps.slice(5, -1), 1000]);
     await syncer.stop();
   });
 

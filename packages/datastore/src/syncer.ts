@@ -37,9 +37,9 @@ export interface SyncerOptions {
   readonly random?: () => number;
 }
 
-/** Least and largest wait before connecting again, doubling between; up to half as much again is added at random. */
+/** Least and largest wait before connecting again; up to half as much again is added at random. */
 const MIN_RETRY_MS = 1000;
-const MAX_RETRY_MS = 5000;
+const MAX_RETRY_MS = 2000;
 
 /**
  * List, then watch, for ever: one totally ordered stream of everything under a prefix.

@@ -1,5 +1,11 @@
 import { rootCertificates } from "node:tls";
-import { type CallOptions, InterceptingCall, type Interceptor } from "@grpc/grpc-js";
+import {
+  type CallOptions,
+  InterceptingCall,
+  type Interceptor,
+  type StatusObject,
+  status,
+} from "@grpc/grpc-js";
 import { NoopPolicy } from "cockatiel";
 import { Etcd3, type IOptions } from "etcd3";
 import { isAuthDisabled, isEndpointDown, isStaleToken, storeError, wasNeverSent } from "./errors.ts";
@@ -24,20 +30,31 @@ interface CallFacts {
   readonly idempotent: boolean;
 }
 
-/** A dead peer is noticed after 15 s; a refused connection is tried again after 1 to 5 s, never faster. */
+/**
+ * A failure in a form that etcd3 has no opinion about (see errors.ts for the way back). Known ones it would answer by closing the
+ * channel, and with it grpc's backoff, so that every failed call made a new connection; or by repeating a refused token for ever.
+ */
+function disguise(failure: StatusObject): StatusObject {
+  if (failure.code === status.OK) return failure;
+  const details = `${status[failure.code]}: ${failure.details.replace("etcdserver: ", "etcd says: ")}`;
+  return { ...failure, code: status.FAILED_PRECONDITION, details };
+}
+
+/** A dead peer is noticed after 15 s; a refused connection is tried again after 1 to 3 s, never faster. */
 const channelOptions = {
   "grpc.max_receive_message_length": -1,
   "grpc.keepalive_time_ms": 10_000,
   "grpc.keepalive_timeout_ms": 5000,
   "grpc.initial_reconnect_backoff_ms": 1250, // grpc takes up to 20 % off
-  "grpc.max_reconnect_backoff_ms": 5000,
+  "grpc.max_reconnect_backoff_ms": 3000,
 } as const;
 
 /**
  * etcd3 (the npm package) with its known faults kept out:
  * - its retries repeat writes that may have taken effect, and its circuit breaker refuses calls to a healthy server: both are off,
  *   `call` repeats only what is safe;
- * - its authenticator leaks a connection per log-in and repeats a refused token without end: we fetch the token and add it ourselves;
+ * - its authenticator leaks a connection per log-in: we fetch the token and add it ourselves;
+ * - a failed call makes it drop its channels, or repeat a refused token without end: it is not told (`disguise`);
  * - messages over 4 MB and calls without a deadline: set below.
  * Reconnecting is left to grpc, at most once a second.
  */
@@ -147,11 +164,7 @@ export class EtcdClient {
       start: (metadata, _listener, next) => {
         metadata.set("hasleader", "true");
         if (this.#token) metadata.set("token", this.#token);
-        next(metadata, {
-          // etcd3 repeats a call with a refused token for ever; under another text it hands the error to us
-          onReceiveStatus: (status, pass) =>
-            pass({ ...status, details: status.details.replace("etcdserver: invalid auth", "invalid auth") }),
-        });
+        next(metadata, { onReceiveStatus: (status, pass) => pass(disguise(status)) });
       },
     });
 }

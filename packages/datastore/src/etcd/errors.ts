@@ -84,7 +84,10 @@ const table: readonly Row[] = [
 /** Any error of a call on etcd as a `StoreError` that names the endpoint and what to do. */
 export function storeError(error: unknown, failed: Failed): StoreError {
   if (error instanceof StoreError) return error;
-  const cause = error instanceof Error ? error.message : String(error);
+  const cause = (error instanceof Error ? error.message : String(error)).replace(
+    /^9 FAILED_PRECONDITION: /,
+    "",
+  );
   const row = table.find(({ when }) => when.test(cause));
   const text = row === undefined ? cause : `${row.text(failed)} (${cause})`;
   const facts = failed.key === undefined ? { cause: error } : { cause: error, key: failed.key };

@@ -1,0 +1,316 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { type Store, StoreError } from "../store.ts";
+import { Syncer, type SyncStatus } from "../syncer.ts";
+import { countingProxy } from "./counting-proxy.ts";
+import { freePort, type SpawnedEtcd, type SpawnOptions, spawnEtcd } from "./spawn-etcd.ts";
+import { etcdStore } from "./store.ts";
+
+jest.setTimeout(60_000);
+
+const PREFIX = "/margay/v1/";
+
+/** What must be ended after each test, last made first. */
+const undo: (() => Promise<unknown> | unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+async function etcd(options?: SpawnOptions): Promise<SpawnedEtcd> {
+  const spawned = await spawnEtcd(options);
+  undo.push(() => spawned.remove());
+  return spawned;
+}
+
+function storeAt(options: Parameters<typeof etcdStore>[0]): Store {
+  const store = etcdStore(options);
+  undo.push(() => store.close());
+  return store;
+}
+
+function follow(store: Store) {
+  const world = new Map<string, string>();
+  const statuses: SyncStatus[] = [];
+  const syncer = new Syncer({
+    store,
+    prefix: PREFIX,
+    onBatch({ updates }) {
+      for (const { key, entry } of updates)
+        entry === undefined ? world.delete(key) : world.set(key, entry.value);
+    },
+    onStatus: (status) => void statuses.push(status),
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => {}),
+  });
+  void syncer.start();
+  undo.push(() => syncer.stop());
+  return { world, statuses };
+}
+
+async function until(isSo: () => boolean, within = 20_000): Promise<void> {
+  for (const end = Date.now() + within; !isSo(); await sleep(20))
+    if (Date.now() > end) throw new Error("never became so");
+}
+
+const portOf = ({ endpoint }: SpawnedEtcd) => Number(new URL(endpoint).port);
+
+describe("etcd goes away under load", () => {
+  test("kill -9 and restart, twice: no update is lost, and nobody connects more than once a second", async () => {
+    const server = await etcd();
+    const proxy = await countingProxy(portOf(server));
+    undo.push(() => proxy.close());
+    const reader = storeAt({ endpoints: [proxy.endpoint] });
+    const { world, statuses } = follow(reader);
+    const direct = storeAt({ endpoints: [server.endpoint] });
+    const written = new Map<string, string>();
+    let writing = true;
+    let sequence = 0;
+    const writer = async (name: string) => {
+      for (; writing; await sleep(2)) {
+        const key = `${PREFIX}${name}${sequence % 50}`;
+        const value = String(sequence++);
+        // a failed write may have taken effect; the store itself is the judge at the end
+        await direct.put(key, value).catch(() => sleep(50));
+      }
+    };
+    const nosy = async () => {
+      for (; writing; await sleep(10)) await reader.get(`${PREFIX}a0`).catch(() => {});
+    };
+    const load = Promise.all([writer("a"), writer("b"), nosy()]);
+    await until(() => world.size > 20);
+    for (const downMs of [1500, 4000]) {
+      await server.kill();
+      await sleep(downMs);
+      await server.start();
+      const before = world.size;
+      await until(() => statuses.at(-1)?.kind === "connected" && world.size >= before);
+      await sleep(500);
+    }
+    writing = false;
+    await load;
+    const { entries } = await direct.list(PREFIX);
+    for (const { key, value } of entries) written.set(key, value);
+    await until(
+      () => world.size === written.size && [...written].every(([key, value]) => world.get(key) === value),
+    );
+    const gaps = proxy.connects.slice(1).map((at, i) => at - (proxy.connects[i] ?? 0));
+    // the first one after a loss comes at once; from then on grpc waits
+    expect(Math.min(...gaps.slice(1))).toBeGreaterThanOrEqual(950);
+    expect(gaps.length).toBeLessThanOrEqual(12);
+    expect(statuses.filter(({ kind }) => kind === "connected").length).toBe(3);
+  });
+
+  test("stopped (SIGSTOP) longer than a call's deadline: calls fail in time, and the watch goes on", async () => {
+    const server = await etcd();
+    await storeAt({ endpoints: [server.endpoint] }).get(PREFIX); // elections take their time
+    const store = storeAt({ endpoints: [server.endpoint], timeoutMs: 500 });
+    const { world } = follow(store);
+    await store.put(`${PREFIX}a`, "1");
+    await until(() => world.get(`${PREFIX}a`) === "1");
+    server.signal("SIGSTOP");
+    const before = Date.now();
+    await expect(store.put(`${PREFIX}a`, "2")).rejects.toMatchObject({ code: "unavailable" });
+    expect(Date.now() - before).toBeLessThan(2000);
+    server.signal("SIGCONT");
+    await until(() => world.get(`${PREFIX}a`) === "2"); // refused in time, carried out later: why callers must read again
+    await store.put(`${PREFIX}a`, "3");
+    await until(() => world.get(`${PREFIX}a`) === "3");
+  });
+
+  test("history compacted while away: the syncer lists again", async () => {
+    const server = await etcd({
+      flags: ["--auto-compaction-mode", "revision", "--auto-compaction-retention", "1"],
+    });
+    const proxy = await countingProxy(portOf(server));
+    const direct = storeAt({ endpoints: [server.endpoint] });
+    await direct.put(`${PREFIX}gone`, "1");
+    const { world, statuses } = follow(storeAt({ endpoints: [proxy.endpoint] }));
+    await until(() => world.has(`${PREFIX}gone`));
+    const port = Number(new URL(proxy.endpoint).port);
+    await proxy.close();
+    await direct.delete(`${PREFIX}gone`);
+    const last = await direct.put(`${PREFIX}new`, "1");
+    execFileSync("etcdctl", ["--endpoints", server.endpoint, "compact", String(last.revision)], {
+      env: { ...process.env, ETCDCTL_API: "3" },
+      stdio: "ignore",
+    });
+    const again = await countingProxy(portOf(server), port);
+    undo.push(() => again.close());
+    await until(() => world.get(`${PREFIX}new`) === "1" && !world.has(`${PREFIX}gone`));
+    expect(statuses).toContainEqual(expect.objectContaining({ kind: "disconnected", relist: true }));
+  });
+
+  test("with two endpoints, one of them dead, every call succeeds", async () => {
+    const server = await etcd();
+    const dead = `http://127.0.0.1:${await freePort()}`;
+    const store = storeAt({ endpoints: [dead, server.endpoint] });
+    const entry = await store.create(`${PREFIX}a`, "1");
+    expect(await store.get(`${PREFIX}a`)).toEqual(entry);
+    const { world } = follow(store);
+    await until(() => world.has(`${PREFIX}a`));
+  });
+});
+
+describe("users and passwords", () => {
+  const ctl = ({ endpoint }: SpawnedEtcd, ...words: string[]) =>
+    execFileSync("etcdctl", ["--endpoints", endpoint, ...words], {
+      env: { ...process.env, ETCDCTL_API: "3" },
+      stdio: "ignore",
+    });
+
+  async function guarded(): Promise<SpawnedEtcd> {
+    const server = await etcd();
+    ctl(server, "user", "add", "root:top");
+    ctl(server, "user", "add", "margay:cat");
+    ctl(server, "role", "add", "margay");
+    ctl(server, "role", "grant-permission", "margay", "--prefix=true", "readwrite", PREFIX);
+    ctl(server, "user", "grant-role", "margay", "margay");
+    ctl(server, "user", "grant-role", "root", "root");
+    ctl(server, "auth", "enable");
+    return server;
+  }
+
+  test("tokens die with a restart of etcd: calls and watch log in again by themselves", async () => {
+    const server = await guarded();
+    const store = storeAt({ endpoints: [server.endpoint], username: "margay", password: "cat" });
+    const { world } = follow(store);
+    await store.put(`${PREFIX}a`, "1");
+    await until(() => world.get(`${PREFIX}a`) === "1");
+    await server.kill();
+    await server.start();
+    await until(() => world.get(`${PREFIX}a`) === "1");
+    for (let tries = 0; ; tries++) {
+      const failed = await store.put(`${PREFIX}a`, "2").then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (failed === undefined) break;
+      expect(failed).toMatchObject({ code: "unavailable" });
+      if (tries > 100) throw failed;
+      await sleep(100);
+    }
+    await until(() => world.get(`${PREFIX}a`) === "2");
+  });
+
+  test("errors say who may not do what, and how to change it", async () => {
+    const server = await guarded();
+    const { endpoint } = server;
+    const message = (store: Store, key: string) =>
+      store.get(key).then(
+        () => "",
+        (error: StoreError) => `${error.code}: ${error.message}`,
+      );
+    const stranger = storeAt({ endpoints: [endpoint] });
+    const mistaken = storeAt({ endpoints: [endpoint], username: "margay", password: "dog" });
+    const confined = storeAt({ endpoints: [endpoint], username: "margay", password: "cat" });
+    expect(await message(stranger, `${PREFIX}a`)).toContain(
+      `unauthorized: etcd ${endpoint}: has authentication enabled: give --etcd-username and --etcd-password`,
+    );
+    expect(await message(mistaken, `${PREFIX}a`)).toContain(
+      `unauthorized: etcd ${endpoint}: refuses user "margay": check --etcd-username and --etcd-password`,
+    );
+    expect(await message(confined, "/elsewhere")).toContain(
+      `unauthorized: etcd ${endpoint}: user "margay" may not use /elsewhere: grant a role`,
+    );
+    const watching = (async () => {
+      for await (const _ of confined.watch("/elsewhere", 1)) throw new Error("was let in");
+    })();
+    await expect(watching).rejects.toMatchObject({ code: "unauthorized" });
+  });
+
+  test("a user name is harmless where etcd has no users", async () => {
+    const server = await etcd();
+    const store = storeAt({ endpoints: [server.endpoint], username: "margay", password: "cat" });
+    expect(await store.get(`${PREFIX}a`)).toBeUndefined();
+  });
+});
+
+describe("TLS", () => {
+  test("both sides show certificates; without ours, or with a foreign authority, the error says what to check", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "margay-tls-"));
+    undo.push(() => rmSync(directory, { recursive: true, force: true }));
+    const at = (name: string) => join(directory, name);
+    const openssl = (...words: string[]) =>
+      execFileSync("openssl", words, { stdio: "ignore", cwd: directory });
+    for (const name of ["ca", "other"])
+      openssl(
+        ..."req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ca".split(
+          " ",
+        ),
+        "-keyout",
+        `${name}.key`,
+        "-out",
+        `${name}.crt`,
+      );
+    openssl(
+      ..."req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=etcd -addext subjectAltName=IP:127.0.0.1 -keyout pair.key -out pair.csr".split(
+        " ",
+      ),
+    );
+    openssl(
+      ..."x509 -req -in pair.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out pair.crt".split(
+        " ",
+      ),
+    );
+    const flags = [
+      "--cert-file",
+      at("pair.crt"),
+      "--key-file",
+      at("pair.key"),
+      "--trusted-ca-file",
+      at("ca.crt"),
+      "--client-cert-auth",
+    ];
+    const server = await etcd({ flags, scheme: "https" });
+    const [ca, other, cert, key] = ["ca.crt", "other.crt", "pair.crt", "pair.key"].map((name) =>
+      readFileSync(at(name), "utf8"),
+    ) as [string, string, string, string];
+    const good = storeAt({ endpoints: [server.endpoint], ca, cert, key });
+    const entry = await good.create(`${PREFIX}a`, "1");
+    expect(await good.get(`${PREFIX}a`)).toEqual(entry);
+    const foreign = storeAt({ endpoints: [server.endpoint], ca: other, cert, key });
+    await expect(foreign.get(`${PREFIX}a`)).rejects.toThrow(
+      /TLS fails: check --etcd-ca, --etcd-cert and --etcd-key/,
+    );
+    const bare = storeAt({ endpoints: [server.endpoint], ca, timeoutMs: 1500 });
+    await expect(bare.get(`${PREFIX}a`)).rejects.toMatchObject({ code: "unavailable" });
+  });
+});
+
+describe("what people get to read", () => {
+  test("nobody listens: the endpoint, the cause, and what to check", async () => {
+    const endpoint = `http://127.0.0.1:${await freePort()}`;
+    const store = storeAt({ endpoints: [endpoint] });
+    const before = Date.now();
+    await expect(store.get(`${PREFIX}a`)).rejects.toThrow(
+      `etcd ${endpoint}: connection refused: is etcd running there, and is --etcd-endpoints right?`,
+    );
+    expect(Date.now() - before).toBeLessThan(1000);
+  });
+
+  test("a value over etcd's limit names the key", async () => {
+    const server = await etcd();
+    const store = storeAt({ endpoints: [server.endpoint] });
+    await expect(store.put(`${PREFIX}big`, "x".repeat(2_000_000))).rejects.toThrow(
+      `${PREFIX}big is larger than etcd's --max-request-bytes`,
+    );
+  });
+
+  test("answers larger than grpc's usual 4 MB arrive", async () => {
+    const server = await etcd();
+    const store = storeAt({ endpoints: [server.endpoint] });
+    for (let i = 0; i < 6; i++) await store.put(`${PREFIX}${i}`, "x".repeat(1_000_000));
+    expect((await store.list(PREFIX)).entries.length).toBe(6);
+  });
+
+  test("after close every call fails at once", async () => {
+    const server = await etcd();
+    const store = etcdStore({ endpoints: [server.endpoint] });
+    await store.get(`${PREFIX}a`);
+    await store.close();
+    await expect(store.get(`${PREFIX}a`)).rejects.toBeInstanceOf(StoreError);
+  });
+});
