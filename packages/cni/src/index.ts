@@ -1,1 +1,12 @@
-export {};
+export { add } from "./add.ts";
+export { del } from "./del.ts";
+export type { CniDeps, Wiring } from "./deps.ts";
+export { CNI_CODES, type CniCode, CniError } from "./errors.ts";
+export type { Call, Reply } from "./frame.ts";
+export { cniHandler, type Served } from "./handler.ts";
+export { type Configuration, type Invocation, parseCall } from "./invocation.ts";
+export { type Pod, podOf } from "./pod.ts";
+export { relay } from "./relay.ts";
+export { GATEWAY } from "./result.ts";
+export { type CniServerOptions, serveCni } from "./server.ts";
+export { HOST_MAC, unwire, unwireInside, wire } from "./wire.ts";

@@ -49,7 +49,13 @@ test("summarise: totals per pool, blocks in address order, what is borrowed, wha
         borrowed: [
           borrowed,
           {
-            ...{ address: "10.0.0.40", block: "10.0.0.40/30", handle: "d", sequence: 7, attributes: { node: "n3" } },
+            ...{
+              address: "10.0.0.40",
+              block: "10.0.0.40/30",
+              handle: "d",
+              sequence: 7,
+              attributes: { node: "n3" },
+            },
             borrowedFrom: "no node",
           },
         ],
@@ -68,14 +74,24 @@ test.each([
 });
 
 test("audit: each disagreement between blocks, affinities and endpoints is found once", () => {
-  const affinity = (node: string, cidr: string, state: "pending" | "confirmed") => ({ node, cidr, state, type: "host" as const });
+  const affinity = (node: string, cidr: string, state: "pending" | "confirmed") => ({
+    node,
+    cidr,
+    state,
+    type: "host" as const,
+  });
   const affinities = [
     affinity("n1", "10.0.0.8/30", "confirmed"),
     affinity("n2", "10.0.0.100/30", "pending"),
     affinity("n3", "10.0.0.8/30", "confirmed"),
   ];
   const endpoints = new Map(["10.0.0.8", "10.0.0.9", "10.0.0.40", "10.0.0.77"].map((a) => [a, `pod-${a}`]));
-  expect(audit({ pools, blocks: BLOCKS, affinities, endpoints }).map(({ code, ...facts }) => [code, Object.values(facts)[0]])).toEqual([
+  expect(
+    audit({ pools, blocks: BLOCKS, affinities, endpoints }).map(({ code, ...facts }) => [
+      code,
+      Object.values(facts)[0],
+    ]),
+  ).toEqual([
     ["block-outside-pools", "192.168.0.0/30"],
     ["affinity-unsettled", "10.0.0.100/30"],
     ["affinity-without-block", "10.0.0.8/30"],
@@ -84,4 +100,3 @@ test("audit: each disagreement between blocks, affinities and endpoints is found
     ["unallocated-in-use", "10.0.0.77"],
   ]);
 });
-

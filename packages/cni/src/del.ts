@@ -1,0 +1,61 @@
+import type { WorkloadEndpoint } from "@margay/api";
+import { StoreError } from "@margay/datastore";
+import type { CniDeps } from "./deps.ts";
+import { cniError } from "./errors.ts";
+import type { Reply } from "./frame.ts";
+import type { Invocation } from "./invocation.ts";
+import { podOf } from "./pod.ts";
+import { DONE } from "./result.ts";
+
+/** How often the endpoint is read and deleted again when somebody else writes it meanwhile. */
+const MAX_TRIES = 5;
+
+/**
+ * CNI DEL: removes what this container has, in the reverse order of ADD; what is gone already is success. The endpoint and the
+ * interface stay when a newer container of the same pod has them. The address goes last: nobody gets it while a route still leads
+ * here. Throws CniError.
+ */
+export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply> {
+  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const { netns, ifname } = invocation;
+  try {
+    if (await deleteEndpoint(deps, invocation)) await deps.unwire(pod.hostInterface);
+    if (netns) await deps.unwireInside({ netns, ifname });
+    await deps.ipam.release({ handle: pod.handle });
+    return DONE;
+  } catch (error) {
+    throw cniError(error);
+  }
+}
+
+/** CNI DEL as margay-ipam. Throws CniError. */
+export async function delIpam(deps: CniDeps, invocation: Invocation): Promise<Reply> {
+  try {
+    const { handle } = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+    await deps.ipam.release({ handle });
+    return DONE;
+  } catch (error) {
+    throw cniError(error);
+  }
+}
+
+/** Whether this container's endpoint was there, and was deleted. */
+async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<boolean> {
+  const { endpoint, namespace } = podOf(invocation, {
+    node: deps.node,
+    interfacePrefix: deps.interfacePrefix(),
+  });
+  for (let tries = 1; ; tries++) {
+    const found = await deps.endpoints.get(endpoint, namespace);
+    if (!found || !belongs(found, invocation)) return false;
+    try {
+      return await deps.endpoints.delete(endpoint, namespace, found.metadata.resourceVersion);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "conflict" || tries === MAX_TRIES) throw error;
+    }
+  }
+}
+
+/** An endpoint that names no container is whoever's asks. */
+const belongs = ({ spec }: WorkloadEndpoint, { containerId }: Invocation): boolean =>
+  spec.containerID === undefined || spec.containerID === containerId;

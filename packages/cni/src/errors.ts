@@ -1,0 +1,58 @@
+import { StoreError } from "@margay/datastore";
+import { IpamError } from "@margay/ipam";
+import { NetlinkError } from "@margay/netlink";
+
+/** Error codes of the CNI specification (1 to 99), and ours. */
+export const CNI_CODES = {
+  "incompatible-version": 1,
+  "unsupported-field": 2,
+  "unknown-container": 3,
+  "invalid-environment": 4,
+  "io-failure": 5,
+  undecodable: 6,
+  "invalid-configuration": 7,
+  "try-again-later": 11,
+  "plugin-unavailable": 50,
+  "no-address": 100,
+  "address-not-available": 101,
+  "not-supported": 110,
+  internal: 999,
+} as const;
+
+export type CniCode = keyof typeof CNI_CODES;
+
+/** A failure as the runtime is told it. */
+export class CniError extends Error {
+  override readonly name = "CniError";
+  readonly code: CniCode;
+  /** What to do about it, or where to look. */
+  readonly details: string | undefined;
+
+  constructor(code: CniCode, message: string, facts: { details?: string; cause?: unknown } = {}) {
+    super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
+    this.code = code;
+    this.details = facts.details;
+  }
+}
+
+/** What the runtime is told of any failure. */
+export function cniError(error: unknown): CniError {
+  if (error instanceof CniError) return error;
+  if (error instanceof IpamError) return ofIpam(error);
+  const { message } = error instanceof Error ? error : new Error(String(error));
+  if (error instanceof StoreError)
+    return new CniError("try-again-later", `datastore: ${message}`, { cause: error });
+  if (error instanceof NetlinkError) return new CniError("io-failure", message, { cause: error });
+  return new CniError("internal", message, {
+    cause: error,
+    details: "A fault of margay itself; the agent's log has more.",
+  });
+}
+
+function ofIpam(error: IpamError): CniError {
+  const { message } = error;
+  if (error.retryable) return new CniError("try-again-later", message, { cause: error });
+  const details = "`margay ipam show` lists pools, blocks and who has what.";
+  const asked = error.code.startsWith("address-");
+  return new CniError(asked ? "address-not-available" : "no-address", message, { cause: error, details });
+}

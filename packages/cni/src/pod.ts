@@ -1,0 +1,86 @@
+import { createHash } from "node:crypto";
+import { type WorkloadEndpoint, workloadEndpointName } from "@margay/api";
+import { type Address, formatPrefix, hostPrefix } from "@margay/net";
+import type { Invocation } from "./invocation.ts";
+import { GATEWAY } from "./result.ts";
+
+/** Who an invocation is for, in Margay's names. Derived, so that ADD, DEL and a restarted agent agree. */
+export interface Pod {
+  readonly orchestrator: "k8s" | "cni";
+  readonly namespace: string;
+  readonly name: string;
+  /** Name of its WorkloadEndpoint. */
+  readonly endpoint: string;
+  /** Name under which IPAM keeps its addresses: this sandbox's, not the pod's. */
+  readonly handle: string;
+  readonly hostInterface: string;
+}
+
+/** Names everything; without K8S_POD_NAME the container is the pod, in namespace "default". */
+export function podOf(invocation: Invocation, where: { node: string; interfacePrefix: string }): Pod {
+  const { args, containerId, ifname, conf } = invocation;
+  const orchestrator = args.K8S_POD_NAME ? "k8s" : "cni";
+  const name = args.K8S_POD_NAME ?? containerId;
+  const namespace = args.K8S_POD_NAMESPACE ?? "default";
+  return {
+    ...{ orchestrator, namespace, name },
+    endpoint: workloadEndpointName({ node: where.node, orchestrator, pod: name, endpoint: ifname }),
+    handle: `${conf.name}.${containerId}${ifname === "eth0" ? "" : `.${ifname}`}`,
+    hostInterface: hostInterfaceName(where.interfacePrefix, { namespace, name, ifname }),
+  };
+}
+
+/** `cali` + 11 hex digits of sha1("namespace.pod"), as Calico; further interfaces of a pod hash their own name too. */
+function hostInterfaceName(prefix: string, of: { namespace: string; name: string; ifname: string }): string {
+  const text = [of.namespace, of.name, ...(of.ifname === "eth0" ? [] : [of.ifname])].join(".");
+  return prefix + createHash("sha1").update(text).digest("hex").slice(0, 11);
+}
+
+/** What of a WorkloadEndpoint the kernel decided. */
+export interface Wired {
+  readonly addresses: readonly Address[];
+  readonly mac: string;
+}
+
+/** The endpoint that tells every node about the pod: its addresses, labels and profiles (pure). */
+export function endpointOf(
+  invocation: Invocation,
+  pod: Pod & { node: string; now: Date },
+  { addresses, mac }: Wired,
+): WorkloadEndpoint {
+  const { namespace, orchestrator } = pod;
+  const own = (invocation.conf.args?.cni?.labels ?? []).map(({ key, value }): [string, string] => [
+    key,
+    value,
+  ]);
+  const has = (family: 4 | 6) => addresses.some((address) => address.family === family);
+  return {
+    apiVersion: "margay.dev/v1",
+    kind: "WorkloadEndpoint",
+    metadata: {
+      name: pod.endpoint,
+      namespace,
+      labels: {
+        ...Object.fromEntries(own),
+        "projectcalico.org/namespace": namespace,
+        "projectcalico.org/orchestrator": orchestrator,
+      },
+      creationTimestamp: pod.now.toISOString(),
+    },
+    spec: {
+      ...{ orchestrator, node: pod.node, containerID: invocation.containerId, endpoint: invocation.ifname },
+      ...(orchestrator === "k8s" ? { pod: pod.name } : { workload: pod.name }),
+      ipNetworks: addresses.map((address) => formatPrefix(hostPrefix(address))),
+      ...(has(4) && { ipv4Gateway: GATEWAY[4] }),
+      ...(has(6) && { ipv6Gateway: GATEWAY[6] }),
+      profiles: [`kns.${namespace}`],
+      ...{ interfaceName: pod.hostInterface, mac },
+    },
+  };
+}
+
+/** For people: who has an address. */
+export const attributesOf = (invocation: Invocation, pod: Pod & { node: string; now: Date }) => ({
+  ...{ pod: pod.name, namespace: pod.namespace, node: pod.node, containerID: invocation.containerId },
+  timestamp: pod.now.toISOString(),
+});

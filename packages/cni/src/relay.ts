@@ -1,0 +1,70 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import { basename } from "node:path";
+import { type Call, decodeReply, encodeCall, FrameReader, fieldOf, type Reply, socketOf } from "./frame.ts";
+
+/** CNI versions this plugin speaks. */
+export const VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
+
+/** CNI's code for "the runtime should try the same call again". */
+const TRY_AGAIN_LATER = 11;
+
+/** As relay.c. */
+const CONNECT_MS = 10_000;
+const ANSWER_MS = 90_000;
+
+/** Does what relay/relay.c does, for machines without a compiler. Never throws: what goes wrong is a CNI error to print. */
+export async function relay(call: Call & { argv0: string }): Promise<Reply> {
+  const { env, stdin, argv0 } = call;
+  if (env.CNI_COMMAND === "VERSION")
+    return {
+      exitCode: 0,
+      stdout: `${JSON.stringify({ cniVersion: "1.1.0", supportedVersions: VERSIONS })}\n`,
+    };
+  const conf = Buffer.from(stdin).toString();
+  const socket = socketOf(env, conf);
+  const cni = Object.entries(env).filter(([name]) => name.startsWith("CNI_"));
+  try {
+    const request = encodeCall({
+      env: { ...Object.fromEntries(cni), MARGAY_ARGV0: basename(argv0) },
+      stdin,
+    });
+    return decodeReply(await exchange(socket, request));
+  } catch (error) {
+    return unreachable(socket, conf, error);
+  }
+}
+
+/** Sends a request and waits for the answer, both for a bounded time. */
+async function exchange(path: string, request: Buffer): Promise<Buffer> {
+  const socket = connect({ path }).setTimeout(CONNECT_MS);
+  socket.on("timeout", () =>
+    socket.destroy(new Error(`no answer within ${(socket.timeout ?? 0) / 1000} seconds`)),
+  );
+  try {
+    await once(socket, "connect");
+    socket.setTimeout(ANSWER_MS).write(request);
+    const reader = new FrameReader();
+    for await (const chunk of socket) {
+      const body = reader.push(chunk as Buffer); // no encoding is set
+      if (body) return body;
+    }
+    throw new Error("closed the connection without an answer");
+  } finally {
+    socket.destroy();
+  }
+}
+
+function unreachable(socket: string, conf: string, error: unknown): Reply {
+  const { code, message } = error as NodeJS.ErrnoException; // whatever it is, it is printed
+  const why =
+    { ENOENT: "No such file or directory", ECONNREFUSED: "Connection refused" }[code ?? ""] ?? message;
+  const stdout = JSON.stringify({
+    cniVersion: fieldOf(conf, "cniVersion") ?? "1.0.0",
+    code: TRY_AGAIN_LATER,
+    msg: `margay: ${code ? "no agent at" : "agent at"} ${socket}: ${why}`,
+    details:
+      'Is `margay agent` running on this node, and is that its socket? Set the configuration\'s "socket" if it listens elsewhere.',
+  });
+  return { exitCode: 1, stdout: `${stdout}\n` };
+}

@@ -1,0 +1,61 @@
+import { type Address, formatAddress, width } from "@margay/net";
+import { CNI_CODES, type CniError } from "./errors.ts";
+import type { Reply } from "./frame.ts";
+import type { CniVersion } from "./invocation.ts";
+
+/** The pod's gateways: the same in every pod, never on any wire; the host end's MAC answers for them. */
+export const GATEWAY = { 4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee" } as const;
+
+/** What ADD made. */
+export interface Attachment {
+  readonly cniVersion: CniVersion;
+  readonly hostInterface: { readonly name: string; readonly mac: string };
+  readonly podInterface: { readonly name: string; readonly mac: string; readonly netns: string };
+  readonly mtu: number;
+  readonly addresses: readonly Address[];
+}
+
+const host = (address: Address): string => `${formatAddress(address)}/${width(address.family)}`;
+
+/** The result of ADD in the shape of the version asked for (CNI specification, "ADD Success"). */
+export function formatResult({ cniVersion, hostInterface, podInterface, mtu, addresses }: Attachment): Reply {
+  const mtuOf = cniVersion === "1.1.0" ? { mtu } : {};
+  const { name, mac, netns: sandbox } = podInterface;
+  return success({
+    cniVersion,
+    interfaces: [
+      { ...hostInterface, ...mtuOf },
+      { name, mac, ...mtuOf, sandbox },
+    ],
+    ips: ips(cniVersion, addresses).map((one) => ({ ...one, interface: 1 })),
+    routes: defaultRoutes(addresses),
+    dns: {},
+  });
+}
+
+/** The result of ADD as margay-ipam: addresses only, for the plugin that called it. */
+export const formatIpamResult = (cniVersion: CniVersion, addresses: readonly Address[]): Reply =>
+  success({ cniVersion, ips: ips(cniVersion, addresses), dns: {} });
+
+/** Versions before 1.0.0 say the family of each address. */
+function ips(cniVersion: CniVersion, addresses: readonly Address[]) {
+  const old = cniVersion.startsWith("0.");
+  return addresses.map((address) => ({
+    ...(old && { version: `${address.family}` }),
+    address: host(address),
+  }));
+}
+
+const defaultRoutes = (addresses: readonly Address[]) =>
+  addresses.map(({ family }) => ({ dst: family === 4 ? "0.0.0.0/0" : "::/0", gw: GATEWAY[family] }));
+
+/** A success that says nothing: DEL, CHECK, GC, STATUS. */
+export const DONE: Reply = { exitCode: 0, stdout: "" };
+
+const success = (document: object): Reply => ({ exitCode: 0, stdout: `${JSON.stringify(document)}\n` });
+
+/** A failure (CNI specification, "Error"). */
+export function formatError(cniVersion: string, { code, message, details }: CniError): Reply {
+  const document = { cniVersion, code: CNI_CODES[code], msg: message, ...(details && { details }) };
+  return { exitCode: 1, stdout: `${JSON.stringify(document)}\n` };
+}

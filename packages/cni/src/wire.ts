@@ -1,0 +1,142 @@
+import { existsSync } from "node:fs";
+import { type Address, hostPrefix, parseAddress, parsePrefix, width } from "@margay/net";
+import {
+  addAddress,
+  addRoutes,
+  createVeth,
+  deleteLink,
+  linkByName,
+  Netlink,
+  NetlinkError,
+  type Route,
+  setLink,
+  setNeighbour,
+  sysctl,
+} from "@margay/netlink";
+import type { Wiring } from "./deps.ts";
+import { CniError } from "./errors.ts";
+import { GATEWAY } from "./result.ts";
+
+/** MAC of every host end. Its EUI-64 link-local address is the IPv6 gateway, fe80::ecee:eeff:feee:eeee. */
+export const HOST_MAC = "ee:ee:ee:ee:ee:ee";
+
+/** Protocol "boot": what `ip route add` writes. The pod's routes are nobody's to reconcile. */
+const BOOT = 3;
+
+/**
+ * Makes the veth of one pod:
+ *
+ *   node                                           pod
+ *   caliXXXXXXXXXXX  ee:ee:ee:ee:ee:ee ◄─────────► eth0  10.244.0.5/32, fd00::5/128
+ *   proxy_arp, forwarding, rp_filter               169.254.1.1 dev eth0; default via 169.254.1.1
+ *   the pod's addresses permanent neighbours       both gateways permanent neighbours, ee:ee:ee:ee:ee:ee
+ *
+ * No ARP or NDP passes, so no first packet waits for it. The node's route to the pod is the agent's to make, when the
+ * pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container` when the namespace
+ * is gone, else NetlinkError, and then leaves nothing.
+ */
+export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }> {
+  const pod = openPod(wiring.netns);
+  if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
+  try {
+    await makeVeth(nl, pod, wiring);
+    await wirePod(pod, wiring);
+    const mac = await macOf(pod, wiring.ifname);
+    await wireHost(nl, wiring, mac);
+    return { mac };
+  } catch (error) {
+    await deleteLink(nl, wiring.hostInterface);
+    throw error;
+  } finally {
+    pod.close();
+  }
+}
+
+/** Removes the veth by its host end; gone already is success. */
+export async function unwire(nl: Netlink, hostInterface: string): Promise<void> {
+  await deleteLink(nl, hostInterface);
+}
+
+/** Removes the veth by the pod's end; a namespace or interface gone already is success, another kind of interface stays. */
+export async function unwireInside({ netns, ifname }: { netns: string; ifname: string }): Promise<void> {
+  const pod = openPod(netns);
+  if (!pod) return;
+  try {
+    if ((await linkByName(pod, ifname))?.kind === "veth") await deleteLink(pod, ifname);
+  } finally {
+    pod.close();
+  }
+}
+
+/** Undefined when the namespace is gone: its file removed, or left behind without a mount. */
+function openPod(netns: string): Netlink | undefined {
+  try {
+    return Netlink.open({ namespace: netns });
+  } catch (error) {
+    if (error instanceof NetlinkError && ["ENOENT", "EINVAL"].includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<void> {
+  const { hostInterface, netns, ifname, mtu, mac } = wiring;
+  await deleteLink(nl, hostInterface);
+  if ((await linkByName(pod, ifname))?.kind === "veth") await deleteLink(pod, ifname);
+  const peer = { name: ifname, namespace: netns, ...(mac && { mac }) };
+  await createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
+}
+
+/** The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a second. */
+async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
+  if (has6(addresses)) {
+    sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0, netns);
+    sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0, netns);
+  }
+  await setLink(pod, "lo", { up: true });
+  await setLink(pod, ifname, { up: true });
+  for (const address of addresses) {
+    await addAddress(pod, ifname, { address, length: width(address.family), nodad: address.family === 6 });
+    const gateway = parseAddress(GATEWAY[address.family]);
+    await setNeighbour(pod, ifname, { address: gateway, mac: HOST_MAC });
+    for (const route of routesVia(gateway, ifname)) await addRoute(pod, route);
+  }
+}
+
+/** An IPv6 link-local gateway is on the link by itself; the IPv4 one needs a route first. */
+function routesVia(gateway: Address, dev: string): Route[] {
+  const common = { protocol: BOOT, type: "unicast" } as const;
+  if (gateway.family === 6)
+    return [{ ...common, dst: parsePrefix("::/0"), nexthops: [{ via: gateway, dev }] }];
+  return [
+    { ...common, dst: hostPrefix(gateway), scope: "link", nexthops: [{ dev }] },
+    { ...common, dst: parsePrefix("0.0.0.0/0"), nexthops: [{ via: gateway, dev }] },
+  ];
+}
+
+async function addRoute(nl: Netlink, route: Route): Promise<void> {
+  const [refused] = await addRoutes(nl, [route]);
+  if (refused) throw refused.error;
+}
+
+/** The node's side: settings of this one interface, before it comes up. */
+async function wireHost(nl: Netlink, { hostInterface, addresses }: Wiring, mac: string): Promise<void> {
+  const four = { proxy_arp: 1, rp_filter: 1, forwarding: 1 };
+  const six = { disable_ipv6: 0, accept_dad: 0, accept_ra: 0, proxy_ndp: 1, forwarding: 1 };
+  set("ipv4", hostInterface, four);
+  if (has6(addresses)) set("ipv6", hostInterface, six);
+  else if (existsSync("/proc/sys/net/ipv6")) set("ipv6", hostInterface, { accept_ra: 0 });
+  await setLink(nl, hostInterface, { up: true });
+  for (const address of addresses) await setNeighbour(nl, hostInterface, { address, mac });
+}
+
+function set(family: "ipv4" | "ipv6", dev: string, values: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(values)) sysctl(`net.${family}.conf.${dev}.${name}`, value);
+}
+
+const has6 = (addresses: readonly Address[]): boolean => addresses.some(({ family }) => family === 6);
+
+async function macOf(pod: Netlink, ifname: string): Promise<string> {
+  const mac = (await linkByName(pod, ifname))?.mac;
+  if (!mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
+  return mac;
+}
