@@ -215,7 +215,9 @@ describe("the state depends on the resources, not on the order in which they wer
     { weight: 3, arbitrary: fc.tuple(names, policy).map(([name, spec]) => gnp(name, spec)) },
     {
       weight: 2,
-      arbitrary: fc.tuple(spaces, pick({}, { team: "r" })).map(([name, labels]) => namespace(name, labels)),
+      arbitrary: fc
+        .tuple(spaces, pick<Record<string, string>>({}, { team: "r" }))
+        .map(([name, labels]) => namespace(name, labels)),
     },
     {
       weight: 3,

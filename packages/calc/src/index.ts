@@ -4,4 +4,12 @@ export * from "./model.ts";
 export * from "./reach.ts";
 export { ruleIds } from "./rule-ids.ts";
 export type { NodeState } from "./state.ts";
-export { type Enforced, forward, type Journey, type Step, type Verdict, verdict } from "./verdict.ts";
+export {
+  type Enforced,
+  forward,
+  isInFamily,
+  type Journey,
+  type Step,
+  type Verdict,
+  verdict,
+} from "./verdict.ts";

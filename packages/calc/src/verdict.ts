@@ -1,4 +1,4 @@
-import { type Address, contains, sameAddress } from "@margay/net";
+import { type Address, contains, type Family, sameAddress } from "@margay/net";
 import { matches, type Packet, type Sets } from "./match.ts";
 import type { CompiledPolicy, Direction, LocalEndpoint, TierPolicies } from "./model.ts";
 import { ruleIds } from "./rule-ids.ts";
@@ -47,7 +47,7 @@ export function forward(
 ): Verdict {
   const steps: Step[] = [];
   if (fromInterface !== undefined) {
-    const sender = state.endpoints.find((endpoint) => endpoint.interfaceName === fromInterface);
+    const sender = endpointAt(state, fromInterface, packet);
     const spoofed = sender?.ok ? spoof(sender, packet.source, sourceMac) : undefined;
     if (spoofed) return deny([{ endpoint: sender?.id, rule: spoofed, action: "deny" }]);
     const left = verdict(state, packet, { endpoint: sender?.id, direction: "egress" });
@@ -55,10 +55,18 @@ export function forward(
     steps.push(...left.steps);
   }
   if (toInterface === undefined) return { verdict: "allow", steps };
-  const receiver = state.endpoints.find((endpoint) => endpoint.interfaceName === toInterface);
+  const receiver = endpointAt(state, toInterface, packet);
   const arrived = verdict(state, packet, { endpoint: receiver?.id, direction: "ingress" });
   return { verdict: arrived.verdict, steps: [...steps, ...arrived.steps] };
 }
+
+/** The endpoint behind an interface, in the packet's family: one without an address there takes no part in it. */
+const endpointAt = (state: Enforced, name: string, { source }: Packet): LocalEndpoint | undefined =>
+  state.endpoints.find((endpoint) => endpoint.interfaceName === name && isInFamily(endpoint, source.family));
+
+/** Whether an endpoint may send or receive packets of a family at all. */
+export const isInFamily = ({ addresses, spoofable }: LocalEndpoint, family: Family): boolean =>
+  addresses.some((address) => address.family === family) || spoofable.some((net) => net.family === family);
 
 /** The rule that refuses what an endpoint does not own, if it does not. */
 function spoof(endpoint: LocalEndpoint, source: Address, mac: string | undefined): string | undefined {

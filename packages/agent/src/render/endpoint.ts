@@ -130,7 +130,3 @@ function jumps(
     { match: ["-m", "mark", "--mark", `${config.accept}/${config.accept}`], target: ["-j", "RETURN"] },
   ];
 }
-
-/** Whether an endpoint takes part in a family at all; without an address there, its interface is an unknown one. */
-export const isIn = (family: Family, { addresses, spoofable }: LocalEndpoint): boolean =>
-  addresses.some((address) => address.family === family) || spoofable.some((net) => net.family === family);

@@ -1,9 +1,9 @@
-import type { CompiledPolicy, Direction, NodeState } from "@margay/calc";
+import { type CompiledPolicy, type Direction, isInFamily, type NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
-import { endpointChains, isIn } from "./endpoint.ts";
+import { endpointChains } from "./endpoint.ts";
 import * as host from "./host.ts";
 import * as names from "./names.ts";
 import { renderPolicy } from "./policy.ts";
@@ -57,7 +57,7 @@ function familyChains(
     sets.include(rendered.sets);
     return name;
   };
-  const endpoints = state.endpoints.filter((endpoint) => isIn(family, endpoint));
+  const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
   for (const endpoint of endpoints)
     add(filter, endpointChains(endpoint, { family, config, state, chainOf: policyChain }));
   const interfaces = endpoints.map(({ interfaceName }) => interfaceName);

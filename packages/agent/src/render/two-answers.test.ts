@@ -1,0 +1,43 @@
+import { expect, test } from "@jest/globals";
+import { forward, ruleIds } from "@margay/calc";
+import fc from "fast-check";
+import { render } from "./index.ts";
+import { anySent, anyState } from "./testing/arbitraries.ts";
+import { walk } from "./testing/walker.ts";
+
+/** Decisions that are not policy: the walk passes them, the evaluator does not name them. */
+const SILENT: readonly string[] = [ruleIds.forwarded];
+
+test("the rules walked and the policy evaluated give the same verdict for the same reasons", () => {
+  const seen = { allow: 0, deny: 0, byPolicy: 0 };
+  fc.assert(
+    fc.property(anyState, fc.array(anySent, { minLength: 20, maxLength: 20 }), (state, packets) => {
+      const rendered = render(state);
+      for (const sent of packets) {
+        const { packet, fromInterface, toInterface, sourceMac } = sent;
+        const evaluated = forward(state, packet, sent);
+        const walked = walk(rendered, "filter/FORWARD", {
+          ...packet,
+          inInterface: fromInterface,
+          outInterface: toInterface ?? "eth0",
+          mac: sourceMac,
+        });
+        expect(walked.target === "ACCEPT" ? "allow" : "deny").toBe(evaluated.verdict);
+        expect(walked.target).toBeDefined();
+        seen[evaluated.verdict]++;
+        const reasons = evaluated.steps.filter(
+          ({ action, rule }) => rule !== undefined && !(action === "pass" && rule.startsWith("tier/")),
+        );
+        seen.byPolicy += reasons.some(({ policy }) => policy) ? 1 : 0;
+        expect(once(walked.ids)).toEqual(reasons.map(({ rule }) => rule));
+      }
+    }),
+    { numRuns: 1000 },
+  );
+  // The universe is small enough that rules do meet packets.
+  expect(Math.min(seen.allow, seen.deny, seen.byPolicy)).toBeGreaterThan(4000);
+});
+
+/** A Log rule that is several iptables rules may match as more than one of them. */
+const once = (ids: readonly string[]): readonly string[] =>
+  ids.filter((id, i) => !SILENT.includes(id) && id !== ids[i - 1]);
