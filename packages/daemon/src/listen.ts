@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { unlinkSync } from "node:fs";
-import { connect, type Server } from "node:net";
+import { type AddressInfo, connect, type Server } from "node:net";
 
 /** Listens on a unix socket that only our user may open; replaces the file that a killed predecessor left, but not a living one's. */
 export async function listenUnix(server: Server, path: string): Promise<void> {
@@ -28,11 +28,11 @@ async function isStale(path: string): Promise<boolean> {
   throw new Error(`${path} is in use: another daemon of this name is running with the same --run-dir`);
 }
 
-/** Listens on a TCP address; the error names what to change. */
+/** Listens on a TCP address; the error names what to change. @returns the port, where 0 was asked for the one taken */
 export async function listenTcp(
   server: Server,
   { address, port }: { address: string; port: number },
-): Promise<void> {
+): Promise<number> {
   server.listen(port, address);
   try {
     await once(server, "listening");
@@ -42,6 +42,7 @@ export async function listenTcp(
       { cause: error },
     );
   }
+  return (server.address() as AddressInfo).port; // a TCP server's address is never a string
 }
 
 /** Ends a server and its connections. */

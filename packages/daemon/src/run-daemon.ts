@@ -89,7 +89,11 @@ async function open<O extends DaemonOptions>(
   undo.push(async () => metrics.clear());
   const health = new HealthState(() => performance.now());
   const healthHttp = healthServer(health, metrics);
-  await listenTcp(healthHttp, { address: options.healthAddress, port: options.healthPort });
+  const port = await listenTcp(healthHttp, { address: options.healthAddress, port: options.healthPort });
+  log.info(
+    { event: "listening", address: options.healthAddress, port },
+    "serving /healthz, /readyz and /metrics",
+  );
   undo.push(() => close(healthHttp));
   mkdirSync(options.runDir, { recursive: true, mode: 0o755 });
   const control = new ControlServer();

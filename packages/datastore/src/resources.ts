@@ -92,7 +92,7 @@ export function resources<K extends Kind>(store: Store, kind: K): Collection<Res
       () => read(entry),
     );
     const wanted = versioned(now === undefined ? resource : inherit(resource, now), entry.revision);
-    if (isDeepStrictEqual(read({ ...entry, value: encode(wanted) }), now))
+    if (now !== undefined && isDeepStrictEqual(read({ ...entry, value: encode(wanted) }), now))
       return { outcome: "unchanged", resource: now };
     return { outcome: "configured", resource: await collection.update(wanted) };
   }
