@@ -1,0 +1,215 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { durationSeconds, type Node, ROOT } from "@margay/api";
+import { Calc } from "@margay/calc";
+import type { DaemonContext } from "@margay/daemon";
+import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
+import { BlockCache, Ipam } from "@margay/ipam";
+import { Dataplane, type Pass } from "./dataplane.ts";
+import { decodeUpdates, Inventory } from "./intake.ts";
+import { Kernel } from "./kernel.ts";
+import { type AgentMetrics, agentMetrics } from "./metrics.ts";
+import { keepDoing } from "./timers.ts";
+import { podMtu } from "./uplink.ts";
+
+/** Resolves early when the signal aborts. */
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => undefined);
+
+/** A pass that takes longer means that the agent is stuck. */
+const STUCK_MS = 120_000;
+const HEARTBEAT_SECONDS = 10;
+
+/**
+ * The agent of one node. Everything flows one way:
+ *
+ *     datastore ─► Syncer ─► #take ─┬─► Calc ─► state ─► Dataplane ─► Kernel: sets, chains, hooks, sysctls, routes
+ *                    ▲ observe      ├─► BlockCache ─► Ipam ◄── CNI server ◄── relay
+ *                    └──────────────┼──── writes of IPAM and CNI ───┘
+ *                                   └─► barrier answers
+ *
+ * Nothing is written to the kernel before the first full reading, and nothing is removed from it at the end: a restart
+ * leaves no gap.
+ */
+export class Agent {
+  readonly #context: DaemonContext;
+  readonly metrics: AgentMetrics;
+  readonly #barriers: BarrierResponder;
+  readonly #blocks: BlockCache;
+  readonly #stopTimers: () => void;
+  #inSync = false;
+  #mtu = 1500;
+  readonly calc: Calc;
+  readonly inventory: Inventory;
+  readonly kernel: Kernel;
+  readonly dataplane: Dataplane;
+  readonly syncer: Syncer;
+  readonly ipam: Ipam;
+
+  constructor(context: DaemonContext) {
+    const { store, node, metrics } = context;
+    this.#context = context;
+    this.metrics = agentMetrics(metrics);
+    this.calc = new Calc(node);
+    this.inventory = new Inventory(node);
+    this.kernel = new Kernel({
+      onChange: (why) => this.#kernelChanged(why),
+      onError: (error) => {
+        throw error; // without notifications the agent is blind: crash and start anew
+      },
+    });
+    this.dataplane = new Dataplane({
+      kernel: this.kernel,
+      state: () => this.calc.state(),
+      onApplied: (pass) => this.#applied(pass),
+      onError: (error, retryInMs) => this.#failed(error, retryInMs),
+    });
+    this.syncer = new Syncer({
+      ...{ store, prefix: ROOT, sleep: pause },
+      onBatch: (batch) => this.#take(batch),
+      onStatus: (status) => this.#connection(status),
+    });
+    const pending = () => this.dataplane.pending();
+    this.#barriers = new BarrierResponder({ store, node, daemon: "agent", pending, sleep: pause });
+    this.#blocks = new BlockCache({ node, observe: (entry) => this.syncer.observe(entry) });
+    this.ipam = new Ipam({
+      ...{ store, node, now: () => new Date(), blocks: this.#blocks },
+      ...{ pools: this.inventory.pools, config: this.inventory.ipam, labels: this.inventory.labels },
+    });
+    this.#stopTimers = keepDoing(this.#chores());
+  }
+
+  /** Begins to read the datastore. The promise rejects only for a fault of the program. */
+  start(): Promise<void> {
+    this.#context.health.ready("dataplane", false, "the datastore has not been read yet");
+    this.#judgeNode();
+    return this.syncer.start();
+  }
+
+  /** Rules, sets and routes stay in force. */
+  async stop(): Promise<void> {
+    this.#stopTimers();
+    this.#barriers.stop();
+    await this.syncer.stop();
+    await this.dataplane.stop();
+    this.kernel.close();
+  }
+
+  /** Bytes, for pods whose configuration names none. */
+  get mtu(): number {
+    return this.#mtu;
+  }
+
+  /** Why no pod can be served now; undefined when it can. */
+  notReady(): string | undefined {
+    return this.#inSync ? undefined : "the agent has not yet read the datastore; is etcd reachable?";
+  }
+
+  #take({ updates, inSync }: SyncBatch): void {
+    const { log } = this.#context;
+    const decoded = decodeUpdates(updates, (key, error) => {
+      this.metrics.corrupt.inc();
+      log.error({ event: "corrupt-value", key, err: error }, `${key} is closed: ${error.message}`);
+    });
+    const self = this.inventory.self;
+    this.calc.apply(decoded);
+    this.inventory.apply(decoded);
+    this.#blocks.apply(updates);
+    if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
+    if (inSync) {
+      if (!this.#inSync) log.info({ event: "in-sync", keys: updates.length }, "the datastore has been read");
+      this.#inSync = true;
+      this.dataplane.changed();
+    }
+    this.#barriers.feed(updates);
+  }
+
+  /** A node that nobody declared has no addresses and no BGP: say so rather than half work. */
+  #judgeNode(inSync = this.#inSync): void {
+    const { health, log, node } = this.#context;
+    const self = this.inventory.self;
+    const why = `there is no Node ${node} in the datastore: create it, or start with the right --node`;
+    health.ready("node", self !== undefined, inSync ? why : "the datastore has not been read yet");
+    if (inSync && !self) log.warn({ event: "node-missing", node }, why);
+    if (self) void this.#learnMtu(self);
+  }
+
+  async #learnMtu(self: Node): Promise<void> {
+    const { log } = this.#context;
+    try {
+      this.#mtu = await podMtu(this.kernel.netlink, self);
+    } catch (error) {
+      log.warn({ event: "mtu-unknown", err: error }, `pods get MTU ${this.#mtu}: ${String(error)}`);
+    }
+  }
+
+  #kernelChanged(why: string): void {
+    this.#context.log.debug({ event: "kernel-changed", why }, why);
+    this.dataplane.check();
+  }
+
+  #applied({ state, outcomes, milliseconds }: Pass): void {
+    const { health, log } = this.#context;
+    const metrics = this.metrics;
+    metrics.apply.observe(milliseconds / 1000);
+    metrics.endpoints.set(state.endpoints.length);
+    metrics.closed.set(state.endpoints.filter(({ ok }) => !ok).length);
+    metrics.refused.set(this.kernel.refused.size);
+    for (const { target, put, removed } of outcomes) {
+      metrics.changes.inc({ target, change: "put" }, put);
+      metrics.changes.inc({ target, change: "removed" }, removed);
+    }
+    const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
+    if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
+    for (const [dst, error] of this.kernel.refused)
+      log.warn({ event: "route-refused", dst, err: error }, error.message);
+    health.ready("dataplane", true);
+  }
+
+  #failed(error: unknown, retryInMs: number): void {
+    const { health, log } = this.#context;
+    const why = error instanceof Error ? error.message : String(error);
+    this.metrics.errors.inc();
+    health.ready("dataplane", this.dataplane.hasApplied, why);
+    log.error({ event: "apply-failed", err: error, retryInMs }, `kernel not updated: ${why}`);
+  }
+
+  #connection(status: SyncStatus): void {
+    const { log } = this.#context;
+    if (status.kind === "connected")
+      log.info({ event: "datastore-connected", revision: status.revision }, "following the datastore");
+    else {
+      const { error, retryInMs } = status;
+      log.warn({ event: "datastore-lost", err: error, retryInMs }, `datastore: ${error.message}`);
+    }
+  }
+
+  /** What is read back though nothing told of a change: others may have touched it. */
+  #chores() {
+    const config = () => this.calc.state().config;
+    const { kernel, dataplane } = this;
+    const recheck = (distrust: () => void) => () => {
+      distrust();
+      dataplane.check();
+    };
+    return [
+      {
+        seconds: () => durationSeconds(config().routeRefreshInterval),
+        act: recheck(() => kernel.distrustRoutes()),
+      },
+      {
+        seconds: () => durationSeconds(config().iptablesRefreshInterval),
+        act: recheck(() => kernel.tables.distrustRules()),
+      },
+      {
+        seconds: () => durationSeconds(config().ipsetsRefreshInterval),
+        act: recheck(() => kernel.tables.distrustSets()),
+      },
+      {
+        seconds: () => HEARTBEAT_SECONDS,
+        act: () => {
+          if (dataplane.runningFor() < STUCK_MS) this.#context.health.live("dataplane");
+        },
+      },
+    ];
+  }
+}

@@ -1,0 +1,71 @@
+import { evaluate, type IPPool, parseKey, parseSelector } from "@margay/api";
+import { CniError, cniHandler, type Served, serveCni, unwire, unwireInside, wire } from "@margay/cni";
+import { resources, type Store } from "@margay/datastore";
+import type { Ipam } from "@margay/ipam";
+import { type Family, parsePrefix } from "@margay/net";
+import type { Netlink } from "@margay/netlink";
+
+export interface CniServiceOptions {
+  readonly socket: string;
+  readonly node: string;
+  /** Its writes are observed, so that they take effect before the watch brings them. */
+  readonly store: Store;
+  readonly ipam: Ipam;
+  readonly netlink: Netlink;
+  readonly pools: () => readonly IPPool[];
+  readonly labels: () => Readonly<Record<string, string>>;
+  readonly interfacePrefix: () => string;
+  readonly mtu: () => number;
+  /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
+  readonly ready: (id: string, timeoutMs: number) => Promise<void>;
+  readonly notReady: () => string | undefined;
+  readonly onServed: (served: Served) => void;
+  readonly onBadCall: (error: unknown) => void;
+}
+
+/** How long ADD waits for the kernel; container runtimes give it minutes. */
+const READY_MS = 10_000;
+
+/** Serves the container runtime's calls with this node's addresses and kernel. */
+export function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
+  const { netlink, ipam, store, node } = options;
+  const handle = cniHandler(
+    {
+      node,
+      now: () => new Date(),
+      ipam,
+      endpoints: resources(store, "WorkloadEndpoint"),
+      wire: (wiring) => wire(netlink, wiring),
+      unwire: (hostInterface) => unwire(netlink, hostInterface),
+      unwireInside,
+      ready: (key) => inForce(options, key),
+      families: () => familiesOf(options.pools(), options.labels()),
+      interfacePrefix: options.interfacePrefix,
+      mtu: options.mtu,
+      notReady: options.notReady,
+    },
+    options.onServed,
+  );
+  return serveCni({ socket: options.socket, handle, onBadCall: options.onBadCall });
+}
+
+async function inForce({ ready }: CniServiceOptions, key: string): Promise<void> {
+  const { namespace, name } = parseKey(key) ?? { name: key };
+  try {
+    await ready(`${namespace}/${name}`, READY_MS);
+  } catch (error) {
+    throw new CniError("try-again-later", error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Families of the pools that give this node's pods addresses unasked. */
+function familiesOf(pools: readonly IPPool[], labels: Readonly<Record<string, string>>): Family[] {
+  const ours = pools.filter(
+    ({ spec }) =>
+      !spec.disabled &&
+      spec.assignmentMode === "Automatic" &&
+      spec.allowedUses.includes("Workload") &&
+      evaluate(parseSelector(spec.nodeSelector), labels),
+  );
+  return [...new Set(ours.map(({ spec }) => parsePrefix(spec.cidr).family))];
+}

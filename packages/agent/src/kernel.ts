@@ -1,0 +1,111 @@
+import type { NodeState } from "@margay/calc";
+import { formatPrefix, hostPrefix } from "@margay/net";
+import { Netlink, type NetlinkError, type Notification, type Route, routeTarget } from "@margay/netlink";
+import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
+import { LinkTable } from "./link-table.ts";
+import { render } from "./render/index.ts";
+import { sysctlTarget } from "./sysctl-target.ts";
+import { Tables } from "./tables.ts";
+import { ROUTE_PROTOCOL, wantedRoutes, wantedSysctls } from "./wanted.ts";
+
+export interface KernelOptions {
+  /** The kernel is no longer what was written, or an interface came: run a pass. */
+  readonly onChange: (why: string) => void;
+  /** No more notifications. */
+  readonly onError: (error: NetlinkError) => void;
+}
+
+/** All that the agent owns in this node's kernel. */
+export class Kernel {
+  readonly netlink: Netlink;
+  readonly tables = new Tables();
+  readonly #options: KernelOptions;
+  readonly #links = new LinkTable();
+  readonly #routes: Tracked<Route>;
+  readonly #sysctls = new Tracked(sysctlTarget());
+  /** Routes that the kernel did not take in the last pass, by destination, and why. */
+  readonly #refused = new Map<string, NetlinkError>();
+  #hasLinks = false;
+
+  constructor(options: KernelOptions) {
+    this.#options = options;
+    this.netlink = Netlink.open({
+      groups: ["link", "route4", "route6"],
+      onNotification: (notification) => this.#heed(notification),
+      onOverflow: () => this.#lostTrack(),
+      onError: options.onError,
+    });
+    const onRefused = ({ route, error }: { route: Route; error: NetlinkError }) =>
+      void this.#refused.set(formatPrefix(route.dst), error);
+    this.#routes = new Tracked(routeTarget(this.netlink, { protocol: ROUTE_PROTOCOL, onRefused }));
+  }
+
+  close(): void {
+    this.netlink.close();
+  }
+
+  /** Routes by destination that could not be written, and why. */
+  get refused(): ReadonlyMap<string, NetlinkError> {
+    return this.#refused;
+  }
+
+  /** The next pass reads routes and settings again. */
+  distrustRoutes(): void {
+    this.#routes.distrust();
+    this.#sysctls.distrust();
+  }
+
+  /**
+   * Makes the kernel match: sets before chains before hooks, and a workload's rules before its route, so that its first
+   * packet is policed. Throws what failed; what was written before stands.
+   */
+  async apply(state: NodeState): Promise<readonly Outcome[]> {
+    if (!this.#hasLinks) await this.#readLinks();
+    if (this.#links.takeLost() || this.#refused.size > 0) this.distrustRoutes();
+    this.#refused.clear();
+    const isUp = (name: string) => this.#links.isUp(name);
+    const outcomes = await reconcile([
+      ...this.tables.works(render(state), state.config.iptablesBackend),
+      this.#sysctls.to(wantedSysctls(state, isUp)),
+      this.#routes.to(wantedRoutes(state, isUp)),
+    ]);
+    this.tables.settled();
+    return outcomes;
+  }
+
+  /** Why the last pass left a workload without its routes; undefined when they are in. */
+  missing({ interfaceName, addresses }: NodeState["endpoints"][number]): string | undefined {
+    if (!this.#links.isUp(interfaceName)) return `interface ${interfaceName} is not there, or is down`;
+    if (this.#links.isLost(interfaceName)) return `interface ${interfaceName} has just been made anew`;
+    const refused = addresses.map((a) => this.#refused.get(formatPrefix(hostPrefix(a)))).find(Boolean);
+    return refused?.message;
+  }
+
+  async #readLinks(): Promise<void> {
+    this.#hasLinks = true;
+    this.#links.reset(await this.netlink.links());
+  }
+
+  #heed(notification: Notification): void {
+    if (notification.kind === "link") {
+      this.#links.apply(notification);
+      this.#options.onChange(`link ${notification.link.name} ${notification.change}`);
+    }
+    if (notification.kind === "route" && !notification.own && this.#concerns(notification)) {
+      this.#routes.distrust();
+      this.#options.onChange(`route ${formatPrefix(notification.route.dst)} ${notification.change}`);
+    }
+  }
+
+  /** One of ours changed behind our back, or the place of one that was refused is free. */
+  #concerns({ change, route }: Extract<Notification, { kind: "route" }>): boolean {
+    if (route.protocol === ROUTE_PROTOCOL) return true;
+    return change === "deleted" && this.#refused.has(formatPrefix(route.dst));
+  }
+
+  #lostTrack(): void {
+    this.#hasLinks = false;
+    this.distrustRoutes();
+    this.#options.onChange("kernel notifications were lost");
+  }
+}

@@ -1,0 +1,41 @@
+import type { Served } from "@margay/cni";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+
+/** What the agent measures of itself. Durations in seconds. */
+export function agentMetrics(registry: Registry) {
+  const registers = [registry];
+  const [fast, slow] = [0.001, 10];
+  const buckets = [fast, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, slow];
+  const cni = new Histogram({
+    ...{ name: "margay_agent_cni_seconds", help: "CNI calls by command and outcome.", registers, buckets },
+    labelNames: ["command", "outcome"],
+  });
+  return {
+    endpoints: new Gauge({ name: "margay_agent_endpoints", help: "Workload endpoints here.", registers }),
+    closed: new Gauge({
+      ...{ name: "margay_agent_endpoints_closed", registers },
+      help: "Workload endpoints whose traffic is dropped since something they need cannot be resolved.",
+    }),
+    routes: new Gauge({ name: "margay_agent_routes", help: "Kernel routes wanted.", registers }),
+    refused: new Gauge({
+      ...{ name: "margay_agent_routes_refused", help: "Kernel routes that could not be written.", registers },
+    }),
+    apply: new Histogram({
+      ...{ name: "margay_agent_apply_seconds", help: "Writing the state to the kernel.", registers, buckets },
+    }),
+    changes: new Counter({
+      ...{ name: "margay_agent_kernel_changes_total", help: "Kernel objects put or removed.", registers },
+      labelNames: ["target", "change"],
+    }),
+    errors: new Counter({
+      ...{ name: "margay_agent_apply_errors_total", help: "Passes that failed.", registers },
+    }),
+    corrupt: new Counter({
+      ...{ name: "margay_agent_corrupt_values_total", help: "Datastore values not readable.", registers },
+    }),
+    cni: ({ invocation, ms, error }: Served) =>
+      cni.observe({ command: invocation.command, outcome: error?.code ?? "ok" }, ms / 1000),
+  };
+}
+
+export type AgentMetrics = ReturnType<typeof agentMetrics>;

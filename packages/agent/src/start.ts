@@ -1,0 +1,60 @@
+import { join } from "node:path";
+import type { Served } from "@margay/cni";
+import type { DaemonContext } from "@margay/daemon";
+import { Agent } from "./agent.ts";
+import { startCni } from "./cni-service.ts";
+import { observingStore } from "./observing-store.ts";
+import { showEndpoints, showRoutes, showState } from "./views.ts";
+
+/** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
+export async function startAgent(context: DaemonContext): Promise<{ stop(): Promise<void> }> {
+  const agent = new Agent(context);
+  void agent.start(); // a rejection is a fault of the program: it ends the process
+  const cni = await serveRuntime(context, agent);
+  showTo(context, agent);
+  return {
+    async stop() {
+      await cni.close();
+      await agent.stop();
+    },
+  };
+}
+
+function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent) {
+  const { calc, inventory, syncer } = agent;
+  return startCni({
+    socket: join(options.runDir, "cni.sock"),
+    node,
+    store: observingStore(store, (entry) => syncer.observe(entry)),
+    ipam: agent.ipam,
+    netlink: agent.kernel.netlink,
+    pools: inventory.pools,
+    labels: inventory.labels,
+    interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
+    mtu: () => agent.mtu,
+    ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
+    notReady: () => agent.notReady(),
+    onServed: (served) => {
+      agent.metrics.cni(served);
+      logServed(log, served);
+    },
+    onBadCall: (error) => log.warn({ event: "cni-bad-call", err: error }, String(error)),
+  });
+}
+
+function logServed(log: DaemonContext["log"], { invocation, ms, error }: Served): void {
+  const { command, containerId, ifname } = invocation;
+  const facts = { command, containerId, ifname, ms };
+  if (!error) log.info({ event: "cni", ...facts }, `CNI ${command} served`);
+  else
+    log.error(
+      { event: "cni-failed", ...facts, code: error.code, err: error },
+      `CNI ${command}: ${error.message}`,
+    );
+}
+
+function showTo({ control }: DaemonContext, { calc, kernel, dataplane }: Agent): void {
+  control.get("/state", async () => showState(calc.state(), { pending: await dataplane.pending() }));
+  control.get("/endpoints", () => showEndpoints(calc.state(), (endpoint) => kernel.missing(endpoint)));
+  control.get("/routes", () => showRoutes(kernel.netlink, kernel.refused));
+}
