@@ -57,12 +57,17 @@ export interface DaemonOptions extends StoreOptions {
   readonly healthPort: number;
 }
 
-/** Adds the flags that every daemon has, and `more` of its own (or other defaults); see `withSources`. */
+/**
+ * Adds the flags that every daemon has, and `more` of its own; what `more` says of a common flag, such as
+ * another default, is laid over it. Sources and precedence: see `withSources`.
+ */
 export function daemonFlags<T, More extends Record<string, Options> = Record<never, never>>(
   yargs: Argv<T>,
   more = {} as More,
 ) {
-  return withSources(yargs, { ...daemonTable, ...more });
+  const common = Object.entries<Options>(daemonTable);
+  const merged = Object.fromEntries(common.map(([flag, options]) => [flag, { ...options, ...more[flag] }]));
+  return withSources(yargs, { ...more, ...merged } as typeof daemonTable & More); // the same keys, merged
 }
 
 /** The flags of a command that needs only the datastore and the sockets, such as `margay get`. */
