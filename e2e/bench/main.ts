@@ -1,0 +1,84 @@
+import { parseArgs } from "node:util";
+import { labUp } from "./lab.ts";
+import { kept, type Result, table } from "./result.ts";
+
+const HELP = `npm run bench -- [--only NAME] [--quick]
+
+Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins. Standard output: one JSON line
+for each result, then (on a terminal, or with --table) a table. Progress goes to standard error.
+
+  --only NAME   one benchmark; may be repeated
+  --quick       fewer samples
+  --table       the table also when standard output is no terminal
+`;
+
+/** Benchmarks by the lab they need: blocks of one address make every ADD claim one, and so announce a route. */
+const GROUPS = [
+  {
+    flags: [],
+    names: ["pod-add-sequential", "pod-add-100-at-once", "policy-to-enforced", "footprint-100-pods"],
+  },
+  { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
+];
+
+/** @returns the exit code: 1 if a benchmark could not be run. A missed target is no failure: figures are not tests. */
+async function main(argv: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      only: { type: "string", multiple: true },
+      quick: { type: "boolean", default: false },
+      table: { type: "boolean", default: process.stdout.isTTY },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  const { only, quick } = values;
+  const all = GROUPS.flatMap(({ names }) => names);
+  const unknown = only?.filter((name) => !all.includes(name)) ?? [];
+  if (values.help || unknown.length > 0) {
+    process.stderr.write(
+      unknown.length > 0 ? `no benchmark ${unknown.join(", ")}; there are ${all.join(", ")}\n` : HELP,
+    );
+    return values.help ? 0 : 1;
+  }
+  const results: Result[] = [];
+  const failed: string[] = [];
+  for (const { flags, names } of GROUPS) {
+    const chosen = names.filter((name) => only?.includes(name) ?? true);
+    if (chosen.length > 0) await measure({ flags, chosen, quick }, results, failed);
+  }
+  if (values.table && results.length > 0) process.stdout.write(`\n${table(results)}\n`);
+  const missed = results.filter((result) => kept(result) === false).length;
+  process.stderr.write(
+    `${results.length} results, ${missed} targets missed, ${failed.length} benchmarks failed\n`,
+  );
+  return failed.length > 0 ? 1 : 0;
+}
+
+interface Group {
+  readonly flags: readonly string[];
+  readonly chosen: readonly string[];
+  readonly quick: boolean;
+}
+
+async function measure({ flags, chosen, quick }: Group, results: Result[], failed: string[]): Promise<void> {
+  const lab = await labUp(flags);
+  try {
+    for (const name of chosen) {
+      process.stderr.write(`${name}\n`);
+      const lines = await lab.bench(name, quick).catch((error: Error) => {
+        process.stderr.write(`${name}: ${error.message}\n`);
+        failed.push(name);
+        return [];
+      });
+      for (const line of lines) {
+        process.stdout.write(`${line}\n`);
+        results.push(JSON.parse(line) as Result);
+      }
+    }
+  } finally {
+    await lab.end();
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,103 @@
+import { spawn } from "node:child_process";
+import { deleteNamespace, inNamespace, newNamespace } from "@margay/netlink";
+
+/** A CNI plugin as a container runtime would execute it. */
+export interface Plugin {
+  readonly subject: string;
+  readonly binary: string;
+  /** The network configuration it reads on stdin. */
+  readonly configuration: object;
+  /** Network namespace it runs in; ours by default. */
+  readonly namespace?: string;
+}
+
+/** One pod of a benchmark. */
+export interface BenchPod {
+  readonly name: string;
+  readonly containerID: string;
+  readonly namespacePath: string;
+}
+
+/** The network namespace of a pod that does not exist yet. */
+export function podNamespace(name: string): BenchPod {
+  const namespacePath = `/run/netns/bench-${name}`;
+  newNamespace(namespacePath);
+  const containerID = Buffer.from(name).toString("hex").padEnd(64, "0").slice(0, 64);
+  return { name, containerID, namespacePath };
+}
+
+/**
+ * Executes the plugin once. The time runs from the start of its process to the end: what a runtime waits for. The
+ * namespace is entered by the fork itself, so that no helper's exec is counted.
+ * @returns ms, and the plugin's result. Error with the plugin's own words when it fails.
+ */
+export async function call(
+  plugin: Plugin,
+  pod: BenchPod,
+  command: "ADD" | "DEL",
+): Promise<{ ms: number; result: string }> {
+  const env = {
+    PATH: process.env.PATH,
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: pod.containerID,
+    CNI_NETNS: pod.namespacePath,
+    CNI_IFNAME: "eth0",
+    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME=${pod.name}`,
+    CNI_PATH: "/usr/lib/cni",
+  };
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const started = performance.now();
+  const start = () => spawn(plugin.binary, [], { env, stdio: ["pipe", "pipe", "inherit"] });
+  const child = plugin.namespace === undefined ? start() : inNamespace(plugin.namespace, start);
+  let result = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    result += chunk;
+  });
+  child.on("error", reject);
+  child.on("close", (code) => {
+    if (code === 0) resolve(performance.now() - started);
+    else reject(new Error(`${command} by ${plugin.subject}: exit ${code}: ${result.trim()}`));
+  });
+  child.stdin.on("error", () => {}); // it ended before reading all: its exit code tells
+  child.stdin.end(JSON.stringify(plugin.configuration));
+  return { ms: await promise, result };
+}
+
+/** DEL, and the namespace goes. */
+export async function end(plugin: Plugin, pod: BenchPod): Promise<void> {
+  await call(plugin, pod, "DEL");
+  deleteNamespace(pod.namespacePath);
+}
+
+/** The IPv4 address in a CNI result. */
+export function address4(result: string): string {
+  const { ips = [] } = JSON.parse(result) as { ips?: { address: string }[] };
+  const found = ips.find(({ address }) => !address.includes(":"))?.address.replace(/\/\d+$/, "");
+  if (found === undefined) throw new Error(`no IPv4 address in ${result}`);
+  return found;
+}
+
+/** The plugin under test, on a node of the lab. */
+export const margay = (relay: string, node: string): Plugin => ({
+  subject: "margay",
+  binary: relay,
+  configuration: {
+    cniVersion: "1.1.0",
+    name: "margay",
+    type: "margay-cni",
+    socket: `/run/margay/${node}/cni.sock`,
+  },
+});
+
+/** The reference plugins' pair for one veth and one address, in a namespace of their own as the node. */
+export function reference(): Plugin {
+  const namespace = "/run/netns/bench-reference";
+  newNamespace(namespace);
+  const ipam = { type: "host-local", subnet: "10.99.0.0/16", dataDir: "/run/bench-host-local" };
+  return {
+    subject: "ptp+host-local",
+    binary: "/usr/lib/cni/ptp",
+    configuration: { cniVersion: "1.0.0", name: "reference", type: "ptp", ipam },
+    namespace,
+  };
+}
