@@ -1,0 +1,239 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { storeFlags as flagsOfStore, openStore, type StoreOptions } from "@margay/daemon";
+import type { Store } from "@margay/datastore";
+import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+import { apply } from "./apply.ts";
+import { peers, routes } from "./bgp.ts";
+import { references, remove } from "./delete.ts";
+import { readResources } from "./documents.ts";
+import { CtlError } from "./error.ts";
+import { formats, get } from "./get.ts";
+import * as ipam from "./ipam.ts";
+import { nodeStatus } from "./node.ts";
+import { processTerminal as terminal } from "./terminal.ts";
+import { wait } from "./wait.ts";
+
+/** Opens the datastore for one action and closes it whatever happens. */
+async function withStore<T>(options: StoreOptions, action: (store: Store) => Promise<T>): Promise<T> {
+  const store = openStore(options);
+  try {
+    return await action(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** A command whose answer is no: the exit code says so, what was printed says why. */
+function exitUnless(ok: boolean): void {
+  if (!ok) process.exitCode = 1;
+}
+
+const output = {
+  alias: "o",
+  choices: ["table", "json"],
+  default: "table",
+  describe: "Form of the output",
+} as const;
+const namespace = {
+  alias: "n",
+  type: "string",
+  default: "default",
+  describe: "Namespace, for namespaced kinds",
+} as const;
+/** No yargs array: those take no "-", and would swallow what follows. */
+const filename = {
+  alias: "f",
+  type: "string",
+  coerce: (value: string | string[]): string[] => [value].flat(),
+  describe: "YAML or JSON file, directory of such, or - for standard input; may be repeated",
+} as const;
+
+/** The daemons' own flags, with the type that their handler gets. */
+const storeFlags = <T>(yargs: Argv<T>): Argv<T & StoreOptions> => flagsOfStore(yargs);
+
+interface Command<A> {
+  readonly command: string;
+  readonly describe: string;
+  readonly builder: (yargs: Argv) => Argv<A>;
+  readonly handler: (args: ArgumentsCamelCase<A>) => Promise<void>;
+}
+
+/** Gives `handler` the types of the arguments that `builder` declares; yargs' own CommandModule forgets them. */
+const command = <A>(module: Command<A>): CommandModule => module as unknown as CommandModule;
+
+const getCommand = command({
+  command: "get <kind> [name]",
+  describe: "show resources",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .positional("kind", {
+        type: "string",
+        demandOption: true,
+        describe: "Kind, plural or short name: node, ippools, np, ...",
+      })
+      .positional("name", { type: "string", describe: "Only this one" })
+      .options({
+        namespace,
+        "all-namespaces": { alias: "A", type: "boolean", default: false, describe: "All namespaces" },
+        output: {
+          ...output,
+          choices: formats,
+          describe: "Form of the output; yaml and json can be applied again",
+        },
+      })
+      .example("$0 get ippools -o wide", "all pools with all columns")
+      .example("$0 get np web -n shop -o yaml", "one policy"),
+  handler: (args) => withStore(args, (store) => get(store, args, terminal)),
+});
+
+const applyCommand = command({
+  command: "apply",
+  describe: "create or change resources from files",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .options({ filename: { ...filename, demandOption: true }, output })
+      .example("$0 apply -f policy.yaml", "also Kubernetes NetworkPolicies and Namespaces")
+      .epilogue("All documents of all files are checked before the first is written."),
+  handler: async (args) => {
+    const documents = readResources(args.filename, terminal);
+    await withStore(args, (store) => apply(store, documents, args, terminal));
+  },
+});
+
+const deleteCommand = command({
+  command: "delete [kind] [names..]",
+  describe: "delete resources",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .positional("kind", { type: "string", describe: "Kind, plural or short name" })
+      .positional("names", { type: "string", array: true, default: [], describe: "Names" })
+      .options({
+        filename: {
+          ...filename,
+          default: [],
+          describe: "Delete what the file, directory or - (standard input) holds",
+        },
+        namespace,
+        force: { type: "boolean", default: false, describe: "Even what is in use" },
+        "ignore-not-found": {
+          type: "boolean",
+          default: false,
+          describe: "What is not there counts as deleted",
+        },
+        output,
+      })
+      .example("$0 delete np web -n shop", "one policy")
+      .example("$0 delete -f policy.yaml", "what was applied"),
+  handler: async (args) => {
+    const targets = targetsOf(args);
+    await withStore(args, (store) => remove(store, targets, args, terminal));
+  },
+});
+
+interface Targets {
+  readonly kind?: string | undefined;
+  readonly names: readonly string[];
+  readonly filename: readonly string[];
+  readonly namespace: string;
+}
+
+/** What the words name, or what the files hold. */
+function targetsOf({ kind, names, filename, namespace }: Targets) {
+  if (filename.length > 0 && kind === undefined)
+    return readResources(filename, terminal).map(({ resource }) => resource);
+  if (filename.length > 0 || kind === undefined || names.length === 0)
+    throw new CtlError("usage", "say what to delete: either KIND NAME... or -f FILE");
+  return references(kind, names, namespace);
+}
+
+const ipamShow = command({
+  command: "show",
+  describe: "how full pools and blocks are, or who has an address",
+  builder: (yargs) =>
+    storeFlags(yargs).options({
+      "show-blocks": { type: "boolean", default: false, describe: "Each block with its node" },
+      ip: { type: "string", describe: "Who has this address" },
+      output,
+    }),
+  handler: (args) => withStore(args, (store) => ipam.show(store, args, terminal)),
+});
+
+const ipamCheck = command({
+  command: "check",
+  describe: "compare blocks, affinities and endpoints; exit code 1 if they disagree",
+  builder: (yargs) => storeFlags(yargs).options({ output }),
+  handler: (args) => withStore(args, async (store) => exitUnless(await ipam.check(store, args, terminal))),
+});
+
+const bgpPeers = command({
+  command: "peers",
+  describe: "the BGP sessions of this node",
+  builder: (yargs) => storeFlags(yargs).options({ output }),
+  handler: (args) => peers(args, terminal),
+});
+
+const bgpRoutes = command({
+  command: "routes [prefix]",
+  describe: "the routes this node knows by BGP, and why each is the best or is not",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .positional("prefix", {
+        type: "string",
+        describe: "Only this network, or the network that holds this address",
+      })
+      .options({ output }),
+  handler: (args) => routes(args, terminal),
+});
+
+const nodeStatusCommand = command({
+  command: "status",
+  describe: "what agent and bgpd of this node say about themselves; exit code 1 unless both are ready",
+  builder: (yargs) => storeFlags(yargs).options({ output }),
+  handler: async (args) => exitUnless(await nodeStatus(args, terminal)),
+});
+
+const waitCommand = command({
+  command: "wait",
+  describe: "return once every node enforces all that was written before",
+  builder: (yargs) =>
+    storeFlags(yargs).options({
+      timeout: { type: "number", default: 30, describe: "Seconds to wait at most" },
+      node: { type: "string", array: true, default: [], describe: "Only this node; may be repeated" },
+      output,
+    }),
+  handler: (args) =>
+    withStore(args, async (store) => {
+      const request = {
+        timeoutSeconds: args.timeout,
+        nodes: args.node,
+        output: args.output,
+        id: randomUUID(),
+        sleep,
+      };
+      exitUnless(await wait(store, request, terminal));
+    }),
+});
+
+/** Resolves after `ms` or when the signal aborts. */
+const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
+  delay(ms, undefined, { signal }).catch(() => undefined);
+
+/** `margay ipam` and its like: nothing by themselves. */
+const group = (name: string, describe: string, members: CommandModule[]): CommandModule => ({
+  command: name,
+  describe,
+  builder: (yargs) => yargs.command(members).demandCommand(1, `which of margay ${name}'s commands?`).strict(),
+  handler: () => {},
+});
+
+/** The commands for people. */
+export const commands: readonly CommandModule[] = [
+  getCommand,
+  applyCommand,
+  deleteCommand,
+  group("ipam", "address pools, blocks and who holds what", [ipamShow, ipamCheck]),
+  group("bgp", "BGP sessions and routes of a node", [bgpPeers, bgpRoutes]),
+  group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),
+  waitCommand,
+];
