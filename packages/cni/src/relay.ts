@@ -1,7 +1,16 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { basename } from "node:path";
-import { type Call, decodeReply, encodeCall, FrameReader, fieldOf, type Reply, socketOf } from "./frame.ts";
+import {
+  type Call,
+  decodeReply,
+  encodeCall,
+  FrameReader,
+  fieldOf,
+  MAX_FRAME,
+  type Reply,
+  socketOf,
+} from "./frame.ts";
 
 /** CNI versions this plugin speaks. */
 export const VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
@@ -22,16 +31,14 @@ export async function relay(call: Call & { argv0: string }): Promise<Reply> {
       stdout: `${JSON.stringify({ cniVersion: "1.1.0", supportedVersions: VERSIONS })}\n`,
     };
   const conf = Buffer.from(stdin).toString();
-  const socket = socketOf(env, conf);
   const cni = Object.entries(env).filter(([name]) => name.startsWith("CNI_"));
+  const whole = { env: { ...Object.fromEntries(cni), MARGAY_ARGV0: basename(argv0) }, stdin };
+  if (stdin.length >= MAX_FRAME) return failure(conf, "stdin: configuration larger than 1 MiB");
+  const socket = socketOf(env, conf);
   try {
-    const request = encodeCall({
-      env: { ...Object.fromEntries(cni), MARGAY_ARGV0: basename(argv0) },
-      stdin,
-    });
-    return decodeReply(await exchange(socket, request));
+    return decodeReply(await exchange(socket, encodeCall(whole)));
   } catch (error) {
-    return unreachable(socket, conf, error);
+    return failure(conf, why(socket, error));
   }
 }
 
@@ -55,16 +62,23 @@ async function exchange(path: string, request: Buffer): Promise<Buffer> {
   }
 }
 
-function unreachable(socket: string, conf: string, error: unknown): Reply {
+/** In relay.c's words, which are the C library's. */
+function why(socket: string, error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException; // whatever it is, it is printed
-  const why =
-    { ENOENT: "No such file or directory", ECONNREFUSED: "Connection refused" }[code ?? ""] ?? message;
-  const stdout = JSON.stringify({
+  if (error instanceof RangeError) return `agent at ${socket}: answer of impossible length`;
+  const known = { ENOENT: "No such file or directory", ECONNREFUSED: "Connection refused" }[code ?? ""];
+  return `${known ? "no agent" : "agent"} at ${socket}: ${known ?? message}`;
+}
+
+function failure(conf: string, reason: string): Reply {
+  const document = {
     cniVersion: fieldOf(conf, "cniVersion") ?? "1.0.0",
     code: TRY_AGAIN_LATER,
-    msg: `margay: ${code ? "no agent at" : "agent at"} ${socket}: ${why}`,
-    details:
-      'Is `margay agent` running on this node, and is that its socket? Set the configuration\'s "socket" if it listens elsewhere.',
-  });
-  return { exitCode: 1, stdout: `${stdout}\n` };
+    msg: `margay: ${reason}`,
+    details: HINT,
+  };
+  return { exitCode: 1, stdout: `${JSON.stringify(document)}\n` };
 }
+
+const HINT =
+  'Is `margay agent` running on this node, and is that its socket? Set the configuration\'s "socket" if it listens elsewhere.';

@@ -1,0 +1,282 @@
+import { describe, expect, test } from "@jest/globals";
+import type { WorkloadEndpoint } from "@margay/api";
+import { StoreError } from "@margay/datastore";
+import { IpamError } from "@margay/ipam";
+import { parseAddress } from "@margay/net";
+import { NetlinkError } from "@margay/netlink";
+import type { CniDeps } from "./deps.ts";
+import type { Reply } from "./frame.ts";
+import { cniHandler } from "./handler.ts";
+import { parseCall } from "./invocation.ts";
+
+/** A world small enough to look at: what exists is all there is to assert. */
+interface World {
+  /** address -> handle */
+  addresses: Map<string, string>;
+  /** name -> container of the endpoint */
+  endpoints: Map<string, string>;
+  /** host interface -> namespace of its pod end */
+  links: Map<string, string>;
+}
+
+type Step = "assign" | "wire" | "endpoint" | "ready" | "release" | "unwire" | "delete endpoint";
+
+const empty = (): World => ({ addresses: new Map(), endpoints: new Map(), links: new Map() });
+
+/** `fails` happens at its step: "after" the step took effect, which is the worse case. */
+function depsOf(
+  world: World,
+  fails: Partial<Record<Step, Error>> = {},
+  extra: Partial<CniDeps> = {},
+): CniDeps {
+  const fault = (step: Step) => {
+    if (fails[step]) throw fails[step];
+  };
+  const held = (address: string, handle: string) => ({ address: parseAddress(address), sequence: 1, handle });
+  return {
+    ...{
+      node: "n1",
+      now: () => new Date(0),
+      families: () => [4, 6],
+      interfacePrefix: () => "cali",
+      mtu: () => 1450,
+    },
+    ipam: {
+      async assign({ handle, addresses }) {
+        const mine = [...world.addresses].find(([, owner]) => owner === handle)?.[0];
+        const address = mine ?? (addresses?.length ? "10.0.0.99" : `10.0.0.${world.addresses.size + 1}`);
+        world.addresses.set(address, handle);
+        fault("assign");
+        return [held(address, handle)];
+      },
+      async release({ handle }) {
+        const mine = [...world.addresses].filter(([, owner]) => owner === handle).map(([address]) => address);
+        for (const address of mine) world.addresses.delete(address);
+        fault("release");
+        return mine.map((address) => held(address, handle));
+      },
+    },
+    endpoints: {
+      async get(name) {
+        const containerID = world.endpoints.get(name);
+        if (!containerID) return undefined;
+        return { metadata: { name, resourceVersion: "1" }, spec: { containerID } } as WorkloadEndpoint; // all that DEL reads
+      },
+      async apply(resource) {
+        world.endpoints.set(resource.metadata.name, resource.spec.containerID ?? "");
+        fault("endpoint");
+        return { outcome: "created", resource };
+      },
+      async delete(name) {
+        fault("delete endpoint");
+        return world.endpoints.delete(name);
+      },
+    },
+    async wire({ hostInterface, netns }) {
+      world.links.set(hostInterface, netns);
+      fault("wire");
+      return { mac: "02:00:00:00:00:01" };
+    },
+    async unwire(hostInterface) {
+      fault("unwire");
+      world.links.delete(hostInterface);
+    },
+    async unwireInside({ netns }) {
+      for (const [name, inside] of world.links) if (inside === netns) world.links.delete(name);
+    },
+    async ready() {
+      fault("ready");
+    },
+    ...extra,
+  };
+}
+
+/** One call for pod shop/web; `sandbox` names both the container and its namespace. */
+async function cni(
+  deps: CniDeps,
+  command: string,
+  sandbox: string,
+  env: Record<string, string> = {},
+): Promise<Reply> {
+  const call = {
+    env: {
+      ...{
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: sandbox,
+        CNI_NETNS: `/run/netns/${sandbox}`,
+        CNI_IFNAME: "eth0",
+      },
+      ...{ CNI_ARGS: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web", ...env },
+    },
+    stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
+  };
+  return cniHandler(deps)(parseCall(call));
+}
+
+const ENDPOINT = "n1-k8s-web-eth0";
+const failure = async (reply: Promise<Reply>) =>
+  JSON.parse((await reply).stdout) as { code: number; msg: string; details?: string };
+
+describe("ADD", () => {
+  test("makes an address, an interface and an endpoint", async () => {
+    const world = empty();
+    const { exitCode, stdout } = await cni(depsOf(world), "ADD", "s1");
+    expect([exitCode, JSON.parse(stdout).ips]).toEqual([0, [{ address: "10.0.0.1/32", interface: 1 }]]);
+    expect([...world.addresses]).toEqual([["10.0.0.1", "net.s1"]]);
+    expect([...world.endpoints]).toEqual([[ENDPOINT, "s1"]]);
+    expect([...world.links.values()]).toEqual(["/run/netns/s1"]);
+  });
+
+  test("repeated for the same container: the same address, one of everything", async () => {
+    const world = empty();
+    const first = await cni(depsOf(world), "ADD", "s1");
+    expect(await cni(depsOf(world), "ADD", "s1")).toEqual(first);
+    expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual([1, 1, 1]);
+  });
+
+  const store = new StoreError("unavailable", "etcd is away");
+  test.each<[Step, Error, code: number, msg: string]>([
+    [
+      "assign",
+      new IpamError({ code: "contention", node: "n1", attempts: 50 }),
+      11,
+      "ipam: gave up after 50 attempts: other nodes keep changing the same blocks; try again",
+    ],
+    [
+      "assign",
+      new IpamError({ code: "unknown-pool", pool: "p", node: "n1" }),
+      100,
+      "ipam: pool p does not exist",
+    ],
+    [
+      "assign",
+      new IpamError({ code: "address-in-use", address: "10.0.0.9", by: "x", node: "n1" }),
+      101,
+      "ipam: address 10.0.0.9 is in use by x",
+    ],
+    ["wire", new NetlinkError("EEXIST", "create veth cali1"), 5, "create veth cali1: EEXIST"],
+    ["endpoint", store, 11, "datastore: etcd is away"],
+    ["ready", new Error("a fault"), 999, "a fault"],
+  ])(
+    "fails at %s with %s: nothing is left, and the runtime is told what to do",
+    async (step, error, code, msg) => {
+      const world = empty();
+      const { details: _, ...told } = await failure(cni(depsOf(world, { [step]: error }), "ADD", "s1"));
+      expect(told).toEqual({ cniVersion: "1.0.0", code, msg: expect.stringContaining(msg) });
+      expect(world).toEqual(empty());
+    },
+  );
+
+  test("an undo that fails does not stop the others, and is told", async () => {
+    const world = empty();
+    const deps = depsOf(world, {
+      ready: new Error("slow"),
+      unwire: new NetlinkError("EPERM", "delete link"),
+    });
+    const { details } = await failure(cni(deps, "ADD", "s1"));
+    expect(details).toMatch(/Left behind: remove interface: delete link/);
+    expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual([0, 0, 1]);
+  });
+
+  test("the pool of no family: says what to create", async () => {
+    const { code, msg, details } = await failure(
+      cni(depsOf(empty(), {}, { families: () => [] }), "ADD", "s1"),
+    );
+    expect([code, msg]).toEqual([100, "no enabled pool gives addresses to pods"]);
+    expect(details).toMatch(/margay apply/);
+  });
+
+  test("an agent that is not ready changes nothing", async () => {
+    const world = empty();
+    const deps = depsOf(world, {}, { notReady: () => "the agent has not read the datastore yet" });
+    expect(await failure(cni(deps, "ADD", "s1"))).toMatchObject({
+      code: 11,
+      msg: "the agent has not read the datastore yet",
+    });
+    expect(await failure(cni(deps, "STATUS", "s1"))).toMatchObject({ code: 50 });
+    expect(world).toEqual(empty());
+  });
+});
+
+describe("DEL", () => {
+  test("takes everything away, also when repeated", async () => {
+    const world = empty();
+    const deps = depsOf(world);
+    await cni(deps, "ADD", "s1");
+    for (let i = 0; i < 2; i++) expect(await cni(deps, "DEL", "s1")).toEqual({ exitCode: 0, stdout: "" });
+    expect(world).toEqual(empty());
+  });
+
+  test.each([
+    ["without a namespace", { CNI_NETNS: "" }],
+    ["with a namespace that is gone", { CNI_NETNS: "/run/netns/gone" }],
+  ])("%s", async (_why, env) => {
+    const world = empty();
+    await cni(depsOf(world), "ADD", "s1");
+    expect(await cni(depsOf(world), "DEL", "s1", env)).toEqual({ exitCode: 0, stdout: "" });
+    expect(world).toEqual(empty());
+  });
+
+  test("of an older sandbox: the newer one keeps endpoint and interface, the older one's address is freed", async () => {
+    const world = empty();
+    const deps = depsOf(world);
+    await cni(deps, "ADD", "old");
+    await cni(deps, "ADD", "new");
+    expect(await cni(deps, "DEL", "old")).toEqual({ exitCode: 0, stdout: "" });
+    expect([...world.endpoints]).toEqual([[ENDPOINT, "new"]]);
+    expect([...world.links.values()]).toEqual(["/run/netns/new"]);
+    expect([...world.addresses.values()]).toEqual(["net.new"]);
+  });
+
+  test("frees the address last: while anything is left, nobody else gets it", async () => {
+    for (const step of ["delete endpoint", "unwire"] as const) {
+      const world = empty();
+      await cni(depsOf(world), "ADD", "s1");
+      await cni(depsOf(world, { [step]: new StoreError("unavailable", "away") }), "DEL", "s1");
+      expect(world.addresses.size).toBe(1);
+      await cni(depsOf(world), "DEL", "s1"); // the runtime tries again
+      expect(world.addresses.size).toBe(0);
+    }
+  });
+
+  test("the store away: try again later", async () => {
+    const deps = depsOf(empty(), {
+      release: new IpamError({ code: "datastore", node: "n1", reason: "away" }),
+    });
+    expect(await failure(cni(deps, "DEL", "s1"))).toMatchObject({ code: 11 });
+  });
+});
+
+test("calls about one pod never overlap; other pods do not wait", async () => {
+  const log: string[] = [];
+  const wire: CniDeps["wire"] = async ({ netns }) => {
+    log.push(`> ${netns}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    log.push(`< ${netns}`);
+    return { mac: "02:00:00:00:00:01" };
+  };
+  const handle = cniHandler(depsOf(empty(), {}, { wire }));
+  const add = (sandbox: string, pod: string) =>
+    handle(
+      parseCall({
+        env: {
+          ...{ CNI_COMMAND: "ADD", CNI_CONTAINERID: sandbox, CNI_NETNS: sandbox, CNI_IFNAME: "eth0" },
+          CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`,
+        },
+        stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
+      }),
+    );
+  await Promise.all([add("a1", "a"), add("a2", "a"), add("b1", "b")]);
+  expect(log.filter((line) => line.includes("a"))).toEqual(["> a1", "< a1", "> a2", "< a2"]);
+  expect(log.indexOf("> b1")).toBeLessThan(log.indexOf("< a1"));
+});
+
+test("as margay-ipam: addresses only", async () => {
+  const world = empty();
+  const env = { MARGAY_ARGV0: "margay-ipam" };
+  const { stdout } = await cni(depsOf(world), "ADD", "s1", env);
+  expect(JSON.parse(stdout)).toEqual({ cniVersion: "1.0.0", ips: [{ address: "10.0.0.1/32" }], dns: {} });
+  expect([world.addresses.size, world.links.size, world.endpoints.size]).toEqual([1, 0, 0]);
+  await cni(depsOf(world), "DEL", "s1", env);
+  expect(world).toEqual(empty());
+});

@@ -1,0 +1,164 @@
+import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { hostPrefix, parseAddress } from "@margay/net";
+import {
+  addRoutes,
+  deleteNamespace,
+  inNamespace,
+  linkByName,
+  listAddresses,
+  Netlink,
+  newNamespace,
+  readSysctl,
+} from "@margay/netlink";
+import type { Wiring } from "./deps.ts";
+import { unshared } from "./testing/unshared.ts";
+import { unwire, unwireInside, wire } from "./wire.ts";
+
+const POD = "/run/netns/pod";
+const WIRING: Wiring = {
+  ...{ hostInterface: "cali0123456789a", netns: POD, ifname: "eth0", mtu: 1450 },
+  addresses: [parseAddress("10.244.0.5"), parseAddress("fd00:10:244::5")],
+};
+
+const run = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+const inPod = (command: string): string => inNamespace(POD, () => run(command));
+/** Lines, trimmed, without what differs from run to run. */
+const lines = (text: string): string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim().replace(/\s+/g, " "))
+    .filter(Boolean);
+
+/** The node's route to the pod: the agent's business, needed here for a packet. */
+async function routePod(nl: Netlink): Promise<void> {
+  for (const address of WIRING.addresses) {
+    const route = {
+      dst: hostPrefix(address),
+      protocol: 142,
+      type: "unicast",
+      nexthops: [{ dev: WIRING.hostInterface }],
+    } as const;
+    expect(await addRoutes(nl, [route])).toEqual([]);
+  }
+}
+
+unshared(import.meta.url, () => {
+  let nl: Netlink;
+  beforeAll(() => {
+    run("ip address add 192.0.2.1/32 dev lo && ip -6 address add 2001:db8::1/128 dev lo nodad");
+    nl = Netlink.open();
+  });
+  afterAll(() => nl.close());
+  afterEach(async () => {
+    await unwire(nl, WIRING.hostInterface);
+    deleteNamespace(POD);
+  });
+
+  test("the pod has its addresses, both default routes, permanent gateways, and loopback", async () => {
+    newNamespace(POD);
+    const { mac } = await wire(nl, WIRING);
+    expect(
+      lines(inPod("ip -o address show scope global")).map((line) => line.split(" ").slice(1, 4).join(" ")),
+    ).toEqual(["eth0 inet 10.244.0.5/32", "eth0 inet6 fd00:10:244::5/128"]);
+    expect(lines(inPod("ip route; ip -6 route show default"))).toEqual([
+      "default via 169.254.1.1 dev eth0",
+      "169.254.1.1 dev eth0 scope link",
+      "default via fe80::ecee:eeff:feee:eeee dev eth0 metric 1024 pref medium",
+    ]);
+    expect(lines(inPod("ip neigh show nud permanent"))).toEqual([
+      "169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee PERMANENT",
+      "fe80::ecee:eeff:feee:eeee dev eth0 lladdr ee:ee:ee:ee:ee:ee PERMANENT",
+    ]);
+    expect(inPod("ip -o link show eth0")).toMatch(new RegExp(`mtu 1450 .*state UP .*link/ether ${mac}`));
+    expect(inPod("ip -o -6 address show tentative")).toBe("");
+    expect(inPod("ip -o link show lo")).toMatch(/LOOPBACK,UP/);
+  });
+
+  test("the node's end: MAC, up, settings of this interface only, the pod's addresses permanent neighbours", async () => {
+    newNamespace(POD);
+    const before = ["all", "default", "lo"].map((dev) => readSysctl(`net.ipv4.conf.${dev}.proxy_arp`));
+    const { mac } = await wire(nl, WIRING);
+    const dev = WIRING.hostInterface;
+    expect(await linkByName(nl, dev)).toMatchObject({
+      up: true,
+      mac: "ee:ee:ee:ee:ee:ee",
+      mtu: 1450,
+      kind: "veth",
+    });
+    const of = (family: string, names: string[]) =>
+      names.map((name) => `${name}=${readSysctl(`net.${family}.conf.${dev}.${name}`)}`);
+    expect(of("ipv4", ["proxy_arp", "rp_filter", "forwarding", "route_localnet"])).toEqual([
+      "proxy_arp=1",
+      "rp_filter=1",
+      "forwarding=1",
+      "route_localnet=0",
+    ]);
+    expect(of("ipv6", ["proxy_ndp", "forwarding", "accept_ra", "disable_ipv6"])).toEqual([
+      "proxy_ndp=1",
+      "forwarding=1",
+      "accept_ra=0",
+      "disable_ipv6=0",
+    ]);
+    expect(["all", "default", "lo"].map((other) => readSysctl(`net.ipv4.conf.${other}.proxy_arp`))).toEqual(
+      before,
+    );
+    expect(lines(run(`ip neigh show dev ${dev} nud permanent`))).toEqual([
+      `10.244.0.5 lladdr ${mac} PERMANENT`,
+      `fd00:10:244::5 lladdr ${mac} PERMANENT`,
+    ]);
+    expect((await listAddresses(nl, dev)).filter(({ address }) => address.family === 4)).toEqual([]);
+  });
+
+  test("packets pass at once, both ways and both families", async () => {
+    newNamespace(POD);
+    await wire(nl, WIRING);
+    await routePod(nl);
+    for (const target of ["192.0.2.1", "2001:db8::1"]) inPod(`ping -c 1 -W 1 ${target}`);
+    for (const target of ["10.244.0.5", "fd00:10:244::5"]) run(`ping -c 1 -W 1 ${target}`);
+  });
+
+  test("a MAC that was asked for; an IPv4-only pod", async () => {
+    newNamespace(POD);
+    const one = { ...WIRING, mac: "02:00:00:00:00:07", addresses: WIRING.addresses.slice(0, 1) };
+    expect(await wire(nl, one)).toEqual({ mac: "02:00:00:00:00:07" });
+    expect(lines(inPod("ip -6 route show default"))).toEqual([]);
+  });
+
+  test("repeated: the veth is made anew, and works", async () => {
+    newNamespace(POD);
+    await wire(nl, WIRING);
+    await wire(nl, WIRING);
+    await routePod(nl);
+    inPod("ping -c 1 -W 1 192.0.2.1");
+  });
+
+  test("a namespace that does not exist: unknown container, nothing made", async () => {
+    await expect(wire(nl, WIRING)).rejects.toMatchObject({ code: "unknown-container" });
+    expect(await linkByName(nl, WIRING.hostInterface)).toBeUndefined();
+  });
+
+  test("a name taken in the pod by something else: refused, nothing left", async () => {
+    newNamespace(POD);
+    inPod("ip link add eth0 type bridge");
+    await expect(wire(nl, WIRING)).rejects.toMatchObject({ code: "EEXIST" });
+    expect(await linkByName(nl, WIRING.hostInterface)).toBeUndefined();
+  });
+
+  test("unwire from either side, and again; what is gone, or not a veth, is left in peace", async () => {
+    newNamespace(POD);
+    await wire(nl, WIRING);
+    await unwireInside({ netns: POD, ifname: "eth0" });
+    expect(await linkByName(nl, WIRING.hostInterface)).toBeUndefined();
+    await unwireInside({ netns: POD, ifname: "eth0" });
+    await unwireInside({ netns: POD, ifname: "lo" });
+    await unwireInside({ netns: "/run/netns/none", ifname: "eth0" });
+    writeFileSync("/run/netns/left-behind", ""); // the file of a namespace that was unmounted
+    await unwireInside({ netns: "/run/netns/left-behind", ifname: "eth0" });
+    rmSync("/run/netns/left-behind");
+    await wire(nl, WIRING);
+    for (let i = 0; i < 2; i++) await unwire(nl, WIRING.hostInterface);
+    expect(lines(inPod("ip -o link")).map((line) => line.split(": ")[1])).toEqual(["lo"]);
+  });
+});
