@@ -21,6 +21,8 @@ export interface Walk {
   readonly target: "ACCEPT" | "DROP" | "REJECT" | "MASQUERADE" | "SNAT" | undefined;
   /** Ids of the rules that matched, in order. */
   readonly ids: readonly string[];
+  /** How many rules were compared with the packet. */
+  readonly asked: number;
 }
 
 type End = Exclude<Walk["target"], undefined>;
@@ -32,11 +34,12 @@ export function walk(rendered: Rendered, hook: string, packet: Walked): Walk {
   const walker = new Walker(rendered, packet, hook.split("/")[0] ?? "");
   const at = (family === 4 ? rendered.hooks4 : rendered.hooks6).get(hook);
   const target = walker.run([...(at?.rules ?? []), ...(at?.append ?? [])]);
-  return { target: target === "RETURN" ? undefined : target, ids: walker.ids };
+  return { target: target === "RETURN" ? undefined : target, ids: walker.ids, asked: walker.asked };
 }
 
 class Walker {
   readonly ids: string[] = [];
+  asked = 0;
   readonly #rendered: Rendered;
   readonly #packet: Walked;
   readonly #table: string;
@@ -51,6 +54,7 @@ class Walker {
   /** The verdict, or undefined when the end of the chain is reached. */
   run(rules: readonly Rule[]): End | "RETURN" | undefined {
     for (const rule of rules) {
+      this.asked++;
       if (!new Matcher(this.#rendered.ipsets, this.#packet, this.#mark).matches(rule.match)) continue;
       if (rule.id !== undefined) this.ids.push(rule.id);
       const [how, target = "", ...options] = rule.target;
@@ -170,6 +174,8 @@ class Matcher {
     if (set.family !== family) throw new Error(`set ${name} in a rule of IPv${family}`);
     const isTwo = directions.includes(",");
     if (isTwo !== (set.type === "hash:ip,port")) throw new Error(`${directions} does not suit ${set.type}`);
+    if (set.members.has("0.0.0.0/0") || set.members.has("::/0"))
+      throw new Error(`the kernel refuses /0 in ${name}`);
     if (!isTwo) return [...set.members].some((member) => contains(parsePrefix(member), address));
     const word = Object.keys(PROTOCOLS).find((text) => PROTOCOLS[text] === protocol);
     return set.members.has(`${formatAddress(address)},${word}:${port}`);

@@ -1,0 +1,312 @@
+import { describe, expect, test } from "@jest/globals";
+import { type AnyResource, keyOf, parse } from "@margay/api";
+import { Calc } from "@margay/calc";
+import type { Chain } from "@margay/iptables";
+import { parseAddress } from "@margay/net";
+import { dispatchChains, fromWorkload } from "./dispatch.ts";
+import { type Rendered, render, renderConfig } from "./index.ts";
+import { walk } from "./testing/walker.ts";
+
+const resource = (
+  kind: string,
+  path: string,
+  spec: object,
+  labels: Record<string, string> = {},
+): AnyResource => {
+  const [name, namespace] = path.split("/").reverse();
+  const metadata = { name, labels, ...(namespace !== undefined && { namespace }) };
+  return parse({ apiVersion: "margay.dev/v1", kind, metadata, spec }).resource;
+};
+
+function rendered(...resources: readonly AnyResource[]): Rendered {
+  const calc = new Calc("n1");
+  calc.apply(
+    resources.map((value) => ({
+      key: keyOf(value.kind, value.metadata.name, value.metadata.namespace),
+      value,
+    })),
+  );
+  return render(calc.state());
+}
+
+const pod = (name: string, spec: object, labels: Record<string, string> = {}) =>
+  resource(
+    "WorkloadEndpoint",
+    `a/${name}`,
+    {
+      orchestrator: "k8s",
+      node: "n1",
+      pod: name,
+      endpoint: "eth0",
+      profiles: ["kns.a"],
+      interfaceName: `cali${name}`,
+      ...spec,
+    },
+    labels,
+  );
+const everything = { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] };
+const namespace = resource("Profile", "kns.a", everything);
+const felix = (spec: object) => resource("FelixConfiguration", "default", spec);
+
+/** As iptables-save would show it, with the id in the comment's place. */
+const show = (chains: ReadonlyMap<string, Chain>, wanted: RegExp): string[] =>
+  [...chains]
+    .filter(([key]) => wanted.test(key))
+    .flatMap(([key, { rules }]) =>
+      rules.map(({ match, target, id }) =>
+        [key, ...match, ...target, ...(id === undefined ? [] : [`# ${id}`])].join(" "),
+      ),
+    );
+
+describe("golden text", () => {
+  const web = pod(
+    "web",
+    { ipNetworks: ["10.0.0.1/32", "fd00::1/128"], mac: "02:00:00:00:00:01" },
+    { app: "web" },
+  );
+  const client = pod("client", { node: "n2", ipNetworks: ["10.0.1.1/32"] }, { app: "client" });
+  const policy = resource("NetworkPolicy", "a/p", {
+    selector: "app == 'web'",
+    types: ["Ingress"],
+    ingress: [
+      { action: "Deny", source: { nets: ["10.0.1.0/24", "10.0.2.0/24"], notNets: ["10.0.1.1/32"] } },
+      {
+        action: "Allow",
+        protocol: "TCP",
+        source: { selector: "app == 'client'" },
+        destination: { ports: [80, "8000:8080"] },
+      },
+      { action: "Allow", protocol: "ICMPv6", icmp: { type: 128 } },
+    ],
+  });
+  const one = rendered(namespace, web, client, policy);
+
+  test("the fixed chains", () => {
+    expect(show(one.chains4, /margay-(forward|input|output|wl-to-host|allow|pass|prerouting)$/)).toEqual([
+      "filter/margay-forward -i cali+ -j margay-from-wl",
+      "filter/margay-forward -o cali+ -j margay-to-wl",
+      "filter/margay-forward -i cali+ -j ACCEPT # workload/forwarded",
+      "filter/margay-forward -o cali+ -j ACCEPT # workload/forwarded",
+      "filter/margay-input -i cali+ -g margay-wl-to-host",
+      "filter/margay-output -o cali+ -j ACCEPT # host-to-workload/allow",
+      "filter/margay-wl-to-host -j margay-from-wl",
+      "filter/margay-wl-to-host -j DROP # workload-to-host/default",
+      "filter/margay-allow -j MARK --set-xmark 0x10000/0x10000",
+      "filter/margay-pass -j MARK --set-xmark 0x20000/0x20000",
+      "raw/margay-prerouting -i cali+ -m rpfilter --validmark --invert -j DROP # workload/reverse-path",
+    ]);
+    expect([...one.hooks4].map(([key, { rules }]) => [key, rules[0]?.target])).toEqual([
+      ["raw/PREROUTING", ["-j", "margay-prerouting"]],
+      ["filter/FORWARD", ["-j", "margay-forward"]],
+      ["filter/INPUT", ["-j", "margay-input"]],
+      ["filter/OUTPUT", ["-j", "margay-output"]],
+    ]);
+  });
+
+  test("an endpoint", () => {
+    expect(show(one.chains4, /margay-(from-wl|to-wl|fw-.*|tw-.*)$/)).toEqual([
+      "filter/margay-fw-caliweb ! -s 10.0.0.1/32 -j DROP # workload/spoofed-address",
+      "filter/margay-fw-caliweb -m mac ! --mac-source 02:00:00:00:00:01 -j DROP # workload/spoofed-mac",
+      "filter/margay-fw-caliweb -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established",
+      "filter/margay-fw-caliweb -m conntrack --ctstate INVALID -j DROP # conntrack/invalid",
+      "filter/margay-fw-caliweb -j MARK --set-xmark 0x0/0x30000",
+      "filter/margay-fw-caliweb -j margay-out-16fa8a6bad4038d5",
+      "filter/margay-fw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-fw-caliweb -j DROP # profiles/out/no-match",
+      "filter/margay-tw-caliweb -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established",
+      "filter/margay-tw-caliweb -m conntrack --ctstate INVALID -j DROP # conntrack/invalid",
+      "filter/margay-tw-caliweb -j MARK --set-xmark 0x0/0x30000",
+      "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j margay-in-3a3252bc988ee580",
+      "filter/margay-tw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j DROP # tier/default/in/default",
+      "filter/margay-tw-caliweb -j margay-in-16fa8a6bad4038d5",
+      "filter/margay-tw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-tw-caliweb -j DROP # profiles/in/no-match",
+      "filter/margay-from-wl -i caliweb -g margay-fw-caliweb",
+      "filter/margay-from-wl -j DROP # workload/unknown-interface",
+      "filter/margay-to-wl -o caliweb -g margay-tw-caliweb",
+      "filter/margay-to-wl -j DROP # workload/unknown-interface",
+    ]);
+  });
+
+  test("a policy, in each family what applies there", () => {
+    expect(show(one.chains4, /margay-in-3a/)).toEqual([
+      "filter/margay-in-3a3252bc988ee580 -m set --match-set margay4-n-52034d2a0c9b74ac src -m set ! --match-set margay4-n-d66e6eaf9400d271 src -j DROP # np/a/p/in/0",
+      "filter/margay-in-3a3252bc988ee580 -p tcp -m set --match-set margay4-s-68f011a182912f02 src -m multiport --dports 80,8000:8080 -g margay-allow # np/a/p/in/1",
+    ]);
+    expect(show(one.chains6, /margay-in-3a/)).toEqual([
+      "filter/margay-in-3a3252bc988ee580 -p tcp -m set --match-set margay6-s-68f011a182912f02 src -m multiport --dports 80,8000:8080 -g margay-allow # np/a/p/in/1",
+      "filter/margay-in-3a3252bc988ee580 -p ipv6-icmp -m icmp6 --icmpv6-type 128 -g margay-allow # np/a/p/in/2",
+    ]);
+  });
+
+  test("its sets", () => {
+    expect([...one.ipsets].map(([name, { type, members }]) => [name, type, ...members])).toEqual([
+      ["margay4-n-52034d2a0c9b74ac", "hash:net", "10.0.1.0/24", "10.0.2.0/24"],
+      ["margay4-n-d66e6eaf9400d271", "hash:net", "10.0.1.1"],
+      ["margay4-s-68f011a182912f02", "hash:net", "10.0.1.1"],
+      ["margay6-s-68f011a182912f02", "hash:net"],
+    ]);
+  });
+});
+
+describe("per configuration", () => {
+  const NAT = "nat/margay-nat-outgoing";
+  const OUTSIDE = "-m set --match-set margay4-masq-pools src -m set ! --match-set margay4-all-pools dst";
+  const one = pod("x", { ipNetworks: ["10.0.0.1/32"], allowSpoofedSourcePrefixes: ["192.0.2.0/24"] });
+  const pools = [
+    resource("IPPool", "p", { cidr: "10.0.0.0/16", natOutgoing: true }),
+    resource("IPPool", "q", { cidr: "10.9.0.0/16" }),
+  ];
+  test.each<[why: string, settings: object, chains: "chains4" | "chains6", chain: RegExp, lines: string[]]>([
+    [
+      "natOutgoing: masquerade to anywhere but the pools",
+      {},
+      "chains4",
+      /nat-out/,
+      [`${NAT} ${OUTSIDE} -j MASQUERADE --random-fully # nat-outgoing`],
+    ],
+    [
+      "... from a range of ports, where there are ports",
+      { natPortRange: "1000:2000" },
+      "chains4",
+      /nat-out/,
+      [
+        `${NAT} -p tcp ${OUTSIDE} -j MASQUERADE --to-ports 1000-2000 --random-fully # nat-outgoing`,
+        `${NAT} -p udp ${OUTSIDE} -j MASQUERADE --to-ports 1000-2000 --random-fully # nat-outgoing`,
+        `${NAT} ${OUTSIDE} -j MASQUERADE --random-fully # nat-outgoing`,
+      ],
+    ],
+    [
+      "... to a fixed address, through one interface, not to hosts",
+      {
+        natOutgoingAddress: "192.0.2.1",
+        natOutgoingInterfaceFilter: "eth0",
+        natOutgoingExclusions: "IPPoolsAndHostIPs",
+      },
+      "chains4",
+      /nat-out/,
+      [
+        `${NAT} -o eth0 ${OUTSIDE} -m set ! --match-set margay4-all-hosts dst -j SNAT --to-source 192.0.2.1 --random-fully # nat-outgoing`,
+      ],
+    ],
+    [
+      "a pod may spoof what it is allowed to",
+      { workloadSourceSpoofing: "Any" },
+      "chains4",
+      /src-|prerouting/,
+      [
+        "filter/margay-src-calix -s 10.0.0.1/32 -j RETURN",
+        "filter/margay-src-calix -s 192.0.2.0/24 -j RETURN",
+        "filter/margay-src-calix -j DROP # workload/spoofed-address",
+        "raw/margay-prerouting -i calix -s 192.0.2.0/24 -j RETURN",
+        "raw/margay-prerouting -i cali+ -m rpfilter --validmark --invert -j DROP # workload/reverse-path",
+      ],
+    ],
+    [
+      "no IPv6: closed",
+      { ipv6Support: false },
+      "chains6",
+      /./,
+      [
+        "filter/margay-forward -i cali+ -j DROP # workload/ipv6-off",
+        "filter/margay-forward -o cali+ -j DROP # workload/ipv6-off",
+        "filter/margay-input -i cali+ -j DROP # workload/ipv6-off",
+      ],
+    ],
+    [
+      "host access",
+      { defaultEndpointToHostAction: "Accept" },
+      "chains4",
+      /wl-to-host/,
+      [
+        "filter/margay-wl-to-host -j margay-from-wl",
+        "filter/margay-wl-to-host -j ACCEPT # workload-to-host/default",
+      ],
+    ],
+    [
+      "IPv6 neighbour discovery reaches the host, router advertisements do not",
+      {},
+      "chains6",
+      /wl-to-host/,
+      [
+        ...["130", "131", "132", "133", "135", "136"].map(
+          (type) =>
+            `filter/margay-wl-to-host -p ipv6-icmp -m icmp6 --icmpv6-type ${type} -j ACCEPT # workload-to-host/neighbour-discovery`,
+        ),
+        "filter/margay-wl-to-host -j margay-from-wl",
+        "filter/margay-wl-to-host -j DROP # workload-to-host/default",
+      ],
+    ],
+    [
+      "allow leaves it to later rules, deny rejects, other marks",
+      {
+        iptablesFilterAllowAction: "Return",
+        iptablesFilterDenyAction: "Reject",
+        iptablesMarkMask: 0xff00,
+        disableConntrackInvalidCheck: true,
+      },
+      "chains4",
+      /forward|tw-/,
+      [
+        "filter/margay-forward -i cali+ -j margay-from-wl",
+        "filter/margay-forward -o cali+ -j margay-to-wl",
+        "filter/margay-forward -i cali+ -j RETURN # workload/forwarded",
+        "filter/margay-forward -o cali+ -j RETURN # workload/forwarded",
+        "filter/margay-tw-calix -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN # conntrack/established",
+        "filter/margay-tw-calix -j MARK --set-xmark 0x0/0x300",
+        "filter/margay-tw-calix -j margay-in-16fa8a6bad4038d5",
+        "filter/margay-tw-calix -m mark --mark 0x100/0x100 -j RETURN",
+        "filter/margay-tw-calix -j REJECT # profiles/in/no-match",
+      ],
+    ],
+  ])("%s", (_why, settings, chains, chain, lines) => {
+    expect(show(rendered(namespace, one, ...pools, felix(settings))[chains], chain)).toEqual(lines);
+  });
+});
+
+describe("dispatch", () => {
+  // As the CNI names them: "cali" and 11 hexadecimal digits; and two names that begin alike.
+  const hex = Array.from(
+    { length: 1500 },
+    (_, i) => `cali${((i + 1) * 2654435761).toString(16).slice(-8)}${i % 10}`,
+  );
+  const names = [...hex, "cali", "cali0", "cali00"];
+  const accept: Chain = { rules: [{ match: [], target: ["-j", "ACCEPT"] }] };
+  const config = renderConfig(new Calc("n1").state().config);
+  const chains4 = new Map<string, Chain>([
+    ...[...dispatchChains(names, fromWorkload, config)].map(([name, rules]): [string, Chain] => [
+      `filter/${name}`,
+      { rules },
+    ]),
+    ...names.map((name): [string, Chain] => [`filter/${fromWorkload.chainOf(name)}`, accept]),
+  ]);
+  const hooks4 = new Map([["filter/FORWARD", { rules: [{ match: [], target: ["-j", fromWorkload.root] }] }]]);
+  const tree: Rendered = { chains4, hooks4, chains6: new Map(), hooks6: new Map(), ipsets: new Map() };
+  const address = parseAddress("10.0.0.1");
+  const go = (inInterface: string) =>
+    walk(tree, "filter/FORWARD", {
+      source: address,
+      destination: address,
+      protocol: 6,
+      inInterface,
+      outInterface: undefined,
+    });
+
+  test("leads every interface to its chain after few rules", () => {
+    const walks = names.map(go);
+    expect(new Set(walks.map(({ target }) => target))).toEqual(new Set(["ACCEPT"]));
+    const asked = walks.map((walk) => walk.asked);
+    expect(asked.reduce((a, b) => a + b, 0) / asked.length).toBeLessThan(25);
+  });
+
+  test.each(["cali1", "calizzz", "cali0000000000x", `${hex[7]}x`])("drops %s, which is nobody's", (name) => {
+    expect(go(name)).toMatchObject({ target: "DROP", ids: ["workload/unknown-interface"] });
+  });
+
+  test("chain names are at most 28 characters, set names 31", () => {
+    expect(Math.max(...[...chains4.keys()].map((key) => key.length - "filter/".length))).toBeLessThanOrEqual(
+      28,
+    );
+  });
+});
