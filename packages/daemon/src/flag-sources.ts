@@ -5,8 +5,9 @@ import type { Argv, Options } from "yargs";
 type Values = Record<string, unknown>;
 
 /**
- * Adds options that can be set by flag, by environment variable and in the YAML file that `--config` names, in this order of precedence.
- * Only the variables of these options are read: in a Kubernetes pod others may begin with MARGAY_ too.
+ * Adds options that can be set by flag, by environment variable and in the YAML file that `--config` names,
+ * in this order of precedence. Only the variables of these options are read: in a Kubernetes pod others may
+ * begin with MARGAY_ too.
  */
 export function withSources<T, O extends Record<string, Options>>(yargs: Argv<T>, options: O) {
   const environment = fromEnvironment([...Object.keys(options), "config"]);

@@ -2,7 +2,10 @@ import { once } from "node:events";
 import { unlinkSync } from "node:fs";
 import { type AddressInfo, connect, type Server } from "node:net";
 
-/** Listens on a unix socket that only our user may open; replaces the file that a killed predecessor left, but not a living one's. */
+/**
+ * Listens on a unix socket that only our user may open; replaces the file that a killed predecessor left, but
+ * not a living one's.
+ */
 export async function listenUnix(server: Server, path: string): Promise<void> {
   if (await isStale(path)) unlinkSync(path);
   const umask = process.umask(0o177); // from its first moment on the socket is ours alone
@@ -28,7 +31,10 @@ async function isStale(path: string): Promise<boolean> {
   throw new Error(`${path} is in use: another daemon of this name is running with the same --run-dir`);
 }
 
-/** Listens on a TCP address; the error names what to change. @returns the port, where 0 was asked for the one taken */
+/**
+ * Listens on a TCP address; the error names what to change. @returns the port, where 0 was asked for the one
+ * taken
+ */
 export async function listenTcp(
   server: Server,
   { address, port }: { address: string; port: number },

@@ -2,7 +2,10 @@ import { readFileSync } from "node:fs";
 import { etcdStore, type Store } from "@margay/datastore";
 import type { StoreOptions } from "./flags.ts";
 
-/** The datastore that the flags name. Reads the certificate files; connects on first use. Throws naming flag and file. */
+/**
+ * The datastore that the flags name. Reads the certificate files; connects on first use. Throws naming flag
+ * and file.
+ */
 export function openStore(options: StoreOptions): Store {
   const { etcdEndpoints, etcdCa, etcdCert, etcdKey, etcdUsername, etcdPassword } = options;
   return etcdStore({

@@ -35,8 +35,10 @@ const STOP_MS = 10_000;
 const LINGER_MS = 1000;
 
 /**
- * Runs until SIGTERM or SIGINT, then stops in bounded time. Never throws: what prevents the start or the stop is logged.
- * @returns the exit code: 0 after a clean stop, 1 otherwise. An uncaught error ends the process at once, for its supervisor to restart.
+ * Runs until SIGTERM or SIGINT, then stops in bounded time. Never throws: what prevents the start or the stop
+ * is logged.
+ * @returns the exit code: 0 after a clean stop, 1 otherwise. An uncaught error ends the process at once, for
+ * its supervisor to restart.
  */
 export async function runDaemon<O extends DaemonOptions>(daemon: Daemon<O>): Promise<number> {
   const log = daemonLog(daemon.name, daemon.options);

@@ -3,7 +3,8 @@ import { type Store, StoreError } from "./store.ts";
 import { Syncer, type SyncUpdate } from "./syncer.ts";
 
 /**
- * "Has everything written until now been applied everywhere?" asked on demand, so that no node reports each change.
+ * "Has everything written until now been applied everywhere?" asked on demand, so that no node reports each
+ * change.
  *
  *     margay wait                         agent, bgpd (each node)
  *     create barriers/<id>   ──watch──►   has seen everything written before it: one ordered stream
@@ -48,8 +49,8 @@ const GRACE_SECONDS = 10;
 const ASK_AGAIN_MS = 100;
 
 /**
- * Resolves when everybody expected has applied all that was written before the call, or after `timeoutMs`. Throws `StoreError` when the
- * barrier cannot be raised at all.
+ * Resolves when everybody expected has applied all that was written before the call, or after `timeoutMs`.
+ * Throws `StoreError` when the barrier cannot be raised at all.
  */
 export async function raiseBarrier(
   store: Store,
@@ -100,12 +101,17 @@ interface Answer {
 
 export interface ResponderOptions extends Participant {
   readonly store: Store;
-  /** Why something delivered so far is not applied; undefined when all of it is. May wait a little for that. */
+  /**
+   * Why something delivered so far is not applied; undefined when all of it is. May wait a little for that.
+   */
   readonly pending: () => Promise<string | undefined>;
   readonly sleep: Sleep;
 }
 
-/** A daemon's side: answers each barrier it sees, again and again until the answer is "applied" or the barrier is gone. */
+/**
+ * A daemon's side: answers each barrier it sees, again and again until the answer is "applied" or the barrier
+ * is gone.
+ */
 export class BarrierResponder {
   readonly #options: ResponderOptions;
   readonly #open = new Map<string, AbortController>();
@@ -114,7 +120,10 @@ export class BarrierResponder {
     this.#options = options;
   }
 
-  /** To be called with every batch, after its updates went into what `pending` speaks of. Ignores all other keys. */
+  /**
+   * To be called with every batch, after its updates went into what `pending` speaks of. Ignores all other
+   * keys.
+   */
   feed(updates: readonly SyncUpdate[]): void {
     for (const { key, entry } of updates) {
       const id = barrierId(key);

@@ -21,8 +21,8 @@ export interface Applied<R> {
 }
 
 /**
- * The resources of one kind. What is returned bears its revision as `metadata.resourceVersion`. Besides `StoreError`, reading throws
- * ApiError "corrupt" for a value that is no resource.
+ * The resources of one kind. What is returned bears its revision as `metadata.resourceVersion`. Besides
+ * `StoreError`, reading throws ApiError "corrupt" for a value that is no resource.
  */
 export interface Collection<R> {
   get(name: string, namespace?: string): Promise<R | undefined>;
@@ -33,11 +33,14 @@ export interface Collection<R> {
   /** Writes if nobody else did since `metadata.resourceVersion`. Throws "conflict" or "not-found". */
   update(resource: R): Promise<R>;
   /**
-   * Makes it so, whether it exists or not; a resourceVersion is a condition, as for `update`. The status and creation time in the
-   * store stay when the given resource has none, and an equal resource is not written.
+   * Makes it so, whether it exists or not; a resourceVersion is a condition, as for `update`. The status and
+   * creation time in the store stay when the given resource has none, and an equal resource is not written.
    */
   apply(resource: R): Promise<Applied<R>>;
-  /** Pure step, then compare-and-swap, a bounded number of times. `undefined` from the step changes nothing. Throws "not-found". */
+  /**
+   * Pure step, then compare-and-swap, a bounded number of times. `undefined` from the step changes nothing.
+   * Throws "not-found".
+   */
   modify(name: string, namespace: string | undefined, step: (now: R) => R | undefined): Promise<R>;
   /** False when there was none. Throws "conflict" when it was written since `resourceVersion`. */
   delete(name: string, namespace?: string, resourceVersion?: string): Promise<boolean>;

@@ -1,4 +1,7 @@
-/** Position in the store's one history; grows with every write. Fits a double: etcd would need centuries to pass 2^53. */
+/**
+ * Position in the store's one history; grows with every write. Fits a double: etcd would need centuries to
+ * pass 2^53.
+ */
 export type Revision = number;
 
 /** A key as last written. */
@@ -14,10 +17,11 @@ export type WatchEvent =
   | { readonly type: "delete"; readonly key: string; readonly revision: Revision };
 
 /**
- * Batches of events in order of revision, each exactly once; the events of one revision are never split over batches. The first batch
- * may be empty: it says that the watch stands.
- * Iteration ends after `close`, and throws `StoreError` "compacted" (relist) or "unavailable" or "unauthorized" (watch again from the last
- * revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets "compacted".
+ * Batches of events in order of revision, each exactly once; the events of one revision are never split over
+ * batches. The first batch may be empty: it says that the watch stands. Iteration ends after `close`, and
+ * throws `StoreError` "compacted" (relist) or "unavailable" or "unauthorized" (watch again from the last
+ * revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets
+ * "compacted".
  */
 export interface Watch extends AsyncIterable<readonly WatchEvent[]> {
   close(): void;
@@ -36,8 +40,8 @@ export interface Listing {
 }
 
 /**
- * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable" or "unauthorized";
- * after "unavailable" a write may or may not have taken effect.
+ * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable"
+ * or "unauthorized"; after "unavailable" a write may or may not have taken effect.
  */
 export interface Store {
   get(key: string): Promise<Entry | undefined>;
@@ -45,7 +49,10 @@ export interface Store {
   watch(prefix: string, afterRevision: Revision): Watch;
   /** Throws "exists". */
   create(key: string, value: string, options?: WriteOptions): Promise<Entry>;
-  /** Writes only if the key is still at `ifRevision`. Throws "conflict", or "not-found". A time to live ends with it. */
+  /**
+   * Writes only if the key is still at `ifRevision`. Throws "conflict", or "not-found". A time to live ends
+   * with it.
+   */
   update(key: string, value: string, ifRevision: Revision): Promise<Entry>;
   /** Writes whatever is there. */
   put(key: string, value: string, options?: WriteOptions): Promise<Entry>;

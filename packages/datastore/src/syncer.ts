@@ -28,7 +28,9 @@ export type SyncStatus =
 export interface SyncerOptions {
   readonly store: Store;
   readonly prefix: string;
-  /** Must not throw. Nothing is read while it runs, nothing is queued: a slow consumer slows the watch down. */
+  /**
+   * Must not throw. Nothing is read while it runs, nothing is queued: a slow consumer slows the watch down.
+   */
   readonly onBatch: (batch: SyncBatch) => void;
   readonly onStatus?: (status: SyncStatus) => void;
   /** Resolves after `ms`, or early when the signal aborts. */
@@ -64,7 +66,10 @@ export class Syncer {
     this.#options = options;
   }
 
-  /** The promise ends after `stop`; it rejects only when `onBatch` or `onStatus` threw, which should end the process. */
+  /**
+   * The promise ends after `stop`; it rejects only when `onBatch` or `onStatus` threw, which should end the
+   * process.
+   */
   start(): Promise<void> {
     this.#running ??= this.#run();
     return this.#running;
@@ -78,8 +83,8 @@ export class Syncer {
   }
 
   /**
-   * Delivers one's own write at once instead of after its way through the watch. The event itself and older ones for that key are
-   * dropped when they come; a write that the stream has already passed is ignored.
+   * Delivers one's own write at once instead of after its way through the watch. The event itself and older
+   * ones for that key are dropped when they come; a write that the stream has already passed is ignored.
    */
   observe(entry: Entry): void {
     if (entry.revision <= (this.#revision ?? 0) || entry.revision <= this.#knownAt(entry.key)) return;

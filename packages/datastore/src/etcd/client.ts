@@ -31,8 +31,9 @@ interface CallFacts {
 }
 
 /**
- * A failure in a form that etcd3 has no opinion about (see errors.ts for the way back). Known ones it would answer by closing the
- * channel, and with it grpc's backoff, so that every failed call made a new connection; or by repeating a refused token for ever.
+ * A failure in a form that etcd3 has no opinion about (see errors.ts for the way back). Known ones it would
+ * answer by closing the channel, and with it grpc's backoff, so that every failed call made a new connection;
+ * or by repeating a refused token for ever.
  */
 function disguise(failure: StatusObject): StatusObject {
   if (failure.code === status.OK) return failure;
@@ -51,10 +52,11 @@ const channelOptions = {
 
 /**
  * etcd3 (the npm package) with its known faults kept out:
- * - its retries repeat writes that may have taken effect, and its circuit breaker refuses calls to a healthy server: both are off,
- *   `call` repeats only what is safe;
+ * - its retries repeat writes that may have taken effect, and its circuit breaker refuses calls to a healthy
+ *   server: both are off, `call` repeats only what is safe;
  * - its authenticator leaks a connection per log-in: we fetch the token and add it ourselves;
- * - a failed call makes it drop its channels, or repeat a refused token without end: it is not told (`disguise`);
+ * - a failed call makes it drop its channels, or repeat a refused token without end: it is not told
+ *   (`disguise`);
  * - messages over 4 MB and calls without a deadline: set below.
  * Reconnecting is left to grpc, at most once a second.
  */
@@ -158,7 +160,10 @@ export class EtcdClient {
     };
   }
 
-  /** Adds the token and etcd's "hasleader" (a member cut off from its leader then ends our streams instead of going silent). */
+  /**
+   * Adds the token and etcd's "hasleader" (a member cut off from its leader then ends our streams instead of
+   * going silent).
+   */
   readonly #interceptor: Interceptor = (options, nextCall) =>
     new InterceptingCall(nextCall(options), {
       start: (metadata, _listener, next) => {

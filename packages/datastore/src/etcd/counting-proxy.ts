@@ -8,7 +8,10 @@ export interface CountingProxy {
   close(): Promise<void>;
 }
 
-/** A TCP proxy in front of one port of loopback that counts who comes, also while nobody is behind it: for tests. */
+/**
+ * A TCP proxy in front of one port of loopback that counts who comes, also while nobody is behind it: for
+ * tests.
+ */
 export async function countingProxy(target: number, listen = 0): Promise<CountingProxy> {
   const connects: number[] = [];
   const open = new Set<Socket>();

@@ -18,8 +18,8 @@ const who = ({ username }: Failed) =>
   username === undefined ? "a client without --etcd-username" : `user "${username}"`;
 
 /**
- * etcd's and grpc's texts, first match wins. Both libraries type their errors by such texts only (etcd3 drops grpc's code when it
- * wraps an error), so the text is what we have.
+ * etcd's and grpc's texts, first match wins. Both libraries type their errors by such texts only (etcd3 drops
+ * grpc's code when it wraps an error), so the text is what we have.
  */
 const table: readonly Row[] = [
   {
@@ -94,7 +94,10 @@ export function storeError(error: unknown, failed: Failed): StoreError {
   return new StoreError(row?.code ?? "unavailable", `etcd ${failed.endpoint}: ${text}`, facts);
 }
 
-/** The token is of no use any more (etcd restarted, users changed). Such a call was refused before it took effect. */
+/**
+ * The token is of no use any more (etcd restarted, users changed). Such a call was refused before it took
+ * effect.
+ */
 export const isStaleToken = (error: unknown): boolean =>
   matches(error, /invalid auth token|auth store is old/);
 

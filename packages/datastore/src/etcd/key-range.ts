@@ -1,4 +1,7 @@
-/** The first key after all keys with this prefix: what etcd wants as `range_end`. An empty prefix means every key. */
+/**
+ * The first key after all keys with this prefix: what etcd wants as `range_end`. An empty prefix means every
+ * key.
+ */
 export function prefixEnd(prefix: Buffer): Buffer {
   const last = prefix.findLastIndex((byte) => byte < 0xff);
   if (last < 0) return Buffer.from([0]);

@@ -23,7 +23,10 @@ export interface SpawnOptions {
   readonly scheme?: "http" | "https";
 }
 
-/** A real etcd on loopback, on free ports, in a directory of its own: for tests and benchmarks. Its files die with this process. */
+/**
+ * A real etcd on loopback, on free ports, in a directory of its own: for tests and benchmarks. Its files die
+ * with this process.
+ */
 export async function spawnEtcd({ flags = [], scheme = "http" }: SpawnOptions = {}): Promise<SpawnedEtcd> {
   const directory = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "margay-etcd-"));
   const clientPort = await freePort();

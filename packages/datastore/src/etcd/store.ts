@@ -12,8 +12,9 @@ const PAGE = 1000;
 const MAX_LEASE = 2 ** 48 - 1;
 
 /**
- * The datastore of a cluster: etcd 3.4 or newer. Connects on first use; throws only if an endpoint's text is wrong.
- * A compare-and-swap is one transaction, a time to live is a lease of its own (etcd rounds it up to about two seconds).
+ * The datastore of a cluster: etcd 3.4 or newer. Connects on first use; throws only if an endpoint's text is
+ * wrong. A compare-and-swap is one transaction, a time to live is a lease of its own (etcd rounds it up to
+ * about two seconds).
  */
 export function etcdStore(options: EtcdOptions): Store {
   const client = new EtcdClient(options);
@@ -39,8 +40,8 @@ export function etcdStore(options: EtcdOptions): Store {
   }
 
   /**
-   * A lease granted in vain expires by itself. We choose its number: etcd's own need 64 bits, which protobufjs garbles wherever it cannot
-   * `require("long")` (bundles, jest).
+   * A lease granted in vain expires by itself. We choose its number: etcd's own need 64 bits, which
+   * protobufjs garbles wherever it cannot `require("long")` (bundles, jest).
    */
   async function grant(key: string, ttlSeconds: number): Promise<string> {
     const grantOne = (etcd: Etcd3) =>

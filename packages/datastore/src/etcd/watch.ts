@@ -8,8 +8,9 @@ type Stream = Awaited<ReturnType<Etcd3["watchClient"]["watch"]>> &
   AsyncIterable<IWatchResponse> & { destroy(error: Error): void };
 
 /**
- * One gRPC stream with one watcher on it. It ends with the first trouble and says why; starting anew from the last revision seen is
- * the reader's part (`Syncer`), so that nothing is lost between two layers that both reconnect.
+ * One gRPC stream with one watcher on it. It ends with the first trouble and says why; starting anew from the
+ * last revision seen is the reader's part (`Syncer`), so that nothing is lost between two layers that both
+ * reconnect.
  */
 export function etcdWatch(client: EtcdClient, prefix: string, afterRevision: Revision): Watch {
   let stream: Stream | undefined;
@@ -82,7 +83,10 @@ function toEvent({ type, kv }: IEvent): WatchEvent {
   return { type: "put", entry: { key, value: kv.value.toString(), revision } };
 }
 
-/** Half-closed before it is cancelled: otherwise etcd3 takes the cancellation for a failed host and drops its connections. */
+/**
+ * Half-closed before it is cancelled: otherwise etcd3 takes the cancellation for a failed host and drops its
+ * connections.
+ */
 function end(stream: Stream | undefined): void {
   stream?.end();
   stream?.cancel();
