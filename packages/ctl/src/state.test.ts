@@ -1,0 +1,192 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, test } from "@jest/globals";
+import { BarrierResponder, memoryStore, Syncer } from "@margay/datastore";
+import { apply } from "./apply.ts";
+import { peers, routes } from "./bgp.ts";
+import { check, show } from "./ipam.ts";
+import { nodeStatus } from "./node.ts";
+import { inDirectory, located, recorder, withDaemon } from "./testing/harness.ts";
+import { wait } from "./wait.ts";
+
+const asTable = { output: "table" } as const;
+
+async function storeWith(...documents: object[]) {
+  const store = memoryStore();
+  await apply(store, located(...documents), asTable, recorder());
+  return store;
+}
+
+const pool = { kind: "IPPool", metadata: { name: "default-ipv4" }, spec: { cidr: "10.244.0.0/16" } };
+const attributes = { pod: "web", namespace: "shop", node: "n2", containerID: "4f1c" };
+const block = {
+  kind: "IPAMBlock",
+  metadata: { name: "10.244.0.0-30" },
+  spec: {
+    ...{
+      cidr: "10.244.0.0/30",
+      affinity: "host:n1",
+      affinityClaimTime: "2026-01-01T00:00:00Z",
+      sequenceNumber: 2,
+    },
+    ...{
+      allocations: { "1": { handle: "k8s-pod-network.4f1c", sequence: 1, attributes } },
+      unallocated: [0, 2, 3],
+    },
+  },
+};
+
+describe("ipam show", () => {
+  const request = { showBlocks: false, output: "table" } as const;
+  const squeezed = async (more: object) => {
+    const terminal = recorder();
+    await show(await storeWith(pool, block), { ...request, ...more }, terminal);
+    return terminal.printed.map((text) => text.replaceAll(/ {2,}/g, "  "));
+  };
+
+  test("how full each pool is", async () => {
+    expect(await squeezed({})).toEqual([
+      "POOL  BLOCK  NODE  TOTAL  IN USE  FREE  BORROWED\ndefault-ipv4  10.244.0.0/16  65536  1  65535  1",
+    ]);
+  });
+
+  test("each block with its node", async () => {
+    expect((await squeezed({ showBlocks: true }))[0]).toMatch(
+      /\n\s+10\.244\.0\.0\/30 {2}n1 {2}4 {2}1 {2}3 {2}1$/,
+    );
+  });
+
+  test("who has an address, and that it is borrowed", async () => {
+    expect(await squeezed({ ip: "10.244.0.1" })).toEqual([
+      [
+        "address:  10.244.0.1",
+        "block:  10.244.0.0/30 (borrowed from n1)",
+        "pod:  shop/web",
+        "node:  n2",
+        "container: 4f1c",
+        "handle:  k8s-pod-network.4f1c",
+      ].join("\n"),
+    ]);
+  });
+
+  test.each<[string, string, string, RegExp]>([
+    ["a free address", "10.244.0.2", "not-found", /10.244.0.2 is free \(pool default-ipv4\)/],
+    ["an address of no pool", "192.0.2.1", "not-found", /192.0.2.1 is free; it lies in no pool/],
+    ["no address", "web", "usage", /--ip "web": not an IPv4 or IPv6 address/],
+  ])("%s", async (_why, ip, code, message) => {
+    await expect(squeezed({ ip })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  test("JSON has numbers", async () => {
+    const terminal = recorder();
+    await show(await storeWith(pool, block), { showBlocks: false, output: "json" }, terminal);
+    expect(JSON.parse(terminal.printed.join(""))).toMatchObject({
+      pools: [{ name: "default-ipv4", total: 65536, inUse: 1 }],
+      outside: [],
+    });
+  });
+});
+
+test("ipam check names what disagrees", async () => {
+  const terminal = recorder();
+  expect(await check(await storeWith(pool, block), asTable, terminal)).toBe(false);
+  expect(terminal.printed.join("\n").split("\n").sort()).toEqual([
+    "10.244.0.1 is held by k8s-pod-network.4f1c on n2, but no endpoint has it",
+    expect.stringMatching(/^block 10\.244\.0\.0\/30 says it is n1's, but there is no affinity/),
+  ]);
+  const well = recorder();
+  expect(await check(await storeWith(pool), asTable, well)).toBe(true);
+  expect(well.printed).toEqual(["no problem found"]);
+});
+
+const sleep = (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal }).catch(() => undefined);
+const node = (name: string) => ({ kind: "Node", metadata: { name } });
+
+describe("wait", () => {
+  const request = { timeoutSeconds: 0.3, nodes: [], output: "table", id: "b1", sleep } as const;
+
+  test("those who have not applied everything are named with the reason", async () => {
+    const store = await storeWith(node("n1"));
+    const responder = new BarrierResponder({
+      store,
+      node: "n1",
+      daemon: "agent",
+      pending: async () => "iptables-restore failed",
+      sleep,
+    });
+    const syncer = new Syncer({
+      store,
+      prefix: "/margay/v1/",
+      onBatch: ({ updates }) => responder.feed(updates),
+      sleep,
+    });
+    const running = syncer.start();
+    const terminal = recorder();
+    expect(await wait(store, request, terminal)).toBe(false);
+    expect(terminal.printed.join("\n").split("\n")).toEqual([
+      "2 of 2 daemons have not applied everything:",
+      "n1 agent: iptables-restore failed",
+      expect.stringMatching(/^n1 bgpd: no answer/),
+    ]);
+    responder.stop();
+    await syncer.stop();
+    await running;
+  });
+
+  test("returns as soon as all have", async () => {
+    const store = await storeWith(node("n1"));
+    const responders = ["agent", "bgpd"].map(
+      (daemon) => new BarrierResponder({ store, node: "n1", daemon, pending: async () => undefined, sleep }),
+    );
+    const onBatch = ({ updates }: { updates: Parameters<BarrierResponder["feed"]>[0] }) =>
+      responders.forEach((r) => r.feed(updates));
+    const syncer = new Syncer({ store, prefix: "/margay/v1/", onBatch, sleep });
+    const running = syncer.start();
+    const terminal = recorder();
+    expect(await wait(store, { ...request, timeoutSeconds: 20 }, terminal)).toBe(true);
+    expect(terminal.printed).toEqual(["2 daemons have applied everything"]);
+    await syncer.stop();
+    await running;
+  });
+
+  test("without nodes there is nothing to wait for, which is said", async () => {
+    const terminal = recorder();
+    expect(await wait(memoryStore(), request, terminal)).toBe(true);
+    expect(terminal.warned).toEqual(["there is no node: nothing to wait for"]);
+  });
+});
+
+describe("the daemons of this node", () => {
+  test("both are ready", () =>
+    inDirectory(async (runDir) => {
+      const terminal = recorder();
+      const ready = { runDir, answers: { "/ready": { ready: true, reasons: [] } } };
+      const ask = () => nodeStatus({ runDir, ...asTable }, terminal);
+      expect(
+        await withDaemon({ ...ready, daemon: "agent" }, () => withDaemon({ ...ready, daemon: "bgpd" }, ask)),
+      ).toBe(true);
+      expect(terminal.printed).toEqual(["agent  ready\nbgpd   ready"]);
+    }));
+
+  test("one waits, one is not running: each says what is wrong", () =>
+    inDirectory(async (runDir) => {
+      const terminal = recorder();
+      const answers = { "/ready": { ready: false, reasons: ["the datastore is not in sync"] } };
+      expect(
+        await withDaemon({ daemon: "agent", runDir, answers }, () =>
+          nodeStatus({ runDir, ...asTable }, terminal),
+        ),
+      ).toBe(false);
+      expect(terminal.printed.join("\n").split("\n")).toEqual([
+        "agent  not ready",
+        "       the datastore is not in sync",
+        "bgpd   not ready",
+        expect.stringMatching(/margay bgpd is not running here .*bgpd\.sock\): start it/),
+      ]);
+    }));
+
+  test("bgpd is not running: its sessions cannot be shown, and why", () =>
+    inDirectory(async (runDir) => {
+      await expect(peers({ runDir, ...asTable }, recorder())).rejects.toMatchObject({ code: "not-running" });
+      await expect(routes({ runDir, ...asTable }, recorder())).rejects.toMatchObject({ code: "not-running" });
+    }));
+});
