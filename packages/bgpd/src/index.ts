@@ -1,1 +1,2 @@
-export {};
+export * from "./config.ts";
+export { Speaker, type SpeakerOptions } from "./speaker.ts";

@@ -1,4 +1,4 @@
-import type { Family } from "@margay/net";
+import { contains, type Family, type Prefix } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Path, Source } from "../rib/path.ts";
 import { prepend } from "../wire/as-path.ts";
@@ -23,6 +23,8 @@ export interface ExportPolicy {
    * `self`: ours always; `keep`: as learned, where there is one.
    */
   readonly nextHop: "auto" | "self" | "keep";
+  /** The subnet that we share with the peer: a next hop in it is the peer's neighbour too and stays (RFC 4271 §5.1.3, third party). */
+  readonly shared?: Prefix;
 }
 
 export type Exported = { readonly attributes: Attributes } | { readonly refused: string };
@@ -66,8 +68,8 @@ function nextHopFor(
   const ours = policy.self[family];
   const learned = attributes.nextHop;
   if (source.kind === "local" || !learned || policy.nextHop === "self") return ours;
-  if (policy.nextHop === "keep") return learned;
-  return policy.to === "ebgp" ? ours : learned;
+  if (policy.nextHop === "keep" || policy.to === "ibgp") return learned;
+  return policy.shared && contains(policy.shared, learned.address) ? learned : ours;
 }
 
 /** RFC 4271 §5.1.2 b, §5.1.4, §5.1.5: prepend our AS; LOCAL_PREF, a learned MED and reflection marks stay inside. */
@@ -95,12 +97,10 @@ function toInternal(policy: ExportPolicy, a: Attributes, source: Source): Attrib
  */
 export function exporter(policy: ExportPolicy, family: Family): (path: Path) => Attributes | undefined {
   const known = new WeakMap<Source, WeakMap<Attributes, Exported>>();
-  const interner = new Interner<Attributes>();
+  const intern = attributeInterner();
   const decide = (path: Path & { readonly attributes: Attributes }): Exported => {
     const answer = exportRoute(policy, path, family);
-    return "refused" in answer
-      ? answer
-      : { attributes: interner.get(textOf(answer.attributes), () => answer.attributes) };
+    return "refused" in answer ? answer : { attributes: intern(answer.attributes) };
   };
   return (path) => {
     const { source, attributes } = path;
@@ -109,6 +109,12 @@ export function exporter(policy: ExportPolicy, family: Family): (path: Path) => 
     const answer = remember(answers, attributes, () => decide({ ...path, attributes }));
     return "attributes" in answer ? answer.attributes : undefined;
   };
+}
+
+/** Gives equal attributes one object, whoever made them. */
+export function attributeInterner(): (a: Attributes) => Attributes {
+  const interner = new Interner<Attributes>();
+  return (a) => interner.get(textOf(a), () => a);
 }
 
 /** Equal for equal attributes: the next hop and the wire form in its widest, from which nothing is lost. */

@@ -145,6 +145,12 @@ describe("export", () => {
       path(peer("ibgp", true), { ...learned, originatorId: 3 }),
       { ...learned, originatorId: 3, clusterList: [0x01010101] },
     ],
+    [
+      "§5.1.3 third party: a next hop in the subnet that we share with the peer stays",
+      { ...external, shared: parsePrefix("10.0.0.0/24") },
+      path(peer("ibgp")),
+      { origin: "igp", asPath: [{ kind: "sequence", ases: [64512, 65000] }], nextHop: learned.nextHop! }, // given above
+    ],
     ["nextHop self", { ...internal, nextHop: "self" }, path(peer("ebgp")), { ...learned, nextHop: own }],
     [
       "nextHop keep to eBGP",

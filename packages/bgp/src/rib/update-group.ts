@@ -31,6 +31,8 @@ export interface GroupOptions {
   readonly write: WriteContext;
   /** Export policy: the attributes to send, interned, or undefined to send nothing. */
   readonly exportRoute: (id: number, path: Path) => Attributes | undefined;
+  /** Whether End-of-RIB may be said yet: a restarting speaker waits for what its peers tell it (RFC 4724 §4.1). */
+  readonly mayEnd?: () => boolean;
 }
 
 interface Cursor {
@@ -114,7 +116,7 @@ export class UpdateGroup {
 
   /** Whether a member is owed anything. */
   get pending(): boolean {
-    return this.#cursors.some((c) => c.at !== this.#prev[0] || c.endOfRib);
+    return this.#cursors.some((c) => c.at !== this.#prev[0] || this.#mayEnd(c));
   }
 
   /**
@@ -127,6 +129,10 @@ export class UpdateGroup {
       if (cursor.members.size > 0) yield* this.#advance(cursor);
     }
     this.#merge();
+  }
+
+  #mayEnd(cursor: Cursor): boolean {
+    return cursor.endOfRib && (this.#options.mayEnd?.() ?? true);
   }
 
   #splitUnready(cursor: Cursor, ready: (member: Source) => boolean): void {
@@ -145,7 +151,7 @@ export class UpdateGroup {
       cursor.at = entry;
     }
     const out = parcels.encode(this.#options);
-    if (cursor.endOfRib && cursor.at === this.#prev[0]) {
+    if (this.#mayEnd(cursor) && cursor.at === this.#prev[0]) {
       cursor.endOfRib = false;
       const bytes = frame("update", writeEndOfRib(this.#options.prefixes.family));
       out.push({ bytes, to: [...cursor.members] });

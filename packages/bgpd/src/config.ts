@@ -1,0 +1,48 @@
+import type { FilterRule } from "@margay/bgp";
+import type { Address, Family, Prefix } from "@margay/net";
+
+/** What this node is as a BGP speaker. Parsed; nothing here is text that still has to be understood. */
+export interface Self {
+  readonly node: string;
+  readonly as: number;
+  /** BGP Identifier as a number: the IPv4 address, or a hash of the node's name. */
+  readonly bgpId: number;
+  /** As a number, when the node is a route reflector. */
+  readonly clusterId?: number;
+  /** The node's own address in each family, with its subnet. */
+  readonly addresses: Readonly<
+    Partial<Record<Family, { readonly address: Address; readonly subnet: Prefix }>>
+  >;
+  readonly listenPort: number;
+  /** Listen on the node's addresses only. */
+  readonly bindNodeAddress: boolean;
+  /** Metric of kernel routes. */
+  readonly metric: Readonly<Record<Family, number>>;
+}
+
+/** Filter rules by direction and family, in order. */
+export interface Filters {
+  readonly import: Readonly<Record<Family, readonly FilterRule[]>>;
+  readonly export: Readonly<Record<Family, readonly FilterRule[]>>;
+}
+
+/** One session that should be. Its key is the peer's address. */
+export interface WantedPeer {
+  /** For people: the node's name, or that of the BGPPeer. */
+  readonly name: string;
+  readonly type: "mesh" | "node" | "global";
+  readonly address: Address;
+  readonly port: number;
+  readonly localAddress?: Address;
+  readonly localAs: number;
+  readonly peerAs: number;
+  readonly client: boolean;
+  readonly nextHop: "auto" | "self" | "keep";
+  readonly holdTimeSeconds: number;
+  /** Announced to the peer: how long it keeps our routes while we restart (RFC 4724). */
+  readonly restartTimeSeconds: number;
+  readonly allowedLocalAs: number;
+  readonly filters?: Filters;
+  /** Why the session cannot be opened as configured; it stays down. */
+  readonly problem?: string;
+}

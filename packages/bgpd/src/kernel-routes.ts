@@ -1,0 +1,66 @@
+/** From the Loc-RIB to kernel routes (pure). */
+import type { Attributes, Path } from "@margay/bgp";
+import { type Address, formatAddress, Lpm, type Prefix } from "@margay/net";
+import type { Nexthop, Route } from "@margay/netlink";
+
+/** Our mark on kernel routes. */
+export const bgpProtocol = 143;
+
+/** ECMP: at most so many next hops, as BIRD's `merge paths`. */
+const widest = 16;
+
+/**
+ * How next hops are reached: by the kernel's own routes, never by those we made, so that no route can lean on itself.
+ * A next hop behind a gateway becomes that gateway (RFC 4271 §5.1.3 recursive lookup).
+ */
+export class Fabric {
+  readonly #routes = new Lpm<Route>();
+  readonly #known = new Map<string, readonly Nexthop[] | undefined>();
+
+  /** `routes` is the main table without our own. Of equal destinations, the first by metric counts. */
+  constructor(routes: readonly Route[]) {
+    for (const route of routes.toSorted((a, b) => (b.metric ?? 0) - (a.metric ?? 0)))
+      if (route.protocol !== bgpProtocol) this.#routes.set(route.dst, route);
+  }
+
+  /** Where to send packets for a next hop; undefined when there is no way. */
+  hopsTo(nextHop: Address): readonly Nexthop[] | undefined {
+    const key = formatAddress(nextHop);
+    if (!this.#known.has(key)) this.#known.set(key, this.#lookUp(nextHop));
+    return this.#known.get(key);
+  }
+
+  /** Cost of a next hop for the decision process: 0 on a connected network, 1 behind a gateway. */
+  cost(nextHop: Address): number | undefined {
+    const hops = this.hopsTo(nextHop);
+    return hops && (hops.some((h) => h.via?.bits === nextHop.bits) ? 0 : 1);
+  }
+
+  #lookUp(nextHop: Address): readonly Nexthop[] | undefined {
+    const route = this.#routes.match(nextHop)?.value;
+    if (route?.type !== "unicast" || route.nexthops.length === 0) return undefined;
+    return route.nexthops.map((hop) =>
+      hop.via ? hop : { via: nextHop, ...(hop.dev ? { dev: hop.dev } : {}) },
+    );
+  }
+}
+
+export interface RouteInputs {
+  readonly prefix: Prefix;
+  /** The best path and its equals. */
+  readonly paths: readonly Path[];
+  readonly fabric: Fabric;
+  readonly metric: number;
+}
+
+/** The kernel route of one prefix; undefined when the best path is our own, or leads nowhere. */
+export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Route | undefined {
+  if (paths.length === 0 || paths.some((p) => p.source.kind === "local")) return undefined;
+  const hops = paths.flatMap(({ attributes }) => hopsOf(attributes, fabric));
+  const distinct = [...new Map(hops.map((h) => [`${h.via && formatAddress(h.via)}%${h.dev}`, h])).values()];
+  if (distinct.length === 0) return undefined;
+  return { dst: prefix, protocol: bgpProtocol, type: "unicast", metric, nexthops: distinct.slice(0, widest) };
+}
+
+const hopsOf = (attributes: Attributes | undefined, fabric: Fabric): readonly Nexthop[] =>
+  (attributes?.nextHop && fabric.hopsTo(attributes.nextHop.address)) ?? [];

@@ -1,0 +1,322 @@
+/**
+ * One configured peer: carries out the effects of its session machine. It has one link, or two while a collision is
+ * undecided (RFC 4271 §6.8): `main`, and `rival`, a connection that the peer opened meanwhile.
+ */
+import {
+  type Attributes,
+  BgpError,
+  type Effect,
+  type Ending,
+  type Event,
+  Framer,
+  type Interner,
+  idle,
+  type Negotiated,
+  type Open,
+  type Opener,
+  readMessage,
+  type Session,
+  type Settings,
+  step,
+  survivor,
+  type TimerName,
+  type Update,
+  writeMessage,
+} from "@margay/bgp";
+import type { Family } from "@margay/net";
+import type { WantedPeer } from "./config.ts";
+import { type Connection, dial } from "./transport.ts";
+
+/** What a peer tells the speaker, always in the course of an event. */
+export interface PeerHooks {
+  established(peer: Peer, negotiated: Negotiated): void;
+  ended(peer: Peer, ending: Ending): void;
+  routes(peer: Peer, update: Update): void;
+  refresh(peer: Peer, family: Family): void;
+  /** Its socket takes bytes again. */
+  drained(peer: Peer): void;
+  changed(peer: Peer): void;
+}
+
+interface Link {
+  readonly opener: Opener;
+  session: Session;
+  connection?: Connection;
+  dialling?: { cancel(): void };
+  framer: Framer;
+  readonly timers: Map<TimerName, NodeJS.Timeout>;
+}
+
+/** The last fault of each kind, in words, with when it was (milliseconds since 1970). */
+export interface Faults {
+  sent?: { readonly words: string; readonly at: number };
+  received?: { readonly words: string; readonly at: number };
+  connection?: { readonly words: string; readonly at: number };
+}
+
+export interface PeerOptions {
+  readonly wanted: WantedPeer;
+  readonly settings: Settings;
+  readonly hooks: PeerHooks;
+  readonly interner: Interner<Attributes>;
+}
+
+const timerEvents = {
+  connectRetry: { kind: "ConnectRetryTimerExpired" },
+  hold: { kind: "HoldTimerExpired" },
+  keepalive: { kind: "KeepaliveTimerExpired" },
+  idleHold: { kind: "IdleHoldTimerExpired" },
+} as const satisfies Record<TimerName, Event>;
+
+export class Peer {
+  readonly wanted: WantedPeer;
+  readonly #options: PeerOptions;
+  #main: Link;
+  #rival: Link | undefined;
+  since = Date.now();
+  readonly faults: Faults = {};
+  readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, problems: 0 };
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+    this.wanted = options.wanted;
+    this.#main = this.#link("us");
+  }
+
+  get session(): Session {
+    return this.#main.session;
+  }
+
+  get isReady(): boolean {
+    return this.#main.connection?.isReady ?? false;
+  }
+
+  get unsentBytes(): number {
+    return this.#main.connection?.unsentBytes ?? 0;
+  }
+
+  start(): void {
+    if (!this.wanted.problem) this.#dispatch(this.#main, { kind: "Start" });
+  }
+
+  /** Ends the session with a Cease, or without a word when `error` is absent (graceful restart, RFC 4724 §4). */
+  stop(error?: BgpError): void {
+    if (this.#rival) this.#drop(this.#rival);
+    this.#rival = undefined;
+    if (error) this.#dispatch(this.#main, { kind: "Stop", error });
+    this.#drop(this.#main);
+  }
+
+  /** Whole messages for an established session. */
+  send(bytes: Uint8Array): void {
+    this.counts.messagesOut++;
+    this.#main.connection?.send(bytes);
+  }
+
+  /** A connection that the peer opened. */
+  accept(connection: Connection): void {
+    if (this.wanted.problem) {
+      connection.close();
+      return;
+    }
+    const link = this.#link("peer");
+    link.session = { ...link.session, state: "Active", failures: this.#main.session.failures };
+    if (this.#rival) this.#drop(this.#rival);
+    const { state } = this.#main.session;
+    // Idle too: a peer that came back is not made to wait for our own idle hold (README, deviations).
+    if (state === "Idle" || state === "Active") {
+      this.#drop(this.#main);
+      this.#main = link;
+      this.#rival = undefined;
+    } else this.#rival = link;
+    this.#attach(link, connection);
+  }
+
+  #link(opener: Opener): Link {
+    return { opener, session: idle(this.#options.settings), framer: new Framer(), timers: new Map() };
+  }
+
+  /** Silences a link for good. */
+  #drop(link: Link): void {
+    for (const timer of link.timers.values()) clearTimeout(timer);
+    link.timers.clear();
+    link.dialling?.cancel();
+    link.connection?.close();
+    link.dialling = undefined;
+    link.connection = undefined;
+    link.session = { ...link.session, state: "Idle" };
+  }
+
+  #attach(link: Link, connection: Connection): void {
+    link.dialling = undefined;
+    link.connection = connection;
+    link.framer = new Framer();
+    connection.onBytes = (bytes) => this.#receive(link, bytes);
+    connection.onClosed = (why) => {
+      link.connection = undefined;
+      this.#dispatch(link, { kind: "TcpFailed", why });
+    };
+    connection.onDrain = () => this.#options.hooks.drained(this);
+    this.#dispatch(link, { kind: "TcpConnected" });
+  }
+
+  #receive(link: Link, bytes: Uint8Array): void {
+    const { connection } = link;
+    try {
+      for (const frame of link.framer.push(bytes)) {
+        if (link.connection !== connection) return; // an earlier message ended the session
+        this.counts.messagesIn++;
+        this.#dispatch(link, this.#eventOf(link, frame));
+      }
+    } catch (error) {
+      if (!(error instanceof BgpError)) throw error;
+      this.#dispatch(link, { kind: "MessageRefused", error });
+    }
+  }
+
+  #eventOf(link: Link, frame: Parameters<typeof readMessage>[0]): Event {
+    const { negotiated } = link.session;
+    const { as4 = false, internal = false, families = [] } = negotiated ?? {};
+    const message = readMessage(frame, { as4, internal, families, interner: this.#options.interner });
+    switch (message.kind) {
+      case "open":
+        return { kind: "OpenReceived", open: message };
+      case "keepalive":
+        return { kind: "KeepaliveReceived" };
+      case "update":
+        return { kind: "UpdateReceived", update: message };
+      case "notification":
+        return { kind: "NotificationReceived", notification: message };
+      case "route-refresh":
+        return {
+          kind: "RefreshReceived",
+          subtype: message.subtype,
+          ...(message.family ? { family: message.family } : {}),
+        };
+    }
+  }
+
+  #dispatch(link: Link, event: Event): void {
+    const before = link.session.state;
+    const [session, effects] = step(link.session, event, 0.75 + Math.random() / 4);
+    link.session = session;
+    for (const effect of effects) this.#perform(link, effect);
+    if (link === this.#main && session.state !== before) {
+      this.since = Date.now();
+      this.#options.hooks.changed(this);
+    }
+    if (event.kind === "OpenReceived" && session.state === "OpenConfirm")
+      this.#resolveCollision(link, event.open);
+  }
+
+  #perform(link: Link, effect: Effect): void {
+    switch (effect.kind) {
+      case "connect":
+        this.#dial(link);
+        return;
+      case "close":
+        link.dialling?.cancel();
+        link.connection?.close();
+        link.dialling = undefined;
+        link.connection = undefined;
+        return;
+      case "send":
+        this.counts.messagesOut++;
+        link.connection?.send(writeMessage(effect.message));
+        return;
+      case "arm":
+        clearTimeout(link.timers.get(effect.timer));
+        link.timers.set(
+          effect.timer,
+          setTimeout(() => this.#dispatch(link, timerEvents[effect.timer]), effect.seconds * 1000),
+        );
+        return;
+      case "disarm":
+        clearTimeout(link.timers.get(effect.timer));
+        return;
+      case "established":
+        this.#established(link, effect.negotiated);
+        return;
+      case "ended":
+        this.#ended(link, effect.ending);
+        return;
+      case "routes":
+        this.counts.updatesIn++;
+        this.counts.problems += effect.update.problems.length;
+        this.#options.hooks.routes(this, effect.update);
+        return;
+      case "refresh":
+        // RFC 7313 §4: subtypes 1 and 2 only mark what the peer sends.
+        if (effect.family && effect.subtype === 0) this.#options.hooks.refresh(this, effect.family);
+        return;
+    }
+  }
+
+  #dial(link: Link): void {
+    const { address, port, localAddress } = this.wanted;
+    link.dialling = dial(
+      { address, port, ...(localAddress ? { localAddress } : {}) },
+      {
+        onUp: (connection) => this.#attach(link, connection),
+        onDown: (why) => {
+          link.dialling = undefined;
+          this.#dispatch(link, { kind: "TcpFailed", why });
+        },
+      },
+    );
+  }
+
+  /** RFC 4271 §6.8, once the peer's identifier is known. */
+  #resolveCollision(link: Link, open: Open): void {
+    const other = link === this.#main ? this.#rival : this.#main;
+    if (!other) return;
+    const { state, negotiated } = other.session;
+    if (state === "Established") {
+      // RFC 4724 §5: a new connection from a peer that can restart gracefully says that the old one is dead.
+      if (negotiated?.gracefulRestart)
+        this.#dispatch(other, {
+          kind: "TcpFailed",
+          why: "the peer opened a new connection: it has restarted",
+        });
+      else this.#dispatch(link, { kind: "CollisionLost" });
+    } else if (state === "OpenSent" || state === "OpenConfirm") {
+      const { settings } = link.session;
+      const kept = survivor(
+        { bgpId: settings.bgpId, as: settings.localAs },
+        { bgpId: open.bgpId, as: open.as },
+      );
+      this.#dispatch(link.opener === kept ? other : link, { kind: "CollisionLost" });
+    }
+  }
+
+  #established(link: Link, negotiated: Negotiated): void {
+    const loser = link === this.#main ? this.#rival : this.#main;
+    if (loser) this.#drop(loser);
+    this.#main = link;
+    this.#rival = undefined;
+    this.counts.established++;
+    if (negotiated.extendedMessage) link.framer.extend();
+    this.since = Date.now();
+    this.#options.hooks.established(this, negotiated);
+    this.#options.hooks.changed(this);
+  }
+
+  #ended(link: Link, ending: Ending): void {
+    if (link === this.#rival) {
+      this.#drop(link);
+      this.#rival = undefined;
+      return;
+    }
+    const at = Date.now();
+    if (ending.by === "tcp") this.faults.connection = { words: ending.words, at };
+    else this.faults[ending.by === "us" ? "sent" : "received"] = { words: ending.words, at };
+    if (ending.established) {
+      this.counts.flaps++;
+      this.#options.hooks.ended(this, ending);
+    }
+    if (!this.#rival) return;
+    this.#drop(link);
+    this.#main = this.#rival;
+    this.#rival = undefined;
+  }
+}

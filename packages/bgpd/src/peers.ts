@@ -1,0 +1,212 @@
+/**
+ * Which sessions a node should have (pure), calico.md §5.3: the mesh, then BGPPeers. Of several reasons for a session
+ * with one address the later in this list wins: mesh, node-specific, global.
+ */
+import {
+  type BGPFilter,
+  type BGPPeer,
+  type BGPSettings,
+  durationSeconds,
+  evaluate,
+  type Node,
+  parsePeerIP,
+  parseSelector,
+} from "@margay/api";
+import { timers } from "@margay/bgp";
+import { type Address, type Family, formatAddress, parseAddress, prefixOf, sameAddress } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { filtersOf } from "./filters.ts";
+
+export interface PeerInputs {
+  readonly self: string;
+  readonly nodes: readonly Node[];
+  readonly peers: readonly BGPPeer[];
+  readonly filters: readonly BGPFilter[];
+  readonly settings: BGPSettings;
+}
+
+/** The speaker that the Node resource makes of us; undefined when there is none, or it speaks no BGP. */
+export function selfOf({ self, nodes, settings }: PeerInputs): Self | undefined {
+  const node = nodes.find((n) => n.metadata.name === self);
+  const bgp = node?.spec.bgp;
+  if (!node || !bgp) return undefined;
+  const addresses = Object.fromEntries(([4, 6] as const).flatMap((f) => interfaceOf(node, f)));
+  return {
+    node: self,
+    as: bgp.asNumber ?? settings.asNumber,
+    bgpId: bgpIdOf(node),
+    ...(bgp.routeReflectorClusterID ? { clusterId: numberOf(bgp.routeReflectorClusterID) } : {}),
+    addresses,
+    listenPort: settings.listenPort,
+    bindNodeAddress: settings.bindMode === "NodeIP",
+    metric: { 4: settings.ipv4NormalRoutePriority, 6: settings.ipv6NormalRoutePriority },
+  };
+}
+
+function interfaceOf(node: Node, family: Family) {
+  const text = family === 4 ? node.spec.bgp?.ipv4Address : node.spec.bgp?.ipv6Address;
+  if (!text) return [];
+  const [host = "", length] = text.split("/");
+  const address = parseAddress(host);
+  return [
+    [family, { address, subnet: prefixOf(address, Number(length ?? (family === 4 ? 32 : 128))) }] as const,
+  ];
+}
+
+const numberOf = (dotted: string): number => Number(parseAddress(dotted).bits);
+
+/** The IPv4 address; without one, FNV-1a of the name (any number but 0 that is unique in the AS, RFC 6286 §2.1). */
+function bgpIdOf(node: Node): number {
+  const address = node.spec.bgp?.ipv4Address?.split("/")[0];
+  if (address) return numberOf(address);
+  let hash = 0x811c9dc5;
+  for (const char of node.metadata.name) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193);
+  return hash >>> 0 || 1;
+}
+
+/** Every session that should be, by the peer's address. */
+export function wantedPeers(inputs: PeerInputs): Map<string, WantedPeer> {
+  const self = selfOf(inputs);
+  const me = inputs.nodes.find((n) => n.metadata.name === inputs.self);
+  if (!self || !me) return new Map();
+  const explicit = inputs.peers.flatMap((peer) => sessionsOf(peer, { ...inputs, speaker: self, me }));
+  const rank = { mesh: 0, node: 1, global: 2 };
+  const all = [...mesh({ ...inputs, speaker: self, me }), ...explicit].toSorted(
+    (a, b) => rank[a.type] - rank[b.type],
+  );
+  return new Map(all.map((peer) => [formatAddress(peer.address), peer]));
+}
+
+interface Scene extends PeerInputs {
+  readonly speaker: Self;
+  readonly me: Node;
+}
+
+/** The full mesh, without route reflectors: those peer with whom BGPPeers say. */
+function mesh(scene: Scene): WantedPeer[] {
+  const { nodes, settings, me } = scene;
+  if (!settings.nodeToNodeMeshEnabled || me.spec.bgp?.routeReflectorClusterID) return [];
+  const others = nodes.filter((n) => n.metadata.name !== scene.self && !n.spec.bgp?.routeReflectorClusterID);
+  const restart = settings.nodeMeshMaxRestartTime;
+  const problem = settings.nodeMeshPassword && noSecrets;
+  return others.flatMap((node) =>
+    nodeSession(node, scene, {
+      type: "mesh",
+      ...(restart ? { restart } : {}),
+      ...(problem ? { problem } : {}),
+    }),
+  );
+}
+
+const noSecrets = "its password is in a Secret, and there is no Kubernetes to read it from";
+
+interface Extras {
+  readonly type: WantedPeer["type"];
+  readonly spec?: BGPPeer["spec"];
+  readonly restart?: string;
+  readonly problem?: string;
+}
+
+/** A session with another node: over IPv4 when both have it, else IPv6. */
+function nodeSession(node: Node, scene: Scene, extras: Extras): WantedPeer[] {
+  const family = ([4, 6] as const).find((f) => scene.speaker.addresses[f] && interfaceOf(node, f).length > 0);
+  const address = family && interfaceOf(node, family)[0]?.[1].address;
+  if (!address) return [];
+  const peerAs = node.spec.bgp?.asNumber ?? scene.settings.asNumber;
+  return [
+    session(
+      { name: node.metadata.name, address, port: scene.settings.listenPort, peerAs, node },
+      scene,
+      extras,
+    ),
+  ];
+}
+
+interface Remote {
+  readonly name: string;
+  readonly address: Address;
+  readonly port: number;
+  readonly peerAs: number;
+  /** Set when the peer is one of our nodes. */
+  readonly node?: Node;
+}
+
+function session({ name, address, port, peerAs, node }: Remote, scene: Scene, extras: Extras): WantedPeer {
+  const { speaker, filters } = scene;
+  const { spec } = extras;
+  const localAs = spec?.localASNumber ?? speaker.as;
+  const localAddress =
+    spec?.sourceAddress === "None" ? undefined : speaker.addresses[address.family]?.address;
+  const keepalive = spec?.keepaliveTime;
+  const named = (spec?.filters ?? []).flatMap((n) => filters.filter((f) => f.metadata.name === n));
+  const missing = (spec?.filters ?? []).find((n) => !filters.some((f) => f.metadata.name === n));
+  const problem = extras.problem ?? (missing && `its BGPFilter ${missing} does not exist`);
+  return {
+    ...{ name, type: extras.type, address, port, localAs, peerAs },
+    ...(localAddress ? { localAddress } : {}),
+    client: localAs === peerAs && isClient(scene.me, node),
+    nextHop: nextHopOf(spec, localAs !== peerAs),
+    holdTimeSeconds: keepalive ? 3 * Math.max(1, Math.ceil(durationSeconds(keepalive))) : timers.hold,
+    restartTimeSeconds: Math.min(4095, Math.ceil(durationSeconds(extras.restart ?? "120s"))), // 12 bits on the wire
+    allowedLocalAs: spec?.numAllowedLocalASNumbers ?? 0,
+    ...(named.length > 0 ? { filters: filtersOf(named) } : {}),
+    ...(problem ? { problem } : {}),
+  };
+}
+
+/** RFC 4456: a reflector's internal peers are its clients, but for the other reflectors of its cluster. */
+function isClient(me: Node, peer: Node | undefined): boolean {
+  const cluster = me.spec.bgp?.routeReflectorClusterID;
+  return cluster !== undefined && peer?.spec.bgp?.routeReflectorClusterID !== cluster;
+}
+
+function nextHopOf(spec: BGPPeer["spec"] | undefined, external: boolean): WantedPeer["nextHop"] {
+  if (spec?.keepOriginalNextHop && external) return "keep";
+  return spec?.nextHopMode === "Self" ? "self" : spec?.nextHopMode === "Keep" ? "keep" : "auto";
+}
+
+/** The sessions that one BGPPeer means for us, on the side that it names or on the other (reversePeering). */
+function sessionsOf({ metadata, spec }: BGPPeer, scene: Scene): WantedPeer[] {
+  const speaks = (node: Node) =>
+    spec.node !== undefined ? node.metadata.name === spec.node : matches(spec.nodeSelector ?? "all()", node);
+  const type = spec.node === undefined && spec.nodeSelector === undefined ? "global" : "node";
+  const problem = spec.password && noSecrets;
+  const extras: Extras = {
+    type,
+    spec,
+    ...(spec.maxRestartTime ? { restart: spec.maxRestartTime } : {}),
+    ...(problem ? { problem } : {}),
+  };
+  if (spec.peerIP !== undefined) return speaks(scene.me) ? external(metadata.name, scene, extras) : [];
+  const { peerSelector } = spec;
+  if (peerSelector === undefined) return []; // local workload peers are not there yet
+  const others = scene.nodes.filter((n) => n.metadata.name !== scene.self);
+  const forward = speaks(scene.me) ? others.filter((n) => matches(peerSelector, n)) : [];
+  const reverse =
+    spec.reversePeering === "Auto" && matches(peerSelector, scene.me) ? others.filter(speaks) : [];
+  return [...new Set([...forward, ...reverse])].flatMap((node) => nodeSession(node, scene, extras));
+}
+
+/** A peer by address; it may be a node of ours. Never ourselves. */
+function external(name: string, scene: Scene, extras: Extras): WantedPeer[] {
+  const peer = parsePeerIP(extras.spec?.peerIP ?? "");
+  if (!peer) return [];
+  const address = parseAddress(peer.address);
+  const has = (node: Node) =>
+    interfaceOf(node, address.family).some(([, own]) => sameAddress(own.address, address));
+  if (has(scene.me)) return [];
+  const node = scene.nodes.find(has);
+  const port = peer.port ?? (node ? scene.settings.listenPort : 179);
+  const peerAs = extras.spec?.asNumber ?? scene.settings.asNumber;
+  return [
+    session(
+      { name: node?.metadata.name ?? name, address, port, peerAs, ...(node ? { node } : {}) },
+      scene,
+      extras,
+    ),
+  ];
+}
+
+/** Selectors in the datastore were checked when they were written. */
+const matches = (selector: string, { metadata }: Node): boolean =>
+  evaluate(parseSelector(selector), metadata.labels ?? {});

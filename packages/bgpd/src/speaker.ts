@@ -1,0 +1,511 @@
+/**
+ * The speaker: peers, RIBs, update groups, and one turn of work for all that changed.
+ *
+ *     peers ─ routes ─▶ Adj-RIB-In ─┐                       ┌─▶ update groups ─▶ sockets that are ready
+ *     origins ─────────────────────▶├─ turn: decide ─ changes ┤
+ *     fabric (costs) ──────────────▶┘                       └─▶ onChanges (kernel routes)
+ *
+ * Events only record; the turn runs once per event-loop turn, however many events came.
+ */
+import {
+  type Attributes,
+  applyFilter,
+  attributeInterner,
+  BgpError,
+  type Change,
+  type Ending,
+  type ExportPolicy,
+  exporter,
+  Interner,
+  importer,
+  lengths,
+  type Negotiated,
+  Rib,
+  type Settings,
+  type Source,
+  type Update,
+  UpdateGroup,
+} from "@margay/bgp";
+import { type Address, contains, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { Peer } from "./peer.ts";
+import type { Connection } from "./transport.ts";
+
+/** The part of a logger that we use; pino's. */
+export interface Log {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  debug(fields: object, text: string): void;
+}
+
+export interface SpeakerOptions {
+  readonly log: Log;
+  /** Cost of a next hop; asked anew after `costsChanged`. */
+  readonly cost: (nextHop: Address) => number | undefined;
+  /** Prefixes whose best or equal paths changed, at the end of each turn. */
+  readonly onChanges: (family: Family, changes: readonly Change[]) => void;
+  /** The kernel still forwards what an earlier process of this speaker learned (RFC 4724 §4.1). */
+  readonly restarting: boolean;
+  readonly connectRetrySeconds?: number;
+  readonly idleHoldSeconds?: number;
+}
+
+/** What a peer is in the RIB while its session is up, and while its routes are kept stale. */
+interface Presence {
+  readonly source: Source;
+  readonly negotiated: Negotiated;
+  readonly groups: UpdateGroup[];
+  /** Families whose End-of-RIB has come. */
+  readonly ended: Set<Family>;
+  /** Set while the peer is away and its routes are kept. */
+  staleTimer?: NodeJS.Timeout;
+}
+
+const families = [4, 6] as const;
+
+/** How long a restarted speaker waits for End-of-RIB before it trusts what it has (RFC 4724 §4.1 Selection_Deferral_Timer). */
+export const deferralSeconds = 120;
+
+export class Speaker {
+  readonly #options: SpeakerOptions;
+  readonly ribs: Readonly<Record<Family, Rib>>;
+  readonly interner = new Interner<Attributes>();
+  readonly #intern = attributeInterner();
+  #self: Self | undefined;
+  #exported: (prefix: Prefix) => boolean = () => true;
+  readonly #peers = new Map<string, Peer>();
+  readonly #presences = new Map<Peer, Presence>();
+  /** Peers that are away, by address, with their stale routes. */
+  readonly #away = new Map<string, Presence>();
+  readonly #groups = new Map<string, { family: Family; group: UpdateGroup }>();
+  #origins = new Map<string, Prefix>();
+  readonly #local: Source;
+  #turnDue = false;
+  #deferring: boolean;
+  #deferral: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(options: SpeakerOptions) {
+    this.#options = options;
+    this.#deferring = options.restarting;
+    this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
+    this.#local = {
+      kind: "local",
+      name: "local",
+      as: 0,
+      bgpId: 0,
+      address: parseAddress("0.0.0.0"),
+      client: false,
+    };
+    if (options.restarting)
+      this.#deferral = setTimeout(() => this.#converge("time is up"), deferralSeconds * 1000);
+  }
+
+  #rib(family: Family): Rib {
+    return new Rib({ family, cost: (hop) => this.#options.cost(hop) });
+  }
+
+  get peers(): ReadonlyMap<string, Peer> {
+    return this.#peers;
+  }
+
+  /** Nothing waits to be decided, or to be sent to a peer that can take it. */
+  get isSettled(): boolean {
+    return !this.#turnDue && [...this.#groups.values()].every(({ group }) => !group.pending);
+  }
+
+  /** False while a restarted speaker still waits for its peers: routes of the earlier process are to be kept. */
+  get hasConverged(): boolean {
+    return !this.#deferring;
+  }
+
+  /** The source of a peer's routes, while it has any. */
+  sourceOf(peer: Peer): Source | undefined {
+    return (this.#presences.get(peer) ?? this.#away.get(keyOf(peer.wanted)))?.source;
+  }
+
+  negotiatedOf(peer: Peer): Negotiated | undefined {
+    return this.#presences.get(peer)?.negotiated;
+  }
+
+  /** Prefixes that a peer has been, or is being, told. */
+  prefixesOut(peer: Peer): number {
+    return this.#presences.get(peer)?.groups.reduce((sum, g) => sum + g.size, 0) ?? 0;
+  }
+
+  /** Makes the peers be as wanted, without touching those that stay the same. A changed speaker changes them all. */
+  setPeers(self: Self | undefined, wanted: ReadonlyMap<string, WantedPeer>): void {
+    const sameSelf = same(self, this.#self);
+    this.#self = self;
+    for (const [key, peer] of this.#peers) {
+      const next = wanted.get(key);
+      if (next && sameSelf && same(next, peer.wanted)) continue;
+      const code = next ? "configuration-change" : "peer-deconfigured";
+      this.#options.log.info(
+        { event: "peer-removed", peer: key, reason: code },
+        `peer ${peer.wanted.name} removed`,
+      );
+      peer.stop(new BgpError(code));
+      this.#forgetAway(key);
+      this.#peers.delete(key);
+    }
+    for (const [key, next] of wanted) if (self && !this.#peers.has(key)) this.#add(key, next, self);
+    this.#checkConverged();
+  }
+
+  /** What we announce as our own. */
+  setOrigins(origins: ReadonlyMap<string, Prefix>): void {
+    for (const [text, prefix] of this.#origins) if (!origins.has(text)) this.#withdrawOwn(prefix);
+    for (const [text, prefix] of origins) if (!this.#origins.has(text)) this.#announceOwn(prefix);
+    this.#origins = new Map(origins);
+    this.#due();
+  }
+
+  /** Which prefixes may leave us at all; asked for every prefix again, now. */
+  setExported(exported: (prefix: Prefix) => boolean): void {
+    this.#exported = exported;
+    for (const { family, group } of this.#groups.values()) this.#fill(group, family);
+    this.#due();
+  }
+
+  /** The cost function answers differently. */
+  costsChanged(): void {
+    for (const family of families) this.ribs[family].costsChanged();
+    this.#due();
+  }
+
+  /** A connection that somebody opened: only configured peers are let in. */
+  accept(connection: Connection, from: Address): void {
+    const peer = this.#peers.get(formatAddress(from));
+    if (peer && !this.#stopped) {
+      peer.accept(connection);
+      return;
+    }
+    this.#options.log.info(
+      { event: "refused", from: formatAddress(from) },
+      "connection from no peer of ours",
+    );
+    connection.close();
+  }
+
+  /** Ends all sessions without a NOTIFICATION, so that peers keep our routes while we restart (RFC 4724 §4). */
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#deferral);
+    for (const peer of this.#peers.values()) peer.stop();
+    for (const key of this.#away.keys()) clearTimeout(this.#away.get(key)?.staleTimer);
+  }
+
+  #add(key: string, wanted: WantedPeer, self: Self): void {
+    const peer = new Peer({
+      wanted,
+      settings: this.#settings(wanted, self),
+      interner: this.interner,
+      hooks: {
+        established: (p, negotiated) => this.#established(p, negotiated),
+        ended: (p, ending) => this.#ended(p, ending),
+        routes: (p, update) => this.#routes(p, update),
+        refresh: (p, family) => this.#refresh(p, family),
+        drained: () => this.#due(),
+        changed: (p) =>
+          this.#options.log.debug({ event: "session", peer: key, state: p.session.state }, "session"),
+      },
+    });
+    this.#peers.set(key, peer);
+    peer.start();
+  }
+
+  #settings(wanted: WantedPeer, self: Self): Settings {
+    return {
+      localAs: wanted.localAs,
+      peerAs: wanted.peerAs,
+      bgpId: self.bgpId,
+      holdTimeSeconds: wanted.holdTimeSeconds,
+      connectRetrySeconds: this.#options.connectRetrySeconds ?? 5,
+      idleHoldSeconds: this.#options.idleHoldSeconds ?? 1,
+      passive: false,
+      capabilities: {
+        families,
+        as4: wanted.localAs,
+        routeRefresh: true,
+        extendedMessage: true,
+        gracefulRestart: {
+          restarting: this.#deferring,
+          restartTimeSeconds: wanted.restartTimeSeconds,
+          // F bit: the kernel forwards whatever becomes of this process.
+          families: families.map((family) => ({ family, forwarding: true })),
+        },
+      },
+    };
+  }
+
+  #announceOwn(prefix: Prefix): void {
+    const rib = this.ribs[prefix.family];
+    rib.put(this.#local, rib.prefixes.add(prefix), {
+      received: ownRoute,
+      imported: { attributes: ownRoute },
+    });
+  }
+
+  #withdrawOwn(prefix: Prefix): void {
+    const rib = this.ribs[prefix.family];
+    rib.remove(this.#local, rib.prefixes.add(prefix));
+  }
+
+  #established(peer: Peer, negotiated: Negotiated): void {
+    const { wanted, session } = peer;
+    const key = keyOf(wanted);
+    const bgpId = session.peer?.bgpId ?? 0;
+    const kind = negotiated.internal ? "ibgp" : "ebgp";
+    const away = this.#away.get(key);
+    clearTimeout(away?.staleTimer);
+    this.#away.delete(key);
+    const { name, peerAs: as, address, client } = wanted;
+    const source: Source = { kind, name, as, bgpId, address, client };
+    if (away) this.#takeBack(away, source, negotiated);
+    const presence: Presence = { source, negotiated, groups: [], ended: new Set() };
+    this.#presences.set(peer, presence);
+    for (const family of negotiated.families) this.#join(peer, presence, family);
+    this.#options.log.info({ event: "established", peer: key, as, name }, `session with ${name} is up`);
+    this.#due();
+  }
+
+  /** RFC 4724 §4.2: stale routes of families whose forwarding state the peer lost go at once. */
+  #takeBack(away: Presence, source: Source, { gracefulRestart }: Negotiated): void {
+    const kept = gracefulRestart?.families.filter((f) => f.forwarding).map((f) => f.family) ?? [];
+    for (const family of families) {
+      this.ribs[family].rename(away.source, source);
+      if (!kept.includes(family)) this.ribs[family].sweepStale(source);
+    }
+  }
+
+  #join(peer: Peer, presence: Presence, family: Family): void {
+    const policy = this.#exportPolicy(peer.wanted, family);
+    const { as4, internal, extendedMessage } = presence.negotiated;
+    const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
+    const key = keyText([family, policy, write, peer.wanted.filters?.export[family] ?? []]);
+    let known = this.#groups.get(key);
+    if (!known) {
+      const group = this.#group({ family, policy, write, peer });
+      known = { family, group };
+      this.#groups.set(key, known);
+      this.#fill(group, family);
+    }
+    known.group.join(presence.source, { endOfRib: true });
+    presence.groups.push(known.group);
+  }
+
+  #group(of: { family: Family; policy: ExportPolicy; write: UpdateGroupWrite; peer: Peer }): UpdateGroup {
+    const { family, policy, write, peer } = of;
+    const { prefixes } = this.ribs[family];
+    const out = exporter(policy, family);
+    const rules = peer.wanted.filters?.export[family] ?? [];
+    return new UpdateGroup({
+      prefixes,
+      write,
+      mayEnd: () => !this.#deferring,
+      exportRoute: (id, path) => {
+        const attributes = out(path);
+        const prefix = attributes && prefixes.prefix(id);
+        if (!prefix) return undefined;
+        if (rules.length === 0) return this.#exported(prefix) ? attributes : undefined;
+        const learned = path.source.kind !== "local";
+        const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
+        if (!verdict) return this.#exported(prefix) ? attributes : undefined; // no rule: the default decides
+        return verdict.accept ? this.#intern(verdict.attributes) : undefined;
+      },
+    });
+  }
+
+  #exportPolicy(wanted: WantedPeer, family: Family): ExportPolicy {
+    const { localAs, peerAs, client, nextHop, address } = wanted;
+    const own = this.#self?.addresses;
+    const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
+    const hop = own?.[family]?.address;
+    const clusterId = this.#self?.clusterId;
+    return {
+      to: localAs === peerAs ? "ibgp" : "ebgp",
+      ...{ localAs, client, nextHop },
+      self: hop ? { [family]: { address: hop } } : {},
+      ...(clusterId !== undefined ? { clusterId } : {}),
+      ...(subnet ? { shared: family === subnet.family ? subnet : own?.[family]?.subnet } : {}),
+    };
+  }
+
+  #fill(group: UpdateGroup, family: Family): void {
+    const rib = this.ribs[family];
+    for (const { id, best } of rib.entries()) group.put(id, best);
+  }
+
+  #ended(peer: Peer, ending: Ending): void {
+    const presence = this.#presences.get(peer);
+    if (!presence) return;
+    this.#presences.delete(peer);
+    for (const group of presence.groups) group.leave(presence.source);
+    this.#removeEmptyGroups();
+    const key = keyOf(peer.wanted);
+    const { words, by } = ending;
+    this.#options.log.warn(
+      { event: "session-ended", peer: key, by, words },
+      `session with ${peer.wanted.name} ended: ${words}`,
+    );
+    const restart = presence.negotiated.gracefulRestart;
+    if (by === "tcp" && restart && restart.restartTimeSeconds > 0 && !this.#stopped)
+      this.#keep(key, presence, restart.restartTimeSeconds);
+    else for (const family of families) this.ribs[family].forget(presence.source);
+    this.#due();
+  }
+
+  /** RFC 4724 §4.2: the peer restarts; its routes stay for as long as it asked. */
+  #keep(key: string, presence: Presence, seconds: number): void {
+    for (const family of families) this.ribs[family].markStale(presence.source);
+    presence.staleTimer = setTimeout(() => this.#forgetAway(key), seconds * 1000);
+    this.#away.set(key, presence);
+  }
+
+  #forgetAway(key: string): void {
+    const away = this.#away.get(key);
+    if (!away) return;
+    clearTimeout(away.staleTimer);
+    this.#away.delete(key);
+    for (const family of families) this.ribs[family].forget(away.source);
+    this.#due();
+  }
+
+  #removeEmptyGroups(): void {
+    for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
+  }
+
+  #routes(peer: Peer, update: Update): void {
+    const presence = this.#presences.get(peer);
+    if (!presence) return;
+    const { source } = presence;
+    for (const problem of update.problems)
+      this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
+    for (const nlri of update.withdrawn) this.ribs[nlri.family].withdraw(source, nlri);
+    for (const { nlri, attributes } of update.announced) {
+      const rib = this.ribs[nlri.family];
+      const imported = this.#importer(peer, source)(attributes);
+      const rules = peer.wanted.filters?.import[nlri.family] ?? [];
+      if (rules.length === 0 || "refused" in imported)
+        rib.announce(source, nlri, { received: attributes, imported });
+      else
+        rib.prefixes.eachId(nlri, (id) => {
+          const verdict = applyFilter(rules, {
+            prefix: rib.prefixes.prefix(id),
+            attributes: imported.attributes,
+            learned: true,
+            peerType: source.kind === "ibgp" ? "ibgp" : "ebgp",
+          });
+          const refused = verdict && !verdict.accept;
+          const after = refused
+            ? { refused: "refused by a BGPFilter" }
+            : { attributes: verdict ? this.#intern(verdict.attributes) : imported.attributes };
+          rib.put(source, id, { received: attributes, imported: after });
+        });
+    }
+    if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
+    this.#due();
+  }
+
+  readonly #importers = new WeakMap<Source, ReturnType<typeof importer>>();
+
+  #importer(peer: Peer, source: Source): ReturnType<typeof importer> {
+    const known = this.#importers.get(source);
+    if (known) return known;
+    const self = this.#self;
+    const made = importer(
+      {
+        localAs: peer.wanted.localAs,
+        bgpId: self?.bgpId ?? 0,
+        ownAddresses: Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : [])),
+        allowedLocalAs: peer.wanted.allowedLocalAs,
+        ...(self?.clusterId !== undefined ? { clusterId: self.clusterId } : {}),
+      },
+      source,
+    );
+    this.#importers.set(source, made);
+    return made;
+  }
+
+  #endOfRib(presence: Presence, family: Family): void {
+    presence.ended.add(family);
+    this.ribs[family].sweepStale(presence.source);
+    this.#checkConverged();
+  }
+
+  /** RFC 4724 §4.1: every peer has said End-of-RIB, or restarts itself, or cannot say it. */
+  #checkConverged(): void {
+    if (!this.#deferring || this.#peers.size === 0) return;
+    const done = [...this.#peers.values()].every((peer) => {
+      const presence = this.#presences.get(peer);
+      if (!presence) return Boolean(peer.wanted.problem);
+      const { gracefulRestart, families: wanted } = presence.negotiated;
+      return !gracefulRestart || gracefulRestart.restarting || wanted.every((f) => presence.ended.has(f));
+    });
+    if (done) this.#converge("every peer has said End-of-RIB");
+  }
+
+  #converge(why: string): void {
+    this.#deferring = false;
+    clearTimeout(this.#deferral);
+    this.#options.log.info({ event: "converged", why }, `restart is over: ${why}`);
+    for (const family of families) this.#options.onChanges(family, []);
+    this.#due();
+  }
+
+  #refresh(peer: Peer, family: Family): void {
+    const presence = this.#presences.get(peer);
+    for (const { family: of, group } of this.#groups.values())
+      if (presence && of === family && presence.groups.includes(group))
+        group.join(presence.source, { endOfRib: false });
+    this.#due();
+  }
+
+  /** A turn of work soon; many requests make one. */
+  #due(): void {
+    if (this.#turnDue || this.#stopped) return;
+    this.#turnDue = true;
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#turnDue = false;
+    if (this.#stopped) return;
+    for (const family of families) {
+      const changes = [...this.ribs[family].decide()];
+      if (changes.length === 0) continue;
+      for (const { family: of, group } of this.#groups.values())
+        if (of === family)
+          for (const { id, best, bestChanged } of changes) if (bestChanged) group.put(id, best);
+      this.#options.onChanges(family, changes);
+    }
+    if (this.#sendOnce()) this.#due();
+  }
+
+  /** One batch for each group; whether any is left for a peer that can take it. */
+  #sendOnce(): boolean {
+    const bySource = new Map([...this.#presences].map(([peer, { source }]) => [source, peer]));
+    let sent = false;
+    for (const { group } of this.#groups.values()) {
+      if (!group.pending) continue;
+      for (const { bytes, to } of group.drain((member) => bySource.get(member)?.isReady ?? false)) {
+        sent = true;
+        for (const member of to) bySource.get(member)?.send(bytes);
+      }
+    }
+    return sent;
+  }
+}
+
+type UpdateGroupWrite = ConstructorParameters<typeof UpdateGroup>[0]["write"];
+
+const ownRoute: Attributes = { origin: "igp", asPath: [], localPref: 100 };
+
+const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
+
+/** Text of a value that is equal for equal values; bigints too. */
+const keyText = (value: unknown): string =>
+  JSON.stringify(value, (_k, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
+
+const same = (a: unknown, b: unknown): boolean => keyText(a) === keyText(b);
