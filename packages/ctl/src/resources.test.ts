@@ -74,24 +74,20 @@ describe("get", () => {
   /** Columns apart by two spaces at least: their exact width is not the point. */
   const squeeze = (text: string) => text.replaceAll(/ {2,}/g, "  ");
 
-  test.each(["yaml", "json"] as const)(
-    "%s can be applied again, and changes nothing then",
-    async (output) => {
-      const store = await storeWith(pool("a", "10.0.0.0/24"), pool("b", "10.0.1.0/24"));
-      const terminal = recorder();
-      await get(store, { ...request, output }, terminal);
-      const before = store.revision;
-      await inDirectory(async (directory) => {
-        writeFileSync(join(directory, `f.${output}`), terminal.printed.join("\n"));
-        await apply(store, readResources([directory], recorder()), asTable, recorder());
-      });
-      expect((await resources(store, "IPPool").list()).map(({ metadata }) => metadata.name)).toEqual([
-        "a",
-        "b",
-      ]);
-      expect(store.revision).toBeGreaterThanOrEqual(before);
-    },
-  );
+  test.each(["yaml", "json"] as const)("%s can be applied again", async (output) => {
+    const store = await storeWith(pool("a", "10.0.0.0/24"), pool("b", "10.0.1.0/24"));
+    const terminal = recorder();
+    await get(store, { ...request, output }, terminal);
+    const before = store.revision;
+    await inDirectory(async (directory) => {
+      writeFileSync(join(directory, `f.${output}`), terminal.printed.join("\n"));
+      await apply(store, readResources([directory], recorder()), asTable, recorder());
+    });
+    expect((await resources(store, "IPPool").list()).map(({ metadata }) => metadata.name)).toEqual([
+      "a",
+      "b",
+    ]);
+  });
 
   test("nothing found is a remark, not a result", async () => {
     const terminal = recorder();
@@ -183,16 +179,6 @@ describe("apply", () => {
   ])("%s: nothing is written", async (_why, existing, documents, message) => {
     const store = await storeWith(...existing);
     const before = store.revision;
-    await expect(
-      apply(
-        store,
-        located(node("n1"), ...documents)
-          .slice(1)
-          .concat(located(node("n1"))),
-        asTable,
-        recorder(),
-      ),
-    ).rejects.toMatchObject({ code: "invalid" });
     await expect(apply(store, located(...documents), asTable, recorder())).rejects.toThrow(message);
     expect(store.revision).toBe(before);
   });

@@ -137,8 +137,9 @@ describe("wait", () => {
     const responders = ["agent", "bgpd"].map(
       (daemon) => new BarrierResponder({ store, node: "n1", daemon, pending: async () => undefined, sleep }),
     );
-    const onBatch = ({ updates }: { updates: Parameters<BarrierResponder["feed"]>[0] }) =>
-      responders.forEach((r) => r.feed(updates));
+    const onBatch = ({ updates }: { updates: Parameters<BarrierResponder["feed"]>[0] }) => {
+      for (const responder of responders) responder.feed(updates);
+    };
     const syncer = new Syncer({ store, prefix: "/margay/v1/", onBatch, sleep });
     const running = syncer.start();
     const terminal = recorder();
