@@ -78,7 +78,6 @@ describe("get", () => {
     const store = await storeWith(pool("a", "10.0.0.0/24"), pool("b", "10.0.1.0/24"));
     const terminal = recorder();
     await get(store, { ...request, output }, terminal);
-    const before = store.revision;
     await inDirectory(async (directory) => {
       writeFileSync(join(directory, `f.${output}`), terminal.printed.join("\n"));
       await apply(store, readResources([directory], recorder()), asTable, recorder());
