@@ -19,11 +19,43 @@ export interface EndpointContext {
   readonly chainOf: (policy: CompiledPolicy, direction: Direction) => string | undefined;
 }
 
-/** The chains of one endpoint, by name: from it, to it, and its sources when one rule cannot check them. */
-export function endpointChains(
+type EndpointChains = ReadonlyMap<string, readonly Rule[]>;
+
+interface Kept {
+  readonly config: RenderConfig;
+  readonly links: string;
+  readonly chains: EndpointChains;
+}
+
+const kept = new WeakMap<LocalEndpoint, Partial<Record<Family, Kept>>>();
+
+/**
+ * The chains of one endpoint, by name: from it, to it, and its sources when one rule cannot check them. They change
+ * only with the endpoint, the settings, and whether the policies it names have chains; till then they are the same.
+ */
+export function endpointChains(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains {
+  const { family, config } = context;
+  const links = [...linksOf(endpoint, "ingress", context), ...linksOf(endpoint, "egress", context)].join(" ");
+  const before = kept.get(endpoint) ?? {};
+  const known = before[family];
+  if (known?.config === config && known.links === links) return known.chains;
+  const chains = render(endpoint, context);
+  kept.set(endpoint, { ...before, [family]: { config, links, chains } });
+  return chains;
+}
+
+/** The chains that an endpoint's chain of one direction jumps to, "-" for none. */
+function linksOf(
   endpoint: LocalEndpoint,
-  context: EndpointContext,
-): ReadonlyMap<string, readonly Rule[]> {
+  direction: Direction,
+  { state, chainOf }: EndpointContext,
+): string[] {
+  const policies = endpoint[direction].flatMap((tier) => tier.policies.map((id) => state.policies.get(id)));
+  const profiles = endpoint.profiles.map((name) => state.profiles.get(name));
+  return [...policies, ...profiles].map((policy) => (policy && chainOf(policy, direction)) ?? "-");
+}
+
+function render(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains {
   const { interfaceName, ok } = endpoint;
   const [from, to] = [names.chains.from(interfaceName), names.chains.to(interfaceName)];
   const refused = [{ match: [], target: context.config.deny, id: ruleIds.unresolved }];

@@ -26,18 +26,28 @@ export interface Rendered {
  * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects.
  */
 export function render(state: NodeState, config: RenderConfig = renderConfig(state.config)): Rendered {
-  const sets = new SetRefs();
-  const chains4 = familyChains(state, config, { family: 4, sets });
+  const { refs, ...chains } = renderChains(state, config);
+  return { ...chains, ipsets: refs.resolve(state.sets) };
+}
+
+type RenderedChains = Omit<Rendered, "ipsets"> & { readonly refs: SetRefs };
+
+const kept = new WeakMap<NodeState["endpoints"], { from: readonly unknown[]; chains: RenderedChains }>();
+
+/** Most changes are members of sets, which chains do not show: then the last ones are still right. */
+function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
+  const from = [config, state.policies, state.profiles, state.pools, state.hosts];
+  const before = kept.get(state.endpoints);
+  if (before && from.every((part, i) => part === before.from[i])) return before.chains;
+  const refs = new SetRefs();
+  const chains4 = familyChains(state, config, { family: 4, sets: refs });
   const chains6 = config.felix.ipv6Support
-    ? familyChains(state, config, { family: 6, sets })
+    ? familyChains(state, config, { family: 6, sets: refs })
     : closedChains(config);
-  return {
-    chains4,
-    chains6,
-    hooks4: host.hooks(config, chains4),
-    hooks6: host.hooks(config, chains6),
-    ipsets: sets.resolve(state.sets),
-  };
+  const hooks = { hooks4: host.hooks(config, chains4), hooks6: host.hooks(config, chains6) };
+  const chains = { chains4, chains6, ...hooks, refs };
+  kept.set(state.endpoints, { from, chains });
+  return chains;
 }
 
 type Chains = ReadonlyMap<string, Chain>;
@@ -49,12 +59,11 @@ function familyChains(
 ): Chains {
   const filter = new Map<string, Chain>(fixedChains(config, family));
   const policyChain = (policy: CompiledPolicy, direction: Direction): string | undefined => {
-    const rendered = renderPolicy(policy, direction, { family, config });
-    if (rendered.chain.rules.length === 0) return undefined;
-    const name = names.chains[direction](policy.id);
+    const { name, chain, sets: its } = renderPolicy(policy, direction, { family, config });
+    if (chain.rules.length === 0) return undefined;
     if (filter.has(name)) return name;
-    filter.set(name, rendered.chain);
-    sets.include(rendered.sets);
+    filter.set(name, chain);
+    sets.include(its);
     return name;
   };
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));

@@ -2,11 +2,13 @@ import type { CompiledPolicy, Direction } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
+import * as names from "./names.ts";
 import { renderRule } from "./rule.ts";
 import { SetRefs } from "./sets.ts";
 
 /** The chain of a policy or profile in one direction and family; without rules if none can match there. */
 export interface PolicyChain {
+  readonly name: string;
   readonly chain: Chain;
   readonly sets: SetRefs;
 }
@@ -26,15 +28,17 @@ export function renderPolicy(
   const { chains } = before?.config === config ? before : { chains: new Map<string, PolicyChain>() };
   kept.set(policy, { config, chains });
   const key = `${direction}${family}`;
-  const chain = chains.get(key) ?? renderAnew(policy[direction], { family, config });
+  const chain = chains.get(key) ?? renderAnew(policy, direction, { family, config });
   chains.set(key, chain);
   return chain;
 }
 
 function renderAnew(
-  rules: CompiledPolicy[Direction],
+  policy: CompiledPolicy,
+  direction: Direction,
   context: { readonly family: Family; readonly config: RenderConfig },
 ): PolicyChain {
   const sets = new SetRefs();
-  return { chain: { rules: rules.flatMap((rule) => renderRule(rule, { ...context, sets })) }, sets };
+  const rules = policy[direction].flatMap((rule) => renderRule(rule, { ...context, sets }));
+  return { name: names.chains[direction](policy.id), chain: { rules }, sets };
 }
