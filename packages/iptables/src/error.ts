@@ -6,9 +6,17 @@
  * - `locked`: another program held the xtables lock for longer than we wait
  * - `missing-tool`: not installed; the message names the Debian package
  * - `timeout`: killed after the time allowed
+ * - `incompatible`: a table made by nft itself, which iptables-save cannot read; nothing was written to it
  * - `invalid`: refused by us before any tool ran
  */
-export type IptablesErrorCode = "rejected" | "too-long" | "locked" | "missing-tool" | "timeout" | "invalid";
+export type IptablesErrorCode =
+  | "rejected"
+  | "too-long"
+  | "locked"
+  | "missing-tool"
+  | "timeout"
+  | "incompatible"
+  | "invalid";
 
 /** What is known about a failure beyond its code. */
 export interface IptablesErrorFacts {

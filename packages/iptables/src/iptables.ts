@@ -37,6 +37,8 @@ export class Iptables {
   readonly #mark: string;
   #backend: Promise<Backend> | undefined;
   #known = new Map<string, readonly Line[]>();
+  /** Tables that iptables-save could not read the last time. */
+  #unreadable: readonly string[] = [];
   #stream: Promise<RestoreStream | undefined> | undefined;
   #read: { readonly at: number; readonly chains: Map<string, SavedChain> } | undefined;
 
@@ -129,8 +131,17 @@ export class Iptables {
 
   #assertOurs(key: string): void {
     const { prefix } = this.#options;
+    this.#assertReadable(key);
     if (splitKey(key).name.startsWith(prefix)) return;
     throw new IptablesError("invalid", { tool: "chain", reason: `${key} does not begin with ${prefix}` });
+  }
+
+  /** What we cannot read back we do not write: rules would pile up. */
+  #assertReadable(key: string): void {
+    const { table } = splitKey(key);
+    if (!this.#unreadable.includes(table)) return;
+    const reason = `table ${table} was made by nft itself and holds what iptables cannot read; it can have no rules of ours`;
+    throw new IptablesError("incompatible", { tool: "iptables-nft-save", reason });
   }
 
   async #listHooks(): Promise<Map<string, Hook>> {
@@ -146,6 +157,7 @@ export class Iptables {
   /** Reads first, always: what to delete is what stands there now. */
   async #putHooks(wanted: ReadonlyMap<string, Hook>): Promise<void> {
     const saved = await this.#save();
+    for (const key of wanted.keys()) this.#assertReadable(key);
     const all = [...wanted].map(([key, hook]) => ({
       key,
       lines: hookEdit(key, saved.get(key), hook, this.#mark),
@@ -165,6 +177,7 @@ export class Iptables {
     const { family, namespace, tables = ["filter", "nat", "mangle", "raw"] } = this.#options;
     const job = { tool: toolName(family, await this.backend(), "save"), namespace, env: this.#env() };
     const text = await Promise.all(tables.map((table) => run({ ...job, args: ["-t", table, ...flags] })));
+    this.#unreadable = tables.filter((_, i) => text[i]?.includes("is incompatible, use 'nft' tool"));
     return parseSave(text.join(""), this.#mark);
   }
 

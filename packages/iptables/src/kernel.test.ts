@@ -273,6 +273,20 @@ unshared(import.meta.url, () => {
     sh("iptables-nft -t mangle -X KUBE-KUBELET-CANARY");
   });
 
+  test("a table that nft itself made is not written to, for it cannot be read back; others are", async () => {
+    sh("nft 'add table ip nat; add chain ip nat x; add rule ip nat x meta mark set jhash ip saddr mod 2'");
+    const tables = new Iptables({ ...targets, backend: "nft" });
+    await tables.chains().list();
+    const put = (key: string) => tables.chains().put(map({ [key]: { rules: [] } }));
+    const incompatible = { code: "incompatible", message: expect.stringContaining("table nat") };
+    await expect(put("nat/margay-x")).rejects.toMatchObject(incompatible);
+    await expect(tables.hooks().put(map({ "nat/OUTPUT": { rules: [] } }))).rejects.toMatchObject(
+      incompatible,
+    );
+    await put("filter/margay-x");
+    sh("nft delete table ip nat");
+  });
+
   describe("ipset", () => {
     const set = (type: IpSet["type"], members: string[], family: Family = 4): IpSet => ({
       type,
