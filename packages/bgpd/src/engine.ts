@@ -1,0 +1,142 @@
+/** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
+import type { Change } from "@margay/bgp";
+import { type Family, formatPrefix, type Prefix } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { Kernel } from "./kernel.ts";
+import { kernelRoute } from "./kernel-routes.ts";
+import { isOwnBlock, type Origins, originated } from "./originate.ts";
+import { type Log, Speaker } from "./speaker.ts";
+import { listen } from "./transport.ts";
+
+/** All that the engine should do, as one value. */
+export interface Wanted {
+  readonly self: Self | undefined;
+  readonly peers: ReadonlyMap<string, WantedPeer>;
+  readonly origins: Origins;
+  /** Whether a prefix may leave this node. */
+  readonly isExported: (prefix: Prefix) => boolean;
+  /** Changes whenever `isExported` answers differently. */
+  readonly exportKey: string;
+}
+
+export interface EngineOptions {
+  readonly log: Log;
+  readonly connectRetrySeconds?: number;
+  readonly idleHoldSeconds?: number;
+}
+
+const families = [4, 6] as const;
+
+export class Engine {
+  readonly #log: Log;
+  readonly kernel: Kernel;
+  readonly speaker: Speaker;
+  #wanted: Wanted | undefined;
+  #listener: { close(): void } | undefined;
+  #listenKey = "";
+  #listening: Promise<void> = Promise.resolve();
+  /** Why nobody can connect to us. */
+  listenFault: string | undefined;
+  #listenRetry: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  private constructor(options: EngineOptions, kernel: Kernel, speaker: Speaker) {
+    this.#log = options.log;
+    this.kernel = kernel;
+    this.speaker = speaker;
+  }
+
+  /** Reads the kernel; nothing is written, dialled or listened to before `apply`. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const late: { engine?: Engine } = {};
+    const kernel = await Kernel.open({ log: options.log, onFabric: () => late.engine?.fabricChanged() });
+    const speaker = new Speaker({
+      ...options,
+      restarting: kernel.hasOldRoutes,
+      cost: (hop) => kernel.fabric.cost(hop),
+      onChanges: (family, changes) => late.engine?.learned(family, changes),
+    });
+    late.engine = new Engine(options, kernel, speaker);
+    return late.engine;
+  }
+
+  /** Makes everything as wanted; what did not change is not touched. */
+  apply(wanted: Wanted): void {
+    const before = this.#wanted;
+    this.#wanted = wanted;
+    if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
+    this.speaker.setOrigins(originated(wanted.origins));
+    if (before?.origins !== wanted.origins) this.#allRoutes();
+    this.speaker.setPeers(wanted.self, wanted.peers);
+    this.#listenAs(wanted.self);
+    if (before === undefined) this.kernel.start();
+    if (this.speaker.hasConverged) this.kernel.release();
+  }
+
+  /** Everything received so far has been decided, sent and written. */
+  get isSettled(): boolean {
+    return this.speaker.isSettled && this.kernel.isSettled;
+  }
+
+  /** Sessions end without a NOTIFICATION and routes stay: the next process takes over. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#listenRetry);
+    await this.#listening;
+    this.#listener?.close();
+    this.speaker.stop();
+    await this.kernel.stop();
+  }
+
+  learned(family: Family, changes: readonly Change[]): void {
+    for (const { id } of changes) this.#route(family, id);
+    if (this.speaker.hasConverged) this.kernel.release();
+  }
+
+  fabricChanged(): void {
+    this.speaker.costsChanged();
+    this.#allRoutes();
+  }
+
+  #allRoutes(): void {
+    for (const family of families)
+      for (const { id } of this.speaker.ribs[family].entries()) this.#route(family, id);
+  }
+
+  #route(family: Family, id: number): void {
+    const rib = this.speaker.ribs[family];
+    const prefix = rib.prefixes.prefix(id);
+    const origins = this.#wanted?.origins;
+    const metric = this.#wanted?.self?.metric[family] ?? 1024;
+    const own = origins && isOwnBlock(origins, prefix);
+    const route = own
+      ? undefined
+      : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
+    this.kernel.want(formatPrefix(prefix), route);
+  }
+
+  /** Listens where the speaker's configuration says; a port in use is tried again every second. */
+  #listenAs(self: Self | undefined): void {
+    const own = Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : []));
+    const options = self && { port: self.listenPort, ...(self.bindNodeAddress ? { addresses: own } : {}) };
+    const key = options ? `${options.port} ${(options.addresses ?? []).map((a) => a.bits).join()}` : "";
+    if (key === this.#listenKey) return;
+    this.#listenKey = key;
+    clearTimeout(this.#listenRetry);
+    this.#listening = this.#listening.then(async () => {
+      this.#listener?.close();
+      this.#listener = undefined;
+      if (!options || this.#stopped) return;
+      try {
+        this.#listener = await listen(options, (connection, from) => this.speaker.accept(connection, from));
+        this.listenFault = undefined;
+        this.#log.info({ event: "listening", port: options.port }, `listening on port ${options.port}`);
+      } catch (error) {
+        this.listenFault = (error as Error).message; // listen rejects with system errors
+        this.#log.warn({ event: "listen-failed", err: error }, this.listenFault);
+        this.#listenKey = "";
+        this.#listenRetry = setTimeout(() => this.#listenAs(self), 1000);
+      }
+    });
+  }
+}

@@ -1,0 +1,238 @@
+/** Our speaker against a real BIRD in another network namespace; the verdict is BIRD's own table, and the kernel's. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { parseAddress, parsePrefix } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { Engine, type Wanted } from "./engine.ts";
+import { unshared } from "./testing/unshared.ts";
+
+const run = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+
+/** Until it holds, or fail with what was seen last. */
+async function eventually(what: () => unknown, expected: unknown): Promise<void> {
+  const end = Date.now() + 15_000;
+  for (;;) {
+    const seen = what();
+    try {
+      expect(seen).toEqual(expected);
+      return;
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
+
+const self: Self = {
+  node: "n1",
+  as: 64512,
+  bgpId: 0xac14000b,
+  addresses: {
+    4: { address: parseAddress("172.20.0.11"), subnet: parsePrefix("172.20.0.0/24") },
+    6: { address: parseAddress("fd00:172:20::11"), subnet: parsePrefix("fd00:172:20::/64") },
+  },
+  listenPort: 179,
+  bindNodeAddress: false,
+  metric: { 4: 1024, 6: 1024 },
+};
+const tor: WantedPeer = {
+  name: "tor",
+  type: "global",
+  address: parseAddress("172.20.0.2"),
+  port: 179,
+  localAddress: parseAddress("172.20.0.11"),
+  localAs: 64512,
+  peerAs: 65000,
+  client: false,
+  nextHop: "auto",
+  holdTimeSeconds: 9,
+  restartTimeSeconds: 5,
+  allowedLocalAs: 0,
+};
+const wanted: Wanted = {
+  self,
+  peers: new Map([["172.20.0.2", tor]]),
+  origins: {
+    blocks: [parsePrefix("10.244.1.0/26"), parsePrefix("fd00:10:244::40/122")],
+    borrowed: [parsePrefix("10.244.9.7/32")],
+  },
+  isExported: () => true,
+  exportKey: "all",
+};
+
+const birdConf = (extra = "") => `
+router id 172.20.0.2;
+log stderr all;
+protocol device {}
+protocol static s4 { ipv4; route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blackhole; }
+protocol static s6 { ipv6; route 2001:db8:1::/48 blackhole; }
+protocol bgp n1 {
+  local 172.20.0.2 as 65000;
+  neighbor 172.20.0.11 as 64512;
+  hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart on;
+  ${extra}
+  ipv4 { import all; export where source = RTS_STATIC; };
+  ipv6 { import all; export where source = RTS_STATIC; next hop address fd00:172:20::2; };
+}
+`;
+
+unshared(import.meta.url, () => {
+  const directory = mkdtempSync(join(tmpdir(), "margay-bird-"));
+  const conf = join(directory, "bird.conf");
+  const socket = join(directory, "bird.ctl");
+  let bird: ChildProcess | undefined;
+  let engine: Engine;
+
+  const startBird = (extra?: string) => {
+    writeFileSync(conf, birdConf(extra));
+    bird = spawn("ip", ["netns", "exec", "tor", "bird", "-f", "-c", conf, "-s", socket], { stdio: "ignore" });
+  };
+  const killBird = (signal: NodeJS.Signals) => {
+    const gone = new Promise((resolve) => bird?.once("exit", resolve));
+    bird?.kill(signal); // "ip netns exec" has become bird
+    return gone;
+  };
+  const birdc = (command: string): string => {
+    try {
+      return run(`birdc -s ${socket} '${command}'`);
+    } catch {
+      return ""; // not up yet
+    }
+  };
+  /** `"10.244.1.0/26 via 172.20.0.11 [64512]"` for each route that BIRD learned. */
+  const birdRoutes = () =>
+    [4, 6].flatMap((family) => {
+      const text = birdc(`show route protocol n1 table master${family} all`);
+      const found: string[] = [];
+      for (const [, dst, rest = ""] of text.matchAll(
+        /^(\S+\/\d+)\s+unicast([\s\S]*?)(?=^\S+\/\d+\s|(?![\s\S]))/gm,
+      ))
+        found.push(`${dst} via ${/via (\S+)/.exec(rest)?.[1]} [${/as_path: (.*)/.exec(rest)?.[1]?.trim()}]`);
+      return found.sort();
+    });
+  const kernelRoutes = () =>
+    run("ip -4 route show proto 143; ip -6 route show proto 143")
+      .split("\n")
+      .filter(Boolean)
+      .map((l) => l.replace(/ pref medium/, "").trim())
+      .sort();
+  const state = () => [...engine.speaker.peers.values()].map((p) => p.session.state).join();
+
+  const learned = [
+    "192.0.2.0/24 via 172.20.0.2 dev eth0 metric 1024",
+    "198.51.100.0/24 via 172.20.0.2 dev eth0 metric 1024",
+    "2001:db8:1::/48 via fd00:172:20::2 dev eth0 metric 1024",
+  ];
+  const announced = [
+    "10.244.1.0/26 via 172.20.0.11 [64512]",
+    "10.244.9.7/32 via 172.20.0.11 [64512]",
+    "fd00:10:244::40/122 via fd00:172:20::11 [64512]",
+  ];
+
+  beforeAll(async () => {
+    run("ip netns add tor && ip link add eth0 type veth peer name eth0 netns tor");
+    run(
+      "ip addr add 172.20.0.11/24 dev eth0 && ip addr add fd00:172:20::11/64 dev eth0 nodad && ip link set eth0 up",
+    );
+    run(
+      "ip -n tor addr add 172.20.0.2/24 dev eth0; ip -n tor addr add fd00:172:20::2/64 dev eth0 nodad; ip -n tor link set eth0 up; ip -n tor link set lo up",
+    );
+    engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
+    startBird();
+    engine.apply(wanted);
+  });
+  afterAll(async () => {
+    await engine.stop();
+    await killBird("SIGKILL");
+  });
+
+  describe("eBGP with BIRD, IPv4 and IPv6 over one IPv4 session", () => {
+    test("the session comes up, and routes go both ways", async () => {
+      await eventually(state, "Established");
+      await eventually(birdRoutes, announced);
+      await eventually(kernelRoutes, learned);
+      expect(birdc("show protocols n1")).toMatch(/Established/);
+    });
+
+    test("a route that somebody deletes or changes is back within a second", async () => {
+      run(
+        "ip route del 192.0.2.0/24 proto 143; ip route replace 198.51.100.0/24 dev eth0 proto 143 metric 1024",
+      );
+      const began = Date.now();
+      await eventually(kernelRoutes, learned);
+      expect(Date.now() - began).toBeLessThan(1000);
+    });
+
+    test("foreign routes are left alone", async () => {
+      run("ip route add 203.0.113.0/24 via 172.20.0.2 proto static");
+      engine.apply({ ...wanted, origins: { ...wanted.origins } });
+      await eventually(() => engine.isSettled, true);
+      expect(run("ip route show 203.0.113.0/24")).toMatch(/proto static/);
+    });
+
+    test("a withdrawn block leaves BIRD, the rest stays", async () => {
+      engine.apply({ ...wanted, origins: { ...wanted.origins, borrowed: [] } });
+      await eventually(
+        birdRoutes,
+        announced.filter((r) => !r.startsWith("10.244.9.7")),
+      );
+      engine.apply(wanted);
+      await eventually(birdRoutes, announced);
+    });
+
+    test("BIRD asks for a route refresh and gets everything again", async () => {
+      birdc("reload in n1");
+      await eventually(birdRoutes, announced);
+      expect(state()).toBe("Established");
+    });
+
+    test("BIRD is killed: its routes stay for its restart time, then BIRD is back and they are confirmed", async () => {
+      await killBird("SIGKILL");
+      await eventually(state, expect.not.stringMatching("Established"));
+      expect(kernelRoutes()).toEqual(learned);
+      startBird();
+      await eventually(state, "Established");
+      await eventually(birdRoutes, announced);
+      expect(kernelRoutes()).toEqual(learned);
+    });
+
+    test("an orderly end (Cease) withdraws at once", async () => {
+      birdc("disable n1");
+      await eventually(kernelRoutes, []);
+      const [peer] = engine.speaker.peers.values();
+      expect(peer?.faults.received?.words).toMatch(/Cease: Administrative Shutdown/);
+      birdc("enable n1");
+      await eventually(kernelRoutes, learned);
+    });
+
+    test("the peer is removed from the configuration: BIRD loses our routes", async () => {
+      engine.apply({ ...wanted, peers: new Map() });
+      await eventually(birdRoutes, []);
+      await eventually(kernelRoutes, []);
+      engine.apply(wanted);
+      await eventually(birdRoutes, announced);
+    });
+
+    test("our restart without a NOTIFICATION keeps our routes in BIRD and theirs in our kernel", async () => {
+      await eventually(kernelRoutes, learned);
+      await engine.stop();
+      expect(kernelRoutes()).toEqual(learned);
+      expect(birdRoutes()).toEqual(announced);
+      engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
+      engine.apply(wanted);
+      const seen = new Set<string>();
+      await eventually(() => {
+        seen.add(`${kernelRoutes().length} ${birdRoutes().length}`);
+        return [state(), engine.speaker.hasConverged];
+      }, ["Established", true]);
+      expect([...seen]).toEqual(["3 3"]);
+      await eventually(birdRoutes, announced);
+      expect(kernelRoutes()).toEqual(learned);
+    });
+  });
+});

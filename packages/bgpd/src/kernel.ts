@@ -1,0 +1,197 @@
+/** The kernel's side of bgpd: routes bearing our mark, made to match what is wanted; and the routes of others, by which next hops are reached. */
+import { setTimeout as sleepFor } from "node:timers/promises";
+import { formatPrefix } from "@margay/net";
+import {
+  listRoutes,
+  mainTable,
+  Netlink,
+  NetlinkError,
+  type Notification,
+  type RefusedRoute,
+  type Route,
+  routeTarget,
+} from "@margay/netlink";
+import { Loop, reconcile, Tracked } from "@margay/reconcile";
+import { bgpProtocol, Fabric } from "./kernel-routes.ts";
+import type { Log } from "./speaker.ts";
+
+export interface KernelOptions {
+  readonly log: Log;
+  /** Next hops may be reached another way now; `kernel.fabric` is new. */
+  readonly onFabric: () => void;
+  /** Path of a network namespace; this process's own when absent. */
+  readonly namespace?: string;
+}
+
+/** Refused routes are tried again after this. */
+const retryMs = 1000;
+
+export class Kernel {
+  readonly #options: KernelOptions;
+  readonly #nl: Netlink;
+  readonly #tracked: Tracked<Route>;
+  readonly #loop: Loop;
+  readonly #wanted = new Map<string, Route>();
+  /** What an earlier process of ours left, kept until `release`. */
+  #old: ReadonlyMap<string, Route> = new Map();
+  readonly #refused = new Map<string, string>();
+  #fabric = new Fabric([]);
+  #fabricStale = true;
+  #version = 0;
+  #applied = -1;
+  #started = false;
+  #retry: NodeJS.Timeout | undefined;
+  readonly counts = { passes: 0, put: 0, removed: 0, errors: 0, repairs: 0 };
+
+  private constructor(options: KernelOptions) {
+    this.#options = options;
+    this.#nl = Netlink.open({
+      ...(options.namespace ? { namespace: options.namespace } : {}),
+      groups: ["link", "route4", "route6"],
+      onNotification: (n) => this.#notified(n),
+      onOverflow: () => this.#distrustAll(),
+    });
+    const onRefused = (refused: RefusedRoute) => this.#refuse(refused);
+    this.#tracked = new Tracked(routeTarget(this.#nl, { protocol: bgpProtocol, onRefused }));
+    this.#loop = new Loop({
+      pass: () => this.#pass(),
+      sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}), // aborted: the loop stops
+      onError: (error, retryInMs) => {
+        this.counts.errors++;
+        options.log.warn(
+          { event: "kernel-failed", err: error, retryInMs },
+          "kernel routes could not be written",
+        );
+      },
+    });
+  }
+
+  /** Reads the tables. Nothing is written before `start`. */
+  static async open(options: KernelOptions): Promise<Kernel> {
+    const kernel = new Kernel(options);
+    await kernel.#readFabric();
+    const ours = (await listRoutes(kernel.#nl, { protocol: bgpProtocol })).map(
+      (r) => [formatPrefix(r.dst), r] as const,
+    );
+    kernel.#old = new Map(ours);
+    return kernel;
+  }
+
+  /** How next hops are reached now. */
+  get fabric(): Fabric {
+    return this.#fabric;
+  }
+
+  /** Our routes are in the kernel already: this process follows another one. */
+  get hasOldRoutes(): boolean {
+    return this.#old.size > 0;
+  }
+
+  /** The wanted route of a prefix, or none. */
+  want(key: string, route: Route | undefined): void {
+    if (route) this.#wanted.set(key, route);
+    else this.#wanted.delete(key);
+    this.#changed();
+  }
+
+  /** From now on the kernel is written; routes that an earlier process left stay until `release`. */
+  start(): void {
+    this.#started = true;
+    this.#changed();
+  }
+
+  /** What is known now is all there is: what the earlier process left and nobody announced again goes. */
+  release(): void {
+    if (this.#old.size === 0) return;
+    this.#old = new Map();
+    this.#changed();
+  }
+
+  /** All that is wanted has been written (or refused). */
+  get isSettled(): boolean {
+    return this.#applied === this.#version;
+  }
+
+  /** Why the kernel refused a wanted route, if it did. */
+  refusal(key: string): string | undefined {
+    return this.#refused.get(key);
+  }
+
+  wanted(key: string): Route | undefined {
+    return this.#wanted.get(key);
+  }
+
+  get size(): number {
+    return this.#wanted.size;
+  }
+
+  /** Leaves the routes: forwarding goes on without us. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#retry);
+    await this.#loop.stop();
+    this.#nl.close();
+  }
+
+  #changed(): void {
+    this.#version++;
+    if (this.#started) this.#loop.trigger();
+  }
+
+  async #pass(): Promise<void> {
+    if (this.#fabricStale) {
+      await this.#readFabric();
+      this.#options.onFabric();
+    }
+    const version = this.#version;
+    this.#refused.clear();
+    const wanted = this.#old.size > 0 ? new Map([...this.#old, ...this.#wanted]) : this.#wanted;
+    const [outcome] = await reconcile([this.#tracked.to(wanted)]);
+    this.counts.passes++;
+    this.counts.put += outcome?.put ?? 0;
+    this.counts.removed += outcome?.removed ?? 0;
+    this.#applied = version;
+    if (this.#refused.size > 0) this.#retryLater();
+  }
+
+  async #readFabric(): Promise<void> {
+    this.#fabricStale = false;
+    const routes = await listRoutes(this.#nl, { table: mainTable });
+    this.#fabric = new Fabric(routes);
+  }
+
+  #refuse({ route, error }: RefusedRoute): void {
+    const key = formatPrefix(route.dst);
+    this.#refused.set(key, error instanceof NetlinkError ? error.message : String(error));
+    this.#options.log.warn({ event: "route-refused", route: key, err: error }, error.message);
+  }
+
+  #retryLater(): void {
+    this.#tracked.distrust();
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#changed(), retryMs);
+  }
+
+  /** Only records: the next pass reads and repairs. */
+  #notified(n: Notification): void {
+    if (n.kind === "route") {
+      if (n.own) return;
+      if (n.route.protocol === bgpProtocol) {
+        this.counts.repairs++;
+        this.#tracked.distrust();
+      } else if (n.route.type === "unicast" && (n.route.table ?? mainTable) === mainTable)
+        this.#fabricStale = true;
+      else return;
+    } else if (n.kind === "link") {
+      // A link that goes takes its IPv4 routes with it, unannounced.
+      this.#fabricStale = true;
+      this.#tracked.distrust();
+    } else return;
+    this.#changed();
+  }
+
+  #distrustAll(): void {
+    this.#fabricStale = true;
+    this.#tracked.distrust();
+    this.#changed();
+  }
+}
