@@ -25,10 +25,9 @@ import {
   globalNetworkPolicy,
   type NetworkPolicySpec,
   networkPolicy,
-  type TierSpec,
-  tierDefinition,
 } from "./resources/policy.ts";
 import { type ProfileSpec, profile } from "./resources/profile.ts";
+import { type TierSpec, tierDefinition } from "./resources/tier.ts";
 import { type WorkloadEndpointSpec, workloadEndpoint } from "./resources/workload-endpoint.ts";
 
 interface Specs {

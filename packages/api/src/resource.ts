@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { labelName, labelValue, nameOf, text } from "./fields.ts";
+import { labelName, labelValue, nameOf } from "./fields/names.ts";
+import { text } from "./fields/text.ts";
 
 /** The group and version of every Margay resource. */
 export const API_VERSION = "margay.dev/v1";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { labelName, labelValue } from "../fields.ts";
+import { labelName, labelValue } from "../fields/names.ts";
 import { and, membership, type Selector } from "../selector/ast.ts";
 
 const requirement = z

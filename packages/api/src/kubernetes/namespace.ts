@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { labelName, nameOf, text } from "../fields.ts";
+import { labelName, nameOf } from "../fields/names.ts";
+import { text } from "../fields/text.ts";
 
 /** v1 Namespace; only its name and labels matter here. */
 export const kubernetesNamespace = z.object({

@@ -1,6 +1,8 @@
 import { contains } from "@margay/net";
 import { z } from "zod";
-import { nameOf, net, prefixIn, text } from "../fields.ts";
+import { net, prefixIn } from "../fields/addresses.ts";
+import { nameOf } from "../fields/names.ts";
+import { text } from "../fields/text.ts";
 import { and, type Selector } from "../selector/ast.ts";
 import { canonical } from "../selector/canonical.ts";
 import { type LabelSelector, labelSelector, selectorOf } from "./label-selector.ts";

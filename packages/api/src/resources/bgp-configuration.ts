@@ -1,14 +1,10 @@
 import { z } from "zod";
-import {
-  address,
-  asNumber,
-  cidr,
-  duration,
-  interfaceName,
-  secretKeyRef,
-  singletonName,
-  text,
-} from "../fields.ts";
+import { address, cidr } from "../fields/addresses.ts";
+import { asNumber } from "../fields/as-number.ts";
+import { duration } from "../fields/duration.ts";
+import { interfaceName, singletonName } from "../fields/names.ts";
+import { secretKeyRef } from "../fields/secret.ts";
+import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
 

@@ -1,5 +1,7 @@
 import { z } from "zod";
-import { asNumber, cidr, interfaceName } from "../fields.ts";
+import { cidr } from "../fields/addresses.ts";
+import { asNumber } from "../fields/as-number.ts";
+import { interfaceName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { community } from "./bgp-configuration.ts";
 

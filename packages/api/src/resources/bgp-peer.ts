@@ -1,6 +1,12 @@
 import { NetError, parseAddress } from "@margay/net";
 import { z } from "zod";
-import { address, asNumber, duration, nameOf, secretKeyRef, selector, text } from "../fields.ts";
+import { address } from "../fields/addresses.ts";
+import { asNumber } from "../fields/as-number.ts";
+import { duration } from "../fields/duration.ts";
+import { nameOf } from "../fields/names.ts";
+import { secretKeyRef } from "../fields/secret.ts";
+import { selector } from "../fields/selectors.ts";
+import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 /** An endpoint of a BGP session: "10.0.0.1", "10.0.0.1:1790", "fd00::1" or "[fd00::1]:1790". */

@@ -1,5 +1,8 @@
 import { z } from "zod";
-import { address, duration, singletonName, text } from "../fields.ts";
+import { address } from "../fields/addresses.ts";
+import { duration } from "../fields/duration.ts";
+import { singletonName } from "../fields/names.ts";
+import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
 

@@ -1,6 +1,7 @@
 import { contains, parsePrefix } from "@margay/net";
 import { z } from "zod";
-import { cidr, namespaceSelector, prefixIn, selector } from "../fields.ts";
+import { cidr, prefixIn } from "../fields/addresses.ts";
+import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 const ENCAPSULATION = ["Never", "Always", "CrossSubnet"] as const;

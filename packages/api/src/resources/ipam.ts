@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { cidr } from "../fields.ts";
+import { cidr } from "../fields/addresses.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 const attributes = z.object({

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { net } from "../fields.ts";
+import { net } from "../fields/addresses.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 const spec = z

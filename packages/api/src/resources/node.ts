@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { address, asNumber, interfaceAddress } from "../fields.ts";
+import { address, interfaceAddress } from "../fields/addresses.ts";
+import { asNumber } from "../fields/as-number.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 const bgp = z

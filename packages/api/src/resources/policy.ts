@@ -1,7 +1,9 @@
 import { z } from "zod";
-import { nameOf, namespaceSelector, selector } from "../fields.ts";
+import { nameOf } from "../fields/names.ts";
+import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { order, rules, tier, tierName } from "./rule.ts";
+import { order, rules } from "./rule.ts";
+import { tier } from "./tier.ts";
 
 const shared = {
   tier,
@@ -138,50 +140,4 @@ export const globalNetworkPolicy = define({
       egress: [{ action: "Deny", destination: { nets: ["169.254.169.254/32"] } }, { action: "Pass" }],
     },
   },
-});
-
-const tierSpec = z
-  .object({
-    order,
-    defaultAction: z
-      .enum(["Deny", "Pass"])
-      .default("Deny")
-      .describe("What happens to a packet that no rule of the tier decided."),
-  })
-  .prefault({});
-
-export type TierSpec = SpecOf<typeof tierSpec>;
-
-/** The tiers every cluster has (calico.md §1.9); their order and action are fixed. */
-const BUILT_IN: Readonly<Record<string, { order: number; defaultAction: "Deny" | "Pass" }>> = {
-  "kube-admin": { order: 1000, defaultAction: "Pass" },
-  default: { order: 1_000_000, defaultAction: "Deny" },
-  "kube-baseline": { order: 10_000_000, defaultAction: "Pass" },
-};
-
-export const tierDefinition = define({
-  kind: "Tier",
-  plural: "tiers",
-  aliases: [],
-  scope: "cluster",
-  description:
-    "A rank of policies; tiers are evaluated in order. `kube-admin`, `default` and `kube-baseline` are built in.",
-  spec: tierSpec,
-  name: tierName,
-  check: ({ name, spec }) => {
-    const fixed = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
-    if (!fixed) return [];
-    const fields = ["order", "defaultAction"] as const;
-    return fields
-      .filter((field) => spec[field] !== fixed[field])
-      .map((field) => ({
-        path: `spec.${field}`,
-        message: `must be ${fixed[field]} in the built-in tier ${name}`,
-      }));
-  },
-  columns: [
-    { title: "ORDER", value: ({ spec }) => spec.order },
-    { title: "DEFAULTACTION", value: ({ spec }) => spec.defaultAction },
-  ],
-  example: { metadata: { name: "security" }, spec: { order: 100, defaultAction: "Pass" } },
 });

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { labelName } from "../fields.ts";
+import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { rules } from "./rule.ts";
 

@@ -1,53 +1,11 @@
 import { z } from "zod";
-import { familiesOf, namespaceSelector, net, selector, text } from "../fields.ts";
+import { net } from "../fields/addresses.ts";
+import { PROTOCOLS, port, protocol } from "../fields/ports.ts";
+import { namespaceSelector, selector } from "../fields/selectors.ts";
 import type { SpecOf } from "../resource.ts";
+import { ruleFaults } from "./rule-checks.ts";
 
 /** Policy rules, shared by NetworkPolicy, GlobalNetworkPolicy and Profile (calico.md §1.9 "Rule fields"). */
-
-const PROTOCOLS = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"] as const;
-const PROTOCOL_RULE = `must be one of ${PROTOCOLS.join(", ")}, or a number 1 to 255`;
-const PORT_RULE = 'must be a port 0 to 65535, a range "low:high" of them, or a port name';
-
-/** A protocol by name (any case, made canonical) or number. */
-const protocol = z
-  .union([z.number(), z.string()], { error: PROTOCOL_RULE })
-  .transform((value, context) => {
-    const known = canonicalProtocol(value);
-    if (known !== undefined) return known;
-    context.addIssue({ code: "custom", message: PROTOCOL_RULE, input: value });
-    return z.NEVER;
-  })
-  .meta({ intOrString: true });
-
-function canonicalProtocol(value: number | string): number | string | undefined {
-  const named = PROTOCOLS.find((name) => name.toLowerCase() === String(value).toLowerCase());
-  if (named) return named;
-  const number = /^\d{1,3}$/.test(String(value)) ? Number(value) : Number.NaN;
-  return number >= 1 && number <= 255 ? number : undefined;
-}
-
-const port = z
-  .union([z.number(), z.string()], { error: PORT_RULE })
-  .superRefine((value, context) => {
-    if (parsePort(value) === undefined) context.addIssue({ code: "custom", message: PORT_RULE });
-  })
-  .meta({ intOrString: true });
-
-/** What a rule's port means: an inclusive range, or the name of a port of the endpoint. */
-export type PortMatch =
-  | { readonly kind: "range"; readonly low: number; readonly high: number }
-  | { readonly kind: "named"; readonly name: string };
-
-/** Parses a rule's port: 80, "80", "8000:8080" or "http". Undefined when it is none of them. */
-export function parsePort(value: number | string): PortMatch | undefined {
-  const range = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(String(value));
-  if (!range)
-    return /^[a-zA-Z0-9_.-]{1,128}$/.test(String(value)) && !/^[-.\d]+$/.test(String(value))
-      ? { kind: "named", name: String(value) }
-      : undefined;
-  const [low, high] = [Number(range[1]), Number(range[2] ?? range[1])];
-  return low <= high && high <= 65535 ? { kind: "range", low, high } : undefined;
-}
 
 const icmp = z
   .object({
@@ -102,7 +60,7 @@ const http = z.unknown().superRefine((value, context) => {
     });
 });
 
-const RULE = z.object({
+const fields = z.object({
   action: z
     .enum(["Allow", "Deny", "Log", "Pass"])
     .describe("Allow and Deny end; Log goes on; Pass leaves the tier."),
@@ -124,107 +82,20 @@ const RULE = z.object({
 });
 
 /** A rule, with the checks between its fields. */
-export const rule = RULE.superRefine((value, context) => {
-  for (const { path, message } of faults(value)) context.addIssue({ code: "custom", path, message });
+export const rule = fields.superRefine((value, context) => {
+  for (const { path, message } of ruleFaults(value)) context.addIssue({ code: "custom", path, message });
 });
 
 export type Rule = SpecOf<typeof rule>;
 export type EntityRule = SpecOf<typeof entity>;
-
-interface Fault {
-  readonly path: string[];
-  readonly message: string;
-}
-
-function faults(value: z.output<typeof RULE>): Fault[] {
-  return [
-    ...icmpFaults(value),
-    ...(["source", "destination"] as const).flatMap((side) => entityFaults(value, side)),
-    ...familyFaults(value),
-  ];
-}
-
-function icmpFaults({ icmp, notICMP, protocol, ipVersion }: z.output<typeof RULE>): Fault[] {
-  const out: Fault[] = [];
-  const isIcmp = protocol === "ICMP" || protocol === 1;
-  const isIcmp6 = protocol === "ICMPv6" || protocol === 58;
-  const field = icmp ? "icmp" : notICMP ? "notICMP" : undefined;
-  if (field && !isIcmp && !isIcmp6)
-    out.push({ path: [field], message: `needs protocol ICMP or ICMPv6, found ${shown(protocol)}` });
-  if (ipVersion !== undefined && (isIcmp ? ipVersion === 6 : isIcmp6 && ipVersion === 4))
-    out.push({ path: ["ipVersion"], message: `must be ${isIcmp ? 4 : 6} with protocol ${protocol}` });
-  return out;
-}
-
-const PORT_PROTOCOLS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
-
-function entityFaults(rule: z.output<typeof RULE>, side: "source" | "destination"): Fault[] {
-  const out: Fault[] = [];
-  const entity = rule[side];
-  for (const field of ["ports", "notPorts"] as const)
-    if (entity?.[field]?.length && !PORT_PROTOCOLS.includes(rule.protocol))
-      out.push({
-        path: [side, field],
-        message: `need protocol TCP, UDP or SCTP, found ${shown(rule.protocol)}`,
-      });
-  for (const [i, value] of (entity?.notNets ?? []).entries())
-    if (value.endsWith("/0"))
-      out.push({
-        path: [side, "notNets", String(i)],
-        message: `must not exclude everything, found ${value}`,
-      });
-  return entity?.services ? [...out, ...serviceFaults(entity, side)] : out;
-}
-
-function serviceFaults(entity: EntityRule, side: "source" | "destination"): Fault[] {
-  const others = [
-    "nets",
-    "notNets",
-    "selector",
-    "notSelector",
-    "namespaceSelector",
-    "serviceAccounts",
-  ] as const;
-  const clash = [...others, ...(side === "destination" ? (["ports", "notPorts"] as const) : [])];
-  return clash
-    .filter((field) => entity[field] !== undefined)
-    .map((field) => ({ path: [side, field], message: "must be absent beside `services`" }));
-}
-
-/** One rule is rendered per family: its networks must be of one, and of that of `ipVersion`. */
-function familyFaults({ source, destination, ipVersion }: z.output<typeof RULE>): Fault[] {
-  const families = familiesOf(
-    [source, destination].flatMap((e) => [...(e?.nets ?? []), ...(e?.notNets ?? [])]),
-  );
-  if (families.size > 1)
-    return [{ path: [], message: "must not mix IPv4 and IPv6 networks; make one rule of each" }];
-  const [family] = families;
-  if (family !== undefined && ipVersion !== undefined && family !== ipVersion)
-    return [
-      {
-        path: ["ipVersion"],
-        message: `must be ${family}, the family of the rule's networks, found ${ipVersion}`,
-      },
-    ];
-  return [];
-}
-
-const shown = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
+/** A rule whose fields are valid one by one. */
+export type RuleFields = z.output<typeof fields>;
 
 /** At most 1024 rules in one direction. */
 export const rules = z.array(rule).max(1024);
 
-/** Why `order` is refused is zod's; absent means after all others. */
+/** Where a policy or tier stands. */
 export const order = z
   .number()
   .optional()
   .describe("Smaller comes first; absent means last. Ties go by name.");
-
-/** The name of a tier: a DNS label, so that policy names can be told from it. */
-export const tierName = (name: string): string | undefined =>
-  /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)
-    ? undefined
-    : "must be a DNS label: at most 63 of a-z 0-9 '-', beginning and ending with a letter or digit";
-
-/** A reference to a tier. */
-export const tier = text(tierName).default("default").describe("The tier the policy belongs to.");

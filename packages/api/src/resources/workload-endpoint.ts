@@ -1,5 +1,7 @@
 import { z } from "zod";
-import { address, interfaceName, net, prefixIn, text } from "../fields.ts";
+import { address, net, prefixIn } from "../fields/addresses.ts";
+import { interfaceName } from "../fields/names.ts";
+import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 
 const host = text((value) => {

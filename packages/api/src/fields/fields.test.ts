@@ -1,9 +1,10 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { IPv4CidrRange, IPv6CidrRange } from "ip-num";
-import { address, cidr, durationSeconds, interfaceAddress } from "./fields.ts";
-import { parsePeerIP } from "./resources/bgp-peer.ts";
-import { parsePort } from "./resources/rule.ts";
+import { parsePeerIP } from "../resources/bgp-peer.ts";
+import { address, cidr, interfaceAddress } from "./addresses.ts";
+import { durationSeconds } from "./duration.ts";
+import { parsePort } from "./ports.ts";
 
 /** ip-num knows no dotted quads inside IPv6 addresses. */
 const isHex = (text: string) => !text.includes(".");

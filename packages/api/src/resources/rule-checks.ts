@@ -1,0 +1,83 @@
+import { familiesOf } from "../fields/addresses.ts";
+import type { EntityRule, RuleFields } from "./rule.ts";
+
+interface Fault {
+  readonly path: string[];
+  readonly message: string;
+}
+
+/** What is wrong between the fields of a rule (calico.md §1.9 "Rule fields"). */
+export function ruleFaults(value: RuleFields): Fault[] {
+  return [
+    ...icmpFaults(value),
+    ...(["source", "destination"] as const).flatMap((side) => entityFaults(value, side)),
+    ...familyFaults(value),
+  ];
+}
+
+function icmpFaults({ icmp, notICMP, protocol, ipVersion }: RuleFields): Fault[] {
+  const out: Fault[] = [];
+  const isIcmp = protocol === "ICMP" || protocol === 1;
+  const isIcmp6 = protocol === "ICMPv6" || protocol === 58;
+  const field = icmp ? "icmp" : notICMP ? "notICMP" : undefined;
+  if (field && !isIcmp && !isIcmp6)
+    out.push({ path: [field], message: `needs protocol ICMP or ICMPv6, found ${shown(protocol)}` });
+  if (ipVersion !== undefined && (isIcmp ? ipVersion === 6 : isIcmp6 && ipVersion === 4))
+    out.push({ path: ["ipVersion"], message: `must be ${isIcmp ? 4 : 6} with protocol ${protocol}` });
+  return out;
+}
+
+const PORT_PROTOCOLS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
+
+function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[] {
+  const out: Fault[] = [];
+  const entity = rule[side];
+  for (const field of ["ports", "notPorts"] as const)
+    if (entity?.[field]?.length && !PORT_PROTOCOLS.includes(rule.protocol))
+      out.push({
+        path: [side, field],
+        message: `need protocol TCP, UDP or SCTP, found ${shown(rule.protocol)}`,
+      });
+  for (const [i, value] of (entity?.notNets ?? []).entries())
+    if (value.endsWith("/0"))
+      out.push({
+        path: [side, "notNets", String(i)],
+        message: `must not exclude everything, found ${value}`,
+      });
+  return entity?.services ? [...out, ...serviceFaults(entity, side)] : out;
+}
+
+function serviceFaults(entity: EntityRule, side: "source" | "destination"): Fault[] {
+  const others = [
+    "nets",
+    "notNets",
+    "selector",
+    "notSelector",
+    "namespaceSelector",
+    "serviceAccounts",
+  ] as const;
+  const clash = [...others, ...(side === "destination" ? (["ports", "notPorts"] as const) : [])];
+  return clash
+    .filter((field) => entity[field] !== undefined)
+    .map((field) => ({ path: [side, field], message: "must be absent beside `services`" }));
+}
+
+/** One rule is rendered per family: its networks must be of one, and of that of `ipVersion`. */
+function familyFaults({ source, destination, ipVersion }: RuleFields): Fault[] {
+  const families = familiesOf(
+    [source, destination].flatMap((e) => [...(e?.nets ?? []), ...(e?.notNets ?? [])]),
+  );
+  if (families.size > 1)
+    return [{ path: [], message: "must not mix IPv4 and IPv6 networks; make one rule of each" }];
+  const [family] = families;
+  if (family !== undefined && ipVersion !== undefined && family !== ipVersion)
+    return [
+      {
+        path: ["ipVersion"],
+        message: `must be ${family}, the family of the rule's networks, found ${ipVersion}`,
+      },
+    ];
+  return [];
+}
+
+const shown = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
