@@ -122,6 +122,22 @@ describe('NetworkPolicy: peers ("Behavior of to and from selectors")', () => {
       [{ ipBlock: { cidr: "2001:db8::/64", except: ["2001:db8::/96"] } }],
       [{ nets: ["2001:db8::/64"], notNets: ["2001:db8::/96"] }],
     ],
+    [
+      "blocks without exceptions share a rule per family, after the others",
+      [
+        { ipBlock: { cidr: "10.0.0.0/8" } },
+        { ipBlock: { cidr: "fd00::/8" } },
+        { podSelector: {} },
+        { ipBlock: { cidr: "192.0.2.0/24", except: ["192.0.2.1/32"] } },
+        { ipBlock: { cidr: "172.16.0.0/12" } },
+      ],
+      [
+        { selector: POD },
+        { nets: ["192.0.2.0/24"], notNets: ["192.0.2.1/32"] },
+        { nets: ["10.0.0.0/8", "172.16.0.0/12"] },
+        { nets: ["fd00::/8"] },
+      ],
+    ],
     ["host bits of ipBlock are dropped", [{ ipBlock: { cidr: "10.1.2.3/8" } }], [{ nets: ["10.0.0.0/8"] }]],
   ])("%s", (_why, peers, entities) => {
     expect(specOf({ podSelector: {}, ingress: [{ from: peers }] })).toMatchObject({

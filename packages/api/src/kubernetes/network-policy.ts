@@ -90,8 +90,9 @@ type Port = z.output<typeof port>;
 
 /** Where policies from Kubernetes stand among those of the tier `default` (calico.md §1.9). */
 const ORDER = 1000;
-/** Rules name at most this many ports (calico.md §1.9). */
+/** A rule names at most so many ports and networks (calico.md §1.9). */
 const MAX_PORTS = 50;
+const MAX_NETS = 256;
 
 /** Network sets have no orchestrator: a pod selector of Kubernetes selects pods only. */
 const IS_POD: Selector = { kind: "equals", label: "projectcalico.org/orchestrator", value: "k8s" };
@@ -141,7 +142,7 @@ function allow(
   peers: readonly Peer[] = [],
   ports: readonly Port[] = [],
 ): object[] {
-  const entities = peers.length ? peers.map(entity) : [{}];
+  const entities = peers.length ? entitiesOf(peers) : [{}];
   const groups = ports.length ? portGroups(ports) : [{}];
   return entities.flatMap((entity) =>
     groups.map(({ protocol, ports }) => {
@@ -154,6 +155,17 @@ function allow(
       };
     }),
   );
+}
+
+/** Blocks without exceptions share a rule, one per family; all others take one each. */
+function entitiesOf(peers: readonly Peer[]): object[] {
+  const plain = peers.flatMap(({ ipBlock }) => (ipBlock && !ipBlock.except?.length ? [ipBlock.cidr] : []));
+  const others = peers.filter(({ ipBlock }) => !ipBlock || ipBlock.except?.length);
+  const families = [plain.filter((cidr) => !cidr.includes(":")), plain.filter((cidr) => cidr.includes(":"))];
+  return [
+    ...others.map(entity),
+    ...families.flatMap((nets) => chunks(nets, MAX_NETS)).map((nets) => ({ nets })),
+  ];
 }
 
 /** Without a namespaceSelector the policy's own namespace is meant; without a podSelector all pods. */
@@ -171,13 +183,13 @@ function portGroups(ports: readonly Port[]): { protocol?: string; ports?: (numbe
     const own = ports.filter((port) => port.protocol === protocol);
     if (own.some(({ port }) => port === undefined)) return [{ protocol }];
     const values = own.map(portText);
-    return Array.from({ length: Math.ceil(values.length / MAX_PORTS) }, (_, i) => ({
-      protocol,
-      ports: values.slice(i * MAX_PORTS, (i + 1) * MAX_PORTS),
-    }));
+    return chunks(values, MAX_PORTS).map((ports) => ({ protocol, ports }));
   });
 }
 
 /** Never undefined here: portGroups has dealt with that. */
 const portText = ({ port, endPort }: Port): number | string =>
   endPort === undefined || endPort === port ? (port as number | string) : `${port}:${endPort}`;
+
+const chunks = <T>(items: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
