@@ -27,6 +27,10 @@ export class Compilations {
     this.#snapshot = undefined;
   }
 
+  has(id: string): boolean {
+    return this.#compiled.has(id);
+  }
+
   /** All by id; the same object until one changes. */
   snapshot(): ReadonlyMap<string, CompiledPolicy> {
     this.#snapshot ??= new Map([...this.#compiled].map(([id, { policy }]) => [id, policy]));

@@ -22,8 +22,9 @@ export class PolicyTable {
   readonly #policies = new Map<string, Policy>();
   readonly #tiers = new Map<string, TierSettings>();
   readonly #compiled: Compilations;
-  /** Policies whose compiled form may be out of date. */
+  /** Policies that were written anew, and those that began or ended to select some endpoint. */
   readonly #stale = new Set<string>();
+  readonly #moved = new Set<string>();
   readonly #tiersOf = new Map<string, Tiers>();
   readonly #changedEndpoint: (id: string) => void;
   readonly #index = new SelectorIndex({
@@ -91,12 +92,18 @@ export class PolicyTable {
 
   /** The compiled policies that select at least one endpoint here. */
   compiled(): ReadonlyMap<string, CompiledPolicy> {
+    for (const id of this.#moved) if (this.#isActive(id) !== this.#compiled.has(id)) this.#stale.add(id);
     for (const id of this.#stale) {
-      const policy = this.#index.itemsOf(id).size > 0 ? this.#policies.get(id) : undefined;
+      const policy = this.#isActive(id) ? this.#policies.get(id) : undefined;
       this.#compiled.set(id, policy && this.#sourceOf(policy));
     }
+    this.#moved.clear();
     this.#stale.clear();
     return this.#compiled.snapshot();
+  }
+
+  #isActive(id: string): boolean {
+    return this.#index.itemsOf(id).size > 0;
   }
 
   #sourceOf({ rank, source }: Policy): PolicySource {
@@ -108,7 +115,7 @@ export class PolicyTable {
     BUILT_IN_TIERS.get(name) ?? this.#tiers.get(name);
 
   #pairChanged(policy: string, endpoint: string): void {
-    this.#stale.add(policy);
+    this.#moved.add(policy);
     this.#forget(endpoint);
   }
 

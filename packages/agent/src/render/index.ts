@@ -1,4 +1,4 @@
-import { type CompiledPolicy, type Direction, isInFamily, type NodeState } from "@margay/calc";
+import { isInFamily, type NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type RenderConfig, renderConfig } from "./config.ts";
@@ -6,7 +6,7 @@ import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { endpointChains } from "./endpoint.ts";
 import * as host from "./host.ts";
 import * as names from "./names.ts";
-import { renderPolicy } from "./policy.ts";
+import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
 
 export { type RenderConfig, renderConfig } from "./config.ts";
@@ -58,17 +58,17 @@ function familyChains(
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
   const filter = new Map<string, Chain>(fixedChains(config, family));
-  const policyChain = (policy: CompiledPolicy, direction: Direction): string | undefined => {
-    const { name, chain, sets: its } = renderPolicy(policy, direction, { family, config });
-    if (chain.rules.length === 0) return undefined;
-    if (filter.has(name)) return name;
+  const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
+  const policies = new Set<PolicyChain>();
+  for (const endpoint of endpoints) {
+    const chains = endpointChains(endpoint, { family, config, state });
+    add(filter, chains.rules);
+    for (const policy of chains.policies) policies.add(policy);
+  }
+  for (const { name, chain, sets: its } of policies) {
     filter.set(name, chain);
     sets.include(its);
-    return name;
-  };
-  const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
-  for (const endpoint of endpoints)
-    add(filter, endpointChains(endpoint, { family, config, state, chainOf: policyChain }));
+  }
   const interfaces = endpoints.map(({ interfaceName }) => interfaceName);
   for (const dispatch of [fromWorkload, toWorkload])
     add(filter, dispatchChains(interfaces, dispatch, config));
