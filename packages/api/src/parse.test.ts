@@ -1,11 +1,14 @@
 import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
 import {
   ApiError,
   decode,
+  definitions,
   effective,
   encode,
   type Kind,
   keyOf,
+  kinds,
   parse,
   parseFile,
   parseKey,
@@ -499,6 +502,18 @@ describe("what is accepted", () => {
     expect(resource.spec).toMatchObject(spec);
   });
 
+  test("names that every object inherits are unknown fields like others", () => {
+    const given = JSON.parse(
+      '{"order": 5, "constructor": 1, "__proto__": {"defaultAction": "Pass"}}',
+    ) as object;
+    const { resource, warnings } = parse(document("Tier", given, "t"));
+    expect(warnings).toEqual([
+      "spec.constructor: unknown field, kept but without effect",
+      "spec.__proto__: unknown field, kept but without effect",
+    ]);
+    expect(resource.spec).toMatchObject({ order: 5, defaultAction: "Deny" });
+  });
+
   test("a namespaced kind without a namespace is of the namespace default", () => {
     expect(parse(document("NetworkPolicy", {})).resource.metadata).toEqual({
       name: "default",
@@ -512,6 +527,53 @@ const laughs = [
   "l0: &l0 [x]",
   ...Array.from({ length: 9 }, (_, i) => `l${i + 1}: &l${i + 1} [${Array(10).fill(`*l${i}`)}]`),
 ].join("\n");
+
+describe("whatever is given", () => {
+  const example = fc.constantFrom(...kinds).map((kind) => definitions[kind].example);
+
+  /** An example with the value at one place replaced. */
+  const damaged = fc.tuple(example, fc.nat(), fc.jsonValue()).map(([document, place, value]) => {
+    const paths = [...placesIn(document)];
+    const path = paths[place % paths.length] ?? [];
+    return replaced(document, path, value);
+  });
+
+  test("it is a resource, which parses to itself again and survives the datastore, or an ApiError", () => {
+    fc.assert(
+      fc.property(fc.oneof(damaged, fc.jsonValue()), (given) => {
+        const resource = resourceOr(given);
+        if (!resource) return;
+        expect(parse(resource).resource).toEqual(resource);
+        const { kind, metadata } = resource;
+        expect(decode(keyOf(kind, metadata.name, metadata.namespace), encode(resource))).toEqual(resource);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  function resourceOr(given: unknown) {
+    try {
+      return parse(given).resource;
+    } catch (error) {
+      expect(error).toBeInstanceOf(ApiError);
+      expect((error as ApiError).issues.length).toBeGreaterThan(0);
+      return undefined;
+    }
+  }
+
+  function* placesIn(value: unknown, path: string[] = []): Generator<string[]> {
+    yield path;
+    if (typeof value !== "object" || value === null) return;
+    for (const [key, inner] of Object.entries(value)) yield* placesIn(inner, [...path, key]);
+  }
+
+  function replaced(value: unknown, [key, ...rest]: readonly string[], by: unknown): unknown {
+    if (key === undefined) return by;
+    const inner = (value as Record<string, unknown>)[key];
+    if (Array.isArray(value)) return value.with(Number(key), replaced(inner, rest, by));
+    return { ...(value as object), [key]: replaced(inner, rest, by) };
+  }
+});
 
 describe("files", () => {
   const pool = "apiVersion: margay.dev/v1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.0.0.0/16}\n";
@@ -542,16 +604,19 @@ describe("files", () => {
     expect(() => parseFile(text, "f.yaml")).toThrow("f.yaml:7: IPPool p: spec.cidr: must be a CIDR");
   });
 
-  test.each([["{a: b"], ["a: b: c"], ["a: &x b\na: 1"], ["- *nowhere"], [laughs]])(
-    "%p is no YAML, and says so with the line",
-    (text) => {
-      const [outcome] = readDocuments(text, "f.yaml");
-      expect(outcome).toMatchObject({
-        ok: false,
-        error: { code: "invalid", message: expect.stringMatching(/^f\.yaml:\d+: no YAML: /) },
-      });
-    },
-  );
+  test.each<[string, string]>([
+    ["a map that does not end", "{a: b"],
+    ["a map where a value stands", "a: b: c"],
+    ["a key twice", "a: &x b\na: 1"],
+    ["an alias of nothing", "- *nowhere"],
+    ["a billion laughs", laughs],
+  ])("no YAML: %s, said with the line", (_why, text) => {
+    const [outcome] = readDocuments(text, "f.yaml");
+    expect(outcome).toMatchObject({
+      ok: false,
+      error: { code: "invalid", message: expect.stringMatching(/^f\.yaml:\d+: no YAML: /) },
+    });
+  });
 
   test("an empty file holds nothing", () => {
     expect(parseFile("", "f.yaml")).toEqual([]);

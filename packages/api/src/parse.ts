@@ -58,6 +58,7 @@ export function validate<T>(
 ): { value: T; unknown: string[] } {
   const result = schema.safeParse(document);
   if (!result.success) throw refuse(issuesOf(result.error, document));
+  if (isAllKnown(document, result.data)) return { value: result.data, unknown: [] };
   const unknown: string[] = [];
   return { value: keepUnknown(document, result.data, { path: [], unknown }) as T, unknown };
 }
@@ -107,9 +108,19 @@ export function withoutNulls(value: unknown): unknown {
 }
 
 /**
- * `known` plus the fields of `given` that the schema dropped, whose paths go to `unknown`. Schemas change scalars and add
- * fields but never rename or reorder, so whatever is missing at the same place was unknown.
+ * Whether `known` has every field of `given`. Schemas change scalars and add fields but never rename or reorder, so
+ * whatever is missing at the same place is unknown to the schema.
  */
+function isAllKnown(given: unknown, known: unknown): boolean {
+  if (Array.isArray(given) && Array.isArray(known))
+    return known.every((item, i) => isAllKnown(given[i], item));
+  if (!isObject(given) || !isObject(known)) return true;
+  for (const key of Object.keys(given))
+    if (!Object.hasOwn(known, key) || !isAllKnown(given[key], known[key])) return false;
+  return true;
+}
+
+/** `known` plus the fields of `given` that the schema dropped, whose paths go to `unknown`. */
 function keepUnknown(
   given: unknown,
   known: unknown,
@@ -119,15 +130,12 @@ function keepUnknown(
   if (Array.isArray(given) && Array.isArray(known))
     return known.map((item, i) => keepUnknown(given[i], item, at(i)));
   if (!isObject(given) || !isObject(known)) return known;
-  const out: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(known))
-    out[key] = key in given ? keepUnknown(given[key], value, at(key)) : value;
-  for (const [key, value] of Object.entries(given)) {
-    if (key in known) continue;
-    found.unknown.push(formatPath([...found.path, key]));
-    out[key] = value;
-  }
-  return out;
+  const dropped = Object.entries(given).filter(([key]) => !Object.hasOwn(known, key));
+  found.unknown.push(...dropped.map(([key]) => formatPath([...found.path, key])));
+  const kept = Object.entries(known).map(([key, value]): [string, unknown] =>
+    Object.hasOwn(given, key) ? [key, keepUnknown(given[key], value, at(key))] : [key, value],
+  );
+  return Object.fromEntries([...kept, ...dropped]);
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
