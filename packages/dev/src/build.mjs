@@ -10,13 +10,12 @@ const DIST = join(ROOT, "packages/margay/dist");
 const BUNDLE = join(DIST, "margay.mjs");
 const RELAY = join(DIST, "margay-cni");
 const NATIVE = join(ROOT, "packages/netlink/native");
+const ADDON = join(NATIVE, `build/margay-netlink-${process.arch}.node`);
 const CNI_RELAY = join(ROOT, "packages/cni/relay/relay.c");
 
 /** The C addon of packages/netlink. @returns false when up to date */
 export async function addon(log) {
-  const built = files(join(ROOT, "packages/netlink")).filter((path) => path.endsWith(".node"));
-  const sources = files(NATIVE).filter((path) => /\.(c|h|mjs)$/.test(path));
-  if (!stale(built, sources)) return false;
+  if (!stale([ADDON], [join(NATIVE, "margay-netlink.c")])) return false;
   await needGcc();
   await must(NODE, [join(NATIVE, "build.mjs")], { cwd: ROOT, log, what: "building the netlink addon" });
 }
@@ -37,7 +36,7 @@ export async function bundle() {
   const sources = readdirSync(join(ROOT, "packages")).flatMap((name) =>
     files(join(ROOT, "packages", name, "src")),
   );
-  if (!stale([BUNDLE], [...sources, join(ROOT, "package-lock.json"), fileURLToPath(import.meta.url)]))
+  if (!stale([BUNDLE], [...sources, ADDON, join(ROOT, "package-lock.json"), fileURLToPath(import.meta.url)]))
     return false;
   const { build } = await import("esbuild");
   rmSync(join(DIST, "chunks"), { recursive: true, force: true });
@@ -70,12 +69,10 @@ export async function bundle() {
 /** What CommonJS packages take for granted, inside an ES module. */
 const REQUIRE = `import { createRequire as margayRequire } from "node:module"; const require = margayRequire(import.meta.url);`;
 
-/** Files that code in chunks/ opens by a path relative to itself: etcd3's protocol and the addon. */
+/** Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. */
 function besideChunks() {
   cpSync(join(ROOT, "node_modules/etcd3/proto"), join(DIST, "proto"), { recursive: true });
-  for (const path of files(join(ROOT, "packages/netlink")).filter((name) => name.endsWith(".node"))) {
-    cpSync(path, join(DIST, path.slice(join(ROOT, "packages/netlink").length)), { recursive: true });
-  }
+  cpSync(join(NATIVE, "build"), DIST, { recursive: true });
 }
 
 const needGcc = async () => {

@@ -1,5 +1,6 @@
 import type { Argv, CommandModule } from "yargs";
 import { clientCommands } from "./client-commands.ts";
+import { LabError } from "./errors.ts";
 import { type LaunchOptions, launch, launchDetached } from "./launch.ts";
 import { podCommands } from "./pod-commands.ts";
 import { type SuperviseOptions, supervise } from "./supervise.ts";
@@ -97,7 +98,10 @@ const superviseCommand: CommandModule<object, { options: string }> = {
       .option("name", { type: "string" })
       .option("options", { type: "string", demandOption: true }) as never,
   handler: async ({ options }) => {
-    // what this process leaves open (sockets of probes, the store) ends with it
-    process.exit(await supervise(JSON.parse(options) as SuperviseOptions));
+    const code = await supervise(JSON.parse(options) as SuperviseOptions).catch((error: Error) => {
+      process.stderr.write(`margay: ${error instanceof LabError ? error.message : error.stack}\n`);
+      return 1;
+    });
+    process.exit(code); // what this process has open (probes' sockets, the store) ends with it
   },
 };

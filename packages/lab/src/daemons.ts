@@ -57,7 +57,7 @@ function readyz({ healthPort, process }: Daemon): Promise<{ status: number; body
       const fd = socketIn(process.namespace, { family: 4, type: "stream" });
       return new Socket({ fd }).connect({ host: "127.0.0.1", port: healthPort });
     };
-    get({ path: "/readyz", createConnection, timeout: 2000, agent: false }, (response) => {
+    get({ path: "/readyz", createConnection, timeout: 2000 }, (response) => {
       text(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
     }).once("error", reject);
   });

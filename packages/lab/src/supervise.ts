@@ -54,7 +54,7 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
 
 async function work(options: SuperviseOptions, state: { lab: Lab | undefined }): Promise<number> {
   const { step, timings } = progress(process.stderr);
-  const lab = await Lab.start(options, { step, onExit: reportExit });
+  const lab = await Lab.start(options, { step, onExit: (...gone) => state.lab && reportExit(...gone) });
   if (!options.demo) {
     state.lab = lab;
     process.stderr.write(`${pc.green("✓")} lab ${options.name} is up\n`);

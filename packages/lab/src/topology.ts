@@ -1,4 +1,5 @@
 import { type AnyResource, parse } from "@margay/api";
+import { LabError } from "./errors.ts";
 
 export const FABRIC = { ipv4: "172.20.0.1/24", ipv6: "fd00:172:20::1/64", bridge: "fabric" } as const;
 export const TOR = { name: "tor", as: 65000, ipv4: "172.20.0.2/24", ipv6: "fd00:172:20::2/64" } as const;
@@ -31,13 +32,16 @@ export interface Topology {
   readonly resources: readonly AnyResource[];
 }
 
-/** The lab's nodes and the resources that describe them. Pure. RangeError when the layout is impossible. */
+/** The lab's nodes and the resources that describe them. Pure. LabError "invalid" when the layout is impossible. */
 export function topology(layout: Layout): Topology {
   const { nodes: count, routeReflectors, pool } = layout;
   if (!Number.isInteger(count) || count < 1 || count > MAX_NODES)
-    throw new RangeError(`nodes: 1 to ${MAX_NODES}, not ${count}`);
+    throw new LabError("invalid", `nodes: 1 to ${MAX_NODES}, not ${count}`);
   if (!Number.isInteger(routeReflectors) || routeReflectors < 0 || routeReflectors > count) {
-    throw new RangeError(`route reflectors: 0 to ${count} (the nodes there are), not ${routeReflectors}`);
+    throw new LabError(
+      "invalid",
+      `route reflectors: 0 to ${count} (the nodes there are), not ${routeReflectors}`,
+    );
   }
   const nodes = Array.from({ length: count }, (_, index) => labNode(index, index < routeReflectors));
   const documents = [

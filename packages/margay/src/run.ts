@@ -12,7 +12,6 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
  */
 export async function run(argv: readonly string[]): Promise<number> {
   const called = catalogue.find((entry) => entry.name === argv.find((word) => !word.startsWith("-")));
-  let code = 0;
   const parser = yargs()
     .scriptName("margay")
     .locale("en")
@@ -26,9 +25,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     .exitProcess(false)
     .showHelpOnFail(false)
     .fail((message, error) => {
-      if (code === 0)
-        process.stderr.write(`margay: ${error ? explain(error) : `${message} (margay --help)`}\n`);
-      code = 1; // yargs calls again for what follows from the first complaint
+      throw error ?? new UsageError(message); // for the one catch below
     });
   for (const entry of catalogue) parser.command(entry === called ? await moduleOf(entry) : stub(entry));
   parser.command({
@@ -37,8 +34,13 @@ export async function run(argv: readonly string[]): Promise<number> {
     handler: printVersion,
   });
   parser.completion("completion", "print a completion script for bash or zsh");
-  await parser.parseAsync([...argv]);
-  return code === 0 ? Number(process.exitCode ?? 0) : code;
+  try {
+    await parser.parseAsync([...argv]);
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    process.stderr.write(`margay: ${explain(error as Error)}\n`);
+    return 1;
+  }
 }
 
 const stub = ({ name, describe }: Entry): CommandModule => ({ command: name, describe, handler: () => {} });
@@ -50,9 +52,13 @@ async function moduleOf({ name, load }: Entry): Promise<CommandModule> {
   return found;
 }
 
-/** Expected errors carry a code and speak for themselves; for any other the stack is what helps. */
+/** What yargs found wrong with the words of the command line. */
+class UsageError extends Error {}
+
+/** Errors with a code speak for themselves, and so does yargs; for any other the stack is what helps. */
 function explain(error: Error): string {
-  return "code" in error || error.constructor === Error ? error.message : (error.stack ?? String(error));
+  if (error instanceof UsageError || error.name === "YError") return `${error.message} (margay --help)`;
+  return "code" in error ? error.message : (error.stack ?? String(error));
 }
 
 function printVersion(): void {
