@@ -1,25 +1,32 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Inside } from "./inside.ts";
 import { type BenchPod, call, end, margay, type Plugin, podNamespace, reference } from "./plugin.ts";
 import { type Result, summary } from "./result.ts";
 
-/** ADDs one after the other, margay's and the reference's by turns, so that both meet the same noise. */
+/** Deleting a network namespace goes on in the kernel, under the lock that every ADD needs. */
+const CLEANUP_MS = 2000;
+
+/**
+ * A node that fills up, one ADD after the other, margay's and the reference's by turns, so that both meet the same
+ * noise. Nothing is deleted meanwhile.
+ */
 export async function sequential({ relay, quick, say }: Inside): Promise<Result[]> {
   const plugins = [margay(relay, "n1"), reference()];
-  const n = quick ? 20 : 200;
+  const warmUp = 3;
+  const n = quick ? 20 : 100;
   const times = plugins.map((): number[] => []);
-  for (let i = -2; i < n; i++) {
+  const pods = plugins.map((_, which) => namespaces(`seq${which}`, warmUp + n));
+  await delay(CLEANUP_MS);
+  for (let i = 0; i < warmUp + n; i++) {
     for (const [which, plugin] of plugins.entries()) {
-      const pod = podNamespace(`seq-${which}-${i + 2}`);
-      const { ms } = await call(plugin, pod, "ADD");
-      if (i >= 0) times[which]?.push(ms); // two to warm up
-      await end(plugin, pod);
+      const { ms } = await call(plugin, pods[which]![i]!, "ADD"); // as many pods as turns
+      if (i >= warmUp) times[which]?.push(ms);
     }
     if (i % 20 === 0) say(`${i} of ${n} pods`);
   }
-  return plugins.map(({ subject }, which) => ({
-    ...{ benchmark: "pod-add-sequential", subject, unit: "ms", ...summary(times[which] ?? []) },
-    ...(which === 0 && { target: { of: "p50", atMost: 10 } }),
-  }));
+  for (const [which, plugin] of plugins.entries())
+    for (const pod of pods[which] ?? []) await end(plugin, pod);
+  return results("pod-add-sequential", plugins, times, { of: "p50", atMost: 10 });
 }
 
 /** 100 ADDs at once: the time until the last has ended. */
@@ -29,20 +36,32 @@ export async function atOnce({ relay, quick, say }: Inside): Promise<Result[]> {
   const times = plugins.map((): number[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [which, plugin] of plugins.entries()) {
-      const pods = Array.from({ length: 100 }, (_, i) => podNamespace(`all-${which}-${round}-${i}`));
+      const pods = namespaces(`once${which}-${round}`, 100);
+      await delay(CLEANUP_MS);
       times[which]?.push(await together(plugin, pods));
       for (const pod of pods) await end(plugin, pod);
     }
     say(`round ${round + 1} of ${rounds}`);
   }
-  return plugins.map(({ subject }, which) => ({
-    ...{ benchmark: "pod-add-100-at-once", subject, unit: "ms", ...summary(times[which] ?? []) },
-    ...(which === 0 && { target: { of: "p50", atMost: 1000 } }),
-  }));
+  return results("pod-add-100-at-once", plugins, times, { of: "p50", atMost: 1000 });
 }
+
+const namespaces = (name: string, count: number): BenchPod[] =>
+  Array.from({ length: count }, (_, i) => podNamespace(`${name}-${i}`));
 
 async function together(plugin: Plugin, pods: readonly BenchPod[]): Promise<number> {
   const started = performance.now();
   await Promise.all(pods.map((pod) => call(plugin, pod, "ADD")));
   return performance.now() - started;
 }
+
+const results = (
+  benchmark: string,
+  plugins: readonly Plugin[],
+  times: readonly number[][],
+  target: NonNullable<Result["target"]>,
+): Result[] =>
+  plugins.map(({ subject }, which) => ({
+    ...{ benchmark, subject, unit: "ms", ...summary(times[which] ?? []) },
+    ...(which === 0 && { target }),
+  }));
