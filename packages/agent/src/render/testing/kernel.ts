@@ -1,0 +1,228 @@
+import { execFileSync, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { type AnyResource, keyOf, parse } from "@margay/api";
+import { Calc, forward, type NodeState } from "@margay/calc";
+import { Iptables, ipsetTarget } from "@margay/iptables";
+import { parseAddress } from "@margay/net";
+import { reconcile, Tracked } from "@margay/reconcile";
+import { render } from "../index.ts";
+import type { Probe, Probed } from "./prober.ts";
+
+/**
+ * Run under `unshare -Urnm`: this namespace is the node, three more are pods. Loads what is rendered for each scenario,
+ * sends real packets, and prints where the kernel and the evaluator disagree, as JSON.
+ */
+const PODS = ["a", "b", "c"] as const;
+type Pod = (typeof PODS)[number];
+const PORTS = [80, 81, 8080];
+const address = (pod: Pod, family: 4 | 6): string =>
+  `${family === 4 ? "10.244.0." : "fd00::"}${PODS.indexOf(pod) + 1}`;
+const mac = (pod: Pod): string => `02:00:00:00:00:0${PODS.indexOf(pod) + 1}`;
+const run = (text: string): string => {
+  const [command = "", ...words] = text.split(" ");
+  return execFileSync(command, words, { encoding: "utf8" });
+};
+
+function wire(pod: Pod): void {
+  run(`ip netns add ${pod}`);
+  run(`ip link add cali${pod} type veth peer name eth0 netns ${pod} address ${mac(pod)}`);
+  run(`ip link set cali${pod} address ee:ee:ee:ee:ee:ee up`);
+  for (const device of ["lo", "eth0"]) run(`ip -n ${pod} link set ${device} up`);
+  for (const [family, gateway] of [
+    [4, "169.254.1.1"],
+    [6, "fe80::ecee:eeff:feee:eeee"],
+  ] as const) {
+    const ip = address(pod, family);
+    run(
+      `ip -n ${pod} -${family} addr add ${ip}/${family === 4 ? 32 : 128} dev eth0${family === 6 ? " nodad" : ""}`,
+    );
+    run(`ip -n ${pod} neigh add ${gateway} lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent`);
+    run(`ip -n ${pod} -${family} route add default via ${gateway} dev eth0 onlink`);
+    run(`ip -${family} route add ${ip} dev cali${pod}`);
+    run(`ip neigh add ${ip} lladdr ${mac(pod)} dev cali${pod} nud permanent`);
+  }
+}
+
+const resource = (kind: string, name: string, spec: object, labels: object = {}): AnyResource => {
+  const namespace = ["WorkloadEndpoint", "NetworkPolicy"].includes(kind) ? { namespace: "x" } : {};
+  return parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels, ...namespace }, spec })
+    .resource;
+};
+
+const endpoint = (pod: Pod): AnyResource =>
+  resource(
+    "WorkloadEndpoint",
+    pod,
+    {
+      ...{ orchestrator: "k8s", node: "n1", pod, endpoint: "eth0", profiles: ["kns.x"] },
+      ...{
+        interfaceName: `cali${pod}`,
+        mac: mac(pod),
+        ipNetworks: [`${address(pod, 4)}/32`, `${address(pod, 6)}/128`],
+      },
+      ports: [{ name: "web", protocol: "TCP", port: 8080 }],
+    },
+    { app: pod },
+  );
+
+const open = { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] };
+const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
+  "profiles allow": [],
+  "no profile": [resource("Profile", "kns.x", {})],
+  "selector, ports and named port": [
+    resource("NetworkPolicy", "p", {
+      selector: "app == 'a'",
+      ingress: [
+        {
+          action: "Allow",
+          protocol: "TCP",
+          source: { selector: "app == 'b'" },
+          destination: { ports: [80, "web"] },
+        },
+        {
+          action: "Allow",
+          protocol: "UDP",
+          source: { notSelector: "app == 'b'" },
+          destination: { notPorts: [80] },
+        },
+      ],
+    }),
+  ],
+  "tiers, pass and egress": [
+    resource("Tier", "early", { order: 1 }),
+    resource("GlobalNetworkPolicy", "e", {
+      ...{ tier: "early", selector: "app in {'a','b'}", types: ["Ingress", "Egress"] },
+      ingress: [{ action: "Deny", protocol: "TCP", destination: { ports: ["81:8000"] } }, { action: "Pass" }],
+      egress: [
+        { action: "Log", protocol: "UDP" },
+        { action: "Allow", protocol: "UDP" },
+        { action: "Pass", ipVersion: 4 },
+      ],
+    }),
+    resource("NetworkPolicy", "d", {
+      ...{ selector: "app == 'b'", types: ["Egress"] },
+      egress: [{ action: "Allow", destination: { nets: ["10.244.0.0/24"], notNets: ["10.244.0.3/32"] } }],
+    }),
+  ],
+};
+
+async function apply(state: NodeState): Promise<Map<string, number>> {
+  const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
+  const [four, six] = ([4, 6] as const).map(
+    (family) => new Iptables({ family, backend: "nft", prefix: "margay-", tables: ["filter", "nat", "raw"] }),
+  );
+  if (!four || !six) throw new Error("two were made above");
+  await reconcile([
+    ...["margay4-", "margay6-"].map((prefix) =>
+      new Tracked(ipsetTarget({ prefix })).to(
+        new Map([...ipsets].filter(([name]) => name.startsWith(prefix))),
+      ),
+    ),
+    new Tracked(four.chains()).to(chains4),
+    new Tracked(six.chains()).to(chains6),
+    new Tracked(four.hooks()).to(hooks4),
+    new Tracked(six.hooks()).to(hooks6),
+  ]);
+  return new Map([...(await four.counters())].map(([id, { packets }]) => [id, packets]));
+}
+
+/** A prober in a pod; answers come back by probe id. */
+function prober(pod: Pod) {
+  const file = fileURLToPath(new URL("prober.ts", import.meta.url));
+  const node = [process.execPath, "--conditions=margay-source", file, ...PORTS.map(String)];
+  const child = spawn("nsenter", [`--net=/run/netns/${pod}`, ...node], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const waiting = new Map<number, (probed: Probed) => void>();
+  const { promise: ready, resolve } = Promise.withResolvers<void>();
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    if (line === "ready") return resolve();
+    const probed = JSON.parse(line) as Probed;
+    waiting.get(probed.id)?.(probed);
+  });
+  const ask = (probe: Probe): Promise<Probed> => {
+    const { promise, resolve } = Promise.withResolvers<Probed>();
+    waiting.set(probe.id, resolve);
+    child.stdin.write(`${JSON.stringify(probe)}\n`);
+    return promise;
+  };
+  return { ready, ask, stop: () => child.stdin.end() };
+}
+
+/** Every pod to every other, every port, protocol and family. */
+const FLOWS = PODS.flatMap((from) =>
+  PODS.filter((to) => to !== from).flatMap((to) =>
+    PORTS.flatMap((port) =>
+      ([4, 6] as const).flatMap((family) =>
+        (["tcp", "udp"] as const).map((protocol) => ({ from, to, port, family, protocol })),
+      ),
+    ),
+  ),
+);
+
+async function main(): Promise<void> {
+  run("mount -t tmpfs tmpfs /run");
+  run("ip link set lo up");
+  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
+    writeFileSync(`/proc/sys/net/${path}`, "1");
+  for (const pod of PODS) wire(pod);
+  const probers = { a: prober("a"), b: prober("b"), c: prober("c") };
+  await Promise.all(PODS.map((pod) => probers[pod].ready));
+  const disagreements: object[] = [];
+  const seen = { allow: 0, deny: 0 };
+  let id = 0;
+  for (const [scenario, resources] of Object.entries(SCENARIOS)) {
+    const calc = new Calc("n1");
+    const all = [resource("Profile", "kns.x", open), ...PODS.map(endpoint), ...resources];
+    calc.apply(
+      all.map((value) => ({ key: keyOf(value.kind, value.metadata.name, value.metadata.namespace), value })),
+    );
+    await apply(calc.state());
+    const asked = FLOWS.map(async ({ from, to, port, family, protocol }) => {
+      id++;
+      const sourcePort = 20000 + id;
+      const probe = { id, protocol, from: address(from, family), sourcePort, to: address(to, family), port };
+      const packet = {
+        ...{
+          source: parseAddress(probe.from),
+          destination: parseAddress(probe.to),
+          sourcePort,
+          destinationPort: port,
+        },
+        protocol: protocol === "tcp" ? 6 : 17,
+      };
+      const journey = { fromInterface: `cali${from}`, sourceMac: mac(from), toInterface: `cali${to}` };
+      const evaluated = forward(calc.state(), packet, journey).verdict;
+      const { verdict } = await probers[from].ask(probe);
+      seen[verdict]++;
+      if (verdict !== evaluated) disagreements.push({ scenario, ...probe, kernel: verdict, evaluated });
+    });
+    await Promise.all(asked);
+  }
+  // c takes the address of b: nothing may come of it.
+  run(`ip -n c addr add ${address("b", 4)}/32 dev lo`);
+  const calc = new Calc("n1");
+  const all = [resource("Profile", "kns.x", open), ...PODS.map(endpoint)];
+  calc.apply(
+    all.map((value) => ({ key: keyOf(value.kind, value.metadata.name, value.metadata.namespace), value })),
+  );
+  await apply(calc.state());
+  const spoofed = await probers.c.ask({
+    id: ++id,
+    protocol: "udp",
+    from: address("b", 4),
+    sourcePort: 20000 + id,
+    to: address("a", 4),
+    port: 80,
+  });
+  const counters = await apply(calc.state());
+  for (const pod of PODS) probers[pod].stop();
+  const refusedByReversePath = counters.get("workload/reverse-path") ?? 0;
+  process.stdout.write(
+    `${JSON.stringify({ disagreements, seen, spoofed: spoofed.verdict, refusedByReversePath })}\n`,
+  );
+}
+
+await main();

@@ -1,0 +1,73 @@
+import { createSocket } from "node:dgram";
+import { createServer, connect as tcpConnect } from "node:net";
+import { createInterface } from "node:readline";
+
+/**
+ * Runs inside a pod's network namespace: answers on some ports, and tries what it is told on standard input, one JSON
+ * line each; one JSON line back.
+ */
+export interface Probe {
+  readonly id: number;
+  readonly protocol: "tcp" | "udp";
+  readonly from: string;
+  /** Never used twice: an old flow's connection tracking would let it through. */
+  readonly sourcePort: number;
+  readonly to: string;
+  readonly port: number;
+}
+
+export interface Probed {
+  readonly id: number;
+  readonly verdict: "allow" | "deny";
+}
+
+const PATIENCE_MS = 1000;
+
+/** Whether the other side answered in time; refusals by the network itself are errors and say so. */
+function tryTcp({ from, sourcePort, to, port }: Probe): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = tcpConnect({ host: to, port, localAddress: from, localPort: sourcePort });
+  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  socket.on("connect", () => resolve(true));
+  socket.on("error", () => resolve(false));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.destroy();
+  });
+}
+
+function tryUdp({ from, sourcePort, to, port }: Probe): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = createSocket(to.includes(":") ? "udp6" : "udp4");
+  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  socket.on("message", () => resolve(true));
+  socket.on("error", () => resolve(false));
+  socket.bind(sourcePort, from, () => socket.send("?", port, to));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.close();
+  });
+}
+
+async function listen(port: number): Promise<void> {
+  const tcp = createServer((socket) => socket.on("error", () => socket.destroy()).resume());
+  const udp = createSocket({ type: "udp6", ipv6Only: false });
+  udp.on("message", (message, peer) => udp.send(message, peer.port, peer.address));
+  await Promise.all([
+    new Promise<void>((done) => tcp.listen(port, "::", done)),
+    new Promise<void>((done) => udp.bind(port, "::", done)),
+  ]);
+}
+
+await Promise.all(process.argv.slice(2).map((port) => listen(Number(port))));
+process.stdout.write("ready\n");
+for await (const line of createInterface({ input: process.stdin })) {
+  const probe = JSON.parse(line) as Probe;
+  const answered = probe.protocol === "tcp" ? tryTcp(probe) : tryUdp(probe);
+  void answered.then((yes) =>
+    process.stdout.write(
+      `${JSON.stringify({ id: probe.id, verdict: yes ? "allow" : "deny" } satisfies Probed)}\n`,
+    ),
+  );
+}
+process.exit(0);
