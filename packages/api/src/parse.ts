@@ -66,6 +66,7 @@ export function validate<T>(
 function definitionFor(document: unknown, origin: string | undefined): AnyDefinition {
   const { apiVersion, kind } = (document ?? {}) as { apiVersion?: unknown; kind?: unknown };
   const where = origin === undefined ? {} : { origin };
+  const called = typeof kind === "string" ? { kind } : {};
   if (!isObject(document))
     throw new ApiError({
       code: "invalid",
@@ -77,7 +78,7 @@ function definitionFor(document: unknown, origin: string | undefined): AnyDefini
     throw new ApiError({
       code: "unknown-kind",
       ...where,
-      kind: String(kind),
+      ...called,
       issues: [{ path: "apiVersion", message }],
     });
   }
@@ -88,13 +89,14 @@ function definitionFor(document: unknown, origin: string | undefined): AnyDefini
   throw new ApiError({
     code: "unknown-kind",
     ...where,
-    kind: String(kind),
+    ...called,
     issues: [{ path: "kind", message }],
   });
 }
 
-function nameIn(document: unknown): string | undefined {
-  const name = (document as { metadata?: { name?: unknown } }).metadata?.name;
+/** `metadata.name`, if it is text. */
+export function nameIn(document: unknown): string | undefined {
+  const name = (document as { metadata?: { name?: unknown } | null } | undefined)?.metadata?.name;
   return typeof name === "string" ? name : undefined;
 }
 

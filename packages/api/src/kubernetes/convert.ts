@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import { ApiError } from "../errors.ts";
-import { type Parsed, parse, validate, withoutNulls } from "../parse.ts";
+import { ApiError, type Issue } from "../errors.ts";
+import { nameIn, type Parsed, parse, validate, withoutNulls } from "../parse.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";
 import { kubernetesNetworkPolicy, networkPolicyFrom } from "./network-policy.ts";
 
@@ -28,26 +28,21 @@ export const kubernetesKinds: readonly string[] = Object.keys(conversions);
 
 /** Validates a Kubernetes object and converts it; undefined when it is of no kind that can be. Throws ApiError `invalid`. */
 export function parseKubernetes(document: unknown, origin?: string): Parsed | undefined {
-  const { apiVersion, kind, metadata } = (document ?? {}) as {
-    apiVersion?: unknown;
-    kind?: unknown;
-    metadata?: { name?: unknown };
-  };
-  const name = `${String(apiVersion)} ${String(kind)}`;
-  const found = Object.hasOwn(conversions, name) ? conversions[name] : undefined;
+  const kind = kubernetesKinds.find((name) => name === kindIn(document));
+  const found = kind === undefined ? undefined : conversions[kind];
   if (!found) return undefined;
-  const { value, unknown } = validate(
-    found.schema,
-    withoutNulls(document) as object,
-    (issues) =>
-      new ApiError({
-        code: "invalid",
-        kind: String(kind),
-        name: String(metadata?.name ?? ""),
-        issues,
-        ...(origin && { origin }),
-      }),
-  );
+  const refuse = (issues: readonly Issue[]) => {
+    const name = nameIn(document);
+    const facts = { issues, ...(origin && { origin }), ...(name && { name }) };
+    return new ApiError({ code: "invalid", kind: kind?.split(" ")[1] ?? "", ...facts });
+  };
+  const { value, unknown } = validate(found.schema, withoutNulls(document) as object, refuse);
   const { resource } = parse(found.convert(value), origin);
   return { resource, warnings: unknown.map((path) => `${path}: unknown field, ignored`) };
+}
+
+/** "networking.k8s.io/v1 NetworkPolicy", if the document says such a thing. */
+function kindIn(document: unknown): string | undefined {
+  const { apiVersion, kind } = (document ?? {}) as { apiVersion?: unknown; kind?: unknown };
+  return typeof apiVersion === "string" && typeof kind === "string" ? `${apiVersion} ${kind}` : undefined;
 }
