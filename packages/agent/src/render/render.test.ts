@@ -5,7 +5,7 @@ import type { Chain } from "@margay/iptables";
 import { parseAddress } from "@margay/net";
 import { dispatchChains, fromWorkload } from "./dispatch.ts";
 import { type Rendered, render, renderConfig } from "./index.ts";
-import { walk } from "./testing/walker.ts";
+import { type Walked, walk } from "./testing/walker.ts";
 
 const resource = (
   kind: string,
@@ -262,6 +262,134 @@ describe("per configuration", () => {
     ],
   ])("%s", (_why, settings, chains, chain, lines) => {
     expect(show(rendered(namespace, one, ...pools, felix(settings))[chains], chain)).toEqual(lines);
+  });
+});
+
+describe("a workload and its own host", () => {
+  const web = pod("web", { ipNetworks: ["10.0.0.1/32", "fd00::1/128"] }, { app: "web" });
+  const noEgress = resource("NetworkPolicy", "a/p", {
+    selector: "app == 'web'",
+    types: ["Ingress", "Egress"],
+  });
+  const tcp = {
+    ...{ protocol: 6, sourcePort: 1024, destinationPort: 22 },
+    inInterface: "caliweb",
+    outInterface: undefined,
+  };
+  const from = (source: string, more: Partial<Walked> = {}): Walked => ({
+    source: parseAddress(source),
+    destination: parseAddress(source.includes(":") ? "fd00::ff" : "10.0.0.255"),
+    ...tcp,
+    ...more,
+  });
+  const icmp6 = (type: number) => from("fe80::1", { protocol: 58, icmp: { type, code: 0 } });
+  const accept = felix({ defaultEndpointToHostAction: "Accept" });
+  const leave = felix({ defaultEndpointToHostAction: "Return" });
+
+  test.each<
+    [
+      why: string,
+      resources: AnyResource[],
+      hook: string,
+      packet: Walked,
+      target: string | undefined,
+      id: string,
+    ]
+  >([
+    [
+      "by default it does not reach the host",
+      [],
+      "INPUT",
+      from("10.0.0.1"),
+      "DROP",
+      "workload-to-host/default",
+    ],
+    ["... unless it may", [accept], "INPUT", from("10.0.0.1"), "ACCEPT", "workload-to-host/default"],
+    [
+      "... or others are left to decide",
+      [leave],
+      "INPUT",
+      from("10.0.0.1"),
+      undefined,
+      "workload-to-host/default",
+    ],
+    [
+      "its egress policy comes first",
+      [accept, noEgress],
+      "INPUT",
+      from("10.0.0.1"),
+      "DROP",
+      "tier/default/out/default",
+    ],
+    [
+      "so does the check of its address",
+      [accept],
+      "INPUT",
+      from("10.0.0.2"),
+      "DROP",
+      "workload/spoofed-address",
+    ],
+    [
+      "answers to the host come back",
+      [noEgress],
+      "INPUT",
+      from("10.0.0.1", { ctstate: "ESTABLISHED" }),
+      "ACCEPT",
+      "conntrack/established",
+    ],
+    [
+      "an interface that is nobody's does not reach the host",
+      [accept],
+      "INPUT",
+      from("10.0.0.1", { inInterface: "calix" }),
+      "DROP",
+      "workload/unknown-interface",
+    ],
+    [
+      "neighbour solicitation",
+      [noEgress],
+      "INPUT",
+      icmp6(135),
+      "ACCEPT",
+      "workload-to-host/neighbour-discovery",
+    ],
+    ["router advertisement", [accept], "INPUT", icmp6(134), "DROP", "workload/spoofed-address"],
+    [
+      "the host reaches it whatever its policy",
+      [noEgress],
+      "OUTPUT",
+      from("10.0.0.255", { inInterface: undefined, outInterface: "caliweb" }),
+      "ACCEPT",
+      "host-to-workload/allow",
+    ],
+    [
+      "the host's other packets are not ours",
+      [noEgress],
+      "INPUT",
+      from("10.0.0.9", { inInterface: "eth0" }),
+      undefined,
+      "",
+    ],
+    [
+      "nor are those it forwards between others",
+      [noEgress],
+      "FORWARD",
+      from("10.0.0.9", { inInterface: "eth0", outInterface: "eth1" }),
+      undefined,
+      "",
+    ],
+  ])("%s", (_why, resources, hook, packet, target, id) => {
+    const walked = walk(rendered(namespace, web, ...resources), `filter/${hook}`, packet);
+    expect({ target: walked.target, id: walked.ids.at(-1) ?? "" }).toEqual({ target, id });
+  });
+
+  test("its reverse path is checked before all else", () => {
+    const walked = walk(
+      rendered(namespace, web),
+      "raw/PREROUTING",
+      from("10.0.0.9", { isReversePath: false }),
+    );
+    expect(walked).toMatchObject({ target: "DROP", ids: ["workload/reverse-path"] });
   });
 });
 
