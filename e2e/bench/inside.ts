@@ -1,3 +1,6 @@
+import { loadavg } from "node:os";
+import { parseFile } from "@margay/api";
+import { etcdStore, resources } from "@margay/datastore";
 import { footprint } from "./footprint.ts";
 import { atOnce, sequential } from "./pod-add.ts";
 import { policyToEnforced } from "./policy.ts";
@@ -27,11 +30,24 @@ const [name = "", relay = "", amount = "full"] = process.argv.slice(2);
 const run = BENCHMARKS[name];
 if (run === undefined)
   throw new Error(`no benchmark ${name}; there are ${Object.keys(BENCHMARKS).join(", ")}`);
+const etcd = process.env.MARGAY_ETCD_ENDPOINTS ?? "";
+await writeNamespace(etcd);
 const results = await run({
   relay,
-  etcd: process.env.MARGAY_ETCD_ENDPOINTS ?? "",
+  etcd,
   quick: amount === "quick",
   say: (text) => process.stderr.write(`  ${text}\n`),
 });
-for (const result of results) process.stdout.write(`${JSON.stringify(result)}\n`);
+const load = Math.round((loadavg()[0] ?? 0) * 10) / 10;
+for (const result of results) process.stdout.write(`${JSON.stringify({ ...result, load })}\n`);
 process.exit(0); // addon sockets and plugins' pipes may linger
+
+/** The pods' Kubernetes namespace: without its profile every packet to them would be dropped. */
+async function writeNamespace(endpoint: string): Promise<void> {
+  const store = etcdStore({ endpoints: [endpoint] });
+  const document = { apiVersion: "v1", kind: "Namespace", metadata: { name: "bench" } };
+  for (const { resource } of parseFile(JSON.stringify(document), "bench")) {
+    await resources(store, resource.kind).apply(resource as never); // the collection is of its kind
+  }
+  await store.close();
+}

@@ -10,6 +10,8 @@ export interface Result {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
+  /** The machine's load average over the last minute, when it ended: figures of a busy machine say little. */
+  readonly load?: number;
   /** What the project wants of p50 or p99, in `unit`. */
   readonly target?: { readonly of: "p50" | "p99"; readonly atMost: number };
 }
@@ -31,13 +33,14 @@ export function kept({ target, ...result }: Result): boolean | undefined {
 
 /** A table for people. */
 export function table(results: readonly Result[]): string {
-  const head = ["benchmark", "subject", "n", "p50", "p99", "max", "unit", "target"];
+  const head = ["benchmark", "subject", "n", "p50", "p99", "max", "unit", "load", "target"];
   const rows = results.map((r) => [
     r.benchmark,
     r.subject,
     `${r.n}`,
     ...[r.p50, r.p99, r.max].map((value) => value.toFixed(value < 10 ? 2 : 1)),
     r.unit,
+    `${r.load ?? ""}`,
     r.target ? `${r.target.of} <= ${r.target.atMost} ${kept(r) ? "kept" : "MISSED"}` : "",
   ]);
   const all = [head, ...rows];
