@@ -1,5 +1,5 @@
 import { evaluate, type IPPool, parseKey, parseSelector } from "@margay/api";
-import { CniError, cniHandler, type Served, serveCni, unwire, unwireInside, wire } from "@margay/cni";
+import { CniError, cniHandler, type Served, serveCni, unwireInside, unwirer, wire } from "@margay/cni";
 import { resources, type Store } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
 import { type Family, parsePrefix } from "@margay/net";
@@ -36,7 +36,7 @@ export function startCni(options: CniServiceOptions): Promise<{ close(): Promise
       ipam,
       endpoints: resources(store, "WorkloadEndpoint"),
       wire: (wiring) => wire(netlink, wiring),
-      unwire: (hostInterface) => unwire(netlink, hostInterface),
+      unwire: unwirer(netlink),
       unwireInside,
       ready: (key) => inForce(options, key),
       families: () => familiesOf(options.pools(), options.labels()),

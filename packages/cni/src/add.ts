@@ -1,4 +1,5 @@
-import { keyOf } from "@margay/api";
+import { keyOf, type WorkloadEndpoint } from "@margay/api";
+import { StoreError } from "@margay/datastore";
 import type { Address, Family } from "@margay/net";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
@@ -48,7 +49,7 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   });
 
   undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
-  await deps.endpoints.apply(endpointOf(invocation, pod, { addresses, mac }));
+  await write(deps, endpointOf(invocation, pod, { addresses, mac }));
 
   await deps.ready(keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
   return formatResult({
@@ -56,6 +57,16 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
     hostInterface: { name: pod.hostInterface, mac: HOST_MAC },
     podInterface: { name: ifname, mac, netns },
   });
+}
+
+/** Almost always there is none yet; what an earlier sandbox of the pod left is replaced. */
+async function write({ endpoints }: CniDeps, endpoint: WorkloadEndpoint): Promise<void> {
+  try {
+    await endpoints.create(endpoint);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "exists") throw error;
+    await endpoints.apply(endpoint);
+  }
 }
 
 /** CNI ADD as margay-ipam: addresses only. Throws CniError. */

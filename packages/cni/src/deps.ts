@@ -21,7 +21,7 @@ export interface CniDeps {
   readonly node: string;
   readonly now: () => Date;
   readonly ipam: Pick<Ipam, "assign" | "release">;
-  readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "apply" | "delete">;
+  readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "create" | "apply" | "delete">;
   /** Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced. */
   readonly wire: (wiring: Wiring) => Promise<{ mac: string }>;
   /** Removes the pod's veth, by its host end. Gone already is success. */

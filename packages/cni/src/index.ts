@@ -11,4 +11,4 @@ export { type Pod, podOf } from "./pod.ts";
 export { relay } from "./relay.ts";
 export { GATEWAY } from "./result.ts";
 export { type CniServerOptions, serveCni } from "./server.ts";
-export { HOST_MAC, unwire, unwireInside, wire } from "./wire.ts";
+export { HOST_MAC, unwireInside, unwirer, wire } from "./wire.ts";

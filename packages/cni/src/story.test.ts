@@ -62,6 +62,10 @@ function depsOf(
         if (!containerID) return undefined;
         return { metadata: { name, resourceVersion: "1" }, spec: { containerID } } as WorkloadEndpoint; // all that DEL reads
       },
+      async create(resource) {
+        if (world.endpoints.has(resource.metadata.name)) throw new StoreError("exists", "there is one");
+        return (await this.apply(resource)).resource;
+      },
       async apply(resource) {
         world.endpoints.set(resource.metadata.name, resource.spec.containerID ?? "");
         fault("endpoint");

@@ -4,17 +4,19 @@ import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { hostPrefix, parseAddress } from "@margay/net";
 import {
   addRoutes,
+  createVeth,
   deleteNamespace,
   inNamespace,
   linkByName,
   listAddresses,
+  listLinks,
   Netlink,
   newNamespace,
   readSysctl,
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
 import { unshared } from "./testing/unshared.ts";
-import { unwire, unwireInside, wire } from "./wire.ts";
+import { unwireInside, unwirer, wire } from "./wire.ts";
 
 const POD = "/run/netns/pod";
 const WIRING: Wiring = {
@@ -46,13 +48,15 @@ async function routePod(nl: Netlink): Promise<void> {
 
 unshared(import.meta.url, () => {
   let nl: Netlink;
+  let unwire: (hostInterface: string) => Promise<void>;
   beforeAll(() => {
     run("ip address add 192.0.2.1/32 dev lo && ip -6 address add 2001:db8::1/128 dev lo nodad");
     nl = Netlink.open();
+    unwire = unwirer(nl);
   });
   afterAll(() => nl.close());
   afterEach(async () => {
-    await unwire(nl, WIRING.hostInterface);
+    await unwire(WIRING.hostInterface);
     deleteNamespace(POD);
   });
 
@@ -158,7 +162,16 @@ unshared(import.meta.url, () => {
     await unwireInside({ netns: "/run/netns/left-behind", ifname: "eth0" });
     rmSync("/run/netns/left-behind");
     await wire(nl, WIRING);
-    for (let i = 0; i < 2; i++) await unwire(nl, WIRING.hostInterface);
+    for (let i = 0; i < 2; i++) await unwire(WIRING.hostInterface);
     expect(lines(inPod("ip -o link")).map((line) => line.split(": ")[1])).toEqual(["lo"]);
+  });
+
+  test("many are removed together, and nothing else with them", async () => {
+    const names = Array.from({ length: 20 }, (_, i) => `cali${i}`);
+    for (const name of [...names, "other"])
+      await createVeth(nl, { name, mtu: 1500, peer: { name: `p-${name}` } });
+    await Promise.all([...names, "cali-none"].map((name) => unwire(name)));
+    expect((await listLinks(nl)).map(({ name }) => name).toSorted()).toEqual(["lo", "other", "p-other"]);
+    await unwire("other");
   });
 });

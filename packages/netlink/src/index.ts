@@ -6,6 +6,7 @@ export {
   createBridge,
   createVeth,
   deleteLink,
+  deleteLinks,
   linkByName,
   listLinks,
   setLink,

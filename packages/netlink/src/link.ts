@@ -14,6 +14,7 @@ import { openNamespace } from "./namespace.ts";
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
 export const RTM_GETLINK = 18;
+const RTM_SETLINK = 19;
 const attribute = {
   address: 1,
   name: 3,
@@ -22,6 +23,7 @@ const attribute = {
   master: 10,
   operState: 16,
   linkInfo: 18,
+  group: 27,
   namespaceFd: 28,
   extMask: 29,
   txQueues: 31,
@@ -191,6 +193,22 @@ export const removeLink = (name: string): Request => ({
   flags: 0,
   words: () => `delete link ${name}`,
   body: (e) => header(e, 0, undefined).attributeText(attribute.name, name),
+});
+
+/** RTM_SETLINK, not RTM_NEWLINK: that would take an unknown name and a group as "change every link of the group". */
+export const groupLink = (name: string, group: number): Request => ({
+  type: RTM_SETLINK,
+  flags: 0,
+  words: () => `set link ${name} group ${group}`,
+  body: (e) =>
+    header(e, 0, undefined).attributeText(attribute.name, name).attributeU32(attribute.group, group),
+});
+
+export const removeGroup = (group: number): Request => ({
+  type: RTM_DELLINK,
+  flags: 0,
+  words: () => `delete links of group ${group}`,
+  body: (e) => header(e, 0, undefined).attributeU32(attribute.group, group),
 });
 
 /** RTM_NEWLINK or RTM_DELLINK -> Link; undefined for a body too short or nameless. Throws MalformedError. */

@@ -1,9 +1,11 @@
 import { NetlinkError } from "./error.ts";
 import {
   changeLink,
+  groupLink,
   type Link,
   type LinkChange,
   newBridge,
+  removeGroup,
   removeLink,
   type Veth,
   withVeth,
@@ -65,4 +67,17 @@ export async function deleteLink(nl: Netlink, name: string): Promise<boolean> {
   if (!failure) return true;
   if (failure.error.code === "ENODEV") return false;
   throw failure.error;
+}
+
+/** A link group that only links about to be deleted are ever in: "Marg". */
+const DOOMED = 0x4d617267;
+
+/**
+ * Deletes all of them at once; those gone already are success. The kernel waits for its readers once for all instead of
+ * once for each (measured: 50 veths in 31 ms against 50 times 20 ms), and this thread waits with it.
+ */
+export async function deleteLinks(nl: Netlink, names: readonly string[]): Promise<void> {
+  const requests = [...names.map((name) => groupLink(name, DOOMED)), removeGroup(DOOMED)];
+  const failure = (await nl.requests.transact(requests)).find(({ error }) => error.code !== "ENODEV");
+  if (failure) throw failure.error;
 }
