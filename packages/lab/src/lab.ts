@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { type AnyResource, parseFile } from "@margay/api";
+import { apply, type Terminal } from "@margay/ctl";
 import { etcdStore, raiseBarrier, resources, type Store } from "@margay/datastore";
+import pc from "picocolors";
 import { daemonReady, nodeDaemons } from "./daemons.ts";
 import { LabError } from "./errors.ts";
 import { ENDPOINT, etcd, etcdReady } from "./etcd.ts";
@@ -75,9 +77,10 @@ export class Lab {
     await Promise.all(daemons.map((daemon) => daemonReady(daemon, this.processes)));
   }
 
-  /** Writes resources as `margay apply` does: created, or changed where they differ. */
-  async apply(all: readonly AnyResource[]): Promise<void> {
-    for (const resource of all) await resources(this.store, resource.kind).apply(resource as never); // the collection is of its kind
+  /** What `margay apply` does: all checked, then written. Throws CtlError. */
+  apply(all: readonly AnyResource[]): Promise<void> {
+    const documents = all.map((resource) => ({ origin: "lab", resource }));
+    return apply(this.store, documents, { output: "table" }, SILENT);
   }
 
   /** Resolves when every daemon of every node has put into its kernel all that was written before. LabError "timeout". */
@@ -187,6 +190,7 @@ export class Lab {
   }
 }
 
+const SILENT: Terminal = { print: () => {}, warn: () => {}, colours: pc };
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   delay(ms, undefined, { signal }).catch(() => undefined); // abort: early
 

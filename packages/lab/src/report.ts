@@ -20,7 +20,7 @@ export async function report(lab: Lab, { open, policed, timings }: Findings): Pr
     ["Nodes and their blocks", nodeTable(lab, await blocks(lab))],
     ["BGP sessions, as each node's bgpd sees them", sessionTable(await sessions(lab))],
     [`The ToR's own view (BIRD, AS ${TOR.as}): sessions`, torTable(await birdc("show protocols all"))],
-    ["The ToR's own view: birdc show route", routeList(await birdc("show route"))],
+    ["The ToR's own view: birdc show route primary", routeList(await birdc("show route primary"))],
     ["Who reaches whom before the policy (IPv4 and IPv6; rows connect to columns)", formatMatrix(open)],
     ["... and after NetworkPolicy shop/db: only api pods and namespace ops may", formatMatrix(policed)],
     ["How long it took", timingList(timings)],
@@ -46,9 +46,9 @@ function nodeTable(lab: Lab, all: readonly Block[]): string {
 }
 
 function sessionTable(all: readonly Session[]): string {
-  const rows = all.map(({ node, peer, as, state, received, sent }) => [
+  const rows = all.map(({ node, name, as, state, received, sent }) => [
     node,
-    peer,
+    name,
     as,
     colourState(state),
     received,

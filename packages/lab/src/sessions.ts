@@ -5,18 +5,18 @@ import type { Lab } from "./lab.ts";
 /** One BGP session as a node's bgpd tells it on its control socket. */
 export interface Session {
   readonly node: string;
-  readonly peer: string;
+  readonly name: string;
   readonly as: number;
   readonly state: string;
   readonly received: number;
   readonly sent: number;
 }
 
-/** The sessions of all nodes, by node and peer. */
+/** The sessions of all nodes, by node and peer. Throws ControlError when a bgpd cannot be asked. */
 export async function sessions({ topology }: Lab): Promise<Session[]> {
-  const perNode = topology.nodes.map(async ({ name }) => {
-    const peers = (await controlGet(runDir(name), "bgpd", "/peers")) as Omit<Session, "node">[];
-    return peers.map((peer) => ({ node: name, ...peer }));
+  const perNode = topology.nodes.map(async ({ name: node }) => {
+    const peers = (await controlGet(runDir(node), "bgpd", "/peers")) as Omit<Session, "node">[];
+    return peers.map((peer) => ({ ...peer, node }));
   });
   return (await Promise.all(perNode)).flat();
 }

@@ -1,0 +1,167 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { TestLab } from "./testing/lab.ts";
+
+/** One lab for the file; each test leaves no policy behind. Pods: shop/web on n1, shop/db on n2, ops/mon on n1. */
+let lab: TestLab;
+const EVERYBODY = [
+  "ops/mon>shop/db",
+  "ops/mon>shop/web",
+  "shop/db>ops/mon",
+  "shop/db>shop/web",
+  "shop/web>ops/mon",
+  "shop/web>shop/db",
+];
+const without = (...gone: string[]) => EVERYBODY.filter((pair) => !gone.includes(pair));
+
+beforeAll(async () => {
+  lab = await TestLab.up("e2e-policy", ["--nodes", "2"]);
+  await lab.must(["namespace", "label", "ops", "team=ops"]);
+  await lab.must(["pod", "add", "shop/web", "--node", "n1", "--labels", "app=web"]);
+  await lab.must(["pod", "add", "shop/db", "--node", "n2", "--labels", "app=db"]);
+  await lab.must(["pod", "add", "ops/mon", "--node", "n1", "--labels", "app=mon"]);
+  await lab.wait();
+}, 90_000);
+afterAll(() => lab?.down());
+
+const reached = async (...flags: string[]) => (await lab.reached(flags)).sort();
+
+async function applied(yaml: string): Promise<void> {
+  const { code, stderr } = await lab.apply(yaml);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  await lab.wait();
+}
+
+async function removed(kind: string, name: string): Promise<void> {
+  const { code, stdout, stderr } = await lab.exec("fabric", ["margay", "delete", kind, name, "-n", "shop"]);
+  expect({ code, stdout, stderr }).toMatchObject({ code: 0 });
+  await lab.wait();
+}
+
+const policy = (spec: string) => `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: p, namespace: shop }
+spec: ${spec}
+`;
+
+test("without a policy everybody reaches everybody, in both protocols", async () => {
+  expect(await reached()).toEqual(EVERYBODY);
+  expect(await reached("--protocol", "udp")).toEqual(EVERYBODY);
+}, 30_000);
+
+test("a policy follows labels of pods and of namespaces", async () => {
+  await applied(
+    policy(
+      "{ podSelector: { matchLabels: { app: db } }, ingress: [{ from: [{ podSelector: { matchLabels: { role: reader } } }] }] }",
+    ),
+  );
+  expect(await reached()).toEqual(without("shop/web>shop/db", "ops/mon>shop/db"));
+  await lab.must(["pod", "label", "shop/web", "role=reader"]);
+  await lab.wait();
+  expect(await reached()).toEqual(without("ops/mon>shop/db"));
+  await applied(
+    policy(
+      "{ podSelector: { matchLabels: { app: db } }, ingress: [{ from: [{ namespaceSelector: { matchLabels: { team: ops } } }] }] }",
+    ),
+  );
+  expect(await reached()).toEqual(without("shop/web>shop/db"));
+  await lab.must(["namespace", "label", "ops", "team-"]);
+  await lab.wait();
+  expect(await reached()).toEqual(without("shop/web>shop/db", "ops/mon>shop/db"));
+  await lab.must(["namespace", "label", "ops", "team=ops"]);
+  await lab.must(["pod", "label", "shop/web", "role-"]);
+  await removed("networkpolicy", "p");
+  expect(await reached()).toEqual(EVERYBODY);
+}, 60_000);
+
+test("ports and protocols: only what is named passes", async () => {
+  await applied(
+    policy(
+      "{ podSelector: { matchLabels: { app: db } }, ingress: [{ ports: [{ port: 8080, protocol: TCP }, { port: 80, protocol: UDP }] }] }",
+    ),
+  );
+  const noDb = without("shop/web>shop/db", "ops/mon>shop/db");
+  expect(await reached("--port", "80")).toEqual(noDb);
+  expect(await reached("--port", "8080")).toEqual(EVERYBODY);
+  expect(await reached("--port", "80", "--protocol", "udp")).toEqual(EVERYBODY);
+  expect(await reached("--port", "8080", "--protocol", "udp")).toEqual(noDb);
+  await removed("networkpolicy", "p");
+}, 60_000);
+
+test("egress, and a pod on the same node", async () => {
+  await applied(
+    policy(
+      "{ podSelector: { matchLabels: { app: web } }, policyTypes: [Egress], egress: [{ to: [{ podSelector: { matchLabels: { app: db } } }] }] }",
+    ),
+  );
+  expect(await reached()).toEqual(without("shop/web>ops/mon"));
+  await removed("networkpolicy", "p");
+}, 60_000);
+
+test("a pod asked for by address has it; its address is free again after rm", async () => {
+  const add = ["pod", "add", "shop/fixed", "--node", "n2", "--ip", "10.244.9.9", "--ip", "fd00:10:244::9:9"];
+  expect(await lab.must(add)).toBe("pod shop/fixed on n2: 10.244.9.9/32, fd00:10:244::9:9/128\n");
+  const twice = await lab.run(["pod", "add", "shop/other", "--node", "n1", "--ip", "10.244.9.9"]);
+  expect(twice.code).toBe(1);
+  expect(twice.stderr).toMatch(/10\.244\.9\.9/);
+  await lab.wait();
+  expect(await lab.reached()).toContain("shop/web>shop/fixed");
+  await lab.must(["pod", "rm", "shop/fixed"]);
+  expect(await lab.must(add)).toContain("10.244.9.9/32");
+  await lab.must(["pod", "rm", "shop/fixed"]);
+}, 60_000);
+
+test("pods reach the outside behind the ToR, translated to their node's address", async () => {
+  const { code, stdout } = await lab.exec("shop/web", ["ping", "-c", "1", "-W", "2", "198.51.100.1"]);
+  expect({ code, stdout }).toMatchObject({ code: 0 });
+  const { stdout: v6, code: code6 } = await lab.exec("shop/web", [
+    "ping",
+    "-c",
+    "1",
+    "-W",
+    "2",
+    "2001:db8:100::1",
+  ]);
+  expect({ code6, v6 }).toMatchObject({ code6: 0 });
+}, 30_000);
+
+test("an invalid resource is refused with file, field and what is allowed; nothing of the file is applied", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "margay-e2e-"));
+  const file = join(folder, "two.yaml");
+  writeFileSync(
+    file,
+    `apiVersion: margay.dev/v1
+kind: NetworkSet
+metadata: { name: good, namespace: shop }
+spec: { nets: [192.0.2.0/24] }
+---
+apiVersion: margay.dev/v1
+kind: IPPool
+metadata: { name: bad }
+spec: { cidr: 10.99.0.0/16, blockSize: 40 }
+`,
+  );
+  const { code, stderr } = await lab.exec("fabric", ["margay", "apply", "-f", file]);
+  rmSync(folder, { recursive: true });
+  expect(code).toBe(1);
+  expect(stderr).toContain("1 of 2 documents is invalid; nothing was changed");
+  expect(stderr).toMatch(/two\.yaml:6: .*blockSize/);
+  const { stdout } = await lab.exec("fabric", ["margay", "get", "networksets", "-n", "shop", "-o", "json"]);
+  expect(stdout).not.toContain("good");
+}, 30_000);
+
+test("words that make no sense are refused in one line", async () => {
+  const refused = async (words: string[]) => (await lab.run(words)).stderr;
+  expect(await refused(["pod", "add", "../x", "--node", "n1"])).toMatch(
+    /^margay: ".*" is no DNS label .*\n$/,
+  );
+  expect(await refused(["pod", "add", "x", "--node", "n7"])).toBe("margay: no node n7\n");
+  expect(await refused(["pod", "rm", "x"])).toMatch(
+    /^margay: no pod default\/x; there are: .*shop\/web.*\n$/,
+  );
+  expect(await refused(["kill", "n1/nothing"])).toMatch(
+    /^margay: no process n1\/nothing; there are: etcd.*\n$/,
+  );
+}, 30_000);

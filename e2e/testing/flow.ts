@@ -1,0 +1,62 @@
+import type { ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { TestLab } from "./lab.ts";
+import { eventually, exitOf } from "./lab.ts";
+
+/** An established TCP connection between two pods that carries a numbered line every 20 ms, and each line back. */
+export class Flow {
+  readonly #server: ChildProcess;
+  readonly #client: ChildProcess;
+  #sent = 0;
+  #echoed = 0;
+  #lastMs = performance.now();
+  #longestGapMs = 0;
+  readonly #timer: NodeJS.Timeout;
+
+  private constructor(server: ChildProcess, client: ChildProcess) {
+    this.#server = server;
+    this.#client = client;
+    if (!client.stdout) throw new Error("the client has no pipe");
+    createInterface(client.stdout).on("line", (line) => this.#heard(line));
+    this.#timer = setInterval(() => client.stdin?.write(`${this.#sent++}\n`), 20);
+  }
+
+  /** Resolves when the first line is back. */
+  static async open(
+    lab: TestLab,
+    { from, to, port }: { from: string; to: string; port: number },
+  ): Promise<Flow> {
+    const address = (await lab.pods())
+      .find((pod) => `${pod.namespace}/${pod.name}` === to)
+      ?.addresses[0]?.split("/")[0];
+    if (!address) throw new Error(`no address of ${to}`);
+    const server = lab.spawn(to, [
+      "sh",
+      "-c",
+      `mkfifo /run/echo${port}; nc -lN ${port} < /run/echo${port} | tee /run/echo${port} > /dev/null; rm /run/echo${port}`,
+    ]);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const flow = new Flow(server, lab.spawn(from, ["nc", "-N", address, String(port)]));
+    await eventually("the first line is back", async () => flow.#echoed > 0);
+    return flow;
+  }
+
+  /** Stops sending, waits for what is under way, ends both. */
+  async close(): Promise<{ sent: number; echoed: number; longestGapMs: number }> {
+    clearInterval(this.#timer);
+    await eventually("all lines are back", async () => this.#echoed === this.#sent, 3000).catch(() => {}); // the numbers tell
+    this.#client.stdin?.end();
+    await Promise.all([exitOf(this.#client), exitOf(this.#server)]);
+    return { sent: this.#sent, echoed: this.#echoed, longestGapMs: this.#longestGapMs };
+  }
+
+  #heard(line: string): void {
+    if (Number(line) !== this.#echoed) return; // out of order: the count will not match
+    this.#longestGapMs = Math.max(
+      this.#longestGapMs,
+      this.#echoed === 0 ? 0 : performance.now() - this.#lastMs,
+    );
+    this.#lastMs = performance.now();
+    this.#echoed++;
+  }
+}

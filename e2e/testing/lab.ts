@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const MARGAY = resolve(fileURLToPath(import.meta.url), "../../../packages/margay/dist/margay.mjs");
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the built margay executable to its end, as a person would, without colours. */
+export async function margay(words: readonly string[], input = ""): Promise<Outcome> {
+  const child = start(words);
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (chunk) => (stdout += chunk));
+  child.stderr?.setEncoding("utf8").on("data", (chunk) => (stderr += chunk));
+  child.stdin?.end(input);
+  const code = await exitOf(child);
+  return { code, stdout, stderr };
+}
+
+/** Starts the built margay executable with pipes. */
+export function start(words: readonly string[]): ChildProcess {
+  if (!existsSync(MARGAY)) throw new Error("the margay executable is not built: npm run build");
+  return spawn(process.execPath, [MARGAY, ...words], { env: { ...process.env, NO_COLOR: "1" } });
+}
+
+/** The exit code once everything it wrote is read; 128 for a signal. */
+export const exitOf = (child: ChildProcess): Promise<number> =>
+  new Promise((resolve) => child.once("close", (code) => resolve(code ?? 128)));
+
+export interface ProbeCell {
+  readonly from: string;
+  readonly to: string;
+  readonly answers: readonly { readonly family: number; readonly answer: string }[];
+}
+
+export interface PodView {
+  readonly name: string;
+  readonly namespace: string;
+  readonly node: string;
+  readonly networkNamespace: string;
+  readonly addresses: readonly string[];
+}
+
+/** A running lab, driven by its command line only. */
+export class TestLab {
+  readonly name: string;
+
+  private constructor(name: string) {
+    this.name = name;
+  }
+
+  /** `margay lab up --detach`, ready when it returns. */
+  static async up(name: string, flags: readonly string[] = []): Promise<TestLab> {
+    const { code, stdout, stderr } = await margay(["lab", "up", "--detach", "--name", name, ...flags]);
+    if (code !== 0) throw new Error(`lab ${name} did not come up:\n${stdout}${stderr}`);
+    return new TestLab(name);
+  }
+
+  /** `margay lab <words> --name <this>`, whatever comes out. */
+  run(words: readonly string[]): Promise<Outcome> {
+    return margay(["lab", ...words, "--name", this.name]);
+  }
+
+  /** The same, and its output. Throws with its words when it fails. */
+  async must(words: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(words);
+    if (code !== 0) throw new Error(`margay lab ${words.join(" ")}: exit ${code}\n${stdout}${stderr}`);
+    return stdout;
+  }
+
+  /** A command at a place of the lab: a pod, a node, "tor", "fabric". */
+  exec(place: string, command: readonly string[], input = ""): Promise<Outcome> {
+    return margay(["lab", "exec", place, "--name", this.name, "--", ...command], input);
+  }
+
+  /** The same, left running with pipes. */
+  spawn(place: string, command: readonly string[]): ChildProcess {
+    return start(["lab", "exec", place, "--name", this.name, "--", ...command]);
+  }
+
+  /** `margay apply -f -` inside the lab. */
+  apply(yaml: string): Promise<Outcome> {
+    return this.exec("fabric", ["margay", "apply", "-f", "-"], yaml);
+  }
+
+  /** `margay wait` inside the lab. */
+  async wait(): Promise<void> {
+    const { code, stdout, stderr } = await this.exec("fabric", ["margay", "wait"]);
+    if (code !== 0) throw new Error(`margay wait: exit ${code}\n${stdout}${stderr}`);
+  }
+
+  async pods(): Promise<PodView[]> {
+    return JSON.parse(await this.must(["pods", "-o", "json"])) as PodView[];
+  }
+
+  /** "a>b" for every pair whose two families all got through; "a>b v4" when only one did. */
+  async reached(flags: readonly string[] = []): Promise<string[]> {
+    const { cells } = JSON.parse(await this.must(["probe", "-o", "json", ...flags])) as {
+      cells: ProbeCell[];
+    };
+    return cells.flatMap(({ from, to, answers }) => {
+      const through = answers.filter(({ answer }) => answer === "reached").map(({ family }) => family);
+      if (through.length === 0) return [];
+      return [`${from}>${to}${through.length === answers.length ? "" : ` v${through.join("")}`}`];
+    });
+  }
+
+  /** Ends it if it is there. */
+  async down(): Promise<void> {
+    await this.run(["down"]);
+  }
+}
+
+/** Asks until `question` is answered with true; throws `what` after `timeoutMs`. */
+export async function eventually(
+  what: string,
+  question: () => Promise<boolean>,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await question())) {
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs / 1000} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
