@@ -79,7 +79,7 @@ export function linesOf(rules: readonly Rule[], mark: string, salt = ""): Line[]
 }
 
 /** All that tells one rule from another. IptablesError `invalid` for a word that would end the line. */
-export function ruleText(rule: Rule): string {
+function ruleText(rule: Rule): string {
   const text = [...rule.match, "\0", ...rule.target, "\0", rule.id ?? ""].join(" ");
   if (/[\r\n]/.test(text)) {
     throw new IptablesError("invalid", { tool: "rule", reason: `line break in ${JSON.stringify(text)}` });
@@ -87,9 +87,14 @@ export function ruleText(rule: Rule): string {
   return text;
 }
 
-/** Whether two lists of rules would be the same lines. */
+/** Whether two lists of rules would be the same lines; called for every chain at every pass, so it makes nothing. */
 export const sameRules = (a: readonly Rule[], b: readonly Rule[]): boolean =>
-  a === b ||
-  (a.length === b.length && a.every((rule, i) => rule === b[i] || ruleText(rule) === ruleText(b[i]!))); // i < b.length
+  a === b || (a.length === b.length && a.every((rule, i) => sameRule(rule, b[i]!))); // i < b.length
+
+const sameRule = (a: Rule, b: Rule): boolean =>
+  a === b || (a.id === b.id && sameWords(a.match, b.match) && sameWords(a.target, b.target));
+
+const sameWords = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((word, i) => word === b[i]));
 
 const hash16 = (text: string): string => hash("sha256", text, "base64url").slice(0, 16);
