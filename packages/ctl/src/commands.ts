@@ -180,7 +180,7 @@ const bgpRoutes = command({
     storeFlags(yargs)
       .positional("prefix", {
         type: "string",
-        describe: "Only this network, or the network that holds this address",
+        describe: "Only this network",
       })
       .options({ output }),
   handler: (args) => routes(args, terminal),

@@ -190,4 +190,78 @@ describe("the daemons of this node", () => {
       await expect(peers({ runDir, ...asTable }, recorder())).rejects.toMatchObject({ code: "not-running" });
       await expect(routes({ runDir, ...asTable }, recorder())).rejects.toMatchObject({ code: "not-running" });
     }));
+
+  test("sessions, with the reason where one is down", () =>
+    inDirectory(async (runDir) => {
+      const up = {
+        name: "n2",
+        address: "10.0.0.2",
+        as: 64512,
+        state: "Established",
+        since: "2026-01-01T00:00:00.000Z",
+        received: 4,
+        sent: 2,
+      };
+      const down = {
+        ...up,
+        name: "tor",
+        address: "10.0.0.254",
+        as: 65000,
+        state: "Active",
+        received: 0,
+        sent: 0,
+        lastError: "connection refused",
+      };
+      const terminal = recorder();
+      const answers = { "/peers": [up, down] };
+      await withDaemon({ daemon: "bgpd", runDir, answers }, () => peers({ runDir, ...asTable }, terminal));
+      expect(
+        terminal.printed
+          .join("")
+          .split("\n")
+          .map((line) => line.split(/ {2,}/)),
+      ).toEqual([
+        ["PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "SENT", "LAST ERROR"],
+        ["n2", "10.0.0.2", "64512", "Established", "2026-01-01T00:00:00.000Z", "4", "2", "-"],
+        ["tor", "10.0.0.254", "65000", "Active", "2026-01-01T00:00:00.000Z", "0", "0", "connection refused"],
+      ]);
+    }));
+
+  test("routes to one prefix, the best marked, the others with the step at which they lost", () =>
+    inDirectory(async (runDir) => {
+      const route = {
+        prefix: "10.244.0.0/26",
+        nextHop: "10.0.0.2",
+        from: "n2",
+        best: true,
+        multipath: true,
+        asPath: "",
+        localPref: 100,
+        kernel: "installed",
+      };
+      const lost = {
+        ...route,
+        nextHop: "10.0.0.3",
+        from: "n3",
+        best: false,
+        multipath: false,
+        localPref: 50,
+        lost: "step 1, lower LOCAL_PREF",
+      };
+      const terminal = recorder();
+      const answers = {
+        "/routes?prefix=10.244.0.0%2F26": [route, { ...route, from: "n4", best: false }, lost],
+      };
+      const ask = () => routes({ runDir, prefix: "10.244.0.0/26", ...asTable }, terminal);
+      await withDaemon({ daemon: "bgpd", runDir, answers }, ask);
+      const lines = terminal.printed.join("").split("\n");
+      expect(lines.slice(1).map((line) => line.slice(0, 1))).toEqual(
+        ["*", "=", ""].map((mark) => mark || " "),
+      );
+      expect(lines[3]).toContain("step 1, lower LOCAL_PREF");
+      await expect(routes({ runDir, prefix: "10.244.0.1/26", ...asTable }, terminal)).rejects.toMatchObject({
+        code: "usage",
+        message: expect.stringContaining("the network is 10.244.0.0/26"),
+      });
+    }));
 });
