@@ -254,15 +254,23 @@ describe("observe: one's own write, read at once", () => {
 
   test("a relist from before the write does not take it away", async () => {
     const store = memoryStore();
-    let stale: Awaited<ReturnType<Store["list"]>> | undefined;
-    const { syncer, world } = follow({ ...store, list: async (prefix) => stale ?? store.list(prefix) });
+    const before = await store.list(PREFIX);
+    const { promise: observed, resolve } = Promise.withResolvers<void>();
+    const silent = {
+      async *[Symbol.asyncIterator]() {
+        yield [];
+        await observed;
+        throw new StoreError("compacted", "on demand");
+      },
+      close() {},
+    };
+    const { syncer, world, statuses } = follow({ ...store, list: async () => before, watch: () => silent });
     void syncer.start();
     await settled();
-    stale = await store.list(PREFIX);
-    await store.put("/other/x", "1");
     syncer.observe(await store.put(`${PREFIX}a`, "mine"));
-    store.disconnect();
+    resolve();
     await settled();
+    expect(statuses).toContainEqual(expect.objectContaining({ relist: true }));
     expect(world.get(`${PREFIX}a`)).toBe("mine");
     await syncer.stop();
   });
