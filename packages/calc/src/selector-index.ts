@@ -1,4 +1,5 @@
 import { evaluate, type Labels, type Restriction, requiredLabel, type Selector } from "@margay/api";
+import { LabelMap } from "./label-map.ts";
 
 /** Told of every pair that begins or ends to match. */
 export interface PairListener {
@@ -14,8 +15,14 @@ interface Item {
 interface Entry {
   readonly selector: Selector;
   readonly items: Set<string>;
-  /** Where the selector is filed: it can match only items that bear one of these. */
-  readonly filedUnder: readonly string[];
+  /** Where the selector is filed: only items that meet this can match. Absent: any could. */
+  readonly filedUnder: Restriction | undefined;
+}
+
+/** Selectors that need a label, with any value or with a certain one. */
+interface Filed {
+  readonly withAny: Set<string>;
+  readonly byValue: Map<string, Set<string>>;
 }
 
 /**
@@ -23,15 +30,16 @@ interface Entry {
  * (architecture.md, "Where recompute-everything is fine"). A selector is filed under one label it requires, an item
  * under each label it bears, so a change asks only those that could match:
  *
- *     selector  app == 'db' && ns == 'a'   filed under  "ns=a"      (one of the two, whichever holds fewer selectors)
- *     item      {app: db, ns: a}           asks         "app", "app=db", "ns", "ns=a" and ""
+ *     selector  app == 'db' && ns == 'a'   filed under  ns=a        (one of the two, whichever holds fewer selectors)
+ *     item      {app: db, ns: a}           asks         what is filed under app, app=db, ns, ns=a, and under nothing
  */
 export class SelectorIndex {
   readonly #listener: PairListener;
   readonly #items = new Map<string, Item>();
   readonly #selectors = new Map<string, Entry>();
-  readonly #itemsByLabel = new Map<string, Set<string>>();
-  readonly #selectorsByLabel = new Map<string, Set<string>>();
+  readonly #itemsByLabel = new LabelMap();
+  readonly #filed = new Map<string, Filed>();
+  readonly #unfiled = new Set<string>();
 
   constructor(listener: PairListener) {
     this.#listener = listener;
@@ -43,33 +51,38 @@ export class SelectorIndex {
     if (old && sameLabels(old.labels, labels)) return;
     const selectors = old?.selectors ?? new Set<string>();
     this.#items.set(id, { labels, selectors });
-    if (old) this.#unfile(id, old.labels);
-    for (const key of keysOf(labels)) file(this.#itemsByLabel, key, id);
+    if (old) this.#itemsByLabel.remove(id, old.labels);
+    this.#itemsByLabel.add(id, labels);
     for (const selector of [...selectors]) this.#compare(selector, id);
-    for (const key of ["", ...keysOf(labels)])
-      for (const selector of this.#selectorsByLabel.get(key) ?? []) this.#compare(selector, id);
+    for (const selector of this.#unfiled) this.#compare(selector, id);
+    for (const label in labels) {
+      const filed = this.#filed.get(label);
+      for (const selector of filed?.withAny ?? NONE) this.#compare(selector, id);
+      for (const selector of filed?.byValue.get(labels[label] ?? "") ?? NONE) this.#compare(selector, id);
+    }
   }
 
   deleteItem(id: string): void {
     const item = this.#items.get(id);
     if (!item) return;
     this.#items.delete(id);
-    this.#unfile(id, item.labels);
+    this.#itemsByLabel.remove(id, item.labels);
     for (const selector of item.selectors) this.#unpair(selector, id);
   }
 
   /** Adds a selector. One with the same id must have been deleted before. */
   addSelector(id: string, selector: Selector): void {
-    const filedUnder = this.#place(selector);
+    const filedUnder = least(requirements(selector), (option) => this.#load(option));
     this.#selectors.set(id, { selector, items: new Set(), filedUnder });
-    for (const key of filedUnder) file(this.#selectorsByLabel, key, id);
+    for (const place of this.#places(filedUnder)) place.add(id);
     for (const item of this.#candidates(selector)) this.#compare(id, item);
   }
 
   deleteSelector(id: string): void {
     const entry = this.#selectors.get(id);
     if (!entry) return;
-    for (const key of entry.filedUnder) unfile(this.#selectorsByLabel, key, id);
+    for (const place of this.#places(entry.filedUnder)) place.delete(id);
+    this.#prune(entry.filedUnder);
     for (const item of [...entry.items]) {
       this.#items.get(item)?.selectors.delete(id);
       this.#unpair(id, item);
@@ -108,23 +121,36 @@ export class SelectorIndex {
     this.#listener.unmatched(selector, item);
   }
 
-  #unfile(id: string, labels: Labels): void {
-    for (const key of keysOf(labels)) unfile(this.#itemsByLabel, key, id);
+  /** The sets that hold the ids of selectors filed under a restriction. */
+  #places(under: Restriction | undefined): readonly Set<string>[] {
+    if (!under) return [this.#unfiled];
+    const filed = this.#filed.get(under.label) ?? { withAny: new Set(), byValue: new Map() };
+    this.#filed.set(under.label, filed);
+    if (!under.values) return [filed.withAny];
+    for (const value of under.values) if (!filed.byValue.has(value)) filed.byValue.set(value, new Set());
+    return under.values.map((value) => filed.byValue.get(value)!); // set the line before
   }
 
-  /** The labels to file a selector under: those of the requirement that fewest selectors share so far. */
-  #place(selector: Selector): readonly string[] {
-    const options = requirements(selector).map(keysFor);
-    const load = (keys: readonly string[]) => sum(keys, (key) => this.#selectorsByLabel.get(key)?.size ?? 0);
-    return least(options, load) ?? [""];
+  /** Forgets places that hold nothing, so that selectors that come and go leave nothing behind. */
+  #prune(under: Restriction | undefined): void {
+    const filed = under && this.#filed.get(under.label);
+    if (!filed) return;
+    for (const value of under.values ?? [])
+      if (filed.byValue.get(value)?.size === 0) filed.byValue.delete(value);
+    if (filed.withAny.size === 0 && filed.byValue.size === 0) this.#filed.delete(under.label);
+  }
+
+  /** How many selectors are filed there already. */
+  #load({ label, values }: Restriction): number {
+    const filed = this.#filed.get(label);
+    if (!values) return filed?.withAny.size ?? 0;
+    return values.reduce((sum, value) => sum + (filed?.byValue.get(value)?.size ?? 0), 0);
   }
 
   /** The items that could match: those that meet the requirement which fewest meet. */
   #candidates(selector: Selector): Iterable<string> {
-    const options = requirements(selector).map(keysFor);
-    const size = (keys: readonly string[]) => sum(keys, (key) => this.#itemsByLabel.get(key)?.size ?? 0);
-    const keys = least(options, size);
-    return keys ? keys.flatMap((key) => [...(this.#itemsByLabel.get(key) ?? [])]) : this.#items.keys();
+    const narrowest = least(requirements(selector), (option) => this.#itemsByLabel.count(option));
+    return narrowest ? this.#itemsByLabel.of(narrowest) : this.#items.keys();
   }
 }
 
@@ -136,16 +162,6 @@ function requirements(selector: Selector): readonly Restriction[] {
   return parts.map(requiredLabel).filter((part) => part !== undefined);
 }
 
-/** A label's name cannot hold "=", so a name and a name with its value never look alike. */
-const keysFor = ({ label, values }: Restriction): readonly string[] =>
-  values ? values.map((value) => `${label}=${value}`) : [label];
-
-const keysOf = (labels: Labels): string[] =>
-  Object.entries(labels).flatMap(([label, value]) => [label, `${label}=${value}`]);
-
-const sum = (keys: readonly string[], count: (key: string) => number): number =>
-  keys.reduce((total, key) => total + count(key), 0);
-
 function least<T>(options: readonly T[], cost: (option: T) => number): T | undefined {
   let best: { option: T; cost: number } | undefined;
   for (const option of options) {
@@ -153,18 +169,6 @@ function least<T>(options: readonly T[], cost: (option: T) => number): T | undef
     if (!best || its < best.cost) best = { option, cost: its };
   }
   return best?.option;
-}
-
-function file(index: Map<string, Set<string>>, key: string, id: string): void {
-  const ids = index.get(key);
-  if (ids) ids.add(id);
-  else index.set(key, new Set([id]));
-}
-
-function unfile(index: Map<string, Set<string>>, key: string, id: string): void {
-  const ids = index.get(key);
-  ids?.delete(id);
-  if (ids?.size === 0) index.delete(key);
 }
 
 function sameLabels(a: Labels, b: Labels): boolean {
