@@ -1,4 +1,4 @@
-import type { Kind, ResourceOf } from "@margay/api";
+import type { Kind, Resource, ResourceOf } from "@margay/api";
 import { type Applied, resources, type Store } from "@margay/datastore";
 import type { Located } from "./documents.ts";
 import { CtlError } from "./error.ts";
@@ -29,7 +29,7 @@ export async function apply(
     const outcome = await write(store, document).catch((error: unknown) => {
       throw incomplete({ documents, done, error });
     });
-    done.push(resultOf(document, outcome));
+    done.push(resultOf(document.resource, outcome));
     if (request.output === "table") terminal.print(`${label(document.resource)} ${shown(outcome, terminal)}`);
   }
   if (request.output === "json") terminal.print(json(done));
@@ -48,7 +48,11 @@ async function write(store: Store, { resource }: Located): Promise<Outcome> {
   return outcome;
 }
 
-const resultOf = ({ resource: { kind, metadata } }: Located, outcome: string): Result => ({
+/** What became of a resource. */
+export const resultOf = (
+  { kind, metadata }: Pick<Resource, "kind" | "metadata">,
+  outcome: string,
+): Result => ({
   kind,
   ...(metadata.namespace && { namespace: metadata.namespace }),
   name: metadata.name,

@@ -1,9 +1,10 @@
-import type { IPPool, Kind, Resource, ResourceOf } from "@margay/api";
+import type { Kind, Resource } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
-import { parsePools, summarise } from "@margay/ipam";
-import type { Result } from "./apply.ts";
+import { type Result, resultOf } from "./apply.ts";
 import { CtlError } from "./error.ts";
+import { inUse } from "./in-use.ts";
 import { kindNamed, label } from "./kinds.ts";
+import { deletePool } from "./pool-delete.ts";
 import { json, type Terminal } from "./terminal.ts";
 
 /** What names a resource. */
@@ -34,74 +35,43 @@ export async function remove(
   request: DeleteRequest,
   terminal: Terminal,
 ): Promise<void> {
-  const reasons = request.force
-    ? []
-    : (await Promise.all(targets.map((target) => inUse(store, target)))).flat();
-  if (reasons.length > 0) throw new CtlError("refused", `nothing was deleted:\n${reasons.join("\n")}`);
+  const reasons = request.force ? [] : await Promise.all(targets.map((target) => inUse(store, target)));
+  if (reasons.flat().length > 0)
+    throw new CtlError("refused", `nothing was deleted:\n${reasons.flat().join("\n")}`);
   const results: Result[] = [];
-  const missing: string[] = [];
   for (const target of targets) {
-    const { kind, metadata } = target;
     const gone = await deleteOne(store, target).catch((error: unknown) => {
-      const deleted = results.map(({ name }) => name).join(", ") || "none";
-      const why = error instanceof Error ? error.message : String(error);
-      throw new CtlError(
-        "incomplete",
-        `${label(target)} was not deleted: ${why}\ndeleted before it: ${deleted}`,
-        error,
-      );
+      throw incomplete({ target, results, error });
     });
-    if (!gone) missing.push(label(target));
-    const outcome = gone ? "deleted" : "not found";
-    results.push({
-      kind,
-      ...(metadata.namespace && { namespace: metadata.namespace }),
-      name: metadata.name,
-      outcome,
-    });
+    results.push(resultOf(target, gone ? "deleted" : "not found"));
     if (gone && request.output === "table")
       terminal.print(`${label(target)} ${terminal.colours.red("deleted")}`);
   }
   if (request.output === "json") terminal.print(json(results));
+  const missing = targets.filter((_, i) => results[i]?.outcome === "not found").map(label);
   if (missing.length > 0 && !request.ignoreNotFound)
     throw new CtlError("not-found", `not found: ${missing.join(", ")}`);
 }
 
+function incomplete({
+  target,
+  results,
+  error,
+}: {
+  target: Reference;
+  results: readonly Result[];
+  error: unknown;
+}): CtlError {
+  const deleted = results.map(({ name }) => name).join(", ") || "none";
+  const why = error instanceof Error ? error.message : String(error);
+  return new CtlError(
+    "incomplete",
+    `${label(target)} was not deleted: ${why}\ndeleted before it: ${deleted}`,
+    error,
+  );
+}
+
 const deleteOne = (store: Store, { kind, metadata }: Reference): Promise<boolean> =>
-  resources(store, kind).delete(metadata.name, metadata.namespace);
-
-/** Why deleting would break what others rely on. */
-async function inUse(store: Store, target: Reference): Promise<string[]> {
-  if (target.kind === "IPPool") return poolInUse(store, target.metadata.name);
-  if (target.kind === "Tier") return tierInUse(store, target.metadata.name);
-  return [];
-}
-
-async function poolInUse(store: Store, name: string): Promise<string[]> {
-  const pool: IPPool | undefined = await resources(store, "IPPool").get(name);
-  if (!pool) return [];
-  const blocks = await resources(store, "IPAMBlock").list(undefined, () => {});
-  const [usage] = summarise(
-    parsePools([pool]),
-    blocks.map(({ spec }) => spec),
-  ).pools;
-  if (!usage?.inUse) return [];
-  return [
-    `ippool/${name}: ${usage.inUse} of its addresses are in use; set spec.disabled: true, delete the pods that have them ` +
-      "(margay ipam show --show-blocks), then delete the pool. --force deletes it now and leaves their blocks behind",
-  ];
-}
-
-async function tierInUse(store: Store, name: string): Promise<string[]> {
-  const policies: ResourceOf<"NetworkPolicy" | "GlobalNetworkPolicy">[] = (
-    await Promise.all([
-      resources(store, "NetworkPolicy").list(undefined, () => {}),
-      resources(store, "GlobalNetworkPolicy").list(undefined, () => {}),
-    ])
-  ).flat();
-  const inside = policies.filter(({ spec }) => spec.tier === name).map(label);
-  if (inside.length === 0) return [];
-  return [
-    `tier/${name}: holds ${inside.length} policies (${inside.slice(0, 5).join(", ")}); delete or move them first, or use --force`,
-  ];
-}
+  kind === "IPPool"
+    ? deletePool(store, metadata.name)
+    : resources(store, kind).delete(metadata.name, metadata.namespace);

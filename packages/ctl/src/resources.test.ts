@@ -319,6 +319,32 @@ describe("delete", () => {
     expect(terminal.printed).toEqual([expect.stringMatching(/ deleted$/)]);
   });
 
+  test("a pool takes its empty blocks with it; blocks in use keep their owner", async () => {
+    const empty = {
+      kind: "IPAMBlock",
+      metadata: { name: "10.0.0.4-30" },
+      spec: { ...block.spec, cidr: "10.0.0.4/30", allocations: {}, unallocated: [0, 1, 2, 3] },
+    };
+    const affinity = (cidr: string) => ({
+      kind: "BlockAffinity",
+      metadata: { name: `n1-${cidr.replace("/", "-")}` },
+      spec: { state: "confirmed", node: "n1", cidr },
+    });
+    const store = await storeWith(
+      pool("a", "10.0.0.0/24"),
+      block,
+      affinity("10.0.0.0/30"),
+      empty,
+      affinity("10.0.0.4/30"),
+    );
+    await remove(store, references("pool", ["a"], "default"), { ...request, force: true }, recorder());
+    const left = [
+      ...(await resources(store, "IPAMBlock").list()),
+      ...(await resources(store, "BlockAffinity").list()),
+    ];
+    expect(left.map(({ metadata }) => metadata.name)).toEqual(["10.0.0.0-30", "n1-10.0.0.0-30"]);
+  });
+
   test("a failure midway says what was deleted", async () => {
     const store = await storeWith(node("n1"), node("n2"));
     store.failNext({ afterWrites: 1, when: "before" });

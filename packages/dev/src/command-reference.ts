@@ -10,6 +10,10 @@ const COMMANDS = [
   ["node", "status"],
   ["wait"],
   ["lab"],
+  ["lab", "demo"],
+  ["lab", "up"],
+  ["lab", "pod", "add"],
+  ["lab", "exec"],
   ["agent"],
   ["bgpd"],
 ] as const;

@@ -1,0 +1,20 @@
+import { resources, type Store } from "@margay/datastore";
+import { BlockCache, parsePools, releaseAffinity, summarise } from "@margay/ipam";
+
+/**
+ * Deletes a pool, then gives back its empty blocks: nobody claims a new one then. A block with addresses in use keeps its owner, so that
+ * the pods that have them stay reachable. Resolves to whether there was such a pool.
+ */
+export async function deletePool(store: Store, name: string): Promise<boolean> {
+  const pool = await resources(store, "IPPool").get(name);
+  if (!pool || !(await resources(store, "IPPool").delete(name))) return false;
+  const blocks = await resources(store, "IPAMBlock").list(undefined, () => {});
+  const [usage] = summarise(
+    parsePools([pool]),
+    blocks.map(({ spec }) => spec),
+  ).pools;
+  for (const { cidr, node, inUse } of usage?.blocks ?? [])
+    if (node !== undefined && inUse === 0)
+      await releaseAffinity({ store, node, view: new BlockCache({ node }), now: () => new Date() }, cidr);
+  return true;
+}
