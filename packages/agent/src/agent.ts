@@ -37,6 +37,8 @@ export class Agent {
   readonly #blocks: BlockCache;
   readonly #stopTimers: () => void;
   #inSync = false;
+  /** Destinations whose refusal has been logged. */
+  #told: ReadonlySet<string> = new Set();
   #mtu = 1500;
   readonly calc: Calc;
   readonly inventory: Inventory;
@@ -91,7 +93,7 @@ export class Agent {
     this.#barriers.stop();
     await this.syncer.stop();
     await this.dataplane.stop();
-    this.kernel.close();
+    await this.kernel.close();
   }
 
   /** Bytes, for pods whose configuration names none. */
@@ -153,6 +155,7 @@ export class Agent {
     metrics.apply.observe(milliseconds / 1000);
     metrics.endpoints.set(state.endpoints.length);
     metrics.closed.set(state.endpoints.filter(({ ok }) => !ok).length);
+    metrics.routes.set(this.kernel.routeCount);
     metrics.refused.set(this.kernel.refused.size);
     for (const { target, put, removed } of outcomes) {
       metrics.changes.inc({ target, change: "put" }, put);
@@ -160,9 +163,17 @@ export class Agent {
     }
     const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
     if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
-    for (const [dst, error] of this.kernel.refused)
-      log.warn({ event: "route-refused", dst, err: error }, error.message);
+    this.#tellRefused();
     health.ready("dataplane", true);
+  }
+
+  /** Once for each route, until it gets in. */
+  #tellRefused(): void {
+    const { refused } = this.kernel;
+    for (const [dst, error] of refused)
+      if (!this.#told.has(dst))
+        this.#context.log.warn({ event: "route-refused", dst, err: error }, error.message);
+    this.#told = new Set(refused.keys());
   }
 
   #failed(error: unknown, retryInMs: number): void {

@@ -26,6 +26,7 @@ export class Kernel {
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
+  #routeCount = 0;
 
   constructor(options: KernelOptions) {
     this.#options = options;
@@ -40,8 +41,15 @@ export class Kernel {
     this.#routes = new Tracked(routeTarget(this.netlink, { protocol: ROUTE_PROTOCOL, onRefused }));
   }
 
-  close(): void {
+  /** Lets go of the kernel, which keeps all it has. */
+  async close(): Promise<void> {
     this.netlink.close();
+    await this.tables.close();
+  }
+
+  /** Routes wanted by the last pass. */
+  get routeCount(): number {
+    return this.#routeCount;
   }
 
   /** Routes by destination that could not be written, and why. */
@@ -64,12 +72,14 @@ export class Kernel {
     if (this.#links.takeLost() || this.#refused.size > 0) this.distrustRoutes();
     this.#refused.clear();
     const isUp = (name: string) => this.#links.isUp(name);
+    const routes = wantedRoutes(state, isUp);
+    this.#routeCount = routes.size;
     const outcomes = await reconcile([
       ...this.tables.works(render(state), state.config.iptablesBackend),
       this.#sysctls.to(wantedSysctls(state, isUp)),
-      this.#routes.to(wantedRoutes(state, isUp)),
+      this.#routes.to(routes),
     ]);
-    this.tables.settled();
+    await this.tables.settled();
     return outcomes;
   }
 
@@ -87,8 +97,7 @@ export class Kernel {
   }
 
   #heed(notification: Notification): void {
-    if (notification.kind === "link") {
-      this.#links.apply(notification);
+    if (notification.kind === "link" && this.#links.apply(notification)) {
       this.#options.onChange(`link ${notification.link.name} ${notification.change}`);
     }
     if (notification.kind === "route" && !notification.own && this.#concerns(notification)) {

@@ -13,10 +13,13 @@ export class LinkTable {
     for (const link of links) this.#put(link);
   }
 
-  /** One notification. */
-  apply({ change, link }: { readonly change: "new" | "deleted"; readonly link: Link }): void {
+  /** One notification. Whether it changes what can be programmed: a link came, went, or went up or down. */
+  apply({ change, link }: { readonly change: "new" | "deleted"; readonly link: Link }): boolean {
+    const before = this.#links.get(link.name);
     if (change === "new") this.#put(link);
-    else if (this.#links.get(link.name)?.index === link.index) this.#remove(link.name);
+    else if (before?.index === link.index) this.#remove(link.name);
+    const after = this.#links.get(link.name);
+    return before?.index !== after?.index || before?.up !== after?.up;
   }
 
   isUp(name: string): boolean {

@@ -10,6 +10,7 @@ type Setting = FelixSettings["iptablesBackend"];
 const backends = { Auto: "auto", NFT: "nft", Legacy: "legacy" } as const satisfies Record<Setting, string>;
 
 interface Rules {
+  readonly iptables: Iptables;
   readonly chains: Tracked<Chain>;
   readonly hooks: Tracked<Hook>;
 }
@@ -45,8 +46,15 @@ export class Tables {
   }
 
   /** After a pass that succeeded: nothing of a former backend is left. */
-  settled(): void {
+  async settled(): Promise<void> {
+    const former = this.#former;
     this.#former = [];
+    for (const { iptables } of former) await iptables.close();
+  }
+
+  /** Ends the tools kept open; what they wrote stays. */
+  async close(): Promise<void> {
+    for (const { iptables } of [...this.#former, ...Object.values(this.#rules ?? {})]) await iptables.close();
   }
 
   #rulesOf(setting: Setting): Readonly<Record<Family, Rules>> {
@@ -60,5 +68,5 @@ export class Tables {
 
 function rulesOf(family: Family, setting: Setting): Rules {
   const iptables = new Iptables({ family, backend: backends[setting], prefix: "margay-" });
-  return { chains: new Tracked(iptables.chains()), hooks: new Tracked(iptables.hooks()) };
+  return { iptables, chains: new Tracked(iptables.chains()), hooks: new Tracked(iptables.hooks()) };
 }

@@ -33,8 +33,10 @@ function rerun(path: string): Result[] {
     const options = [
       "--runInBand",
       "--silent=false",
+      "--testTimeout=30000", // the machine may be busy; what must be quick says so itself
       "--json",
       `--outputFile=${output}`,
+      `--cacheDirectory=${join(tmpdir(), `margay-jest-${process.getuid?.()}`)}`, // inside, every user's id is 0
       "--runTestsByPath",
       path,
     ];
@@ -42,6 +44,7 @@ function rerun(path: string): Result[] {
     const child = spawnSync("unshare", ["-Urnm", "sh", "-c", script, "sh", ...node, ...options], {
       env: { ...process.env, [inside]: "1" },
       encoding: "utf8",
+      timeout: 180_000, // something was left open
     });
     process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
     const parsed = JSON.parse(readFileSync(output, "utf8")) as {

@@ -1,0 +1,323 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test } from "@jest/globals";
+import { encode, keyOf, parse } from "@margay/api";
+import { relay } from "@margay/cni";
+import { type MemoryStore, memoryStore, raiseBarrier, StoreError } from "@margay/datastore";
+import { deleteNamespace, newNamespace, readSysctl } from "@margay/netlink";
+import { startAgent } from "./start.ts";
+import { pause, type TestContext, testContext } from "./testing/context.ts";
+import { unshared } from "./testing/unshared.ts";
+
+const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+const lines = (text: string): string[] =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
+const ourRoutes = () =>
+  lines(sh("ip route show proto 142; ip -6 route show proto 142 | sed 's/ dev lo//; s/ pref medium//'"));
+const rules = (): string =>
+  sh("iptables-nft-save; ip6tables-nft-save")
+    .replace(/^#.*\n/gm, "")
+    .replace(/\[\d+:\d+\]/g, "");
+
+/** Until `look` answers, at most `ms`. */
+async function until<T>(look: () => T | undefined | false, ms = 3000): Promise<T> {
+  for (const end = performance.now() + ms; ; ) {
+    const found = look();
+    if (found !== undefined && found !== false) return found;
+    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${look}`);
+    await pause(20);
+  }
+}
+
+type Document = {
+  kind: string;
+  metadata: { name: string; namespace?: string; labels?: object };
+  spec: object;
+};
+
+async function put(store: MemoryStore, { kind, metadata, spec }: Document): Promise<void> {
+  const { resource } = parse({ apiVersion: "margay.dev/v1", kind, metadata, spec });
+  await store.put(keyOf(resource.kind, metadata.name, resource.metadata.namespace), encode(resource));
+}
+
+const profile = {
+  kind: "Profile",
+  metadata: { name: "kns.default" },
+  spec: { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] },
+};
+const pool = (name: string, cidr: string, more: object = {}) => ({
+  kind: "IPPool",
+  metadata: { name },
+  spec: { cidr, ...more },
+});
+
+async function cluster(): Promise<MemoryStore> {
+  const store = memoryStore();
+  await put(store, {
+    kind: "Node",
+    metadata: { name: "n1" },
+    spec: { bgp: { ipv4Address: "172.20.0.11/24" } },
+  });
+  await put(store, pool("four", "10.244.0.0/24", { blockSize: 29 }));
+  await put(store, pool("six", "fd00:10:244::/64"));
+  await put(store, profile);
+  return store;
+}
+
+unshared(import.meta.url, () => {
+  const runDir = mkdtempSync("/run/agent-");
+  let running: { context: TestContext; stop(): Promise<void> } | undefined;
+
+  async function start(store: MemoryStore): Promise<TestContext> {
+    const context = testContext({ store, node: "n1", runDir });
+    running = { context, stop: (await startAgent(context.daemon)).stop };
+    return context;
+  }
+  const started = async (store: MemoryStore): Promise<TestContext> => {
+    const context = await start(store);
+    await until(() => context.notReady().length === 0);
+    return context;
+  };
+  async function stop(): Promise<void> {
+    await running?.stop();
+    running = undefined;
+  }
+  afterEach(async () => {
+    await stop();
+    sh(
+      "for t in iptables-nft ip6tables-nft; do for n in filter nat raw; do $t -t $n -F; $t -t $n -X; done; done; ipset destroy",
+    );
+    sh(
+      "ip route flush proto 142; ip -6 route flush proto 142; for i in $(ls /sys/class/net 2>/dev/null | grep ^cali); do ip link del $i; done",
+    );
+    sh("for n in $(ls /run/netns 2>/dev/null); do umount /run/netns/$n; rm /run/netns/$n; done");
+  });
+
+  const call = (command: string, pod: string, env: Record<string, string> = {}) =>
+    relay({
+      argv0: "margay-cni",
+      env: {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: `c-${pod}`,
+        CNI_NETNS: `/run/netns/${pod}`,
+        CNI_IFNAME: "eth0",
+        CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}`,
+        MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
+        ...env,
+      },
+      stdin: Buffer.from('{"cniVersion":"1.0.0","name":"margay","type":"margay-cni"}'),
+    });
+  async function add(pod: string): Promise<{ address: string; host: string }> {
+    newNamespace(`/run/netns/${pod}`);
+    const reply = await call("ADD", pod);
+    expect(reply).toMatchObject({ exitCode: 0 });
+    const result = JSON.parse(reply.stdout) as { ips: { address: string }[]; interfaces: { name: string }[] };
+    return { address: result.ips[0]!.address, host: result.interfaces[0]!.name }; // an ADD that succeeded has both
+  }
+  const pings = (pod: string, address: string): boolean => {
+    try {
+      sh(`ip netns exec ${pod} ping -c1 -W0.2 -n ${address.split("/")[0]}`);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  test("an ADD returns when the pod is routed and policed, and a DEL takes all of it away", async () => {
+    const store = await cluster();
+    await started(store);
+    const a = await add("a");
+    expect(ourRoutes()).toContain(`${a.address.replace("/32", "")} dev ${a.host} scope link`);
+    expect(rules()).toContain(`-A margay-from-wl -i ${a.host}`);
+    const b = await add("b");
+    expect([pings("a", b.address), pings("b", a.address)]).toEqual([true, true]);
+    expect(readSysctl("net.ipv4.ip_forward")).toBe("1");
+    expect(readSysctl(`net.ipv4.conf.${a.host}.rp_filter`)).toBe("1");
+    expect((await call("DEL", "a")).exitCode).toBe(0);
+    expect((await call("DEL", "a")).exitCode).toBe(0); // again is success
+    await until(() => !rules().includes(a.host) && !ourRoutes().some((route) => route.includes(a.host)));
+    expect(ourRoutes().filter((route) => route.startsWith("blackhole"))).toEqual([
+      expect.stringMatching(/^blackhole 10\.244\.0\.\d+\/29$/),
+      expect.stringMatching(/^blackhole fd00:10:244:.*\/122 metric 1024$/),
+    ]);
+  });
+
+  test("policy decides who gets in, and a policy that cannot be read lets nobody in", async () => {
+    const store = await cluster();
+    const { events } = await started(store);
+    const [, b] = [await add("a"), await add("b")];
+    expect(pings("a", b.address)).toBe(true);
+    const denyAll = {
+      kind: "NetworkPolicy",
+      metadata: { name: "deny", namespace: "default" },
+      spec: { selector: "all()", types: ["Ingress"] },
+    };
+    await put(store, denyAll);
+    await until(() => !pings("a", b.address));
+    await store.delete("/margay/v1/networkpolicies/default/deny");
+    await until(() => pings("a", b.address));
+    await store.put("/margay/v1/networkpolicies/default/broken", "{not json");
+    await until(() => !pings("a", b.address));
+    expect(events("corrupt-value")).toEqual([
+      expect.objectContaining({ key: "/margay/v1/networkpolicies/default/broken" }),
+    ]);
+    await store.delete("/margay/v1/networkpolicies/default/broken");
+    await until(() => pings("a", b.address));
+  });
+
+  test("a stop leaves everything in force, and a restart changes nothing", async () => {
+    const store = await cluster();
+    await started(store);
+    const [a, b] = [await add("a"), await add("b")];
+    await until(() => ourRoutes().length === 6);
+    const before = { rules: rules(), routes: ourRoutes() };
+    await stop();
+    expect({ rules: rules(), routes: ourRoutes() }).toEqual(before);
+    expect(pings("a", b.address)).toBe(true);
+    const { events } = await started(store);
+    expect({ rules: rules(), routes: ourRoutes() }).toEqual(before);
+    const changed = events("applied").flatMap((event) =>
+      (event.changed as { target: string }[]).map(({ target }) => target),
+    );
+    expect(changed.filter((target) => target !== "sysctls")).toEqual([]);
+    expect(pings("b", a.address)).toBe(true);
+  });
+
+  test("nothing is written or removed before the datastore has been read, and foreign rules and routes never", async () => {
+    const store = await cluster();
+    sh(
+      "iptables-nft -A INPUT -p tcp --dport 1 -j DROP; iptables-nft -N foreign; ip link add br0 type bridge; ip link set br0 up; ip addr add 172.20.0.11/24 dev br0; ip route add 10.9.0.0/24 via 172.20.0.9 proto static",
+    );
+    sh("iptables-nft -N margay-left-behind; ip route add blackhole 10.8.0.0/24 proto 142");
+    let isAway = true;
+    const away: MemoryStore = {
+      ...store,
+      revision: store.revision,
+      list: (prefix) =>
+        isAway ? Promise.reject(new StoreError("unavailable", "etcd is away")) : store.list(prefix),
+    };
+    const context = await start(away);
+    await pause(300);
+    expect(rules()).toContain("margay-left-behind");
+    expect(ourRoutes()).toEqual(["blackhole 10.8.0.0/24"]);
+    expect(
+      context
+        .notReady()
+        .map(([name]) => name)
+        .sort(),
+    ).toEqual(["dataplane", "node"]);
+    const refused = JSON.parse((await call("ADD", "early")).stdout) as { code: number; msg: string };
+    expect(refused).toMatchObject({ code: 11, msg: expect.stringContaining("not yet read the datastore") });
+    isAway = false;
+    await until(() => context.notReady().length === 0);
+    expect(ourRoutes()).toEqual([]);
+    expect(rules()).not.toContain("margay-left-behind");
+    expect(rules()).toContain("-A INPUT -p tcp -m tcp --dport 1 -j DROP");
+    expect(rules()).toContain(":foreign");
+    expect(sh("ip route show 10.9.0.0/24")).toContain("via 172.20.0.9");
+    sh("ip link del br0");
+  });
+
+  test("what somebody takes from us is back within a second", async () => {
+    const store = await cluster();
+    await started(store);
+    const a = await add("a");
+    const route = `${a.address.replace("/32", "")} dev ${a.host} scope link`;
+    sh(`ip route del ${a.address}`);
+    await until(() => ourRoutes().includes(route), 1000);
+    sh(`ip link set ${a.host} down; ip link set ${a.host} up`); // takes the IPv4 route along, without a word
+    await until(() => ourRoutes().includes(route), 1000);
+    sh(
+      `ip link del ${a.host}; ip link add ${a.host} type veth peer name other; ip link set ${a.host} up; ip link set other up`,
+    );
+    await until(() => ourRoutes().includes(route), 1000);
+    await until(() => readSysctl(`net.ipv4.conf.${a.host}.proxy_arp`) === "1", 1000);
+    sh("ip link del other");
+  });
+
+  test("a foreign route in a pod's place is told, never replaced, and ours follows when it goes", async () => {
+    const store = await cluster();
+    const { events } = await started(store);
+    const a = await add("a");
+    sh(`ip route del ${a.address}; ip route add ${a.address} dev ${a.host} proto static`);
+    await until(() => events("route-refused").length === 1 || undefined, 2000).catch(() => undefined);
+    if (events("route-refused").length === 0) return; // ours was faster: the foreign add would have failed
+    expect(sh(`ip route show ${a.address}`)).toContain("proto static");
+    sh(`ip route del ${a.address}`);
+    await until(() => sh(`ip route show ${a.address}`).includes("proto 142"), 1000);
+  });
+
+  test("without its datastore the node goes on forwarding, ADD fails as retryable, and all catches up by itself", async () => {
+    const store = await cluster();
+    await started(store);
+    const [a, b] = [await add("a"), await add("b")];
+    store.failNext({ when: "before" });
+    newNamespace("/run/netns/c");
+    const failed = JSON.parse((await call("ADD", "c")).stdout) as { code: number; msg: string };
+    expect(failed).toMatchObject({ code: 11 });
+    expect(sh("ip -br link").match(/cali/g)).toHaveLength(2);
+    store.disconnect();
+    expect([pings("a", b.address), pings("b", a.address)]).toEqual([true, true]);
+    expect((await call("ADD", "c")).exitCode).toBe(0);
+    const barrier = await raiseBarrier(store, {
+      ...{ id: "b1", expected: [{ node: "n1", daemon: "agent" }], timeoutMs: 4000 },
+      sleep: (ms, signal) => pause(ms, signal),
+    });
+    expect(barrier).toEqual({ answered: [{ node: "n1", daemon: "agent" }], missing: [] });
+  });
+
+  test("a pool without room is told with its name and the node's, and leaves nothing", async () => {
+    const store = memoryStore();
+    await put(store, {
+      kind: "Node",
+      metadata: { name: "n1" },
+      spec: { bgp: { ipv4Address: "172.20.0.11/24" } },
+    });
+    await put(store, pool("tiny", "10.244.0.0/30", { blockSize: 31 }));
+    await put(store, profile);
+    await started(store);
+    for (const pod of ["a", "b", "c", "d"]) await add(pod);
+    newNamespace("/run/netns/e");
+    const { code, msg } = JSON.parse((await call("ADD", "e")).stdout) as { code: number; msg: string };
+    expect({ code, msg }).toEqual({ code: 100, msg: expect.stringMatching(/pool tiny .*node n1/) });
+    expect(sh("ip -br link").match(/cali/g)).toHaveLength(4);
+    deleteNamespace("/run/netns/e");
+  });
+
+  test("an agent without its Node says so and is not ready", async () => {
+    const store = memoryStore();
+    const context = await start(store);
+    const why = await until(() =>
+      context.notReady().find(([name, text]) => name === "node" && text.includes("no Node n1")),
+    );
+    expect(why[1]).toContain("create it, or start with the right --node");
+    await put(store, { kind: "Node", metadata: { name: "n1" }, spec: {} });
+    await until(() => context.notReady().length === 0);
+  });
+
+  test("a change of configuration needs no restart: the other backend, and no IPv6", async () => {
+    const store = await cluster();
+    const { get } = await started(store);
+    const a = await add("a");
+    await put(store, {
+      kind: "FelixConfiguration",
+      metadata: { name: "default" },
+      spec: { ipv6Support: false },
+    });
+    await until(() =>
+      ourRoutes().every((route) => route.startsWith("10.") || route.startsWith("blackhole 10.")),
+    );
+    await until(() => !sh("ip6tables-nft-save").includes(a.host));
+    const state = (await get("/state")) as object;
+    expect(state).toMatchObject({ endpoints: 1, closedEndpoints: 0, problems: [] });
+    expect(await get("/endpoints")).toEqual([expect.objectContaining({ interface: a.host, ok: true })]);
+    expect(await get("/routes")).toMatchObject({
+      refused: [],
+      routes: expect.arrayContaining([`${a.address} dev ${a.host}`]),
+    });
+  });
+});

@@ -1,0 +1,67 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "@jest/globals";
+
+const inside = "MARGAY_TEST_UNSHARED";
+
+/**
+ * Declares `tests` in new user, network and mount namespaces, with /run private: jest runs the same file again under
+ * `unshare -Urnm`, and its results are reported here, test by test. Needs no root; whatever the tests make vanishes
+ * with the process.
+ */
+export function unshared(testFile: string, tests: () => void): void {
+  if (process.env[inside]) tests();
+  else for (const result of rerun(fileURLToPath(testFile))) report(result);
+}
+
+interface Result {
+  readonly title: string;
+  readonly status: string;
+  readonly failureMessages: readonly string[];
+}
+
+function rerun(path: string): Result[] {
+  const directory = mkdtempSync(join(tmpdir(), "margay-unshared-"));
+  const output = join(directory, "results.json");
+  try {
+    const jest = join(dirname(createRequire(import.meta.url).resolve("jest/package.json")), "bin/jest.js");
+    const node = [process.execPath, "--experimental-vm-modules", "--no-warnings", jest];
+    const options = [
+      "--runInBand",
+      "--silent=false",
+      "--testTimeout=30000", // the machine may be busy; what must be quick says so itself
+      "--json",
+      `--outputFile=${output}`,
+      `--cacheDirectory=${join(tmpdir(), `margay-jest-${process.getuid?.()}`)}`, // inside, every user's id is 0
+      "--runTestsByPath",
+      path,
+    ];
+    const script = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"';
+    const child = spawnSync("unshare", ["-Urnm", "sh", "-c", script, "sh", ...node, ...options], {
+      env: { ...process.env, [inside]: "1" },
+      encoding: "utf8",
+      timeout: 180_000, // something was left open
+    });
+    process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
+    const parsed = JSON.parse(readFileSync(output, "utf8")) as {
+      testResults: { assertionResults: Result[]; message: string }[];
+    };
+    return parsed.testResults.flatMap((file) =>
+      file.assertionResults.length > 0
+        ? file.assertionResults
+        : [{ title: "the file runs under unshare", status: "failed", failureMessages: [file.message] }],
+    );
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function report({ title, status, failureMessages }: Result): void {
+  test(title, () => {
+    if (status !== "passed") throw new Error(failureMessages.join("\n") || status);
+  });
+}

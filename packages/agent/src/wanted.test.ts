@@ -1,0 +1,164 @@
+import { expect, test } from "@jest/globals";
+import { parse } from "@margay/api";
+import { Calc, type NodeState } from "@margay/calc";
+import { formatRoute, type Link } from "@margay/netlink";
+import { LinkTable } from "./link-table.ts";
+import { wantedRoutes, wantedSysctls } from "./wanted.ts";
+
+const resource = (kind: string, name: string, spec: object, namespace?: string) =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, ...(namespace && { namespace }) }, spec })
+    .resource;
+
+const affinity = (cidr: string, state = "confirmed") => ({
+  key: `/margay/v1/blockaffinities/n1-${cidr.replace("/", "-")}`,
+  value: resource("BlockAffinity", `n1-${cidr.replace("/", "-")}`, { state, node: "n1", type: "host", cidr }),
+});
+const endpoint = (pod: string, ipNetworks: string[], more: object = {}) => ({
+  key: `/margay/v1/workloadendpoints/default/${pod}`,
+  value: resource(
+    "WorkloadEndpoint",
+    pod,
+    { orchestrator: "k8s", node: "n1", endpoint: "eth0", interfaceName: `cali${pod}`, ipNetworks, ...more },
+    "default",
+  ),
+});
+const felix = (spec: object) => ({
+  key: "/margay/v1/felixconfigurations/default",
+  value: resource("FelixConfiguration", "default", spec),
+});
+
+function stateOf(...updates: Parameters<Calc["apply"]>[0]): NodeState {
+  const calc = new Calc("n1");
+  calc.apply(updates);
+  return calc.state();
+}
+const up = () => true;
+const routesOf = (state: NodeState, isUp = up) => [...wantedRoutes(state, isUp).values()].map(formatRoute);
+
+test("a pod has its addresses routed to its interface, an own block goes nowhere", () => {
+  const state = stateOf(affinity("10.244.0.0/26"), endpoint("a", ["10.244.0.1/32", "fd00::1/128"]));
+  expect(routesOf(state)).toEqual([
+    "blackhole 10.244.0.0/26",
+    "10.244.0.1/32 dev calia",
+    "fd00::1/128 dev calia",
+  ]);
+});
+
+test.each<[string, Parameters<Calc["apply"]>[0], string[]]>([
+  ["a block not yet confirmed may be another's", [affinity("10.244.0.0/26", "pending")], []],
+  [
+    "a block of one address is its pod's route",
+    [affinity("10.244.0.7/32"), endpoint("a", ["10.244.0.7/32"])],
+    ["10.244.0.7/32 dev calia"],
+  ],
+  [
+    "without IPv6 support none of it is routed",
+    [felix({ ipv6Support: false }), affinity("fd00::/122"), endpoint("a", ["10.0.0.1/32", "fd00::1/128"])],
+    ["10.0.0.1/32 dev calia"],
+  ],
+  [
+    "the source address of the device routes is configurable",
+    [felix({ deviceRouteSourceAddress: "172.20.0.11" }), endpoint("a", ["10.0.0.1/32"])],
+    ["10.0.0.1/32 dev calia src 172.20.0.11"],
+  ],
+  ["a pod of another node is not ours to route", [endpoint("a", ["10.0.0.1/32"], { node: "n2" })], []],
+  [
+    "an endpoint whose profile is missing is routed all the same: its chains drop",
+    [endpoint("a", ["10.0.0.1/32"], { profiles: ["kns.none"] })],
+    ["10.0.0.1/32 dev calia"],
+  ],
+])("%s", (_why, updates, routes) => {
+  expect(routesOf(stateOf(...updates))).toEqual(routes);
+});
+
+test("what has no interface yet waits; its block does not", () => {
+  const state = stateOf(affinity("10.244.0.0/26"), endpoint("a", ["10.244.0.1/32"]));
+  expect(routesOf(state, () => false)).toEqual(["blackhole 10.244.0.0/26"]);
+  expect([...wantedSysctls(state, () => false).keys()]).toEqual([
+    "net.ipv4.ip_forward",
+    "net.ipv6.conf.all.forwarding",
+  ]);
+});
+
+test("an interface's reverse path is strict, loose where other sources are allowed; dots are spelt as slashes", () => {
+  const strict = stateOf(endpoint("a", ["10.0.0.1/32"]));
+  const loose = stateOf(
+    endpoint("b", ["10.0.0.2/32"], {
+      interfaceName: "cali.b",
+      allowSpoofedSourcePrefixes: ["192.0.2.0/24"],
+    }),
+    felix({ ipForwarding: "Disabled", ipv6Support: false, workloadSourceSpoofing: "Any" }),
+  );
+  expect(wantedSysctls(strict, up).get("net.ipv4.conf.calia.rp_filter")).toBe("1");
+  expect(Object.fromEntries(wantedSysctls(loose, up))).toEqual({
+    "net.ipv4.conf.cali/b.forwarding": "1",
+    "net.ipv4.conf.cali/b.proxy_arp": "1",
+    "net.ipv4.neigh.cali/b.proxy_delay": "0",
+    "net.ipv4.conf.cali/b.rp_filter": "2",
+  });
+});
+
+const link = (name: string, index: number, isUp = true): Link => ({
+  name,
+  index,
+  up: isUp,
+  state: "up",
+  mtu: 1500,
+});
+
+test("a link that goes and comes back has lost its routes; one that is new, or stays away, has none to lose", () => {
+  const table = new LinkTable();
+  table.reset([link("a", 1), link("b", 2)]);
+  expect(table.takeLost()).toBe(false);
+  expect(table.apply({ change: "new", link: link("a", 1) })).toBe(false); // its statistics changed, say
+  expect(table.apply({ change: "new", link: link("c", 3) })).toBe(true);
+  expect(table.takeLost()).toBe(false);
+  table.apply({ change: "deleted", link: link("a", 1) });
+  expect([table.isUp("a"), table.takeLost()]).toEqual([false, false]);
+});
+
+test.each<[string, (table: LinkTable) => void]>([
+  [
+    "deleted and made again",
+    (t) => {
+      t.apply({ change: "deleted", link: link("a", 1) });
+      t.apply({ change: "new", link: link("a", 9) });
+    },
+  ],
+  [
+    "made again, the deletion unseen",
+    (t) => {
+      t.apply({ change: "new", link: link("a", 9) });
+    },
+  ],
+  [
+    "the old one's deletion seen after the new one",
+    (t) => {
+      t.apply({ change: "new", link: link("a", 9) });
+      t.apply({ change: "deleted", link: link("a", 1) });
+    },
+  ],
+  [
+    "down and up",
+    (t) => {
+      t.apply({ change: "new", link: link("a", 1, false) });
+      t.apply({ change: "new", link: link("a", 1) });
+    },
+  ],
+  [
+    "found anew by a full reading",
+    (t) => {
+      t.reset([link("a", 9)]);
+    },
+  ],
+])("a link %s needs its routes again", (_how, change) => {
+  const table = new LinkTable();
+  table.reset([link("a", 1)]);
+  change(table);
+  expect([table.isUp("a"), table.isLost("a"), table.takeLost(), table.takeLost()]).toEqual([
+    true,
+    true,
+    true,
+    false,
+  ]);
+});
