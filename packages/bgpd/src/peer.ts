@@ -166,7 +166,9 @@ export class Peer {
       for (const frame of link.framer.push(bytes)) {
         if (link.connection !== connection) return; // an earlier message ended the session
         this.counts.messagesIn++;
-        this.#dispatch(link, this.#eventOf(link, frame));
+        const event = this.#eventOf(link, frame);
+        if (event.kind !== "OpenReceived" || this.#survivesCollision(link, event.open))
+          this.#dispatch(link, event);
       }
     } catch (error) {
       if (!(error instanceof BgpError)) throw error;
@@ -205,8 +207,7 @@ export class Peer {
       this.since = Date.now();
       this.#options.hooks.changed(this);
     }
-    if (event.kind === "OpenReceived" && session.state === "OpenConfirm")
-      this.#resolveCollision(link, event.open);
+    if (event.kind === "OpenReceived") this.#afterOpen(link);
   }
 
   #perform(link: Link, effect: Effect): void {
@@ -266,27 +267,38 @@ export class Peer {
     );
   }
 
-  /** RFC 4271 §6.8, once the peer's identifier is known. */
-  #resolveCollision(link: Link, open: Open): void {
+  #promoteRival(): void {
+    if (!this.#rival) return;
+    this.#drop(this.#main);
+    this.#main = this.#rival;
+    this.#rival = undefined;
+  }
+
+  /**
+   * RFC 4271 §6.8, before the OPEN is answered, so that neither side is Established on a connection that goes. Whether
+   * the link is still there afterwards.
+   */
+  #survivesCollision(link: Link, open: Open): boolean {
     const other = link === this.#main ? this.#rival : this.#main;
-    if (!other) return;
+    const { state } = other?.session ?? {};
+    if (!other || open.as !== this.wanted.peerAs || (state !== "OpenSent" && state !== "OpenConfirm"))
+      return true;
+    const survives = link.opener === kept(link.session.settings, open);
+    this.#dispatch(survives ? other : link, { kind: "CollisionLost" });
+    return survives;
+  }
+
+  /** The OPEN was good: what the other link, if any, has to give way. */
+  #afterOpen(link: Link): void {
+    const other = link === this.#main ? this.#rival : this.#main;
+    if (!other || link.session.state !== "OpenConfirm") return;
     const { state, negotiated } = other.session;
-    if (state === "Established") {
-      // RFC 4724 §5: a new connection from a peer that can restart gracefully says that the old one is dead.
-      if (negotiated?.gracefulRestart)
-        this.#dispatch(other, {
-          kind: "TcpFailed",
-          why: "the peer opened a new connection: it has restarted",
-        });
-      else this.#dispatch(link, { kind: "CollisionLost" });
-    } else if (state === "OpenSent" || state === "OpenConfirm") {
-      const { settings } = link.session;
-      const kept = survivor(
-        { bgpId: settings.bgpId, as: settings.localAs },
-        { bgpId: open.bgpId, as: open.as },
-      );
-      this.#dispatch(link.opener === kept ? other : link, { kind: "CollisionLost" });
-    }
+    if (state === "Established" && !negotiated?.gracefulRestart)
+      this.#dispatch(link, { kind: "CollisionLost" });
+    // RFC 4724 §5: a new connection from a peer that can restart gracefully says that the old one is dead.
+    else if (state === "Established") this.#dispatch(other, { kind: "TcpFailed", why: restarted });
+    // Not connected yet: no collision (§6.8), the dialling is given up.
+    else if (link === this.#rival) this.#promoteRival();
   }
 
   #established(link: Link, negotiated: Negotiated): void {
@@ -314,9 +326,12 @@ export class Peer {
       this.counts.flaps++;
       this.#options.hooks.ended(this, ending);
     }
-    if (!this.#rival) return;
-    this.#drop(link);
-    this.#main = this.#rival;
-    this.#rival = undefined;
+    this.#promoteRival();
   }
 }
+
+const restarted = "the peer opened a new connection: it has restarted";
+
+/** Whose connection survives a collision. */
+const kept = (ours: Settings, theirs: Open): Opener =>
+  survivor({ bgpId: ours.bgpId, as: ours.localAs }, theirs);

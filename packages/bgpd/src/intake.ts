@@ -1,0 +1,136 @@
+/** The resources that bgpd reads, and what follows from them. */
+import {
+  type AnyResource,
+  ApiError,
+  type BGPSettings,
+  decode,
+  effective,
+  type Kind,
+  kindPrefix,
+  parseKey,
+  type ResourceOf,
+} from "@margay/api";
+import type { SyncUpdate } from "@margay/datastore";
+import { formatPrefix, type Prefix } from "@margay/net";
+import type { Wanted } from "./engine.ts";
+import {
+  confirmedBlocks,
+  exportedPools,
+  isExported,
+  type Origins,
+  originated,
+  originsOf,
+} from "./originate.ts";
+import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
+
+const kinds = [
+  "Node",
+  "IPPool",
+  "BGPConfiguration",
+  "BGPPeer",
+  "BGPFilter",
+  "BlockAffinity",
+  "WorkloadEndpoint",
+] as const;
+type Read = (typeof kinds)[number];
+type Tables = Record<Read, Map<string, AnyResource>>;
+
+/** A block of another node that we should know a route to. */
+export interface RemoteBlock {
+  readonly cidr: Prefix;
+  readonly node: string;
+}
+
+export class Intake {
+  readonly #node: string;
+  readonly #onCorrupt: (key: string, error: ApiError) => void;
+  readonly #resources: Tables;
+  #origins: Origins = { blocks: [], borrowed: [] };
+
+  constructor(node: string, onCorrupt: (key: string, error: ApiError) => void) {
+    this.#node = node;
+    this.#onCorrupt = onCorrupt;
+    this.#resources = Object.fromEntries(kinds.map((kind) => [kind, new Map()])) as Tables; // one of each
+  }
+
+  /** Takes in a batch; whether any of it concerns BGP. */
+  apply(updates: readonly SyncUpdate[]): boolean {
+    let changed = false;
+    for (const { key, entry } of updates) {
+      const kind = kinds.find((k) => key.startsWith(kindPrefix(k)));
+      if (!kind || !parseKey(key)) continue;
+      const resource = entry && this.#isOurs(kind, entry.value) ? this.#decode(key, entry.value) : undefined;
+      const table = this.#resources[kind];
+      if (!resource && !table.has(key)) continue;
+      if (resource) table.set(key, resource);
+      else table.delete(key);
+      changed = true;
+    }
+    return changed;
+  }
+
+  /** What the engine should do. The same origins stay the same object. */
+  wanted(): Wanted {
+    const inputs = this.#inputs();
+    const pools = this.#all("IPPool");
+    const exported = exportedPools(pools);
+    const affinities = this.#all("BlockAffinity");
+    const endpoints = this.#all("WorkloadEndpoint");
+    const origins = originsOf({ node: this.#node, affinities, endpoints, pools });
+    if (textOf(origins) !== textOf(this.#origins)) this.#origins = origins;
+    const exportKey = [exported.open, exported.closed]
+      .map((l) => l.map(formatPrefix).sort().join())
+      .join(" ");
+    return {
+      self: selfOf(inputs),
+      peers: wantedPeers(inputs),
+      origins: this.#origins,
+      isExported: (prefix) => isExported(exported, prefix),
+      exportKey,
+    };
+  }
+
+  /** Blocks of other nodes that those nodes announce. */
+  remoteBlocks(): RemoteBlock[] {
+    const exported = exportedPools(this.#all("IPPool"));
+    return confirmedBlocks(this.#all("BlockAffinity")).filter(
+      ({ node, cidr }) => node !== this.#node && isExported(exported, cidr),
+    );
+  }
+
+  #inputs(): PeerInputs {
+    const nodes = this.#all("Node");
+    return {
+      self: this.#node,
+      nodes,
+      peers: this.#all("BGPPeer"),
+      filters: this.#all("BGPFilter"),
+      settings: this.#settings(),
+    };
+  }
+
+  #settings(): BGPSettings {
+    return effective("BGPConfiguration", this.#all("BGPConfiguration"), this.#node);
+  }
+
+  /** Endpoints of other nodes are most of the datastore and none of our business: they are not even parsed. */
+  #isOurs(kind: Read, value: string): boolean {
+    return kind !== "WorkloadEndpoint" || value.includes(JSON.stringify(this.#node));
+  }
+
+  #decode(key: string, value: string): AnyResource | undefined {
+    try {
+      return decode(key, value);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#onCorrupt(key, error);
+      return undefined;
+    }
+  }
+
+  #all<K extends Read & Kind>(kind: K): ResourceOf<K>[] {
+    return [...this.#resources[kind].values()] as unknown as ResourceOf<K>[]; // the table's key is the kind
+  }
+}
+
+const textOf = (origins: Origins): string => [...originated(origins).keys()].sort().join();

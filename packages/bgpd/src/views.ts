@@ -1,0 +1,124 @@
+/** What bgpd shows on its control socket: plain JSON. */
+import { type Capabilities, decisionSteps, formatAsPath, type Path } from "@margay/bgp";
+import { formatAddress, formatPrefix } from "@margay/net";
+import type { Engine } from "./engine.ts";
+import type { Peer } from "./peer.ts";
+import { lastFault } from "./pending.ts";
+
+const families = [4, 6] as const;
+
+/** GET /peers. */
+export const showPeers = (engine: Engine) =>
+  [...engine.speaker.peers.values()].map((peer) => showPeer(engine, peer));
+
+function showPeer({ speaker }: Engine, peer: Peer) {
+  const { wanted, session, faults, counts } = peer;
+  const source = speaker.sourceOf(peer);
+  const negotiated = speaker.negotiatedOf(peer);
+  const perFamily = families.map((family) => (source ? speaker.ribs[family].counts(source) : none));
+  const sum = (of: (c: typeof none) => number) => perFamily.reduce((total, c) => total + of(c), 0);
+  const up = session.state === "Established";
+  return {
+    name: wanted.name,
+    peer: wanted.name,
+    address: formatAddress(wanted.address),
+    port: wanted.port,
+    as: wanted.peerAs,
+    localAs: wanted.localAs,
+    type: wanted.type,
+    client: wanted.client,
+    state: session.state,
+    since: new Date(peer.since).toISOString(),
+    received: sum((c) => c.received),
+    accepted: sum((c) => c.accepted),
+    best: sum((c) => c.best),
+    sent: speaker.prefixesOut(peer),
+    lastError: up ? undefined : (wanted.problem ?? lastFault(peer)),
+    errors: faults,
+    counts,
+    timers: {
+      holdTimeSeconds: negotiated?.holdTimeSeconds ?? wanted.holdTimeSeconds,
+      keepaliveSeconds: negotiated?.keepaliveSeconds ?? wanted.holdTimeSeconds / 3,
+      connectRetrySeconds: session.settings.connectRetrySeconds,
+    },
+    capabilities: {
+      ours: words(session.settings.capabilities),
+      theirs: session.peer ? words(session.peer.capabilities) : [],
+    },
+    unsentBytes: peer.unsentBytes,
+  };
+}
+
+const none = { received: 0, accepted: 0, best: 0 };
+
+/** Capabilities by name, as operators know them. */
+function words(c: Capabilities): string[] {
+  const { gracefulRestart: restart } = c;
+  return [
+    ...c.families.map((f) => `IPv${f} unicast`),
+    ...(c.as4 !== undefined ? ["four-octet AS"] : []),
+    ...(c.routeRefresh ? ["route refresh"] : []),
+    ...(c.enhancedRouteRefresh ? ["enhanced route refresh"] : []),
+    ...(c.extendedMessage ? ["extended messages"] : []),
+    ...(restart
+      ? [`graceful restart ${restart.restartTimeSeconds} s${restart.restarting ? ", restarting" : ""}`]
+      : []),
+    ...(c.unknown ?? []).map((code) => `code ${code}`),
+  ];
+}
+
+/** What a query of /routes may say. */
+export interface RouteQuery {
+  /** Only this prefix, exactly. */
+  readonly prefix?: string;
+  /** Only paths from the peer of this name or address. */
+  readonly peer?: string;
+}
+
+/** GET /routes: every path, the best first, and the step at which the others lost. */
+export function showRoutes({ speaker, kernel }: Engine, { prefix: wanted, peer }: RouteQuery) {
+  return families.flatMap((family) => {
+    const rib = speaker.ribs[family];
+    return [...rib.entries()].flatMap(({ id, prefix, paths, best }) => {
+      const key = formatPrefix(prefix);
+      if (wanted !== undefined && wanted !== key) return [];
+      const equal = rib.equal(id);
+      const refusal = kernel.refusal(key);
+      const state = kernel.wanted(key)
+        ? refusal
+          ? `refused: ${refusal}`
+          : "installed"
+        : "not ours to write";
+      return paths
+        .filter(({ source }) => !peer || source.name === peer || formatAddress(source.address) === peer)
+        .toSorted((a, b) => Number(b === best) - Number(a === best))
+        .map((path) => ({
+          prefix: key,
+          ...showPath(path, { isBest: path === best, isEqual: equal.includes(path) }),
+          kernel: state,
+        }));
+    });
+  });
+}
+
+function showPath(path: Path, { isBest, isEqual }: { isBest: boolean; isEqual: boolean }) {
+  const { source, refused, stale, lost } = path;
+  const { nextHop, asPath, ...rest } = path.attributes ?? path.received;
+  const step = lost && decisionSteps[lost];
+  return {
+    from: source.name,
+    peer: source.kind === "local" ? undefined : formatAddress(source.address),
+    nextHop: nextHop && formatAddress(nextHop.address),
+    asPath: formatAsPath(asPath),
+    origin: rest.origin,
+    localPref: rest.localPref,
+    med: rest.med,
+    communities: rest.communities?.map((c) => `${c >>> 16}:${c & 0xffff}`),
+    originatorId: rest.originatorId,
+    clusterList: rest.clusterList,
+    best: isBest,
+    multipath: isEqual,
+    stale,
+    lost: isBest ? undefined : (refused ?? (step && `step ${step.number}, ${step.text} (${step.rfc})`)),
+  };
+}

@@ -1,0 +1,355 @@
+/** The pure half of bgpd: resources in, wanted peers, origins, filters and kernel routes out. */
+import { describe, expect, test } from "@jest/globals";
+import {
+  type BGPFilter,
+  type BGPPeer,
+  type BlockAffinity,
+  effective,
+  type IPPool,
+  type Node,
+  parse,
+  type WorkloadEndpoint,
+} from "@margay/api";
+import type { Path } from "@margay/bgp";
+import { parseAddress, parsePrefix } from "@margay/net";
+import { formatRoute, type Route } from "@margay/netlink";
+import { filtersOf } from "./filters.ts";
+import { Fabric, kernelRoute } from "./kernel-routes.ts";
+import { exportedPools, isExported, originated, originsOf } from "./originate.ts";
+import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
+
+const make = <T>(kind: string, name: string, spec: object, labels: Record<string, string> = {}): T =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels }, spec }).resource as T; // of that kind
+
+const node = (n: number, bgp: object = {}, labels: Record<string, string> = {}): Node =>
+  make(
+    "Node",
+    `n${n}`,
+    { bgp: { ipv4Address: `10.0.0.${n}/24`, ipv6Address: `fd00::${n}/64`, ...bgp } },
+    labels,
+  );
+const peer = (name: string, spec: object): BGPPeer => make("BGPPeer", name, spec);
+const settings = (spec: object = {}) =>
+  effective("BGPConfiguration", [make("BGPConfiguration", "default", spec)], "n1");
+const inputs = (more: Partial<PeerInputs> = {}): PeerInputs => ({
+  self: "n1",
+  nodes: [node(1), node(2), node(3)],
+  peers: [],
+  filters: [],
+  settings: settings(),
+  ...more,
+});
+/** `"n2 mesh 64512"`, a client marked with `*`. */
+const sessions = (more: Partial<PeerInputs>) =>
+  [...wantedPeers(inputs(more)).values()]
+    .map((p) => `${p.name}${p.client ? "*" : ""} ${p.type} ${p.peerAs}`)
+    .sort();
+
+const reflector = { routeReflectorClusterID: "1.0.0.1" };
+const rr = { reflector: "true" };
+const off = settings({ nodeToNodeMeshEnabled: false });
+const toReflectors = peer("rr", { nodeSelector: "all()", peerSelector: "reflector == 'true'" });
+
+describe("wanted peers (calico.md §5.3)", () => {
+  test.each<[string, Partial<PeerInputs>, string[]]>([
+    ["1 the mesh is all other nodes", {}, ["n2 mesh 64512", "n3 mesh 64512"]],
+    ["1 with each node's own AS", { nodes: [node(1), node(2, { asNumber: 64600 })] }, ["n2 mesh 64600"]],
+    ["1 without reflectors", { nodes: [node(1), node(2), node(3, reflector)] }, ["n2 mesh 64512"]],
+    ["1 and a reflector is in no mesh", { nodes: [node(1, reflector), node(2)] }, []],
+    ["1 nor a node without BGP", { nodes: [node(1), make("Node", "n2", {})] }, []],
+    ["switched off", { settings: off }, []],
+    ["no Node resource, no session", { self: "n9" }, []],
+    [
+      "3 a global peer",
+      { settings: off, peers: [peer("tor", { peerIP: "10.0.0.254", asNumber: 65000 })] },
+      ["tor global 65000"],
+    ],
+    [
+      "3 of this node",
+      { settings: off, peers: [peer("tor", { node: "n1", peerIP: "10.0.0.254", asNumber: 65000 })] },
+      ["tor node 65000"],
+    ],
+    [
+      "3 of another node",
+      { settings: off, peers: [peer("tor", { node: "n2", peerIP: "10.0.0.254", asNumber: 65000 })] },
+      [],
+    ],
+    [
+      "3 global wins over node-specific for one address",
+      {
+        settings: off,
+        peers: [
+          peer("a", { peerIP: "10.0.0.254", asNumber: 1 }),
+          peer("b", { node: "n1", peerIP: "10.0.0.254", asNumber: 2 }),
+        ],
+      },
+      ["a global 1"],
+    ],
+    [
+      "3 never with ourselves",
+      { settings: off, peers: [peer("x", { peerIP: "10.0.0.1", asNumber: 64512 })] },
+      [],
+    ],
+    [
+      "4 peerSelector: the nodes that match",
+      { settings: off, nodes: [node(1), node(2, {}, rr), node(3)], peers: [toReflectors] },
+      ["n2 node 64512"],
+    ],
+    [
+      "4, 5 and the other side by itself: everybody is the reflector's client",
+      { settings: off, nodes: [node(1, reflector, rr), node(2), node(3)], peers: [toReflectors] },
+      ["n2* node 64512", "n3* node 64512"],
+    ],
+    [
+      "4 unless reversePeering is Manual",
+      {
+        settings: off,
+        nodes: [node(1, {}, rr), node(2)],
+        peers: [peer("rr", { node: "n2", peerSelector: "reflector == 'true'", reversePeering: "Manual" })],
+      },
+      [],
+    ],
+    [
+      "5 reflectors of one cluster are no clients of each other",
+      {
+        settings: off,
+        nodes: [
+          node(1, reflector, rr),
+          node(2, reflector, rr),
+          node(3, { routeReflectorClusterID: "1.0.0.2" }, rr),
+        ],
+        peers: [toReflectors],
+      },
+      ["n2 node 64512", "n3* node 64512"],
+    ],
+  ])("%s", (_why, more, expected) => {
+    expect(sessions(more)).toEqual(expected);
+  });
+
+  test("the terms of a BGPPeer", () => {
+    const spec = {
+      peerIP: "[fd00::fe]:1790",
+      asNumber: 65000,
+      localASNumber: 65001,
+      keepaliveTime: "10s",
+      maxRestartTime: "60s",
+      nextHopMode: "Self",
+      numAllowedLocalASNumbers: 2,
+    };
+    expect([...wantedPeers(inputs({ settings: off, peers: [peer("tor", spec)] })).values()]).toEqual([
+      {
+        name: "tor",
+        type: "global",
+        address: parseAddress("fd00::fe"),
+        port: 1790,
+        localAddress: parseAddress("fd00::1"),
+        localAs: 65001,
+        peerAs: 65000,
+        client: false,
+        nextHop: "self",
+        holdTimeSeconds: 30,
+        restartTimeSeconds: 60,
+        allowedLocalAs: 2,
+      },
+    ]);
+  });
+
+  test.each<[string, object, RegExp]>([
+    [
+      "a filter that does not exist keeps the session down: unknown means closed",
+      { filters: ["nope"] },
+      /BGPFilter nope does not exist/,
+    ],
+    [
+      "so does a password that nobody can read",
+      { password: { secretKeyRef: { name: "s", key: "k" } } },
+      /password/,
+    ],
+  ])("%s", (_why, spec, problem) => {
+    const peers = [peer("tor", { peerIP: "10.0.0.254", asNumber: 65000, ...spec })];
+    expect([...wantedPeers(inputs({ settings: off, peers })).values()][0]?.problem).toMatch(problem);
+  });
+
+  test("we are who our Node says", () => {
+    expect(selfOf(inputs({ nodes: [node(1, reflector)] }))).toEqual({
+      node: "n1",
+      as: 64512,
+      bgpId: 0x0a000001,
+      clusterId: 0x01000001,
+      listenPort: 179,
+      bindNodeAddress: false,
+      metric: { 4: 1024, 6: 1024 },
+      addresses: {
+        4: { address: parseAddress("10.0.0.1"), subnet: parsePrefix("10.0.0.0/24") },
+        6: { address: parseAddress("fd00::1"), subnet: parsePrefix("fd00::/64") },
+      },
+    });
+  });
+
+  test("the order of the resources does not matter", () => {
+    const nodes = [node(1, reflector, rr), node(2, reflector, rr), node(3), node(4)];
+    const peers = [toReflectors, peer("tor", { peerIP: "10.0.0.254", asNumber: 65000 })];
+    expect(sessions({ nodes: nodes.toReversed(), peers: peers.toReversed(), settings: off })).toEqual(
+      sessions({ nodes, peers, settings: off }),
+    );
+  });
+});
+
+describe("origins (calico.md §5.4)", () => {
+  const pool = (name: string, cidr: string, spec: object = {}): IPPool =>
+    make("IPPool", name, { cidr, ...spec });
+  const affinity = (n: string, cidr: string, state = "confirmed"): BlockAffinity =>
+    make("BlockAffinity", `${n}-${cidr.replace("/", "-")}`, { state, node: n, type: "host", cidr });
+  const pod = (n: string, ...ipNetworks: string[]): WorkloadEndpoint => ({
+    kind: "WorkloadEndpoint",
+    metadata: { name: "p", namespace: "d" },
+    spec: {
+      node: n,
+      ipNetworks,
+      interfaceName: "cali1",
+      orchestrator: "k8s",
+      endpoint: "eth0",
+      profiles: [],
+    },
+    apiVersion: "margay.dev/v1",
+  });
+  const pools = [
+    pool("a", "10.244.0.0/16"),
+    pool("hidden", "10.99.0.0/16", { disableBGPExport: true }),
+    pool("six", "fd00:10:244::/56"),
+  ];
+  const own = (affinities: BlockAffinity[], endpoints: WorkloadEndpoint[] = []) => [
+    ...originated(originsOf({ node: "n1", affinities, endpoints, pools })).keys(),
+  ];
+
+  test.each<[string, BlockAffinity[], WorkloadEndpoint[], string[]]>([
+    [
+      "6 confirmed blocks of ours",
+      [affinity("n1", "10.244.0.0/26"), affinity("n2", "10.244.0.64/26")],
+      [],
+      ["10.244.0.0/26"],
+    ],
+    ["6 of both families", [affinity("n1", "fd00:10:244::/122")], [], ["fd00:10:244::/122"]],
+    ["not while pending", [affinity("n1", "10.244.0.0/26", "pending")], [], []],
+    ["2 nor in a pool that is not exported", [affinity("n1", "10.99.0.0/26")], [], []],
+    ["9 nor outside every pool", [affinity("n1", "192.168.0.0/26")], [], []],
+    [
+      "6 no address inside our own block",
+      [affinity("n1", "10.244.0.0/26")],
+      [pod("n1", "10.244.0.5/32")],
+      ["10.244.0.0/26"],
+    ],
+    [
+      "8 borrowed addresses alone",
+      [affinity("n2", "10.244.0.64/26")],
+      [pod("n1", "10.244.0.70/32")],
+      ["10.244.0.70/32"],
+    ],
+    ["8 but not those of pods elsewhere", [], [pod("n2", "10.244.0.70/32")], []],
+  ])("%s", (_why, affinities, endpoints, expected) => {
+    expect(own(affinities, endpoints)).toEqual(expected);
+  });
+
+  test("only what lies in an exported pool leaves the node: no default route of the fabric goes on", () => {
+    const exported = exportedPools(pools);
+    const leaves = ["10.244.7.0/26", "10.99.0.0/26", "0.0.0.0/0", "fd00:10:244::40/122"].map((t) =>
+      isExported(exported, parsePrefix(t)),
+    );
+    expect(leaves).toEqual([true, false, false, true]);
+  });
+});
+
+test("BGPFilter rules in the words of @margay/bgp", () => {
+  const filter: BGPFilter = make("BGPFilter", "f", {
+    exportV4: [
+      {
+        action: "Accept",
+        cidr: "10.0.0.0/8",
+        matchOperator: "In",
+        communities: { values: ["64512:7"] },
+        operations: [{ addCommunity: { value: "1:2:3" } }, { prependASPath: { prefix: [1, 2] } }],
+      },
+    ],
+    importV6: [{ action: "Reject", peerType: "eBGP", source: "RemotePeers" }],
+  });
+  expect(filtersOf([filter])).toEqual({
+    import: { 4: [], 6: [{ action: "reject", peerType: "ebgp", fromRemotePeers: true, operations: [] }] },
+    export: {
+      4: [
+        {
+          action: "accept",
+          cidr: { prefix: parsePrefix("10.0.0.0/8"), operator: "In" },
+          community: 64512 * 65536 + 7,
+          operations: [
+            { kind: "add-community", value: [1, 2, 3] },
+            { kind: "prepend", ases: [1, 2] },
+          ],
+        },
+      ],
+      6: [],
+    },
+  });
+});
+
+describe("kernel routes", () => {
+  const route = (dst: string, rest: Partial<Route>): Route => ({
+    dst: parsePrefix(dst),
+    protocol: 2,
+    type: "unicast",
+    nexthops: [],
+    ...rest,
+  });
+  const fabric = new Fabric([
+    route("10.0.0.0/24", { nexthops: [{ dev: "eth0" }] }),
+    route("10.1.0.0/16", { nexthops: [{ via: parseAddress("10.0.0.254"), dev: "eth0" }] }),
+    route("10.2.0.0/16", { protocol: 143, nexthops: [{ via: parseAddress("10.0.0.9"), dev: "eth0" }] }),
+    route("10.3.0.0/16", { type: "blackhole" }),
+  ]);
+  const path = (hop: string, kind: "ibgp" | "local" = "ibgp"): Path => {
+    const attributes = { origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } } as const;
+    return {
+      source: { kind, name: "x", as: 1, bgpId: 1, address: parseAddress(hop), client: false },
+      received: attributes,
+      attributes,
+      stale: false,
+    };
+  };
+  const text = (...paths: Path[]) => {
+    const made = kernelRoute({ prefix: parsePrefix("10.244.1.0/26"), paths, fabric, metric: 1024 });
+    return made && formatRoute(made);
+  };
+  test.each<[string, Path[], string | undefined]>([
+    ["a neighbour as next hop", [path("10.0.0.2")], "10.244.1.0/26 via 10.0.0.2 dev eth0 metric 1024"],
+    [
+      "ECMP",
+      [path("10.0.0.2"), path("10.0.0.3")],
+      "10.244.1.0/26 nexthop via 10.0.0.2 dev eth0 nexthop via 10.0.0.3 dev eth0 metric 1024",
+    ],
+    [
+      "a next hop behind a gateway: that gateway",
+      [path("10.1.0.1")],
+      "10.244.1.0/26 via 10.0.0.254 dev eth0 metric 1024",
+    ],
+    [
+      "two behind one gateway are one",
+      [path("10.1.0.1"), path("10.1.0.2")],
+      "10.244.1.0/26 via 10.0.0.254 dev eth0 metric 1024",
+    ],
+    [
+      "a next hop that only a route of ours leads to: none, or the route would lean on itself",
+      [path("10.2.0.1")],
+      undefined,
+    ],
+    ["a next hop in a blackhole", [path("10.3.0.1")], undefined],
+    ["our own route is the agent's business", [path("10.0.0.2", "local")], undefined],
+  ])("%s", (_why, paths, expected) => {
+    expect(text(...paths)).toBe(expected);
+  });
+  test("cost: 0 for a neighbour, 1 behind a gateway, none without a way", () => {
+    expect(["10.0.0.2", "10.1.0.1", "192.0.2.1"].map((a) => fabric.cost(parseAddress(a)))).toEqual([
+      0,
+      1,
+      undefined,
+    ]);
+  });
+});
