@@ -1,4 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Family } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
@@ -13,6 +15,7 @@ import {
   ipsetTarget,
   type Rule,
 } from "./index.ts";
+import { RestoreStream } from "./restore-stream.ts";
 import { unshared } from "./testing/unshared.ts";
 
 const sh = (script: string): string =>
@@ -271,6 +274,25 @@ unshared(import.meta.url, () => {
     sh("iptables-legacy -F FORWARD; iptables-nft -t mangle -N KUBE-KUBELET-CANARY");
     expect(await new Iptables({ ...targets, backend: "auto" }).backend()).toBe("nft");
     sh("iptables-nft -t mangle -X KUBE-KUBELET-CANARY");
+  });
+
+  test("legacy: another program holds the xtables lock: we wait as long as told, say so, and go on after", async () => {
+    const tables = new Iptables({ ...targets, backend: "legacy", lockWaitSeconds: 1 });
+    const put = (verdict: string) =>
+      tables.chains().put(map({ "filter/margay-x": { rules: [rule("", `-j ${verdict}`)] } }));
+    await put("DROP");
+    const holder = spawn("flock", [targets.lockFile, "sleep", "60"]);
+    await setTimeout(200);
+    await expect(put("ACCEPT")).rejects.toMatchObject({ code: "locked" });
+    sh(`kill $(pgrep -P ${holder.pid})`);
+    await once(holder, "close");
+    await put("ACCEPT");
+    wipe("legacy");
+  });
+
+  test("a tool that does not answer an open stream is run once for each transaction instead", async () => {
+    expect(await RestoreStream.open({ tool: "true", args: [] })).toBeUndefined();
+    expect(await RestoreStream.open({ tool: "no-such-tool", args: [] })).toBeUndefined();
   });
 
   test("a table that nft itself made is not written to, for it cannot be read back; others are", async () => {
