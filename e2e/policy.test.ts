@@ -28,23 +28,13 @@ afterAll(() => lab?.down());
 
 const reached = async (...flags: string[]) => (await lab.reached(flags)).sort();
 
-async function applied(yaml: string): Promise<void> {
-  const { code, stderr } = await lab.apply(yaml);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  await lab.wait();
-}
-
-async function removed(kind: string, name: string): Promise<void> {
-  const { code, stdout, stderr } = await lab.exec("fabric", ["margay", "delete", kind, name, "-n", "shop"]);
-  expect({ code, stdout, stderr }).toMatchObject({ code: 0 });
-  await lab.wait();
-}
-
 const policy = (spec: string) => `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: { name: p, namespace: shop }
 spec: ${spec}
 `;
+
+const ANY = policy("{ podSelector: {} }");
 
 test("without a policy everybody reaches everybody, in both protocols", async () => {
   expect(await reached()).toEqual(EVERYBODY);
@@ -52,7 +42,7 @@ test("without a policy everybody reaches everybody, in both protocols", async ()
 }, 30_000);
 
 test("a policy follows labels of pods and of namespaces", async () => {
-  await applied(
+  await lab.apply(
     policy(
       "{ podSelector: { matchLabels: { app: db } }, ingress: [{ from: [{ podSelector: { matchLabels: { role: reader } } }] }] }",
     ),
@@ -61,7 +51,7 @@ test("a policy follows labels of pods and of namespaces", async () => {
   await lab.must(["pod", "label", "shop/web", "role=reader"]);
   await lab.wait();
   expect(await reached()).toEqual(without("ops/mon>shop/db"));
-  await applied(
+  await lab.apply(
     policy(
       "{ podSelector: { matchLabels: { app: db } }, ingress: [{ from: [{ namespaceSelector: { matchLabels: { team: ops } } }] }] }",
     ),
@@ -72,12 +62,12 @@ test("a policy follows labels of pods and of namespaces", async () => {
   expect(await reached()).toEqual(without("shop/web>shop/db", "ops/mon>shop/db"));
   await lab.must(["namespace", "label", "ops", "team=ops"]);
   await lab.must(["pod", "label", "shop/web", "role-"]);
-  await removed("networkpolicy", "p");
+  await lab.delete(ANY);
   expect(await reached()).toEqual(EVERYBODY);
 }, 60_000);
 
 test("ports and protocols: only what is named passes", async () => {
-  await applied(
+  await lab.apply(
     policy(
       "{ podSelector: { matchLabels: { app: db } }, ingress: [{ ports: [{ port: 8080, protocol: TCP }, { port: 80, protocol: UDP }] }] }",
     ),
@@ -87,17 +77,17 @@ test("ports and protocols: only what is named passes", async () => {
   expect(await reached("--port", "8080")).toEqual(EVERYBODY);
   expect(await reached("--port", "80", "--protocol", "udp")).toEqual(EVERYBODY);
   expect(await reached("--port", "8080", "--protocol", "udp")).toEqual(noDb);
-  await removed("networkpolicy", "p");
+  await lab.delete(ANY);
 }, 60_000);
 
 test("egress, and a pod on the same node", async () => {
-  await applied(
+  await lab.apply(
     policy(
       "{ podSelector: { matchLabels: { app: web } }, policyTypes: [Egress], egress: [{ to: [{ podSelector: { matchLabels: { app: db } } }] }] }",
     ),
   );
   expect(await reached()).toEqual(without("shop/web>ops/mon"));
-  await removed("networkpolicy", "p");
+  await lab.delete(ANY);
 }, 60_000);
 
 test("a pod asked for by address has it; its address is free again after rm", async () => {
@@ -114,17 +104,10 @@ test("a pod asked for by address has it; its address is free again after rm", as
 }, 60_000);
 
 test("pods reach the outside behind the ToR, translated to their node's address", async () => {
-  const { code, stdout } = await lab.exec("shop/web", ["ping", "-c", "1", "-W", "2", "198.51.100.1"]);
-  expect({ code, stdout }).toMatchObject({ code: 0 });
-  const { stdout: v6, code: code6 } = await lab.exec("shop/web", [
-    "ping",
-    "-c",
-    "1",
-    "-W",
-    "2",
-    "2001:db8:100::1",
-  ]);
-  expect({ code6, v6 }).toMatchObject({ code6: 0 });
+  for (const address of ["198.51.100.1", "2001:db8:100::1"]) {
+    const { code, stdout } = await lab.exec("shop/web", ["ping", "-c", "1", "-W", "2", address]);
+    expect(code === 0 ? "" : stdout).toBe("");
+  }
 }, 30_000);
 
 test("an invalid resource is refused with file, field and what is allowed; nothing of the file is applied", async () => {

@@ -57,6 +57,7 @@ export class TestLab {
 
   /** `margay lab up --detach`, ready when it returns. */
   static async up(name: string, flags: readonly string[] = []): Promise<TestLab> {
+    await margay(["lab", "down", "--name", name]); // one that a killed test run left
     const { code, stdout, stderr } = await margay(["lab", "up", "--detach", "--name", name, ...flags]);
     if (code !== 0) throw new Error(`lab ${name} did not come up:\n${stdout}${stderr}`);
     return new TestLab(name);
@@ -84,15 +85,27 @@ export class TestLab {
     return start(["lab", "exec", place, "--name", this.name, "--", ...command]);
   }
 
-  /** `margay apply -f -` inside the lab. */
-  apply(yaml: string): Promise<Outcome> {
-    return this.exec("fabric", ["margay", "apply", "-f", "-"], yaml);
+  /** A margay command inside the lab, such as `apply -f -`; its output. Throws with its words when it fails. */
+  async margay(words: readonly string[], input = ""): Promise<string> {
+    const { code, stdout, stderr } = await this.exec("fabric", ["margay", ...words], input);
+    if (code !== 0) throw new Error(`margay ${words.join(" ")}: exit ${code}\n${stdout}${stderr}`);
+    return stdout;
   }
 
-  /** `margay wait` inside the lab. */
+  /** Applies, and waits until every node enforces it. */
+  async apply(yaml: string): Promise<void> {
+    await this.margay(["apply", "-f", "-"], yaml);
+    await this.wait();
+  }
+
+  /** Deletes, and waits until no node enforces it any more. */
+  async delete(yaml: string): Promise<void> {
+    await this.margay(["delete", "-f", "-"], yaml);
+    await this.wait();
+  }
+
   async wait(): Promise<void> {
-    const { code, stdout, stderr } = await this.exec("fabric", ["margay", "wait"]);
-    if (code !== 0) throw new Error(`margay wait: exit ${code}\n${stdout}${stderr}`);
+    await this.margay(["wait"]);
   }
 
   async pods(): Promise<PodView[]> {

@@ -4,10 +4,12 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
-import { addon, bundle, ROOT, relay } from "./build.mjs";
+import { bundle } from "./bundle.mjs";
 import { check } from "./check.mjs";
 import { debianPackages } from "./debian.mjs";
+import { addon, relay } from "./native.mjs";
 import { npmPackages } from "./npm.mjs";
+import { ROOT } from "./outputs.mjs";
 import { SetupError, step } from "./progress.mjs";
 
 const LOG = join(ROOT, ".cache/setup.log");

@@ -1,0 +1,68 @@
+// The bundle packages/margay/dist/margay.mjs with its chunks.
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ADDON, DIST, files, ROOT, stale, time } from "./outputs.mjs";
+import { SetupError } from "./progress.mjs";
+
+const BUNDLE = join(DIST, "margay.mjs");
+
+/** One executable from every package's source, split so that a command loads only what it needs. @returns false when up to date */
+export async function bundle() {
+  const sources = readdirSync(join(ROOT, "packages")).flatMap((name) =>
+    files(join(ROOT, "packages", name, "src")),
+  );
+  if (!stale([BUNDLE], [...sources, ADDON, join(ROOT, "package-lock.json"), fileURLToPath(import.meta.url)]))
+    return false;
+  const { build } = await import("esbuild");
+  const { outputFiles } = await build({
+    write: false,
+    absWorkingDir: ROOT,
+    entryPoints: { margay: join(ROOT, "packages/margay/src/main.ts") },
+    outdir: DIST,
+    outExtension: { ".js": ".mjs" },
+    chunkNames: "chunks/[name]-[hash]",
+    bundle: true,
+    splitting: true,
+    platform: "node",
+    target: "node24",
+    format: "esm",
+    conditions: ["margay-source"],
+    banner: { js: REQUIRE },
+    define: { __dirname: "import.meta.dirname", __filename: "import.meta.filename" },
+    sourcemap: true,
+    legalComments: "none",
+    logLevel: "silent",
+  }).catch((error) => {
+    const [first] = error.errors ?? [];
+    throw new SetupError(
+      `bundle: ${first ? `${first.location?.file}:${first.location?.line}: ${first.text}` : error.message}`,
+    );
+  });
+  besideChunks();
+  replace(outputFiles);
+}
+
+const KEEP_MS = 3_600_000;
+
+/** Chunks are named for their content and the entry comes last: a lab that runs meanwhile still finds its own. */
+function replace(outputs) {
+  const chunks = join(DIST, "chunks");
+  mkdirSync(chunks, { recursive: true });
+  for (const { path, contents } of outputs.toSorted((a, b) => (a.path === BUNDLE) - (b.path === BUNDLE))) {
+    writeFileSync(`${path}.${process.pid}`, contents, { mode: path === BUNDLE ? 0o755 : 0o644 });
+    renameSync(`${path}.${process.pid}`, path);
+  }
+  const current = new Set(outputs.map(({ path }) => path));
+  const old = files(chunks).filter((path) => !current.has(path) && time(path) < Date.now() - KEEP_MS);
+  for (const path of old) rmSync(path);
+}
+
+/** What CommonJS packages take for granted, inside an ES module. */
+const REQUIRE = `import { createRequire as margayRequire } from "node:module"; const require = margayRequire(import.meta.url);`;
+
+/** Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. */
+function besideChunks() {
+  cpSync(join(ROOT, "node_modules/etcd3/proto"), join(DIST, "proto"), { recursive: true });
+  cpSync(dirname(ADDON), DIST, { recursive: true });
+}
