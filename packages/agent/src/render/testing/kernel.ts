@@ -12,11 +12,12 @@ import type { Probe, Probed } from "./prober.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node, three more are pods. Loads what is rendered for each scenario,
- * sends real packets, and prints where the kernel and the evaluator disagree, as JSON.
+ * sends real packets, and prints where the kernel and the evaluator disagree, as JSON. Argument: the iptables backend.
  */
 const PODS = ["a", "b", "c"] as const;
 type Pod = (typeof PODS)[number];
 const PORTS = [80, 81, 8080];
+const BACKEND = process.argv[2] === "legacy" ? "legacy" : "nft";
 const address = (pod: Pod, family: 4 | 6): string =>
   `${family === 4 ? "10.244.0." : "fd00::"}${PODS.indexOf(pod) + 1}`;
 const mac = (pod: Pod): string => `02:00:00:00:00:0${PODS.indexOf(pod) + 1}`;
@@ -111,7 +112,8 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
 async function apply(state: NodeState): Promise<Map<string, number>> {
   const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
   const [four, six] = ([4, 6] as const).map(
-    (family) => new Iptables({ family, backend: "nft", prefix: "margay-", tables: ["filter", "nat", "raw"] }),
+    (family) =>
+      new Iptables({ family, backend: BACKEND, prefix: "margay-", tables: ["filter", "nat", "raw"] }),
   );
   if (!four || !six) throw new Error("two were made above");
   await reconcile([
