@@ -1,6 +1,6 @@
 // The bundle packages/margay/dist/margay.mjs with its chunks.
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADDON, DIST, files, ROOT, stale, time } from "./outputs.mjs";
 import { SetupError } from "./progress.mjs";
@@ -61,8 +61,15 @@ function replace(outputs) {
 /** What CommonJS packages take for granted, inside an ES module. */
 const REQUIRE = `import { createRequire as margayRequire } from "node:module"; const require = margayRequire(import.meta.url);`;
 
-/** Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. */
+/**
+ * Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. A running daemon has the addon
+ * mapped: writing into that file would kill it (SIGSEGV, seen), so another takes its name.
+ */
 function besideChunks() {
   cpSync(join(ROOT, "node_modules/etcd3/proto"), join(DIST, "proto"), { recursive: true });
-  cpSync(dirname(ADDON), DIST, { recursive: true });
+  for (const path of files(dirname(ADDON))) {
+    const copy = join(DIST, basename(path));
+    cpSync(path, `${copy}.${process.pid}`);
+    renameSync(`${copy}.${process.pid}`, copy);
+  }
 }
