@@ -11,8 +11,8 @@ import { Undo } from "./undo.ts";
 import { HOST_MAC } from "./wire.ts";
 
 /**
- * CNI ADD, top to bottom. Repeating it for the same container gives the same addresses; a failure takes back all that was done.
- * Throws CniError.
+ * CNI ADD, top to bottom. Repeating it for the same container gives the same addresses; a failure takes back
+ * all that was done. Throws CniError.
  */
 export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   const undo = new Undo();

@@ -11,9 +11,9 @@ import { DONE } from "./result.ts";
 const MAX_TRIES = 5;
 
 /**
- * CNI DEL: removes what this container has, in the reverse order of ADD; what is gone already is success. The endpoint and the
- * interface stay when a newer container of the same pod has them. The address goes last: nobody gets it while a route still leads
- * here. Throws CniError.
+ * CNI DEL: removes what this container has, in the reverse order of ADD; what is gone already is success.
+ * The endpoint and the interface stay when a newer container of the same pod has them. The address goes
+ * last: nobody gets it while a route still leads here. Throws CniError.
  */
 export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });

@@ -22,13 +22,18 @@ export interface CniDeps {
   readonly now: () => Date;
   readonly ipam: Pick<Ipam, "assign" | "release">;
   readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "create" | "apply" | "delete">;
-  /** Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced. */
+  /**
+   * Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced.
+   */
   readonly wire: (wiring: Wiring) => Promise<{ mac: string }>;
   /** Removes the pod's veth, by its host end. Gone already is success. */
   readonly unwire: (hostInterface: string) => Promise<void>;
   /** Removes the pod's veth from inside. A namespace or interface gone already is success. */
   readonly unwireInside: (at: { netns: string; ifname: string }) => Promise<void>;
-  /** Resolves when the endpoint with this datastore key has its chains and routes; rejects after a bounded wait. */
+  /**
+   * Resolves when the endpoint with this datastore key has its chains and routes; rejects after a bounded
+   * wait.
+   */
   readonly ready: (key: string) => Promise<void>;
   /** Families that enabled pools exist for: what a pod gets unless the configuration says otherwise. */
   readonly families: () => readonly Family[];

@@ -31,7 +31,10 @@ export function socketOf(env: Readonly<Record<string, string | undefined>>, conf
   return env.MARGAY_CNI_SOCKET || fieldOf(conf, "socket") || DEFAULT_SOCKET;
 }
 
-/** The first `"name" : "value"` of the text, as relay.c finds it: without parsing, for the text may not even be JSON. */
+/**
+ * The first `"name" : "value"` of the text, as relay.c finds it: without parsing, for the text may not even
+ * be JSON.
+ */
 export const fieldOf = (conf: string, name: string): string | undefined =>
   new RegExp(`"${name}"[ \\t\\r\\n]*:[ \\t\\r\\n]*"([^"\\\\]*)"`).exec(conf)?.[1];
 
@@ -79,7 +82,10 @@ export class FrameReader {
   #chunks: Buffer[] = [];
   #size = 0;
 
-  /** The body once all of it is here; RangeError as soon as its length is impossible, or more than it arrives. */
+  /**
+   * The body once all of it is here; RangeError as soon as its length is impossible, or more than it
+   * arrives.
+   */
   push(chunk: Buffer): Buffer | undefined {
     this.#chunks.push(chunk);
     this.#size += chunk.length;

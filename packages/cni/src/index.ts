@@ -11,4 +11,5 @@ export { type Pod, podOf } from "./pod.ts";
 export { relay } from "./relay.ts";
 export { GATEWAY } from "./result.ts";
 export { type CniServerOptions, serveCni } from "./server.ts";
-export { HOST_MAC, unwireInside, unwirer, wire } from "./wire.ts";
+export { unwirer } from "./unwirer.ts";
+export { HOST_MAC, unwireInside, wire } from "./wire.ts";

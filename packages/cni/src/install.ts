@@ -20,8 +20,8 @@ export interface InstallOptions {
 const NAMES = ["margay-cni", "margay-ipam"] as const;
 
 /**
- * Installs the plugins, then the network configuration, each by rename: a runtime never executes half a file, and a node is not
- * ready before its plugin is there. Answers the paths written.
+ * Installs the plugins, then the network configuration, each by rename: a runtime never executes half a
+ * file, and a node is not ready before its plugin is there. Answers the paths written.
  */
 export function install(options: InstallOptions): string[] {
   const { binDir, confDir, relay } = options;

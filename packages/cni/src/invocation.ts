@@ -115,7 +115,10 @@ function parseConfiguration(stdin: Uint8Array): Configuration {
   throw new CniError("invalid-configuration", `network configuration: ${issues.join("; ")}`);
 }
 
-/** The container, namespace and interface, each required where the specification (1.1.0 §2, "Parameters") requires it. */
+/**
+ * The container, namespace and interface, each required where the specification (1.1.0 §2, "Parameters")
+ * requires it.
+ */
 function attachment(command: Invocation["command"], env: Call["env"]) {
   const { CNI_CONTAINERID = "", CNI_NETNS = "", CNI_IFNAME = "" } = env;
   const netns = CNI_NETNS || undefined;

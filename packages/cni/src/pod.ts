@@ -30,7 +30,10 @@ export function podOf(invocation: Invocation, where: { node: string; interfacePr
   };
 }
 
-/** `cali` + 11 hex digits of sha1("namespace.pod"), as Calico; further interfaces of a pod hash their own name too. */
+/**
+ * `cali` + 11 hex digits of sha1("namespace.pod"), as Calico; further interfaces of a pod hash their own
+ * name too.
+ */
 function hostInterfaceName(prefix: string, of: { namespace: string; name: string; ifname: string }): string {
   const text = [of.namespace, of.name, ...(of.ifname === "eth0" ? [] : [of.ifname])].join(".");
   return prefix + createHash("sha1").update(text).digest("hex").slice(0, 11);

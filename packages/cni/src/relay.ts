@@ -22,7 +22,10 @@ const TRY_AGAIN_LATER = 11;
 const CONNECT_MS = 10_000;
 const ANSWER_MS = 90_000;
 
-/** Does what relay/relay.c does, for machines without a compiler. Never throws: what goes wrong is a CNI error to print. */
+/**
+ * Does what relay/relay.c does, for machines without a compiler. Never throws: what goes wrong is a CNI
+ * error to print.
+ */
 export async function relay(call: Call & { argv0: string }): Promise<Reply> {
   const { env, stdin, argv0 } = call;
   if (env.CNI_COMMAND === "VERSION")

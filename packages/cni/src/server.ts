@@ -55,7 +55,10 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
-/** Made private beside its place, then moved there: at no moment is there no socket, or one that others may use. */
+/**
+ * Made private beside its place, then moved there: at no moment is there no socket, or one that others may
+ * use.
+ */
 async function listen(server: Server, path: string): Promise<void> {
   const fresh = `${path}.${process.pid}`;
   mkdirSync(dirname(path), { recursive: true });

@@ -1,6 +1,9 @@
 import { relay } from "./relay.ts";
 
-/** One CNI call from this process's environment and standard input, answered on its standard output and by its exit code. */
+/**
+ * One CNI call from this process's environment and standard input, answered on its standard output and by
+ * its exit code.
+ */
 export async function serveStdio(): Promise<void> {
   const env = Object.fromEntries(Object.entries(process.env).map(([name, value]) => [name, value ?? ""]));
   const chunks: Buffer[] = [];

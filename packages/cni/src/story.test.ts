@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import type { WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
-import { IpamError } from "@margay/ipam";
+import { IpamError, type IpamFailure } from "@margay/ipam";
 import { parseAddress } from "@margay/net";
 import { NetlinkError } from "@margay/netlink";
 import type { CniDeps } from "./deps.ts";
@@ -121,6 +121,8 @@ const ENDPOINT = "n1-k8s-web-eth0";
 const failure = async (reply: Promise<Reply>) =>
   JSON.parse((await reply).stdout) as { code: number; msg: string; details?: string };
 
+const ipam = (failure: IpamFailure) => new IpamError(failure);
+
 describe("ADD", () => {
   test("makes an address, an interface and an endpoint", async () => {
     const world = empty();
@@ -138,32 +140,46 @@ describe("ADD", () => {
     expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual([1, 1, 1]);
   });
 
-  const store = new StoreError("unavailable", "etcd is away");
-  test.each<[Step, Error, code: number, msg: string]>([
+  test.each<[why: string, step: Step, error: Error, code: number, msg: string]>([
     [
+      "IPAM loses every race",
       "assign",
-      new IpamError({ code: "contention", node: "n1", attempts: 50 }),
+      ipam({ code: "contention", node: "n1", attempts: 50 }),
       11,
       "ipam: gave up after 50 attempts: other nodes keep changing the same blocks; try again",
     ],
     [
+      "no such pool",
       "assign",
-      new IpamError({ code: "unknown-pool", pool: "p", node: "n1" }),
+      ipam({ code: "unknown-pool", pool: "p", node: "n1" }),
       100,
       "ipam: pool p does not exist",
     ],
     [
+      "the address is another's",
       "assign",
-      new IpamError({ code: "address-in-use", address: "10.0.0.9", by: "x", node: "n1" }),
+      ipam({ code: "address-in-use", address: "10.0.0.9", by: "x", node: "n1" }),
       101,
       "ipam: address 10.0.0.9 is in use by x",
     ],
-    ["wire", new NetlinkError("EEXIST", "create veth cali1"), 5, "create veth cali1: EEXIST"],
-    ["endpoint", store, 11, "datastore: etcd is away"],
-    ["ready", new Error("a fault"), 999, "a fault"],
+    [
+      "the kernel refuses",
+      "wire",
+      new NetlinkError("EEXIST", "create veth cali1"),
+      5,
+      "create veth cali1: EEXIST",
+    ],
+    [
+      "etcd is away",
+      "endpoint",
+      new StoreError("unavailable", "etcd is away"),
+      11,
+      "datastore: etcd is away",
+    ],
+    ["a fault of ours", "ready", new Error("a fault"), 999, "a fault"],
   ])(
-    "fails at %s with %s: nothing is left, and the runtime is told what to do",
-    async (step, error, code, msg) => {
+    "%s (at %s): nothing is left, and the runtime is told what to do",
+    async (_why, step, error, code, msg) => {
       const world = empty();
       const { details: _, ...told } = await failure(cni(depsOf(world, { [step]: error }), "ADD", "s1"));
       expect(told).toEqual({ cniVersion: "1.0.0", code, msg: expect.stringContaining(msg) });

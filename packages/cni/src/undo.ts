@@ -7,7 +7,9 @@ export class Undo {
     this.#steps.push({ name, run });
   }
 
-  /** Takes everything back, last first. A step that fails does not stop the others; what failed is answered. */
+  /**
+   * Takes everything back, last first. A step that fails does not stop the others; what failed is answered.
+   */
   async run(): Promise<{ name: string; error: unknown }[]> {
     const failed: { name: string; error: unknown }[] = [];
     for (const { name, run } of this.#steps.toReversed()) {

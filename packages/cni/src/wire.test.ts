@@ -16,7 +16,8 @@ import {
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
 import { unshared } from "./testing/unshared.ts";
-import { unwireInside, unwirer, wire } from "./wire.ts";
+import { unwirer } from "./unwirer.ts";
+import { unwireInside, wire } from "./wire.ts";
 
 const POD = "/run/netns/pod";
 const WIRING: Wiring = {

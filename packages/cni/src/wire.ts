@@ -5,7 +5,6 @@ import {
   addRoutes,
   createVeth,
   deleteLink,
-  deleteLinks,
   linkByName,
   Netlink,
   NetlinkError,
@@ -32,9 +31,9 @@ const BOOT = 3;
  *   proxy_arp, forwarding, rp_filter               169.254.1.1 dev eth0; default via 169.254.1.1
  *   the pod's addresses permanent neighbours       both gateways permanent neighbours, ee:ee:ee:ee:ee:ee
  *
- * No ARP or NDP passes, so no first packet waits for it. The node's route to the pod is the agent's to make, when the
- * pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container` when the namespace
- * is gone, else NetlinkError, and then leaves nothing.
+ * No ARP or NDP passes, so no first packet waits for it. The node's route to the pod is the agent's to make,
+ * when the pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container`
+ * when the namespace is gone, else NetlinkError, and then leaves nothing.
  */
 export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }> {
   const pod = openPod(wiring.netns);
@@ -54,30 +53,9 @@ export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }
 }
 
 /**
- * Removes veths by their host ends; gone already is success. The kernel takes 20 ms for one, and hardly more for fifty: those asked
- * for while it is busy are removed together next.
+ * Removes the veth by the pod's end; a namespace or interface gone already is success, another kind of
+ * interface stays.
  */
-export function unwirer(nl: Netlink): (hostInterface: string) => Promise<void> {
-  let waiting: { names: string[]; done: Promise<void> } | undefined;
-  let busy: Promise<unknown> = Promise.resolve();
-  return (hostInterface) => {
-    if (!waiting) {
-      const batch = { names: [] as string[], done: busy.then(() => removeBatch()) };
-      waiting = batch;
-      busy = batch.done.catch(() => undefined); // its callers are told; the next batch is another matter
-    }
-    waiting.names.push(hostInterface);
-    return waiting.done;
-  };
-
-  async function removeBatch(): Promise<void> {
-    const { names } = waiting ?? { names: [] };
-    waiting = undefined;
-    await deleteLinks(nl, names);
-  }
-}
-
-/** Removes the veth by the pod's end; a namespace or interface gone already is success, another kind of interface stays. */
 export async function unwireInside({ netns, ifname }: { netns: string; ifname: string }): Promise<void> {
   const pod = openPod(netns);
   if (!pod) return;
@@ -106,7 +84,10 @@ async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<void
   await createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
 }
 
-/** The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a second. */
+/**
+ * The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a
+ * second.
+ */
 async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
   if (has6(addresses)) {
     sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0, netns);

@@ -13,14 +13,18 @@ export interface Site {
 }
 
 /*
- * The affinity of a node to a block, written around the block so that a crash anywhere leaves a state that says what was going on:
+ * The affinity of a node to a block, written around the block so that a crash anywhere leaves a state that
+ * says what was going on:
  *
  *   (none) --claim--> pending --block created--> confirmed --release--> pendingDeletion --block gone or disowned--> (none)
  *
  * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to where it was going.
  */
 
-/** Writes a new block of this node in three steps. False: somebody else has the block, or the affinity was in use; look again. */
+/**
+ * Writes a new block of this node in three steps. False: somebody else has the block, or the affinity was in
+ * use; look again.
+ */
 export async function claimBlock(site: Site, block: Block): Promise<boolean> {
   const pending = await writeAffinity(site, block.cidr, "pending");
   const created = pending && (await createBlock(site, block));
@@ -50,7 +54,10 @@ export function disagreeing({ node, view }: Pick<Site, "node" | "view">): string
   return [...unsettled.map(([cidr]) => cidr), ...[...owned].filter((cidr) => !affinities.has(cidr))];
 }
 
-/** Reads both keys and finishes what was begun. A compare-and-swap lost here is someone else healing the same. */
+/**
+ * Reads both keys and finishes what was begun. A compare-and-swap lost here is someone else healing the
+ * same.
+ */
 export async function heal(site: Site, cidr: string): Promise<void> {
   const [affinity, block] = await Promise.all([readAffinity(site, cidr), readBlock(site, cidr)]);
   if (block === "corrupt") return;
@@ -72,7 +79,10 @@ interface Read<T> {
   readonly revision: number;
 }
 
-/** The block as it is in the store now; the view learns of it. A corrupt one is left alone, for `ipam check` to show. */
+/**
+ * The block as it is in the store now; the view learns of it. A corrupt one is left alone, for `ipam check`
+ * to show.
+ */
 export async function readBlock(site: Site, cidr: string): Promise<Read<Block> | "corrupt" | undefined> {
   const entry = await read(site.store, site.view, blockKey(cidr));
   if (!entry) return undefined;

@@ -367,7 +367,9 @@ class Rig {
     );
   }
 
-  /** After a restart and one call, affinity and block agree; and every handle ever used can free all it has. */
+  /**
+   * After a restart and one call, affinity and block agree; and every handle ever used can free all it has.
+   */
   async expectHealed(): Promise<void> {
     for (const node of ["n0", "n1", "n2"]) {
       const ipam = ipamOn(this.store, node);

@@ -36,7 +36,10 @@ export type Assignment = Held;
 /** One address taken back. */
 export type Released = Held;
 
-/** Plans a batch may make before its operations end in `contention`. Each lost round means that another node won one. */
+/**
+ * Plans a batch may make before its operations end in `contention`. Each lost round means that another node
+ * won one.
+ */
 const MAX_ATTEMPTS = 50;
 /** Operations served by one plan. */
 const MAX_BATCH = 256;
@@ -50,21 +53,28 @@ interface Pending {
 }
 
 /**
- * Addresses for one node. Requests that arrive while others are being served wait, and are then planned together: a hundred pods
- * at once cost one write per block they share, and never fight each other's compare-and-swap.
+ * Addresses for one node. Requests that arrive while others are being served wait, and are then planned
+ * together: a hundred pods at once cost one write per block they share, and never fight each other's
+ * compare-and-swap.
  */
 export class Ipam {
   readonly #options: IpamOptions;
   #queue: Pending[] = [];
   #serving: Promise<void> | undefined;
-  /** Blocks whose last write failed or was refused, or which were never read whole: read before the next plan. */
+  /**
+   * Blocks whose last write failed or was refused, or which were never read whole: read before the next
+   * plan.
+   */
   readonly #stale = new Set<string>();
 
   constructor(options: IpamOptions) {
     this.#options = options;
   }
 
-  /** Addresses for a handle, one per family, all or none; the same handle gets the same again. Throws IpamError. */
+  /**
+   * Addresses for a handle, one per family, all or none; the same handle gets the same again. Throws
+   * IpamError.
+   */
   assign(request: AssignRequest): Promise<readonly Assignment[]> {
     return this.#submit({ kind: "assign", ...request });
   }
@@ -193,7 +203,10 @@ export class Ipam {
     ];
   }
 
-  /** What the store could not do may work later; anything else is a fault of the program and keeps its own name. */
+  /**
+   * What the store could not do may work later; anything else is a fault of the program and keeps its own
+   * name.
+   */
   #failure(error: unknown): Error {
     if (error instanceof StoreError)
       return new IpamError({ code: "datastore", node: this.#options.node, reason: error.message }, error);

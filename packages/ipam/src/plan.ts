@@ -16,8 +16,8 @@ export type Answer =
   | { readonly kind: "failed"; readonly error: IpamError };
 
 /**
- * What to write so that all operations happen, in their order, with one write per block; and what to answer each when its blocks
- * are written. Pure: the same world and operations give the same plan.
+ * What to write so that all operations happen, in their order, with one write per block; and what to answer
+ * each when its blocks are written. Pure: the same world and operations give the same plan.
  */
 export function plan(
   world: World,

@@ -40,8 +40,8 @@ export interface PoolRequest {
 }
 
 /**
- * The pools that may give this node's pods an address of the family: those named, else every enabled, Automatic one whose
- * nodeSelector matches. Throws IpamError `unknown-pool`, `pool-disabled` or `no-pool`.
+ * The pools that may give this node's pods an address of the family: those named, else every enabled,
+ * Automatic one whose nodeSelector matches. Throws IpamError `unknown-pool`, `pool-disabled` or `no-pool`.
  */
 export function selectPools(pools: readonly Pool[], request: PoolRequest): Pool[] {
   const { node, family } = request;
@@ -72,7 +72,8 @@ export const poolOf = (pools: readonly Pool[], address: Address): Pool | undefin
   pools.find((pool) => !pool.spec.disabled && forWorkloads(pool) && contains(pool.cidr, address));
 
 /**
- * The pool's blocks, lazily, once round from a place that the seed (the node's name) decides: two nodes rarely try the same.
+ * The pool's blocks, lazily, once round from a place that the seed (the node's name) decides: two nodes
+ * rarely try the same.
  */
 export function* candidates(pool: Pool, seed: string): Generator<Prefix> {
   const count = blocksIn(pool);

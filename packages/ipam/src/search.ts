@@ -62,8 +62,8 @@ interface Granted {
 type One = AssignRequest & { readonly family: Family };
 
 /**
- * Finds one address and puts its block into the draft: what the handle has; else the address it asks for; else
- * own block with room, a new block, a borrowed address. Throws IpamError when there is none.
+ * Finds one address and puts its block into the draft: what the handle has; else the address it asks for;
+ * else own block with room, a new block, a borrowed address. Throws IpamError when there is none.
  */
 export function assignOne(world: World, draft: Draft, request: One): Grant {
   const wanted = request.addresses?.find((address) => address.family === request.family);

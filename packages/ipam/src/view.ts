@@ -47,8 +47,8 @@ export const BLOCKS = kindPrefix("IPAMBlock");
 export const AFFINITIES = kindPrefix("BlockAffinity");
 
 /**
- * A view fed by the node's one watch (`apply`), or by lists. It keeps whole only what this node may
- * write, so that 25,000 blocks of a large cluster cost a summary each.
+ * A view fed by the node's one watch (`apply`), or by lists. It keeps whole only what this node may write,
+ * so that 25,000 blocks of a large cluster cost a summary each.
  */
 export class BlockCache implements BlockView {
   readonly #node: string;
@@ -59,7 +59,9 @@ export class BlockCache implements BlockView {
   /** Keys whose value does not decode, and why: shown by `ipam check`, never allocated from. */
   readonly corrupt = new Map<string, unknown>();
 
-  /** `observe` passes this process's own writes on to the Syncer, which then drops older events of the key. */
+  /**
+   * `observe` passes this process's own writes on to the Syncer, which then drops older events of the key.
+   */
   constructor(options: { node: string; observe?: (entry: Entry) => void }) {
     this.#node = options.node;
     this.#observed = options.observe;
@@ -128,7 +130,10 @@ const concerns = (block: Block, node: string): boolean =>
   block.affinity === affinityOf(node) ||
   Object.values(block.allocations).some((allocation) => allocation.attributes.node === node);
 
-/** The CIDR that a block's key, or this node's affinity's key, names; another node's affinity gives some text no map holds. */
+/**
+ * The CIDR that a block's key, or this node's affinity's key, names; another node's affinity gives some text
+ * no map holds.
+ */
 function cidrOfKey(key: string, node: string): string {
   const name = key.startsWith(AFFINITIES) ? key.slice(AFFINITIES.length) : key.slice(BLOCKS.length);
   const dash = key.startsWith(AFFINITIES) && name.startsWith(`${node}-`) ? name.slice(node.length + 1) : name;
