@@ -14,6 +14,8 @@ export interface Probe {
   readonly sourcePort: number;
   readonly to: string;
   readonly port: number;
+  /** How long an answer is waited for. */
+  readonly patienceMs: number;
 }
 
 export interface Probed {
@@ -21,13 +23,11 @@ export interface Probed {
   readonly verdict: "allow" | "deny";
 }
 
-const PATIENCE_MS = 1000;
-
 /** Whether the other side answered in time; refusals by the network itself are errors and say so. */
-function tryTcp({ from, sourcePort, to, port }: Probe): Promise<boolean> {
+function tryTcp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = tcpConnect({ host: to, port, localAddress: from, localPort: sourcePort });
-  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  const timer = setTimeout(() => resolve(false), patienceMs);
   socket.on("connect", () => resolve(true));
   socket.on("error", () => resolve(false));
   return promise.finally(() => {
@@ -36,10 +36,10 @@ function tryTcp({ from, sourcePort, to, port }: Probe): Promise<boolean> {
   });
 }
 
-function tryUdp({ from, sourcePort, to, port }: Probe): Promise<boolean> {
+function tryUdp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = createSocket(to.includes(":") ? "udp6" : "udp4");
-  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  const timer = setTimeout(() => resolve(false), patienceMs);
   socket.on("message", () => resolve(true));
   socket.on("error", () => resolve(false));
   socket.bind(sourcePort, from, () => socket.send("?", port, to));

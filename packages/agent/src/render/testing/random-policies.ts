@@ -1,0 +1,60 @@
+import { type AnyResource, parse } from "@margay/api";
+import fc from "fast-check";
+
+/** Random policies over the pods of kernel.ts: `count` sets of up to four, always the same for one seed. */
+export const randomPolicies = (seed: number, count: number): readonly AnyResource[][] =>
+  fc.sample(policies, { seed, numRuns: count });
+
+const pick = <T>(...values: T[]) => fc.constantFrom(...values);
+const selector = pick("app == 'a'", "app == 'b'", "app in {'b','c'}", "app != 'a'", "all()");
+
+const entity = fc.record(
+  {
+    selector,
+    notSelector: selector,
+    notNets: pick(["10.244.0.2/32"], ["10.244.0.1/32", "10.244.0.3/32"]),
+    ports: pick([80], ["web"], ["80:81", 8080], [81, "web"]),
+    notPorts: pick([81], ["web"]),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+
+/** Ports need a protocol that has them, and source ports would match next to nothing. */
+const rule = fc
+  .record({
+    action: pick("Allow", "Allow", "Deny", "Pass", "Log"),
+    protocol: pick("TCP", "UDP", undefined),
+    ipVersion: pick(undefined, undefined, 4, 6),
+    source: entity,
+    destination: entity,
+  })
+  .map(({ action, protocol, ipVersion, source, destination }) => {
+    const { ports: _ports, notPorts: _notPorts, ...from } = source;
+    const { ports, notPorts, ...rest } = destination;
+    const named = protocol === undefined ? {} : { protocol };
+    // Networks are IPv4: a rule for IPv6 may not name them.
+    const family = ipVersion === undefined || from.notNets || rest.notNets ? {} : { ipVersion };
+    const to =
+      protocol === undefined ? rest : { ...rest, ...(ports && { ports }), ...(notPorts && { notPorts }) };
+    return { action, ...named, ...family, source: from, destination: to };
+  });
+
+const rules = fc.array(rule, { minLength: 1, maxLength: 3 });
+const policy = fc.record({
+  tier: pick("default", "early", "kube-baseline"),
+  order: pick(1, 2),
+  selector,
+  types: pick(["Ingress"], ["Egress"], ["Ingress", "Egress"]),
+  ingress: rules,
+  egress: rules,
+});
+
+const resource = (kind: string, name: string, spec: object): AnyResource =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name }, spec }).resource;
+
+const policies = fc
+  .tuple(fc.array(policy, { minLength: 1, maxLength: 4 }), pick("Deny", "Pass"))
+  .map(([specs, defaultAction]) => [
+    resource("Tier", "early", { order: 1, defaultAction }),
+    ...specs.map((spec, i) => resource("GlobalNetworkPolicy", `p${i}`, spec)),
+  ]);
