@@ -30,7 +30,9 @@ const ipamBlock = z.object({
       }),
     )
     .describe("Assigned addresses by ordinal."),
-  unallocated: z.array(z.int().min(0)).describe("Free ordinals, the longest free first."),
+  unallocated: z
+    .array(z.int().min(0))
+    .describe("Freed ordinals, the longest free first; those never used are not listed."),
   deleted: z.boolean().optional().describe("About to be removed."),
 });
 
@@ -49,7 +51,7 @@ const ipamConfiguration = z
       .boolean()
       .default(false)
       .describe("A node gives out addresses of its own blocks only, never borrows."),
-    maxBlocksPerHost: z.int().min(0).default(0).describe("Blocks a node may own; 0 means 20."),
+    maxBlocksPerHost: z.int().min(0).default(0).describe("Blocks a node may own; 0 means no limit."),
     autoAllocateBlocks: z.boolean().default(true).describe("Nodes claim blocks by themselves."),
     ipCooldownSeconds: z
       .int()
@@ -108,7 +110,7 @@ export const ipamBlockDefinition = define({
       allocations: {
         "0": { handle: "k8s-pod-network.4f1c", sequence: 1, attributes: { pod: "web-1", namespace: "shop" } },
       },
-      unallocated: [1, 2, 3],
+      unallocated: [1],
     },
   },
 });
