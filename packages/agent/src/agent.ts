@@ -152,6 +152,7 @@ export class Agent {
   #applied({ state, outcomes, milliseconds }: Pass): void {
     const { health, log } = this.#context;
     const metrics = this.metrics;
+    if (outcomes.length === 0) return; // it was so already
     metrics.apply.observe(milliseconds / 1000);
     metrics.endpoints.set(state.endpoints.length);
     metrics.closed.set(state.endpoints.filter(({ ok }) => !ok).length);
@@ -198,22 +199,22 @@ export class Agent {
   #chores() {
     const config = () => this.calc.state().config;
     const { kernel, dataplane } = this;
-    const recheck = (distrust: () => void) => () => {
-      distrust();
+    const recheck = (what: "routes" | "rules" | "sets") => () => {
+      kernel.distrust(what);
       dataplane.check();
     };
     return [
       {
         seconds: () => durationSeconds(config().routeRefreshInterval),
-        act: recheck(() => kernel.distrustRoutes()),
+        act: recheck("routes"),
       },
       {
         seconds: () => durationSeconds(config().iptablesRefreshInterval),
-        act: recheck(() => kernel.tables.distrustRules()),
+        act: recheck("rules"),
       },
       {
         seconds: () => durationSeconds(config().ipsetsRefreshInterval),
-        act: recheck(() => kernel.tables.distrustSets()),
+        act: recheck("sets"),
       },
       {
         seconds: () => HEARTBEAT_SECONDS,

@@ -18,7 +18,7 @@ export interface KernelOptions {
 /** All that the agent owns in this node's kernel. */
 export class Kernel {
   readonly netlink: Netlink;
-  readonly tables = new Tables();
+  readonly #tables = new Tables();
   readonly #options: KernelOptions;
   readonly #links = new LinkTable();
   readonly #routes: Tracked<Route>;
@@ -27,6 +27,12 @@ export class Kernel {
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
   #routeCount = 0;
+  /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
+  #interfaces: ReadonlySet<string> = new Set();
+  /** The kernel is known to match this state; undefined as soon as anything may have changed. */
+  #matches: NodeState | undefined;
+  /** How often something changed, or was said to be no longer trusted. */
+  #changes = 0;
 
   constructor(options: KernelOptions) {
     this.#options = options;
@@ -44,7 +50,7 @@ export class Kernel {
   /** Lets go of the kernel, which keeps all it has. */
   async close(): Promise<void> {
     this.netlink.close();
-    await this.tables.close();
+    await this.#tables.close();
   }
 
   /** Routes wanted by the last pass. */
@@ -57,29 +63,42 @@ export class Kernel {
     return this.#refused;
   }
 
-  /** The next pass reads routes and settings again. */
-  distrustRoutes(): void {
-    this.#routes.distrust();
-    this.#sysctls.distrust();
+  /** The next pass reads these again; routes bring the interfaces' settings along. */
+  distrust(what: "routes" | "rules" | "sets"): void {
+    this.#changed();
+    if (what === "rules") this.#tables.distrustRules();
+    if (what === "sets") this.#tables.distrustSets();
+    if (what === "routes") this.#distrustRoutes();
   }
 
   /**
    * Makes the kernel match: sets before chains before hooks, and a workload's rules before its route, so that its first
    * packet is policed. Throws what failed; what was written before stands.
+   * @returns what was done; nothing when the kernel is known to match already
    */
   async apply(state: NodeState): Promise<readonly Outcome[]> {
+    if (state === this.#matches) return [];
+    this.#changed();
+    const changes = this.#changes;
+    this.#interfaces = new Set(state.endpoints.map(({ interfaceName }) => interfaceName));
     if (!this.#hasLinks) await this.#readLinks();
-    if (this.#links.takeLost() || this.#refused.size > 0) this.distrustRoutes();
+    if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     this.#refused.clear();
+    const outcomes = await this.#write(state);
+    if (changes === this.#changes && this.#refused.size === 0) this.#matches = state;
+    return outcomes;
+  }
+
+  async #write(state: NodeState): Promise<readonly Outcome[]> {
     const isUp = (name: string) => this.#links.isUp(name);
     const routes = wantedRoutes(state, isUp);
     this.#routeCount = routes.size;
     const outcomes = await reconcile([
-      ...this.tables.works(render(state), state.config.iptablesBackend),
+      ...this.#tables.works(render(state), state.config.iptablesBackend),
       this.#sysctls.to(wantedSysctls(state, isUp)),
       this.#routes.to(routes),
     ]);
-    await this.tables.settled();
+    await this.#tables.settled();
     return outcomes;
   }
 
@@ -91,19 +110,37 @@ export class Kernel {
     return refused?.message;
   }
 
-  async #readLinks(): Promise<void> {
-    this.#hasLinks = true;
-    this.#links.reset(await this.netlink.links());
+  #changed(): void {
+    this.#changes++;
+    this.#matches = undefined;
   }
 
+  #distrustRoutes(): void {
+    this.#routes.distrust();
+    this.#sysctls.distrust();
+  }
+
+  async #readLinks(): Promise<void> {
+    this.#links.reset(await this.netlink.links());
+    this.#hasLinks = true;
+  }
+
+  /** Files what happened, and asks for a pass if that concerns us. */
   #heed(notification: Notification): void {
-    if (notification.kind === "link" && this.#links.apply(notification)) {
-      this.#options.onChange(`link ${notification.link.name} ${notification.change}`);
+    if (notification.kind === "link") {
+      const { link, change } = notification;
+      if (this.#links.apply(notification) && this.#interfaces.has(link.name))
+        this.#ask(`link ${link.name} ${change}`);
     }
     if (notification.kind === "route" && !notification.own && this.#concerns(notification)) {
       this.#routes.distrust();
-      this.#options.onChange(`route ${formatPrefix(notification.route.dst)} ${notification.change}`);
+      this.#ask(`route ${formatPrefix(notification.route.dst)} ${notification.change}`);
     }
+  }
+
+  #ask(why: string): void {
+    this.#changed();
+    this.#options.onChange(why);
   }
 
   /** One of ours changed behind our back, or the place of one that was refused is free. */
@@ -114,7 +151,7 @@ export class Kernel {
 
   #lostTrack(): void {
     this.#hasLinks = false;
-    this.distrustRoutes();
-    this.#options.onChange("kernel notifications were lost");
+    this.#distrustRoutes();
+    this.#ask("kernel notifications were lost");
   }
 }
