@@ -1,9 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import { Etcd3 } from "etcd3";
 import { type SpawnedEtcd, spawnEtcd } from "./etcd/spawn-etcd.ts";
 import { etcdStore } from "./etcd/store.ts";
 import { type MemoryStore, memoryStore } from "./memory-store.ts";
 import { type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
+
+jest.setTimeout(60_000); // a busy machine must not fail a test
 
 /** What the suite needs beside the store itself. */
 interface Bed {
@@ -168,7 +170,7 @@ describe.each(beds)("every store keeps the contract: %s", (_name, makeBed) => {
       const events = await take(store.watch(root, entry.revision), (got) => got.length === 1);
       expect(events).toMatchObject([{ type: "delete", key: `${root}a` }]);
       expect(await store.get(`${root}a`)).toBeUndefined();
-    }, 15_000);
+    });
 
     test("a later write without one keeps the key for good", async () => {
       const first = await store.put(`${root}a`, "1", { ttlSeconds: 2 });
@@ -176,7 +178,7 @@ describe.each(beds)("every store keeps the contract: %s", (_name, makeBed) => {
       const other = await store.create(`${root}b`, "1", { ttlSeconds: 2 });
       await take(store.watch(`${root}b`, other.revision), (got) => got.length === 1);
       expect(await store.get(`${root}a`)).toMatchObject({ value: "2" });
-    }, 15_000);
+    });
   });
 
   describe("watching", () => {
@@ -268,7 +270,7 @@ describe.each(beds)("every store keeps the contract: %s", (_name, makeBed) => {
       for (const value of values) await store.put(`${root}a`, value);
       await slow;
       expect(seen).toEqual(values);
-    }, 15_000);
+    });
   });
 });
 
