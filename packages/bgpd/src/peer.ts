@@ -293,15 +293,16 @@ export class Peer {
     const other = link === this.#main ? this.#rival : this.#main;
     if (!other || link.session.state !== "OpenConfirm") return;
     const { state, negotiated } = other.session;
-    if (state === "Established" && !negotiated?.gracefulRestart)
-      this.#dispatch(link, { kind: "CollisionLost" });
-    // RFC 4724 §5: a new connection from a peer that can restart gracefully says that the old one is dead.
-    else if (state === "Established") this.#dispatch(other, { kind: "TcpFailed", why: restarted });
-    // Not connected yet: no collision (§6.8), the dialling is given up.
-    else if (link === this.#rival) this.#promoteRival();
+    if (state === "Established") {
+      if (!negotiated?.gracefulRestart) this.#dispatch(link, { kind: "CollisionLost" });
+    } else if (link === this.#rival) this.#promoteRival(); // not connected yet: no collision, the dialling is given up
   }
 
   #established(link: Link, negotiated: Negotiated): void {
+    // RFC 4724 §5: a new connection from a peer that can restart gracefully says that the old one is dead. Believed
+    // only now: a connection that the peer gave up in a collision may be accepted late, its OPEN still in it.
+    if (link === this.#rival && this.#main.session.state === "Established")
+      this.#dispatch(this.#main, { kind: "TcpFailed", why: restarted });
     const loser = link === this.#main ? this.#rival : this.#main;
     if (loser) this.#drop(loser);
     this.#main = link;
