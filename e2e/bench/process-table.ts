@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** USER_HZ: a tick of /proc/<pid>/stat is 10 ms on every Linux that Node runs on. */
+const TICK_MS = 10;
+
+/** The daemon of node n1, by its words in the process table. */
+export function pidOf(daemon: string): string {
+  const found = readdirSync("/proc").find((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    const words = commandLine(pid);
+    const at = words.indexOf(daemon);
+    return at > 0 && words[0]?.endsWith("node") && words[words.indexOf("--node") + 1] === "n1";
+  });
+  if (found === undefined) throw new Error(`no ${daemon} of node n1 runs here`);
+  return found;
+}
+
+function commandLine(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return []; // ended since readdir
+  }
+}
+
+/** Resident memory in MB (2^20 bytes). */
+export const rssMb = (pid: string): number =>
+  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+
+/** User and system time of a process so far. */
+export const cpuMs = (pid: string): number => sum(stat(pid).slice(11, 13));
+
+/** The same of our own children that have ended. */
+export const childrenCpuMs = (): number => sum(stat("self").slice(13, 15));
+
+const sum = (ticks: readonly string[]): number => ticks.reduce((total, n) => total + Number(n) * TICK_MS, 0);
+
+/** The fields after the command's closing bracket, which may itself hold spaces: the first is the state, field 3. */
+const stat = (pid: string): string[] =>
+  readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /s, "")
+    .split(" ");
