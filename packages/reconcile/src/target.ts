@@ -30,7 +30,7 @@ export function plan<V>(
   const put = new Map<string, V>();
   for (const [key, value] of wanted) {
     const now = actual.get(key);
-    if (now === undefined || !same(now, value)) put.set(key, value);
+    if (now === undefined || (now !== value && !same(now, value))) put.set(key, value);
   }
   return { put, remove: [...actual.keys()].filter((key) => !wanted.has(key)) };
 }
