@@ -23,7 +23,7 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
   if (!existsSync(MARGAY)) throw new Error("not built; run: npm run build");
   const name = `bench-${process.pid}`;
   const command = ["lab", "up", "--name", name, "--nodes", "2", ...flags];
-  const child = spawn(process.execPath, [MARGAY, ...command], { stdio: ["ignore", "ignore", "inherit"] });
+  const child = mortal([MARGAY, ...command], "ignore");
   const end = async () => {
     child.kill("SIGTERM");
     while (running(child)) await delay(20);
@@ -53,6 +53,12 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
   };
 }
 
+/** Runs Node with these words; it dies with us, even when we are killed. */
+const mortal = (words: readonly string[], stdout: "ignore" | "pipe"): ChildProcess =>
+  spawn("setpriv", ["--pdeathsig", "KILL", "--", process.execPath, ...words], {
+    stdio: ["ignore", stdout, "inherit"],
+  });
+
 const running = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null;
 
 async function ready(child: ChildProcess, name: string): Promise<void> {
@@ -74,10 +80,10 @@ async function ready(child: ChildProcess, name: string): Promise<void> {
 }
 
 function lines(command: readonly string[]): Promise<string[]> {
-  const child = spawn(process.execPath, command, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = mortal(command, "pipe");
   const { promise, resolve, reject } = Promise.withResolvers<string[]>();
   let text = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+  child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
     text += chunk;
   });
   child.on("error", reject);
