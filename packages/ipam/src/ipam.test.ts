@@ -134,6 +134,20 @@ describe("one allocator", () => {
     expect((await allocationsIn(store)).filter((line) => line.endsWith(" h"))).toEqual([]);
   });
 
+  test("a repeat that shares a write that fails keeps what it had", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("h", [4, 6]));
+    store.failNext({ when: "before" });
+    const [other, repeat] = await Promise.allSettled([
+      ipam.assign(pod("other")),
+      ipam.assign(pod("h", [4, 6])),
+    ]);
+    expect([other.status, repeat.status]).toEqual(["rejected", "rejected"]);
+    expect((await allocationsIn(store)).toSorted()).toHaveLength(2);
+    expect(await ipam.assign(pod("h", [4, 6]))).toHaveLength(2);
+  });
+
   test("an address asked for, held by another: refused, and said by whom", async () => {
     const ipam = ipamOn(memoryStore(), "n1");
     const wanted = { addresses: [parseAddress("10.0.0.5")] };

@@ -1,6 +1,5 @@
 import type { IPAMConfiguration, IPPool } from "@margay/api";
 import { type Store, StoreError } from "@margay/datastore";
-import type { Address } from "@margay/net";
 import {
   claimBlock,
   deleteBlock,
@@ -14,7 +13,7 @@ import {
 import type { Block, Held } from "./block.ts";
 import type { Change } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { type Answer, type Operation, plan } from "./plan.ts";
+import { type Answer, type Operation, plan, type Sequenced } from "./plan.ts";
 import { parsePools } from "./pools.ts";
 import type { AssignRequest, World } from "./search.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView, type Versioned } from "./view.ts";
@@ -48,8 +47,8 @@ interface Pending {
   readonly operation: Operation;
   readonly resolve: (held: readonly Held[]) => void;
   readonly reject: (error: unknown) => void;
-  /** Some but not all of its blocks were written: failing now must take those back. */
-  partial?: boolean;
+  /** Assigned and written so far, while another family's is not: failing now must take these back. */
+  taken?: readonly Held[];
 }
 
 /**
@@ -85,8 +84,8 @@ export class Ipam {
   }
 
   /** Frees one address if it still carries the sequence number the caller saw; false: it does not. */
-  async releaseAddress(which: { address: Address; sequence: number }): Promise<boolean> {
-    const released = await this.#submit({ kind: "release-address", ...which });
+  async releaseAddress(which: Sequenced): Promise<boolean> {
+    const released = await this.#submit({ kind: "release-addresses", which: [which] });
     return released.length > 0;
   }
 
@@ -179,7 +178,8 @@ export class Ipam {
     }
     if (answer.kind === "failed") return this.#fail(pending, answer.error);
     const outcomes = answer.blocks.map((cidr) => results.get(cidr) ?? "written"); // no change: it was so already
-    if (outcomes.includes("written") && outcomes.some((o) => o !== "written")) pending.partial = true;
+    const written = answer.fresh.filter(({ cidr }) => results.get(cidr) === "written");
+    pending.taken = [...(pending.taken ?? []), ...written.map(({ held }) => held)];
     const failure = outcomes.find((outcome) => outcome instanceof Error);
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
@@ -189,18 +189,13 @@ export class Ipam {
 
   /** Rejects, after taking back what a dual-stack assignment already had. */
   #fail(pending: Pending, error: Error): Pending[] {
-    const { operation, reject } = pending;
-    if (!pending.partial || operation.kind !== "assign") {
+    const { taken: which = [], reject } = pending;
+    if (which.length === 0) {
       reject(error);
       return [];
     }
-    return [
-      {
-        operation: { kind: "release", handle: operation.handle },
-        resolve: () => reject(error),
-        reject: () => reject(error),
-      },
-    ];
+    const ended = () => reject(error);
+    return [{ operation: { kind: "release-addresses", which }, resolve: ended, reject: ended }];
   }
 
   /**

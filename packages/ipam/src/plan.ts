@@ -2,16 +2,32 @@ import { type Address, contains, formatPrefix, parsePrefix, prefixOf } from "@ma
 import { type Block, type Held, isEmpty, ordinalOf, release } from "./block.ts";
 import { type Change, Draft } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { type AssignRequest, assignOne, type World } from "./search.ts";
+import { type AssignRequest, assignOne, type Granted, type World } from "./search.ts";
 
 export type Operation =
   | ({ readonly kind: "assign" } & AssignRequest)
   | { readonly kind: "release"; readonly handle: string }
-  | { readonly kind: "release-address"; readonly address: Address; readonly sequence: number };
+  | { readonly kind: "release-addresses"; readonly which: readonly Sequenced[] };
 
-/** `held`: granted or released once the `blocks` named are written. `read`: that block must be read first. */
+/** An address as its holder saw it. */
+export interface Sequenced {
+  readonly address: Address;
+  readonly sequence: number;
+}
+
+/** An operation whose answer holds once the `blocks` named are written. */
+export interface Done {
+  readonly kind: "done";
+  /** Assigned or released. */
+  readonly held: readonly Held[];
+  readonly blocks: readonly string[];
+  /** What of an assignment the handle did not have before, and in which block: what a failure must take back. */
+  readonly fresh: readonly Granted[];
+}
+
+/** `read`: that block must be read first. */
 export type Answer =
-  | { readonly kind: "done"; readonly held: readonly Held[]; readonly blocks: readonly string[] }
+  | Done
   | { readonly kind: "read"; readonly cidr: string }
   | { readonly kind: "failed"; readonly error: IpamError };
 
@@ -48,20 +64,24 @@ function act(world: World, draft: Draft, operation: Operation): Answer {
       return assignAll(world, draft, operation);
     case "release":
       return releaseHandle(draft, operation.handle);
-    case "release-address":
-      return releaseOne(world, draft, operation);
+    case "release-addresses":
+      return releaseAddresses(world, draft, operation.which);
   }
 }
 
 function assignAll(world: World, draft: Draft, request: AssignRequest): Answer {
-  const [held, blocks]: [Held[], string[]] = [[], []];
+  const grants: Granted[] = [];
   for (const family of request.families) {
     const grant = assignOne(world, draft, { ...request, family });
     if ("read" in grant) return { kind: "read", cidr: grant.read };
-    held.push(grant.held);
-    blocks.push(grant.cidr);
+    grants.push(grant);
   }
-  return { kind: "done", held, blocks };
+  return {
+    kind: "done",
+    held: grants.map(({ held }) => held),
+    blocks: grants.map(({ cidr }) => cidr),
+    fresh: grants.filter(({ fresh }) => fresh),
+  };
 }
 
 /** Frees all that the handle has; a block with no owner that becomes empty goes with it. */
@@ -74,22 +94,24 @@ function releaseHandle(draft: Draft, handle: string): Answer {
     held.push(...released);
     blocks.push(block.cidr);
   }
-  return { kind: "done", held, blocks };
+  return { kind: "done", held, blocks, fresh: [] };
 }
 
-/** Frees one address if it still is what the caller saw: a sequence number that moved on frees nothing. */
-function releaseOne(world: World, draft: Draft, wanted: { address: Address; sequence: number }): Answer {
-  const cidr = blockOf(world, wanted.address);
-  const block = cidr === undefined ? undefined : draft.block(cidr);
-  if (!block || cidr === undefined) return { kind: "done", held: [], blocks: [] };
-  if (block === "unread") return { kind: "read", cidr };
-  const ordinal = ordinalOf(block, wanted.address);
-  const { block: after, released } = release(
-    block,
-    (allocation, n) => n === ordinal && allocation.sequence === wanted.sequence,
-  );
-  settle(draft, after);
-  return { kind: "done", held: released, blocks: [cidr] };
+/** Frees each address that still is what the caller saw: a sequence number that moved on frees nothing. */
+function releaseAddresses(world: World, draft: Draft, which: readonly Sequenced[]): Answer {
+  const [held, blocks]: [Held[], string[]] = [[], []];
+  for (const { address, sequence } of which) {
+    const cidr = blockOf(world, address);
+    const block = cidr === undefined ? undefined : draft.block(cidr);
+    if (!block || cidr === undefined) continue;
+    if (block === "unread") return { kind: "read", cidr };
+    const ordinal = ordinalOf(block, address);
+    const { block: after, released } = release(block, (a, n) => n === ordinal && a.sequence === sequence);
+    settle(draft, after);
+    held.push(...released);
+    blocks.push(cidr);
+  }
+  return { kind: "done", held, blocks, fresh: [] };
 }
 
 function settle(draft: Draft, block: Block): void {

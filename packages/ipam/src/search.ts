@@ -54,9 +54,11 @@ export interface World {
 /** A grant of one address in one block, or the block to read first. */
 type Grant = Granted | { readonly read: string };
 
-interface Granted {
+export interface Granted {
   readonly cidr: string;
   readonly held: Held;
+  /** False when the handle had it already. */
+  readonly fresh: boolean;
 }
 
 type One = AssignRequest & { readonly family: Family };
@@ -83,7 +85,7 @@ export function assignOne(world: World, draft: Draft, request: One): Grant {
 function alreadyHeld(draft: Draft, { handle, family }: One): Granted | undefined {
   for (const block of draft.blocks()) {
     const held = heldBy(block, handle).find(({ address }) => address.family === family);
-    if (held) return { cidr: block.cidr, held };
+    if (held) return { cidr: block.cidr, held, fresh: false };
   }
   return undefined;
 }
@@ -145,7 +147,7 @@ function assignExplicit(world: World, draft: Draft, request: One & { wanted: Add
 
 function keep(draft: Draft, { block, held }: { block: Block; held: Held }): Granted {
   draft.put(block);
-  return { cidr: block.cidr, held };
+  return { cidr: block.cidr, held, fresh: true };
 }
 
 function ownBlocks(world: World, draft: Draft, pools: readonly Pool[]): Block[] {
