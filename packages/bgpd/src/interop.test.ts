@@ -1,30 +1,10 @@
 /** Our speaker against a real BIRD in another network namespace; the verdict is BIRD's own table, and the kernel's. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 import { Engine, type Wanted } from "./engine.ts";
+import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
 import { unshared } from "./testing/unshared.ts";
-
-const run = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
-
-/** Until it holds, or fail with what was seen last. */
-async function eventually(what: () => unknown, expected: unknown): Promise<void> {
-  const end = Date.now() + 15_000;
-  for (;;) {
-    const seen = what();
-    try {
-      expect(seen).toEqual(expected);
-      return;
-    } catch (error) {
-      if (Date.now() > end) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-}
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 
@@ -65,7 +45,7 @@ const wanted: Wanted = {
   exportKey: "all",
 };
 
-const birdConf = (extra = "") => `
+const birdConf = `
 router id 172.20.0.2;
 log stderr all;
 protocol device {}
@@ -75,52 +55,14 @@ protocol bgp n1 {
   local 172.20.0.2 as 65000;
   neighbor 172.20.0.11 as 64512;
   hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart on;
-  ${extra}
   ipv4 { import all; export where source = RTS_STATIC; };
   ipv6 { import all; export where source = RTS_STATIC; next hop address fd00:172:20::2; };
 }
 `;
 
 unshared(import.meta.url, () => {
-  const directory = mkdtempSync(join(tmpdir(), "margay-bird-"));
-  const conf = join(directory, "bird.conf");
-  const socket = join(directory, "bird.ctl");
-  let bird: ChildProcess | undefined;
+  const bird = new Bird("tor");
   let engine: Engine;
-
-  const startBird = (extra?: string) => {
-    writeFileSync(conf, birdConf(extra));
-    bird = spawn("ip", ["netns", "exec", "tor", "bird", "-f", "-c", conf, "-s", socket], { stdio: "ignore" });
-  };
-  const killBird = (signal: NodeJS.Signals) => {
-    const gone = new Promise((resolve) => bird?.once("exit", resolve));
-    bird?.kill(signal); // "ip netns exec" has become bird
-    return gone;
-  };
-  const birdc = (command: string): string => {
-    try {
-      return run(`birdc -s ${socket} '${command}'`);
-    } catch {
-      return ""; // not up yet
-    }
-  };
-  /** `"10.244.1.0/26 via 172.20.0.11 [64512]"` for each route that BIRD learned. */
-  const birdRoutes = () =>
-    [4, 6].flatMap((family) => {
-      const text = birdc(`show route protocol n1 table master${family} all`);
-      const found: string[] = [];
-      for (const [, dst, rest = ""] of text.matchAll(
-        /^(\S+\/\d+)\s+unicast([\s\S]*?)(?=^\S+\/\d+\s|(?![\s\S]))/gm,
-      ))
-        found.push(`${dst} via ${/via (\S+)/.exec(rest)?.[1]} [${/as_path: (.*)/.exec(rest)?.[1]?.trim()}]`);
-      return found.sort();
-    });
-  const kernelRoutes = () =>
-    run("ip -4 route show proto 143; ip -6 route show proto 143")
-      .split("\n")
-      .filter(Boolean)
-      .map((l) => l.replace(/ pref medium/, "").trim())
-      .sort();
   const state = () => [...engine.speaker.peers.values()].map((p) => p.session.state).join();
 
   const learned = [
@@ -135,28 +77,22 @@ unshared(import.meta.url, () => {
   ];
 
   beforeAll(async () => {
-    run("ip netns add tor && ip link add eth0 type veth peer name eth0 netns tor");
-    run(
-      "ip addr add 172.20.0.11/24 dev eth0 && ip addr add fd00:172:20::11/64 dev eth0 nodad && ip link set eth0 up",
-    );
-    run(
-      "ip -n tor addr add 172.20.0.2/24 dev eth0; ip -n tor addr add fd00:172:20::2/64 dev eth0 nodad; ip -n tor link set eth0 up; ip -n tor link set lo up",
-    );
+    wire("tor");
     engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
-    startBird();
+    bird.start(birdConf);
     engine.apply(wanted);
   });
   afterAll(async () => {
     await engine.stop();
-    await killBird("SIGKILL");
+    await bird.remove();
   });
 
   describe("eBGP with BIRD, IPv4 and IPv6 over one IPv4 session", () => {
     test("the session comes up, and routes go both ways", async () => {
       await eventually(state, "Established");
-      await eventually(birdRoutes, announced);
+      await eventually(() => bird.routes(), announced);
       await eventually(kernelRoutes, learned);
-      expect(birdc("show protocols n1")).toMatch(/Established/);
+      expect(bird.control("show protocols n1")).toMatch(/Established/);
     });
 
     test("a route that somebody deletes or changes is back within a second", async () => {
@@ -178,60 +114,60 @@ unshared(import.meta.url, () => {
     test("a withdrawn block leaves BIRD, the rest stays", async () => {
       engine.apply({ ...wanted, origins: { ...wanted.origins, borrowed: [] } });
       await eventually(
-        birdRoutes,
+        () => bird.routes(),
         announced.filter((r) => !r.startsWith("10.244.9.7")),
       );
       engine.apply(wanted);
-      await eventually(birdRoutes, announced);
+      await eventually(() => bird.routes(), announced);
     });
 
     test("BIRD asks for a route refresh and gets everything again", async () => {
-      birdc("reload in n1");
-      await eventually(birdRoutes, announced);
+      bird.control("reload in n1");
+      await eventually(() => bird.routes(), announced);
       expect(state()).toBe("Established");
     });
 
     test("BIRD is killed: its routes stay for its restart time, then BIRD is back and they are confirmed", async () => {
-      await killBird("SIGKILL");
+      await bird.kill();
       await eventually(state, expect.not.stringMatching("Established"));
       expect(kernelRoutes()).toEqual(learned);
-      startBird();
+      bird.start(birdConf);
       await eventually(state, "Established");
-      await eventually(birdRoutes, announced);
+      await eventually(() => bird.routes(), announced);
       expect(kernelRoutes()).toEqual(learned);
     });
 
     test("an orderly end (Cease) withdraws at once", async () => {
-      birdc("disable n1");
+      bird.control("disable n1");
       await eventually(kernelRoutes, []);
       const [peer] = engine.speaker.peers.values();
       expect(peer?.faults.received?.words).toMatch(/Cease: Administrative Shutdown/);
-      birdc("enable n1");
+      bird.control("enable n1");
       await eventually(kernelRoutes, learned);
     });
 
     test("the peer is removed from the configuration: BIRD loses our routes", async () => {
       engine.apply({ ...wanted, peers: new Map() });
-      await eventually(birdRoutes, []);
+      await eventually(() => bird.routes(), []);
       await eventually(kernelRoutes, []);
       engine.apply(wanted);
-      await eventually(birdRoutes, announced);
+      await eventually(() => bird.routes(), announced);
     });
 
     test("our restart without a NOTIFICATION keeps our routes in BIRD and theirs in our kernel", async () => {
       await eventually(kernelRoutes, learned);
       await engine.stop();
       expect(kernelRoutes()).toEqual(learned);
-      expect(birdRoutes()).toEqual(announced);
+      expect(bird.routes()).toEqual(announced);
       engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
       engine.apply(wanted);
       const seen = new Set<string>();
       await eventually(() => {
-        seen.add(`${kernelRoutes().length} ${birdRoutes().length}`);
+        seen.add(`${kernelRoutes().length} ${bird.routes().length}`);
         return [state(), engine.speaker.hasConverged];
       }, ["Established", true]);
       expect([...seen]).toEqual(["3 3"]);
-      await eventually(birdRoutes, announced);
+      await eventually(() => bird.routes(), announced);
       expect(kernelRoutes()).toEqual(learned);
     });
   });

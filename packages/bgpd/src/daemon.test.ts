@@ -1,0 +1,176 @@
+/** bgpd as a whole on a store in memory, with a BIRD that plays node n2 of the mesh. */
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { encode, keyOf, parse, type Resource } from "@margay/api";
+import type { ControlHandler, DaemonContext } from "@margay/daemon";
+import { memoryStore, raiseBarrier } from "@margay/datastore";
+import { Registry } from "prom-client";
+import { startBgpd } from "./start.ts";
+import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
+import { unshared } from "./testing/unshared.ts";
+
+const birdConf = (routes: string) => `
+router id 172.20.0.2;
+protocol device {}
+protocol static s4 { ipv4; ${routes} }
+protocol bgp n1 {
+  local 172.20.0.2 as 64512;
+  neighbor 172.20.0.11 as 64512;
+  direct; hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart on;
+  ipv4 { import all; export all; next hop self; };
+  ipv6 { import all; export all; };
+}
+`;
+
+unshared(import.meta.url, () => {
+  const bird = new Bird("n2");
+  const store = memoryStore();
+  const handlers = new Map<string, ControlHandler>();
+  const metrics = new Registry();
+  const conditions = new Map<string, boolean>();
+  let running: { stop(): Promise<void> };
+
+  const put = async (kind: Resource["kind"], name: string, spec: object, namespace?: string) => {
+    const metadata = { name, ...(namespace ? { namespace } : {}) };
+    const { resource } = parse({ apiVersion: "margay.dev/v1", kind, metadata, spec });
+    await store.put(keyOf(resource.kind as "Node", name, namespace), encode(resource)); // any kind
+  };
+  const affinity = (node: string, cidr: string) =>
+    put("BlockAffinity", `${node}-${cidr.replace("/", "-")}`, {
+      state: "confirmed",
+      node,
+      type: "host",
+      cidr,
+    });
+  const ask = (path: string, query: Record<string, string> = {}) => handlers.get(path)?.(query);
+  const sleep = (ms: number, signal: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      signal.addEventListener("abort", () => resolve(clearTimeout(timer)));
+    });
+  const barrier = (id: string, timeoutMs = 300) =>
+    raiseBarrier(store, { id, expected: [{ node: "n1", daemon: "bgpd" }], timeoutMs, sleep });
+
+  const start = () => {
+    const log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} };
+    const context = {
+      ...{ store, node: "n1", metrics, log },
+      health: { ready: (name: string, ready: boolean) => conditions.set(name, ready), live: () => {} },
+      control: { get: (path: string, handler: ControlHandler) => handlers.set(path, handler) },
+    } as unknown as DaemonContext; // the parts that bgpd uses
+    return startBgpd(context);
+  };
+
+  beforeAll(async () => {
+    wire("n2");
+    await put("Node", "n1", { bgp: { ipv4Address: "172.20.0.11/24", ipv6Address: "fd00:172:20::11/64" } });
+    await put("Node", "n2", { bgp: { ipv4Address: "172.20.0.2/24" } });
+    await put("IPPool", "default-ipv4", { cidr: "10.244.0.0/16" });
+    await affinity("n1", "10.244.1.0/26");
+    await affinity("n2", "10.244.2.0/26");
+    running = await start();
+  });
+  afterAll(async () => {
+    await running.stop();
+    await bird.remove();
+  });
+
+  describe("bgpd", () => {
+    test("says what is missing as long as the other node is away", async () => {
+      await eventually(
+        () => conditions,
+        new Map([
+          ["datastore", true],
+          ["kernel", true],
+        ]),
+      );
+      await eventually(
+        async () => (await barrier("b1")).missing,
+        [
+          {
+            node: "n1",
+            daemon: "bgpd",
+            why: "session to 172.20.0.2 (n2) is Active: connection refused; 10.244.2.0/26 of n2 not learned: session to 172.20.0.2 (n2) is Active: connection refused",
+          },
+        ],
+      );
+    }, 20_000);
+
+    test("learns the other node's block, announces its own, and answers the barrier", async () => {
+      bird.start(birdConf("route 10.244.2.0/26 blackhole; route 192.0.2.0/24 blackhole;"));
+      await eventually(() => ask("/pending"), { pending: undefined });
+      expect(bird.routes()).toEqual(["10.244.1.0/26 via 172.20.0.11 []"]);
+      expect(kernelRoutes()).toEqual([
+        "10.244.2.0/26 via 172.20.0.2 dev eth0 metric 1024",
+        "192.0.2.0/24 via 172.20.0.2 dev eth0 metric 1024",
+      ]);
+      expect(await barrier("b2", 5000)).toEqual({ answered: [{ node: "n1", daemon: "bgpd" }], missing: [] });
+      expect(ask("/ready")).toEqual({ ready: true, reasons: [] });
+    }, 20_000);
+
+    test("a borrowed address is announced, and withdrawn with its pod", async () => {
+      const spec = {
+        orchestrator: "cni",
+        node: "n1",
+        endpoint: "eth0",
+        ipNetworks: ["10.244.2.9/32"],
+        interfaceName: "cali1",
+      };
+      await put("WorkloadEndpoint", "w", spec, "default");
+      await eventually(
+        () => bird.routes(),
+        ["10.244.1.0/26 via 172.20.0.11 []", "10.244.2.9/32 via 172.20.0.11 []"],
+      );
+      await store.delete(keyOf("WorkloadEndpoint", "w", "default"));
+      await eventually(() => bird.routes(), ["10.244.1.0/26 via 172.20.0.11 []"]);
+    });
+
+    test("disableBGPExport takes the blocks back; kernel routes stay", async () => {
+      await put("IPPool", "default-ipv4", { cidr: "10.244.0.0/16", disableBGPExport: true });
+      await eventually(() => bird.routes(), []);
+      expect(kernelRoutes()).toHaveLength(2);
+      await put("IPPool", "default-ipv4", { cidr: "10.244.0.0/16" });
+      await eventually(() => bird.routes(), ["10.244.1.0/26 via 172.20.0.11 []"]);
+    });
+
+    test("shows its peers and every path", async () => {
+      expect(ask("/peers")).toEqual([
+        expect.objectContaining({
+          ...{ name: "n2", address: "172.20.0.2", as: 64512, type: "mesh", state: "Established" },
+          ...{ received: 2, accepted: 2, best: 2, sent: 1, lastError: undefined },
+          timers: { holdTimeSeconds: 9, keepaliveSeconds: 3, connectRetrySeconds: 5 },
+        }),
+      ]);
+      expect(ask("/routes", { prefix: "10.244.2.0/26" })).toEqual([
+        expect.objectContaining({
+          prefix: "10.244.2.0/26",
+          from: "n2",
+          nextHop: "172.20.0.2",
+          asPath: "",
+          best: true,
+          kernel: "installed",
+        }),
+      ]);
+      expect(await metrics.metrics()).toMatch(/margay_bgp_peer_state\{peer="172.20.0.2",name="n2"\} 5/);
+    });
+
+    test("another listen port and back, without a restart", async () => {
+      const listeners = () =>
+        run("ss -Hltn")
+          .match(/:(\d+)\s/g)
+          ?.map((t) => t.trim())
+          .filter((t) => t !== ":*");
+      await put("BGPConfiguration", "default", { listenPort: 1790 });
+      await eventually(() => new Set(listeners()), new Set([":1790"]));
+      await put("BGPConfiguration", "default", {});
+      await eventually(() => new Set(listeners()), new Set([":179"]));
+      await eventually(() => ask("/pending"), { pending: undefined });
+    }, 20_000);
+
+    test("the mesh is switched off: the session ends, its routes go", async () => {
+      await put("BGPConfiguration", "default", { nodeToNodeMeshEnabled: false });
+      await eventually(kernelRoutes, []);
+      await eventually(() => bird.routes(), []);
+      expect(ask("/peers")).toEqual([]);
+    });
+  });
+});
