@@ -18,6 +18,7 @@ const lines = (text: string): string[] =>
     .filter(Boolean);
 const ourRoutes = () =>
   lines(sh("ip route show proto 142; ip -6 route show proto 142 | sed 's/ dev lo//; s/ pref medium//'"));
+const connections = (): string => sh("conntrack -L 2>/dev/null");
 const rules = (): string =>
   sh("iptables-nft-save; ip6tables-nft-save")
     .replace(/^#.*\n/gm, "")
@@ -137,8 +138,10 @@ unshared(import.meta.url, () => {
     expect([pings("a", b.address), pings("b", a.address)]).toEqual([true, true]);
     expect(readSysctl("net.ipv4.ip_forward")).toBe("1");
     expect(readSysctl(`net.ipv4.conf.${a.host}.rp_filter`)).toBe("1");
+    expect(connections()).toContain(`src=${a.address.replace("/32", " ")}`);
     expect((await call("DEL", "a")).exitCode).toBe(0);
     expect((await call("DEL", "a")).exitCode).toBe(0); // again is success
+    await until(() => !connections().includes(`=${a.address.replace("/32", " ")}`));
     await until(() => !rules().includes(a.host) && !ourRoutes().some((route) => route.includes(a.host)));
     expect(ourRoutes().filter((route) => route.startsWith("blackhole"))).toEqual([
       expect.stringMatching(/^blackhole 10\.244\.0\.\d+\/29$/),

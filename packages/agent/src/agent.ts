@@ -58,6 +58,8 @@ export class Agent {
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
+      onRemembered: (error) =>
+        context.log.warn({ event: "connections-remembered", err: error }, error.message),
     });
     this.dataplane = new Dataplane({
       kernel: this.kernel,

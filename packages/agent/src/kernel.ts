@@ -1,6 +1,13 @@
 import type { NodeState } from "@margay/calc";
-import { formatPrefix, hostPrefix } from "@margay/net";
-import { Netlink, type NetlinkError, type Notification, type Route, routeTarget } from "@margay/netlink";
+import { type Address, formatAddress, formatPrefix, hostPrefix } from "@margay/net";
+import {
+  forgetConnections,
+  Netlink,
+  type NetlinkError,
+  type Notification,
+  type Route,
+  routeTarget,
+} from "@margay/netlink";
 import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
 import { LinkTable } from "./link-table.ts";
 import { render } from "./render/index.ts";
@@ -13,6 +20,8 @@ export interface KernelOptions {
   readonly onChange: (why: string) => void;
   /** No more notifications. */
   readonly onError: (error: NetlinkError) => void;
+  /** Connections of an address that is no longer a pod's are still known to the kernel. */
+  readonly onRemembered: (error: NetlinkError) => void;
 }
 
 /** All that the agent owns in this node's kernel. */
@@ -27,6 +36,8 @@ export class Kernel {
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
   #routeCount = 0;
+  /** Addresses of the endpoints of the last pass that succeeded, by text. */
+  #addresses: ReadonlyMap<string, Address> = new Map();
   /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
   #interfaces: ReadonlySet<string> = new Set();
   /** The kernel is known to match this state; undefined as soon as anything may have changed. */
@@ -85,6 +96,7 @@ export class Kernel {
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     this.#refused.clear();
     const outcomes = await this.#write(state);
+    await this.#forgetFormer(state);
     if (changes === this.#changes && this.#refused.size === 0) this.#matches = state;
     return outcomes;
   }
@@ -100,6 +112,15 @@ export class Kernel {
     ]);
     await this.#tables.settled();
     return outcomes;
+  }
+
+  /** A pod's connections end with it: the next one with its address has a policy of its own. */
+  async #forgetFormer({ endpoints }: NodeState): Promise<void> {
+    const now = new Map(endpoints.flatMap(({ addresses }) => addresses.map((a) => [formatAddress(a), a])));
+    const gone = [...this.#addresses].filter(([text]) => !now.has(text)).map(([, address]) => address);
+    this.#addresses = now;
+    const error = gone.length > 0 ? await forgetConnections(gone) : undefined;
+    if (error) this.#options.onRemembered(error);
   }
 
   /** Why the last pass left a workload without its routes; undefined when they are in. */

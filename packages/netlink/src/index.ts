@@ -1,5 +1,6 @@
 export type { InterfaceAddress, ListedAddress } from "./address.ts";
 export * from "./addresses.ts";
+export { forgetConnections } from "./conntrack.ts";
 export { NetlinkError } from "./error.ts";
 export type { Link, LinkChange, Veth } from "./link.ts";
 export {

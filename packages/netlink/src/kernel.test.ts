@@ -13,6 +13,7 @@ import {
   deleteLink,
   deleteNamespace,
   deleteRoutes,
+  forgetConnections,
   formatRoute,
   inNamespace,
   linkByName,
@@ -415,6 +416,23 @@ unshared(import.meta.url, () => {
     expect(far.connecting).toBe(true);
     for (const socket of [far, near]) socket.destroy();
     await new Promise((resolve) => server.close(resolve));
+  });
+
+  test("connections of an address are forgotten, those of others are not", async () => {
+    const tool = (...args: string[]) => execFileSync("conntrack", args, { encoding: "utf8", stdio: "pipe" });
+    const flow = (from: string, to: string) =>
+      tool("-I", "-p", "udp", "-s", from, "-d", to, "--sport", "1", "--dport", "2", "-t", "60");
+    flow("10.0.0.7", "10.0.0.8");
+    flow("10.0.0.9", "10.0.0.7");
+    flow("10.0.0.9", "10.0.0.8");
+    flow("fd00::7", "fd00::8");
+    flow("fd00::9", "fd00::8");
+    const toOutside = ["-s", "10.0.0.9", "-d", "192.0.2.1", "--sport", "3", "--dport", "4"];
+    tool("-I", "-p", "udp", ...toOutside, "-t", "60", "-g", "10.0.0.7"); // translated to it
+    expect(await forgetConnections([address("10.0.0.7"), address("fd00::7")])).toBeUndefined();
+    const left = lines(tool("-L")).map((line) => /src=\S+ dst=\S+/.exec(line)?.[0]);
+    expect(left.sort()).toEqual(["src=10.0.0.9 dst=10.0.0.8", "src=fd00::9 dst=fd00::8"]);
+    expect(await forgetConnections([address("10.0.0.7")])).toBeUndefined(); // nothing there is success
   });
 
   test("100,000 routes: printed, not asserted", async () => {
