@@ -1,5 +1,5 @@
 /** bgpd as a whole on a store in memory, with a BIRD that plays node n2 of the mesh. */
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { encode, keyOf, parse, type Resource } from "@margay/api";
 import type { ControlHandler, DaemonContext } from "@margay/daemon";
 import { memoryStore, raiseBarrier } from "@margay/datastore";
@@ -20,6 +20,8 @@ protocol bgp n1 {
   ipv6 { import all; export all; };
 }
 `;
+
+jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const bird = new Bird("n2");
@@ -93,7 +95,7 @@ unshared(import.meta.url, () => {
           },
         ],
       );
-    }, 20_000);
+    });
 
     test("learns the other node's block, announces its own, and answers the barrier", async () => {
       bird.start(birdConf("route 10.244.2.0/26 blackhole; route 192.0.2.0/24 blackhole;"));
@@ -105,7 +107,7 @@ unshared(import.meta.url, () => {
       ]);
       expect(await barrier("b2", 5000)).toEqual({ answered: [{ node: "n1", daemon: "bgpd" }], missing: [] });
       expect(ask("/ready")).toEqual({ ready: true, reasons: [] });
-    }, 20_000);
+    });
 
     test("a borrowed address is announced, and withdrawn with its pod", async () => {
       const spec = {
@@ -164,7 +166,7 @@ unshared(import.meta.url, () => {
       await put("BGPConfiguration", "default", {});
       await eventually(() => new Set(listeners()), new Set([":179"]));
       await eventually(() => ask("/pending"), { pending: undefined });
-    }, 20_000);
+    });
 
     test("the mesh is switched off: the session ends, its routes go", async () => {
       await put("BGPConfiguration", "default", { nodeToNodeMeshEnabled: false });

@@ -1,6 +1,6 @@
 /** From the Loc-RIB to kernel routes (pure). */
 import type { Attributes, Path } from "@margay/bgp";
-import { type Address, formatAddress, Lpm, type Prefix } from "@margay/net";
+import { type Address, contains, formatAddress, Lpm, type Prefix } from "@margay/net";
 import type { Nexthop, Route } from "@margay/netlink";
 
 /** Our mark on kernel routes. */
@@ -16,9 +16,12 @@ const widest = 16;
 export class Fabric {
   readonly #routes = new Lpm<Route>();
   readonly #known = new Map<string, readonly Nexthop[] | undefined>();
+  /** Every next hop that was ever asked for. */
+  readonly #asked: Map<string, Address>;
 
-  /** `routes` is the main table without our own. Of equal destinations, the first by metric counts. */
-  constructor(routes: readonly Route[]) {
+  /** `routes` is the main table; of equal destinations the lowest metric counts. `before` is the fabric that this one follows. */
+  constructor(routes: readonly Route[], before?: Fabric) {
+    this.#asked = before ? before.#asked : new Map();
     for (const route of routes.toSorted((a, b) => (b.metric ?? 0) - (a.metric ?? 0)))
       if (route.protocol !== bgpProtocol) this.#routes.set(route.dst, route);
   }
@@ -26,8 +29,21 @@ export class Fabric {
   /** Where to send packets for a next hop; undefined when there is no way. */
   hopsTo(nextHop: Address): readonly Nexthop[] | undefined {
     const key = formatAddress(nextHop);
-    if (!this.#known.has(key)) this.#known.set(key, this.#lookUp(nextHop));
+    if (!this.#known.has(key)) {
+      this.#asked.set(key, nextHop);
+      this.#known.set(key, this.#lookUp(nextHop));
+    }
     return this.#known.get(key);
+  }
+
+  /** Whether a change of the route to `destination` can change an answer: not so for the routes of pods. */
+  concerns(destination: Prefix): boolean {
+    return [...this.#asked.values()].some((hop) => contains(destination, hop));
+  }
+
+  /** Whether a next hop is reached through this interface. */
+  uses(dev: string): boolean {
+    return [...this.#known.values()].some((hops) => hops?.some((h) => h.dev === dev));
   }
 
   /** Cost of a next hop for the decision process: 0 on a connected network, 1 behind a gateway. */

@@ -156,7 +156,7 @@ export class Kernel {
   async #readFabric(): Promise<void> {
     this.#fabricStale = false;
     const routes = await listRoutes(this.#nl, { table: mainTable });
-    this.#fabric = new Fabric(routes);
+    this.#fabric = new Fabric(routes, this.#fabric);
   }
 
   #refuse({ route, error }: RefusedRoute): void {
@@ -173,19 +173,18 @@ export class Kernel {
 
   /** Only records: the next pass reads and repairs. */
   #notified(n: Notification): void {
-    if (n.kind === "route") {
-      if (n.own) return;
-      if (n.route.protocol === bgpProtocol) {
-        this.counts.repairs++;
-        this.#tracked.distrust();
-      } else if (n.route.type === "unicast" && (n.route.table ?? mainTable) === mainTable)
-        this.#fabricStale = true;
-      else return;
-    } else if (n.kind === "link") {
-      // A link that goes takes its IPv4 routes with it, unannounced.
-      this.#fabricStale = true;
+    if (n.kind === "route" && !n.own && (n.route.table ?? mainTable) === mainTable)
+      this.#routeChanged(n.route);
+    // A link that goes takes its IPv4 routes with it, unannounced.
+    if (n.kind === "link" && this.#fabric.uses(n.link.name)) this.#distrustAll();
+  }
+
+  #routeChanged({ protocol, dst }: Route): void {
+    if (protocol === bgpProtocol) {
+      this.counts.repairs++;
       this.#tracked.distrust();
-    } else return;
+    } else if (this.#fabric.concerns(dst)) this.#fabricStale = true;
+    else return;
     this.#changed();
   }
 
