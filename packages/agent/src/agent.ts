@@ -5,7 +5,7 @@ import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
 import { Dataplane, type Pass } from "./dataplane.ts";
-import { decodeUpdates, Inventory } from "./intake.ts";
+import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { Kernel } from "./kernel.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { keepDoing } from "./timers.ts";
@@ -110,12 +110,13 @@ export class Agent {
 
   #take({ updates, inSync }: SyncBatch): void {
     const { log } = this.#context;
-    const decoded = decodeUpdates(updates, (key, error) => {
+    const onCorrupt: OnCorrupt = (key, error) => {
       this.metrics.corrupt.inc();
       log.error({ event: "corrupt-value", key, err: error }, `${key} is closed: ${error.message}`);
-    });
+    };
+    const decoded = decodeUpdates(updates, onCorrupt);
     const self = this.inventory.self;
-    this.calc.apply(decoded);
+    fileInto(this.calc, decoded, onCorrupt);
     this.inventory.apply(decoded);
     this.#blocks.apply(updates);
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);

@@ -91,10 +91,11 @@ export class Dataplane {
   }
 
   #whyNotReady(id: string): string | undefined {
-    const wanted = this.#options.state().endpoints.find((endpoint) => endpoint.id === id);
+    const { endpoints, config } = this.#options.state();
+    const wanted = endpoints.find((endpoint) => endpoint.id === id);
     if (!wanted) return "the agent has not seen its WorkloadEndpoint";
     if (this.#endpoints.get(id) !== wanted) return this.#error?.message ?? "still writing to the kernel";
-    return this.#options.kernel.missing(wanted);
+    return this.#options.kernel.missing(wanted, config);
   }
 
   async #pass(): Promise<void> {

@@ -7,8 +7,9 @@ import {
   parse,
   parseKey,
 } from "@margay/api";
-import type { Update } from "@margay/calc";
+import type { Calc, Update } from "@margay/calc";
 import { resourceOf, type SyncUpdate } from "@margay/datastore";
+import { NetError } from "@margay/net";
 
 /** What the agent itself, besides calc, reads of the cluster. */
 export class Inventory {
@@ -52,11 +53,11 @@ const defaultIpam = (
     .resource as IPAMConfiguration
 ).spec; // just named so
 
-/** Datastore values as resources. One that cannot be read is told, and stands for what it was: closed, not absent. */
-export function decodeUpdates(
-  updates: readonly SyncUpdate[],
-  onCorrupt: (key: string, error: ApiError) => void,
-): Update[] {
+/** Told of each value that cannot be read. */
+export type OnCorrupt = (key: string, error: Error) => void;
+
+/** Datastore values as resources. One that cannot be read stands for what it was: closed, not absent. */
+export function decodeUpdates(updates: readonly SyncUpdate[], onCorrupt: OnCorrupt): Update[] {
   return updates
     .filter(({ key }) => parseKey(key) !== undefined)
     .map(({ key, entry }) => {
@@ -69,4 +70,17 @@ export function decodeUpdates(
         return { key, corrupt: error.message };
       }
     });
+}
+
+/** Files updates one by one, so that an address which the schema let through closes its own resource and no other. */
+export function fileInto(calc: Pick<Calc, "apply">, updates: readonly Update[], onCorrupt: OnCorrupt): void {
+  for (const update of updates) {
+    try {
+      calc.apply([update]);
+    } catch (error) {
+      if (!(error instanceof NetError)) throw error;
+      onCorrupt(update.key, error);
+      calc.apply([{ key: update.key, corrupt: error.message }]);
+    }
+  }
 }

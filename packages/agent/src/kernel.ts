@@ -1,4 +1,4 @@
-import type { NodeState } from "@margay/calc";
+import type { LocalEndpoint, NodeState } from "@margay/calc";
 import { type Address, formatAddress, formatPrefix, hostPrefix } from "@margay/net";
 import {
   forgetConnections,
@@ -13,7 +13,7 @@ import { LinkTable } from "./link-table.ts";
 import { render } from "./render/index.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
-import { ROUTE_PROTOCOL, wantedRoutes, wantedSysctls } from "./wanted.ts";
+import { notOurs, ROUTE_PROTOCOL, wantedRoutes, wantedSysctls } from "./wanted.ts";
 
 export interface KernelOptions {
   /** The kernel is no longer what was written, or an interface came: run a pass. */
@@ -124,7 +124,10 @@ export class Kernel {
   }
 
   /** Why the last pass left a workload without its routes; undefined when they are in. */
-  missing({ interfaceName, addresses }: NodeState["endpoints"][number]): string | undefined {
+  missing(endpoint: LocalEndpoint, config: NodeState["config"]): string | undefined {
+    const { interfaceName, addresses } = endpoint;
+    const why = notOurs(endpoint, config);
+    if (why !== undefined) return why;
     if (!this.#links.isUp(interfaceName)) return `interface ${interfaceName} is not there, or is down`;
     if (this.#links.isLost(interfaceName)) return `interface ${interfaceName} has just been made anew`;
     const refused = addresses.map((a) => this.#refused.get(formatPrefix(hostPrefix(a)))).find(Boolean);

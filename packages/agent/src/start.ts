@@ -55,6 +55,6 @@ function logServed(log: DaemonContext["log"], { invocation, ms, error }: Served)
 
 function showTo({ control }: DaemonContext, { calc, kernel, dataplane }: Agent): void {
   control.get("/state", async () => showState(calc.state(), { pending: await dataplane.pending() }));
-  control.get("/endpoints", () => showEndpoints(calc.state(), (endpoint) => kernel.missing(endpoint)));
+  control.get("/endpoints", () => showEndpoints(calc.state(), (e, config) => kernel.missing(e, config)));
   control.get("/routes", () => showRoutes(kernel.netlink, kernel.refused));
 }

@@ -1,6 +1,7 @@
 import type { NodeState } from "@margay/calc";
 import { formatAddress, formatPrefix } from "@margay/net";
 import { formatRoute, listRoutes, type Netlink, type NetlinkError } from "@margay/netlink";
+import type { Kernel } from "./kernel.ts";
 import { ROUTE_PROTOCOL } from "./wanted.ts";
 
 /** What the control socket shows: the agent's state as plain JSON, for people and the CLI. */
@@ -20,7 +21,7 @@ export function showState(state: NodeState, facts: object): object {
   };
 }
 
-export const showEndpoints = ({ endpoints }: NodeState, missing: (e: Endpoint) => string | undefined) =>
+export const showEndpoints = ({ endpoints, config }: NodeState, missing: Kernel["missing"]): object[] =>
   endpoints.map((endpoint) => ({
     id: endpoint.id,
     interface: endpoint.interfaceName,
@@ -29,10 +30,8 @@ export const showEndpoints = ({ endpoints }: NodeState, missing: (e: Endpoint) =
     ingress: endpoint.ingress,
     egress: endpoint.egress,
     ok: endpoint.ok,
-    waitingFor: missing(endpoint),
+    waitingFor: missing(endpoint, config),
   }));
-
-type Endpoint = NodeState["endpoints"][number];
 
 /** What the kernel has of ours now, and what it did not take. */
 export async function showRoutes(

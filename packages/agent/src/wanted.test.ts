@@ -2,8 +2,9 @@ import { expect, test } from "@jest/globals";
 import { parse } from "@margay/api";
 import { Calc, type NodeState } from "@margay/calc";
 import { formatRoute, type Link } from "@margay/netlink";
+import { fileInto } from "./intake.ts";
 import { LinkTable } from "./link-table.ts";
-import { wantedRoutes, wantedSysctls } from "./wanted.ts";
+import { notOurs, wantedRoutes, wantedSysctls } from "./wanted.ts";
 
 const resource = (kind: string, name: string, spec: object, namespace?: string) =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, ...(namespace && { namespace }) }, spec })
@@ -69,6 +70,25 @@ test.each<[string, Parameters<Calc["apply"]>[0], string[]]>([
   ],
 ])("%s", (_why, updates, routes) => {
   expect(routesOf(stateOf(...updates))).toEqual(routes);
+});
+
+test("an endpoint that names a foreign interface gets neither route nor settings: policy would not see its packets", () => {
+  const state = stateOf(endpoint("a", ["10.0.0.1/32"], { interfaceName: "eth0" }));
+  expect(routesOf(state)).toEqual([]);
+  expect([...wantedSysctls(state, up).keys()].filter((name) => name.includes("eth0"))).toEqual([]);
+  expect(state.endpoints.map((e) => notOurs(e, state.config))).toEqual([
+    "interface eth0 does not begin with cali (FelixConfiguration.interfacePrefix)",
+  ]);
+});
+
+test("an address that the schema let through closes its own resource and no other", () => {
+  const told: string[] = [];
+  const bad = endpoint("bad", ["10.0.0.1/32"]);
+  Object.assign(bad.value.spec, { ipNetworks: ["10.0.0.300/32"] });
+  const calc = new Calc("n1");
+  fileInto(calc, [bad, endpoint("good", ["10.0.0.2/32"])], (key) => told.push(key));
+  expect(told).toEqual([bad.key]);
+  expect(calc.state().endpoints.map(({ id }) => id)).toEqual(["default/good"]);
 });
 
 test("what has no interface yet waits; its block does not", () => {

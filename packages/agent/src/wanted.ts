@@ -8,6 +8,16 @@ export const ROUTE_PROTOCOL = 142;
 /** What can be programmed now depends on which interfaces are there. */
 export type IsUp = (interfaceName: string) => boolean;
 
+/** Why an endpoint's interface is not ours to touch: policy looks at interfaces of the configured prefixes only. */
+export function notOurs({ interfaceName }: LocalEndpoint, config: NodeState["config"]): string | undefined {
+  const prefixes = config.interfacePrefix.split(",");
+  if (prefixes.some((prefix) => interfaceName.startsWith(prefix))) return undefined;
+  return `interface ${interfaceName} does not begin with ${prefixes.join(" or ")} (FelixConfiguration.interfacePrefix)`;
+}
+
+const programmable = ({ endpoints, config }: NodeState, isUp: IsUp): LocalEndpoint[] =>
+  endpoints.filter((endpoint) => isUp(endpoint.interfaceName) && notOurs(endpoint, config) === undefined);
+
 /**
  * The routes of a node, by destination: `<pod>/32 dev cali...` for each address of an endpoint whose interface is up, and
  * `blackhole <block>` for each own block, so that packets to addresses nobody has do not loop. A block of a single
@@ -16,9 +26,9 @@ export type IsUp = (interfaceName: string) => boolean;
 export function wantedRoutes(state: NodeState, isUp: IsUp): Map<string, Route> {
   const isOn = ({ family }: { family: 4 | 6 }) => family === 4 || state.config.ipv6Support;
   const blocks = state.blocks.filter((block) => isOn(block) && block.length < width(block.family));
-  const workloads = state.endpoints
-    .filter(({ interfaceName }) => isUp(interfaceName))
-    .flatMap((endpoint) => endpoint.addresses.filter(isOn).map((a) => workload(endpoint, a, state.config)));
+  const workloads = programmable(state, isUp).flatMap((endpoint) =>
+    endpoint.addresses.filter(isOn).map((a) => workload(endpoint, a, state.config)),
+  );
   return new Map([...blocks.map(blackhole), ...workloads].map((r) => [formatPrefix(r.dst), r]));
 }
 
@@ -52,7 +62,7 @@ export function wantedSysctls(state: NodeState, isUp: IsUp): Map<string, string>
     wanted.set("net.ipv4.ip_forward", "1");
     if (ipv6Support) wanted.set("net.ipv6.conf.all.forwarding", "1");
   }
-  for (const endpoint of state.endpoints.filter(({ interfaceName }) => isUp(interfaceName))) {
+  for (const endpoint of programmable(state, isUp)) {
     for (const [name, value] of interfaceSysctls(endpoint)) wanted.set(name, value);
     if (ipv6Support) for (const [name, value] of interfaceSysctls6(endpoint)) wanted.set(name, value);
   }
