@@ -9,26 +9,22 @@
  */
 import {
   type Attributes,
-  applyFilter,
-  attributeInterner,
   BgpError,
   type Change,
   type Ending,
-  type ExportPolicy,
-  exporter,
   Interner,
-  importer,
-  lengths,
   type Negotiated,
   Rib,
   type Settings,
   type Source,
   type Update,
-  UpdateGroup,
 } from "@margay/bgp";
-import { type Address, contains, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
+import { type Address, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
+import { Announcer } from "./announcer.ts";
 import type { Self, WantedPeer } from "./config.ts";
+import { Learner } from "./learner.ts";
 import { Peer } from "./peer.ts";
+import { textOf } from "./text-of.ts";
 import type { Connection } from "./transport.ts";
 
 /** The part of a logger that we use; pino's. */
@@ -54,7 +50,6 @@ export interface SpeakerOptions {
 interface Presence {
   readonly source: Source;
   readonly negotiated: Negotiated;
-  readonly groups: UpdateGroup[];
   /** Families whose End-of-RIB has come. */
   readonly ended: Set<Family>;
   /** Set while the peer is away and its routes are kept. */
@@ -70,14 +65,13 @@ export class Speaker {
   readonly #options: SpeakerOptions;
   readonly ribs: Readonly<Record<Family, Rib>>;
   readonly interner = new Interner<Attributes>();
-  readonly #intern = attributeInterner();
   #self: Self | undefined;
-  #exported: (prefix: Prefix) => boolean = () => true;
   readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
   /** Peers that are away, by address, with their stale routes. */
   readonly #away = new Map<string, Presence>();
-  readonly #groups = new Map<string, { family: Family; group: UpdateGroup }>();
+  readonly #learner: Learner;
+  readonly #announcer: Announcer;
   #origins = new Map<string, Prefix>();
   readonly #local: Source;
   #turnDue = false;
@@ -89,6 +83,8 @@ export class Speaker {
     this.#options = options;
     this.#deferring = options.restarting;
     this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
+    this.#learner = new Learner(this.ribs);
+    this.#announcer = new Announcer({ ribs: this.ribs, mayEnd: () => !this.#deferring });
     this.#local = {
       kind: "local",
       name: "local",
@@ -111,7 +107,7 @@ export class Speaker {
 
   /** Nothing waits to be decided, or to be sent to a peer that can take it. */
   get isSettled(): boolean {
-    return !this.#turnDue && [...this.#groups.values()].every(({ group }) => !group.pending);
+    return !this.#turnDue && this.#announcer.isSettled;
   }
 
   /** False while a restarted speaker still waits for its peers: routes of the earlier process are to be kept. */
@@ -130,7 +126,8 @@ export class Speaker {
 
   /** Prefixes that a peer has been, or is being, told. */
   prefixesOut(peer: Peer): number {
-    return this.#presences.get(peer)?.groups.reduce((sum, g) => sum + g.size, 0) ?? 0;
+    const presence = this.#presences.get(peer);
+    return presence ? this.#announcer.prefixesOut(presence.source) : 0;
   }
 
   /** Makes the peers be as wanted, without touching those that stay the same. A changed speaker changes them all. */
@@ -163,8 +160,7 @@ export class Speaker {
 
   /** Which prefixes may leave us at all; asked for every prefix again, now. */
   setExported(exported: (prefix: Prefix) => boolean): void {
-    this.#exported = exported;
-    for (const { family, group } of this.#groups.values()) this.#fill(group, family);
+    this.#announcer.setExported(exported);
     this.#due();
   }
 
@@ -263,9 +259,10 @@ export class Speaker {
     const { name, peerAs: as, address, client } = wanted;
     const source: Source = { kind, name, as, bgpId, address, client };
     if (away) this.#takeBack(away, source, negotiated);
-    const presence: Presence = { source, negotiated, groups: [], ended: new Set() };
+    const presence: Presence = { source, negotiated, ended: new Set() };
     this.#presences.set(peer, presence);
-    for (const family of negotiated.families) this.#join(peer, presence, family);
+    this.#learner.begin(source, wanted, this.#self);
+    this.#announcer.join({ peer, source, negotiated }, this.#self);
     this.#options.log.info({ event: "established", peer: key, as, name }, `session with ${name} is up`);
     this.#due();
   }
@@ -279,70 +276,11 @@ export class Speaker {
     }
   }
 
-  #join(peer: Peer, presence: Presence, family: Family): void {
-    const policy = this.#exportPolicy(peer.wanted, family);
-    const { as4, internal, extendedMessage } = presence.negotiated;
-    const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
-    const key = keyText([family, policy, write, peer.wanted.filters?.export[family] ?? []]);
-    let known = this.#groups.get(key);
-    if (!known) {
-      const group = this.#group({ family, policy, write, peer });
-      known = { family, group };
-      this.#groups.set(key, known);
-      this.#fill(group, family);
-    }
-    known.group.join(presence.source, { endOfRib: true });
-    presence.groups.push(known.group);
-  }
-
-  #group(of: { family: Family; policy: ExportPolicy; write: UpdateGroupWrite; peer: Peer }): UpdateGroup {
-    const { family, policy, write, peer } = of;
-    const { prefixes } = this.ribs[family];
-    const out = exporter(policy, family);
-    const rules = peer.wanted.filters?.export[family] ?? [];
-    return new UpdateGroup({
-      prefixes,
-      write,
-      mayEnd: () => !this.#deferring,
-      exportRoute: (id, path) => {
-        const attributes = out(path);
-        const prefix = attributes && prefixes.prefix(id);
-        if (!prefix) return undefined;
-        if (rules.length === 0) return this.#exported(prefix) ? attributes : undefined;
-        const learned = path.source.kind !== "local";
-        const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
-        if (!verdict) return this.#exported(prefix) ? attributes : undefined; // no rule: the default decides
-        return verdict.accept ? this.#intern(verdict.attributes) : undefined;
-      },
-    });
-  }
-
-  #exportPolicy(wanted: WantedPeer, family: Family): ExportPolicy {
-    const { localAs, peerAs, client, nextHop, address } = wanted;
-    const own = this.#self?.addresses;
-    const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
-    const hop = own?.[family]?.address;
-    const clusterId = this.#self?.clusterId;
-    return {
-      to: localAs === peerAs ? "ibgp" : "ebgp",
-      ...{ localAs, client, nextHop },
-      self: hop ? { [family]: { address: hop } } : {},
-      ...(clusterId !== undefined ? { clusterId } : {}),
-      ...(subnet ? { shared: family === subnet.family ? subnet : own?.[family]?.subnet } : {}),
-    };
-  }
-
-  #fill(group: UpdateGroup, family: Family): void {
-    const rib = this.ribs[family];
-    for (const { id, best } of rib.entries()) group.put(id, best);
-  }
-
   #ended(peer: Peer, ending: Ending): void {
     const presence = this.#presences.get(peer);
     if (!presence) return;
     this.#presences.delete(peer);
-    for (const group of presence.groups) group.leave(presence.source);
-    this.#removeEmptyGroups();
+    this.#announcer.leave(presence.source);
     const key = keyOf(peer.wanted);
     const { words, by } = ending;
     this.#options.log.warn(
@@ -372,60 +310,15 @@ export class Speaker {
     this.#due();
   }
 
-  #removeEmptyGroups(): void {
-    for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
-  }
-
   #routes(peer: Peer, update: Update): void {
     const presence = this.#presences.get(peer);
     if (!presence) return;
     const { source } = presence;
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
-    for (const nlri of update.withdrawn) this.ribs[nlri.family].withdraw(source, nlri);
-    for (const { nlri, attributes } of update.announced) {
-      const rib = this.ribs[nlri.family];
-      const imported = this.#importer(peer, source)(attributes);
-      const rules = peer.wanted.filters?.import[nlri.family] ?? [];
-      if (rules.length === 0 || "refused" in imported)
-        rib.announce(source, nlri, { received: attributes, imported });
-      else
-        rib.prefixes.eachId(nlri, (id) => {
-          const verdict = applyFilter(rules, {
-            prefix: rib.prefixes.prefix(id),
-            attributes: imported.attributes,
-            learned: true,
-            peerType: source.kind === "ibgp" ? "ibgp" : "ebgp",
-          });
-          const refused = verdict && !verdict.accept;
-          const after = refused
-            ? { refused: "refused by a BGPFilter" }
-            : { attributes: verdict ? this.#intern(verdict.attributes) : imported.attributes };
-          rib.put(source, id, { received: attributes, imported: after });
-        });
-    }
+    this.#learner.learn(source, peer.wanted, update);
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
     this.#due();
-  }
-
-  readonly #importers = new WeakMap<Source, ReturnType<typeof importer>>();
-
-  #importer(peer: Peer, source: Source): ReturnType<typeof importer> {
-    const known = this.#importers.get(source);
-    if (known) return known;
-    const self = this.#self;
-    const made = importer(
-      {
-        localAs: peer.wanted.localAs,
-        bgpId: self?.bgpId ?? 0,
-        ownAddresses: Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : [])),
-        allowedLocalAs: peer.wanted.allowedLocalAs,
-        ...(self?.clusterId !== undefined ? { clusterId: self.clusterId } : {}),
-      },
-      source,
-    );
-    this.#importers.set(source, made);
-    return made;
   }
 
   #endOfRib(presence: Presence, family: Family): void {
@@ -456,9 +349,7 @@ export class Speaker {
 
   #refresh(peer: Peer, family: Family): void {
     const presence = this.#presences.get(peer);
-    for (const { family: of, group } of this.#groups.values())
-      if (presence && of === family && presence.groups.includes(group))
-        group.join(presence.source, { endOfRib: false });
+    if (presence) this.#announcer.refresh(presence.source, family);
     this.#due();
   }
 
@@ -475,37 +366,15 @@ export class Speaker {
     for (const family of families) {
       const changes = [...this.ribs[family].decide()];
       if (changes.length === 0) continue;
-      for (const { family: of, group } of this.#groups.values())
-        if (of === family)
-          for (const { id, best, bestChanged } of changes) if (bestChanged) group.put(id, best);
+      this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
-    if (this.#sendOnce()) this.#due();
-  }
-
-  /** One batch for each group; whether any is left for a peer that can take it. */
-  #sendOnce(): boolean {
-    const bySource = new Map([...this.#presences].map(([peer, { source }]) => [source, peer]));
-    let sent = false;
-    for (const { group } of this.#groups.values()) {
-      if (!group.pending) continue;
-      for (const { bytes, to } of group.drain((member) => bySource.get(member)?.isReady ?? false)) {
-        sent = true;
-        for (const member of to) bySource.get(member)?.send(bytes);
-      }
-    }
-    return sent;
+    if (this.#announcer.send()) this.#due();
   }
 }
-
-type UpdateGroupWrite = ConstructorParameters<typeof UpdateGroup>[0]["write"];
 
 const ownRoute: Attributes = { origin: "igp", asPath: [], localPref: 100 };
 
 const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
 
-/** Text of a value that is equal for equal values; bigints too. */
-const keyText = (value: unknown): string =>
-  JSON.stringify(value, (_k, v: unknown) => (typeof v === "bigint" ? `${v}n` : v));
-
-const same = (a: unknown, b: unknown): boolean => keyText(a) === keyText(b);
+const same = (a: unknown, b: unknown): boolean => textOf(a) === textOf(b);

@@ -1,0 +1,156 @@
+/** What peers are told: update groups by export policy, and the sending of what they owe. */
+import {
+  applyFilter,
+  attributeInterner,
+  type Change,
+  type ExportPolicy,
+  exporter,
+  lengths,
+  type Negotiated,
+  type Rib,
+  type Source,
+  UpdateGroup,
+} from "@margay/bgp";
+import { contains, type Family, type Prefix } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import type { Peer } from "./peer.ts";
+import { textOf } from "./text-of.ts";
+
+/** A peer with an established session, as one who is told routes. */
+export interface Member {
+  readonly peer: Peer;
+  readonly source: Source;
+  readonly negotiated: Negotiated;
+}
+
+type Write = ConstructorParameters<typeof UpdateGroup>[0]["write"];
+
+export interface AnnouncerOptions {
+  readonly ribs: Readonly<Record<Family, Rib>>;
+  /** Whether End-of-RIB may be said yet. */
+  readonly mayEnd: () => boolean;
+}
+
+export class Announcer {
+  readonly #options: AnnouncerOptions;
+  readonly #intern = attributeInterner();
+  readonly #groups = new Map<string, { readonly family: Family; readonly group: UpdateGroup }>();
+  readonly #members = new Map<Source, Peer>();
+  #isExported: (prefix: Prefix) => boolean = () => true;
+
+  constructor(options: AnnouncerOptions) {
+    this.#options = options;
+  }
+
+  /** Nothing is owed to anybody. */
+  get isSettled(): boolean {
+    return [...this.#groups.values()].every(({ group }) => !group.pending);
+  }
+
+  /** Prefixes that a peer has been, or is being, told. */
+  prefixesOut(source: Source): number {
+    return this.#groupsOf(source).reduce((sum, { group }) => sum + group.size, 0);
+  }
+
+  /** Which prefixes may leave us at all; every prefix is looked at again. */
+  setExported(isExported: (prefix: Prefix) => boolean): void {
+    this.#isExported = isExported;
+    for (const { family, group } of this.#groups.values()) this.#fill(group, family);
+  }
+
+  /** The member is owed the whole table of each family that was negotiated. */
+  join(member: Member, self: Self | undefined): void {
+    const { peer, source, negotiated } = member;
+    this.#members.set(source, peer);
+    const { as4, internal, extendedMessage } = negotiated;
+    const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
+    for (const family of negotiated.families) {
+      const policy = exportPolicy(peer.wanted, { self, family });
+      this.#group({ family, policy, write, wanted: peer.wanted }).join(source, { endOfRib: true });
+    }
+  }
+
+  leave(source: Source): void {
+    this.#members.delete(source);
+    for (const { group } of this.#groups.values()) group.leave(source);
+    for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
+  }
+
+  /** The peer asked for everything again (RFC 2918). */
+  refresh(source: Source, wanted: Family): void {
+    for (const { family, group } of this.#groupsOf(source))
+      if (family === wanted) group.join(source, { endOfRib: false });
+  }
+
+  /** Best paths are others now. */
+  put(wanted: Family, changes: readonly Change[]): void {
+    for (const { family, group } of this.#groups.values())
+      if (family === wanted)
+        for (const { id, best, bestChanged } of changes) if (bestChanged) group.put(id, best);
+  }
+
+  /** One batch for each group, to the peers that can take it. False when there was nothing to send. */
+  send(): boolean {
+    let sent = false;
+    for (const { group } of this.#groups.values()) {
+      if (!group.pending) continue;
+      for (const { bytes, to } of group.drain((member) => this.#members.get(member)?.isReady ?? false)) {
+        sent = true;
+        for (const member of to) this.#members.get(member)?.send(bytes);
+      }
+    }
+    return sent;
+  }
+
+  #groupsOf(source: Source) {
+    return [...this.#groups.values()].filter(({ group }) => group.members.includes(source));
+  }
+
+  /** The group of all peers that are told the same in the same form. */
+  #group(of: { family: Family; policy: ExportPolicy; write: Write; wanted: WantedPeer }): UpdateGroup {
+    const { family, policy, write, wanted } = of;
+    const rules = wanted.filters?.export[family] ?? [];
+    const key = textOf([family, policy, write, rules]);
+    const known = this.#groups.get(key);
+    if (known) return known.group;
+    const { prefixes } = this.#options.ribs[family];
+    const out = exporter(policy, family);
+    const group = new UpdateGroup({
+      prefixes,
+      write,
+      mayEnd: this.#options.mayEnd,
+      exportRoute: (id, path) => {
+        const attributes = out(path);
+        const prefix = attributes && prefixes.prefix(id);
+        if (!prefix) return undefined;
+        const learned = path.source.kind !== "local";
+        const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
+        if (!verdict) return this.#isExported(prefix) ? attributes : undefined; // no rule: the default decides
+        return verdict.accept ? this.#intern(verdict.attributes) : undefined;
+      },
+    });
+    this.#groups.set(key, { family, group });
+    this.#fill(group, family);
+    return group;
+  }
+
+  #fill(group: UpdateGroup, family: Family): void {
+    for (const { id, best } of this.#options.ribs[family].entries()) group.put(id, best);
+  }
+}
+
+/** What export policy must know of the peer and of us. */
+function exportPolicy(wanted: WantedPeer, us: { self: Self | undefined; family: Family }): ExportPolicy {
+  const { localAs, peerAs, client, nextHop, address } = wanted;
+  const own = us.self?.addresses;
+  const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
+  const hop = own?.[us.family]?.address;
+  const shared = subnet && (us.family === subnet.family ? subnet : own?.[us.family]?.subnet);
+  return {
+    to: localAs === peerAs ? "ibgp" : "ebgp",
+    ...{ localAs, client, nextHop },
+    self: hop ? { [us.family]: { address: hop } } : {},
+    ...(us.self?.clusterId !== undefined ? { clusterId: us.self.clusterId } : {}),
+    ...(shared ? { shared } : {}),
+  };
+}
