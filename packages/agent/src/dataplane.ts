@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
 import type { LocalEndpoint, NodeState } from "@margay/calc";
 import { Loop, type Outcome } from "@margay/reconcile";
 import type { Kernel } from "./kernel.ts";
@@ -99,6 +99,7 @@ export class Dataplane {
   }
 
   async #pass(): Promise<void> {
+    await setImmediate(); // notifications that came along with the trigger, of the new interface say, are part of it
     const goal = this.#wanted;
     this.#startedAt = performance.now();
     try {

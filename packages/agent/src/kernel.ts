@@ -35,7 +35,8 @@ export class Kernel {
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
-  #routeCount = 0;
+  /** Routes of the last pass that succeeded, by destination; the refused ones are among them. */
+  #written: ReadonlyMap<string, Route> = new Map();
   /** Addresses of the endpoints of the last pass that succeeded, by text. */
   #addresses: ReadonlyMap<string, Address> = new Map();
   /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
@@ -64,9 +65,9 @@ export class Kernel {
     await this.#tables.close();
   }
 
-  /** Routes wanted by the last pass. */
+  /** Routes written by the last pass. */
   get routeCount(): number {
-    return this.#routeCount;
+    return this.#written.size;
   }
 
   /** Routes by destination that could not be written, and why. */
@@ -104,13 +105,13 @@ export class Kernel {
   async #write(state: NodeState): Promise<readonly Outcome[]> {
     const isUp = (name: string) => this.#links.isUp(name);
     const routes = wantedRoutes(state, isUp);
-    this.#routeCount = routes.size;
     const outcomes = await reconcile([
       ...this.#tables.works(render(state), state.config.iptablesBackend),
       this.#sysctls.to(wantedSysctls(state, isUp)),
       this.#routes.to(routes),
     ]);
     await this.#tables.settled();
+    this.#written = routes;
     return outcomes;
   }
 
@@ -130,8 +131,12 @@ export class Kernel {
     if (why !== undefined) return why;
     if (!this.#links.isUp(interfaceName)) return `interface ${interfaceName} is not there, or is down`;
     if (this.#links.isLost(interfaceName)) return `interface ${interfaceName} has just been made anew`;
-    const refused = addresses.map((a) => this.#refused.get(formatPrefix(hostPrefix(a)))).find(Boolean);
-    return refused?.message;
+    const on = (family: 4 | 6) => family === 4 || config.ipv6Support;
+    const wanted = addresses.filter(({ family }) => on(family)).map((a) => formatPrefix(hostPrefix(a)));
+    const refused = wanted.map((dst) => this.#refused.get(dst)).find(Boolean);
+    if (refused) return refused.message;
+    const without = wanted.find((dst) => this.#written.get(dst)?.nexthops[0]?.dev !== interfaceName);
+    return without && `no route to ${without} yet`;
   }
 
   #changed(): void {
