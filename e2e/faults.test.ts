@@ -61,15 +61,30 @@ test("etcd away: forwarding goes on, ADD fails with a code to try again, everyth
   expect(await reached()).toEqual(ALLOWED);
 }, 90_000);
 
-test("a session lost: the ToR withdraws the dead speaker's routes only while it stays away", async () => {
-  const routes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
-  const block = /(10\.244\.\d+\.\d+\/26) via 172\.20\.0\.11/.exec(await routes())?.[1] ?? "none";
-  expect(block).not.toBe("none");
-  await lab.must(["kill", "n1/bgpd", "--signal", "SIGTERM"]);
+const RESTART_TIMES = `apiVersion: margay.dev/v1
+kind: BGPConfiguration
+metadata: { name: default }
+spec: { asNumber: 64512, nodeToNodeMeshEnabled: true, nodeMeshMaxRestartTime: 2s }
+---
+apiVersion: margay.dev/v1
+kind: BGPPeer
+metadata: { name: tor }
+spec: { peerIP: 172.20.0.2, asNumber: 65000, maxRestartTime: 2s }
+`;
+
+test("a speaker that does not come back within the restart time loses its routes; they return with it", async () => {
+  await lab.apply(RESTART_TIMES); // taken over without a restart; the usual 120 s are long for a test
   await eventually(
-    "the ToR has no route to n1's block through n1",
-    async () => !(await routes()).includes(`${block} via 172.20.0.11`),
+    "all sessions are up again",
+    async () => !/Active|Connect|Open|Idle/.test(await peers("n1")),
   );
+  const own = /(10\.244\.\d+\.\d+\/26) via 172\.20\.0\.11/.exec(await torRoutes())?.[0] ?? "none";
+  expect(own).not.toBe("none");
+  await lab.must(["kill", "n1/bgpd", "--signal", "SIGTERM"]);
+  await eventually("the ToR has no route to n1's block", async () => !(await torRoutes()).includes(own));
   await lab.must(["start", "n1/bgpd"]);
-  await eventually("the route is back", async () => (await routes()).includes(`${block} via 172.20.0.11`));
+  await eventually("the route is back", async () => (await torRoutes()).includes(own));
 }, 60_000);
+
+const torRoutes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
+const peers = async (node: string) => (await lab.exec(node, ["margay", "bgp", "peers"])).stdout;

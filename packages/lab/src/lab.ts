@@ -41,6 +41,7 @@ export class Lab {
   readonly store: Store;
   readonly #pods = new Map<string, Pod>();
   readonly #responders = new Map<string, Responder>();
+  readonly #namespaces = new Set<string>();
   readonly #prober = new Prober();
 
   private constructor(options: LabOptions, onExit: (status: ProcessStatus, lastWords: string) => void) {
@@ -169,9 +170,12 @@ export class Lab {
     await this.apply(namespaceResources(namespace, relabel(Object.fromEntries(now), labels)));
   }
 
+  /** As an API server would have it before the pod; not asked again, so that pods can be tried while the datastore is away. */
   async #ensureNamespace(namespace: string): Promise<void> {
+    if (this.#namespaces.has(namespace)) return;
     const profile = await resources(this.store, "Profile").get(`kns.${namespace}`);
     if (!profile) await this.apply(namespaceResources(namespace, {}));
+    this.#namespaces.add(namespace);
   }
 
   /** Real connections between all pods. */

@@ -1,0 +1,13 @@
+import { call, margay, podNamespace } from "./plugin.ts";
+import { cpuMs, rssMb } from "./process-table.ts";
+import { summary } from "./result.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseFile } from "@margay/api";
+import { etcdStore, resources } from "@margay/datastore";
+const store = etcdStore({ endpoints: ["http://127.0.0.1:2379"] });
+for (const { resource } of parseFile(JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name: "bench" } }), "bench")) await resources(store, resource.kind).apply(resource as never);
+const p = margay("/work/main/packages/margay/dist/margay-cni", "n1"); const pid=process.env.AGENT!;
+const pods = Array.from({ length: 100 }, (_, i) => podNamespace(`x-${i}`)); const more = Array.from({ length: 60 }, (_, i) => podNamespace(`y-${i}`));await delay(3000);
+const c=cpuMs(pid); const a=performance.now(); await Promise.all(pods.map(x => call(p, x, "ADD"))); console.log("RESULT wall",(performance.now()-a).toFixed(0),"agent cpu",cpuMs(pid)-c);
+const d=cpuMs(pid); const t=[]; for (const x of more) t.push((await call(p,x,"ADD")).ms); console.log("RESULT seq", JSON.stringify(summary(t)), "cpu per add", (cpuMs(pid)-d)/60, "rss", rssMb(pid).toFixed(0));
+process.exit(0);
