@@ -7,8 +7,9 @@ export interface Entry {
   readonly load: () => Promise<readonly CommandModule[]>;
 }
 
-const agent = async () => [(await import("@margay/agent")).command];
-const bgpd = async () => [(await import("@margay/bgpd")).command];
+// `as`: a module whose options are typed is contravariant in them; yargs hands it what its own builder declared.
+const agent = async () => [(await import("@margay/agent")).command as CommandModule];
+const bgpd = async () => [(await import("@margay/bgpd")).command as CommandModule];
 const cni = async () => [(await import("@margay/cni")).command];
 const lab = async () => [(await import("@margay/lab")).command];
 const ctl = async () => (await import("@margay/ctl")).commands;
