@@ -55,6 +55,7 @@ export class Engine {
       restarting: kernel.hasOldRoutes,
       cost: (hop) => kernel.fabric.cost(hop),
       onChanges: (family, changes) => late.engine?.learned(family, changes),
+      onConverged: () => kernel.release(),
     });
     late.engine = new Engine(options, kernel, speaker);
     return late.engine;
@@ -70,7 +71,6 @@ export class Engine {
     this.speaker.setPeers(wanted.self, wanted.peers);
     this.#listenAs(wanted.self);
     if (before === undefined) this.kernel.start();
-    if (this.speaker.hasConverged) this.kernel.release();
   }
 
   /** Everything received so far has been decided, sent and written. */
@@ -90,7 +90,6 @@ export class Engine {
 
   learned(family: Family, changes: readonly Change[]): void {
     for (const { id } of changes) this.#route(family, id);
-    if (this.speaker.hasConverged) this.kernel.release();
   }
 
   fabricChanged(): void {

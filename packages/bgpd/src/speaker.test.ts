@@ -150,6 +150,23 @@ unshared(import.meta.url, () => {
       await eventually(() => table(one), full(1, [1]));
     });
 
+    test("a restarted speaker has decided all its peers' routes before it lets go of the old ones", async () => {
+      await start(2, [to(2, 1)]);
+      await start(3, [to(3, 1)]);
+      const converged: string[][] = [];
+      const one: Speaker = new Speaker({
+        log: quiet,
+        cost: () => 0,
+        onChanges: () => {},
+        onConverged: () => converged.push(table(one)),
+        restarting: true,
+      });
+      running.push(one);
+      one.setPeers(self(1), new Map([to(1, 2), to(1, 3)]));
+      await eventually(() => one.hasConverged, true);
+      expect(converged).toEqual([full(1, [2, 3])]);
+    });
+
     test("a change of one peer's terms does not touch the others", async () => {
       const one = await start(1, [to(1, 2), to(1, 3)]);
       await start(2, [to(2, 1)]);

@@ -40,6 +40,8 @@ export interface SpeakerOptions {
   readonly cost: (nextHop: Address) => number | undefined;
   /** Prefixes whose best or equal paths changed, at the end of each turn. */
   readonly onChanges: (family: Family, changes: readonly Change[]) => void;
+  /** After a restart: all that peers said before End-of-RIB is decided now, and was told by `onChanges`. */
+  readonly onConverged?: () => void;
   /** The kernel still forwards what an earlier process of this speaker learned (RFC 4724 §4.1). */
   readonly restarting: boolean;
   readonly connectRetrySeconds?: number;
@@ -76,12 +78,14 @@ export class Speaker {
   readonly #local: Source;
   #turnDue = false;
   #deferring: boolean;
+  #hasConverged: boolean;
   #deferral: NodeJS.Timeout | undefined;
   #stopped = false;
 
   constructor(options: SpeakerOptions) {
     this.#options = options;
     this.#deferring = options.restarting;
+    this.#hasConverged = !options.restarting;
     this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
     this.#learner = new Learner(this.ribs);
     this.#announcer = new Announcer({ ribs: this.ribs, mayEnd: () => !this.#deferring });
@@ -112,7 +116,7 @@ export class Speaker {
 
   /** False while a restarted speaker still waits for its peers: routes of the earlier process are to be kept. */
   get hasConverged(): boolean {
-    return !this.#deferring;
+    return this.#hasConverged;
   }
 
   /** The source of a peer's routes, while it has any. */
@@ -343,8 +347,7 @@ export class Speaker {
     this.#deferring = false;
     clearTimeout(this.#deferral);
     this.#options.log.info({ event: "converged", why }, `restart is over: ${why}`);
-    for (const family of families) this.#options.onChanges(family, []);
-    this.#due();
+    this.#due(); // the routes that came just before are still to be decided
   }
 
   #refresh(peer: Peer, family: Family): void {
@@ -368,6 +371,10 @@ export class Speaker {
       if (changes.length === 0) continue;
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
+    }
+    if (!this.#deferring && !this.#hasConverged) {
+      this.#hasConverged = true;
+      this.#options.onConverged?.();
     }
     if (this.#announcer.send()) this.#due();
   }
