@@ -1,9 +1,13 @@
 export { Calc, type Update } from "./calc.ts";
+export { explain } from "./explain.ts";
+export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
 export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
+export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";
 export * from "./reach.ts";
 export { ruleIds } from "./rule-ids.ts";
 export type { NodeState } from "./state.ts";
+export { type Survey, type SurveyedPod, type SurveyedPool, survey } from "./survey.ts";
 export {
   type Enforced,
   forward,

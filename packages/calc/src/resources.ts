@@ -148,7 +148,7 @@ export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<Local
 }
 
 /** The address in `a.b.c.d` or `a.b.c.d/n`. */
-const hostOf = (text: string): Address => parseAddress(text.split("/")[0] ?? text);
+export const hostOf = (text: string): Address => parseAddress(text.split("/")[0] ?? text);
 
 export const readPool = ({ metadata, spec }: IPPool): Pool => ({
   name: metadata.name,

@@ -1,0 +1,80 @@
+import type { Family } from "@margay/net";
+import type { Leg } from "./leg.ts";
+import type { Packet } from "./match.ts";
+import type { Direction, Problem } from "./model.ts";
+import type { Place } from "./place.ts";
+import type { Step } from "./verdict.ts";
+
+/** What the first packet of a flow is, but for its addresses. */
+export interface Question extends Omit<Packet, "source" | "destination"> {
+  readonly source: Place;
+  readonly destination: Place;
+  /** IPv4 if both ends have it, unless said. */
+  readonly family?: Family;
+}
+
+/** One thing that happens to the packet, in order. `text` says it to people. */
+export type ExplainStep =
+  | (Omit<Step, "endpoint"> & {
+      readonly kind: "policy";
+      readonly node: string;
+      readonly direction: Direction;
+      readonly endpoint: string;
+      /** The datastore revision of the policy or profile. */
+      readonly revision?: string;
+      /** The place of the rule among the policy's rules of that direction; 0 is the first. */
+      readonly index?: number;
+      readonly text: string;
+    })
+  | {
+      readonly kind: "host";
+      readonly node: string;
+      readonly rule: string;
+      readonly action: "allow" | "deny";
+      readonly text: string;
+    }
+  | {
+      readonly kind: "route";
+      readonly node: string;
+      readonly route: Leg["kind"];
+      readonly block?: string;
+      readonly toNode?: string;
+      readonly way?: string;
+      readonly daemon?: string;
+      readonly text: string;
+    }
+  | {
+      readonly kind: "nat";
+      readonly node: string;
+      readonly source?: string;
+      readonly rule?: string;
+      readonly text: string;
+    }
+  | { readonly kind: "answer"; readonly rule: string; readonly text: string };
+
+export interface Explanation {
+  readonly source: EndView;
+  readonly destination: EndView;
+  readonly protocol: number;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  readonly icmp?: { readonly type: number; readonly code: number };
+  readonly steps: readonly ExplainStep[];
+  /** `unreachable`: nobody has the address. */
+  readonly verdict: "allowed" | "denied" | "unreachable";
+  /** Why, in one sentence that names what decided. */
+  readonly because: string;
+  /** The step that decided; absent when nothing of ours has a say. */
+  readonly decidedBy?: ExplainStep;
+  /** What could not be resolved of the endpoints and policies on the way, and is closed for that reason. */
+  readonly problems: readonly Problem[];
+}
+
+export interface EndView {
+  readonly kind: Place["kind"];
+  readonly name: string;
+  readonly node?: string;
+  readonly address: string;
+}
+
+export type PolicyStep = Extract<ExplainStep, { kind: "policy" }>;
