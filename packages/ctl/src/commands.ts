@@ -1,66 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { storeFlags as flagsOfStore, openStore, type StoreOptions } from "@margay/daemon";
-import type { Store } from "@margay/datastore";
-import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+import type { CommandModule } from "yargs";
 import { apply } from "./apply.ts";
 import { peers, routes } from "./bgp.ts";
+import { command, exitUnless, filename, group, namespace, output, storeFlags, withStore } from "./command.ts";
 import { references, remove } from "./delete.ts";
 import { readResources } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { formats, get } from "./get.ts";
 import * as ipam from "./ipam.ts";
 import { nodeStatus } from "./node.ts";
+import { explainCommand } from "./policy-commands.ts";
 import { processTerminal as terminal } from "./terminal.ts";
 import { wait } from "./wait.ts";
-
-/** Opens the datastore for one action and closes it whatever happens. */
-async function withStore<T>(options: StoreOptions, action: (store: Store) => Promise<T>): Promise<T> {
-  const store = openStore(options);
-  try {
-    return await action(store);
-  } finally {
-    await store.close();
-  }
-}
-
-/** A command whose answer is no: the exit code says so, what was printed says why. */
-function exitUnless(ok: boolean): void {
-  if (!ok) process.exitCode = 1;
-}
-
-const output = {
-  alias: "o",
-  choices: ["table", "json"],
-  default: "table",
-  describe: "Form of the output",
-} as const;
-const namespace = {
-  alias: "n",
-  type: "string",
-  default: "default",
-  describe: "Namespace, for namespaced kinds",
-} as const;
-/** No yargs array: those take no "-", and would swallow what follows. */
-const filename = {
-  alias: "f",
-  type: "string",
-  coerce: (value: string | string[]): string[] => [value].flat(),
-  describe: "YAML or JSON file, directory of such, or - for standard input; may be repeated",
-} as const;
-
-/** The daemons' own flags, with the type that their handler gets. */
-const storeFlags = <T>(yargs: Argv<T>): Argv<T & StoreOptions> => flagsOfStore(yargs);
-
-interface Command<A> {
-  readonly command: string;
-  readonly describe: string;
-  readonly builder: (yargs: Argv) => Argv<A>;
-  readonly handler: (args: ArgumentsCamelCase<A>) => Promise<void>;
-}
-
-/** Gives `handler` the types of the arguments that `builder` declares; yargs' own CommandModule forgets them. */
-const command = <A>(module: Command<A>): CommandModule => module as unknown as CommandModule;
 
 const getCommand = command({
   command: "get <kind> [name]",
@@ -219,14 +171,6 @@ const waitCommand = command({
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   delay(ms, undefined, { signal }).catch(() => undefined);
 
-/** `margay ipam` and its like: nothing by themselves. */
-const group = (name: string, describe: string, members: CommandModule[]): CommandModule => ({
-  command: name,
-  describe,
-  builder: (yargs) => yargs.command(members).demandCommand(1, `which of margay ${name}'s commands?`).strict(),
-  handler: () => {},
-});
-
 /** The commands for people. */
 export const commands: readonly CommandModule[] = [
   getCommand,
@@ -236,4 +180,5 @@ export const commands: readonly CommandModule[] = [
   group("bgp", "BGP sessions and routes of a node", [bgpPeers, bgpRoutes]),
   group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),
   waitCommand,
+  explainCommand,
 ];

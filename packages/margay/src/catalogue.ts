@@ -23,6 +23,7 @@ export const catalogue: readonly Entry[] = [
   { name: "bgp", describe: "BGP sessions and routes of a node", load: ctl },
   { name: "node", describe: "what a node's daemons say about themselves", load: ctl },
   { name: "wait", describe: "return once every node enforces all that was written before", load: ctl },
+  { name: "explain", describe: "every step that a packet takes, with the rules that decide", load: ctl },
   { name: "lab", describe: "a whole cluster on this machine: nodes, routes, policy, BGP", load: lab },
   { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
   { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },

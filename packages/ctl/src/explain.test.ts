@@ -1,0 +1,101 @@
+import { expect, test } from "@jest/globals";
+import { memoryStore } from "@margay/datastore";
+import { apply } from "./apply.ts";
+import { explainPacket } from "./explain.ts";
+import { flowText, parseFlow } from "./flow.ts";
+import { located, recorder } from "./testing/harness.ts";
+
+const node = (name: string, ipv4Address: string) => ({
+  kind: "Node",
+  metadata: { name },
+  spec: { bgp: { ipv4Address } },
+});
+const pod = (name: string, node: string, ip: string) => ({
+  kind: "WorkloadEndpoint",
+  metadata: { name, namespace: "shop", labels: { app: name } },
+  spec: {
+    ...{ orchestrator: "k8s", node, pod: name, endpoint: "eth0", interfaceName: `cali${name}` },
+    ...{ ipNetworks: [`${ip}/32`], profiles: ["kns.shop"] },
+  },
+});
+const allow = [{ action: "Allow" }];
+const documents = [
+  ...[node("n1", "172.20.0.11/24"), node("n2", "172.20.0.12/24")],
+  { kind: "IPPool", metadata: { name: "p" }, spec: { cidr: "10.0.0.0/16" } },
+  {
+    kind: "BlockAffinity",
+    metadata: { name: "n2-10.0.2.0-26" },
+    spec: { node: "n2", cidr: "10.0.2.0/26", state: "confirmed" },
+  },
+  { kind: "Profile", metadata: { name: "kns.shop" }, spec: { ingress: allow, egress: allow } },
+  ...[pod("web", "n1", "10.0.1.2"), pod("db", "n2", "10.0.2.3")],
+  {
+    kind: "NetworkPolicy",
+    metadata: { name: "db", namespace: "shop" },
+    spec: {
+      selector: "app == 'db'",
+      ingress: [{ action: "Deny", protocol: "TCP", destination: { ports: [22] } }, ...allow],
+    },
+  },
+];
+
+async function explained(words: string, output: "table" | "json" = "table") {
+  const store = memoryStore();
+  await apply(store, located(...documents), { output: "table" }, recorder());
+  const terminal = recorder();
+  const [source = "", destination = "", packet = "tcp:80"] = words.split(" ");
+  const verdict = await explainPacket(
+    store,
+    { source, destination, packet, sourcePort: 50000, output },
+    terminal,
+  );
+  return { verdict, text: terminal.printed.join("\n").replaceAll(/ {2,}/g, "  "), warned: terminal.warned };
+}
+
+test("every step in a line, the verdict and what decided last", async () => {
+  const { verdict, text } = await explained("shop/web shop/db tcp:22");
+  expect(verdict).toBe("denied");
+  expect(text.split("\n")).toEqual([
+    "shop/web (10.0.1.2 on n1) -> shop/db (10.0.2.3 on n2), tcp:22",
+    "NODE  STEP  WHAT HAPPENS  RULE ID",
+    "n1  egress  allow by profile/kns.shop (revision 6), egress rule 0  profile/kns.shop/out/0",
+    "n1  route  10.0.2.0/26 of n2, by bgp (bgpd writes the route)",
+    "n2  route  a pod of this node: its own route",
+    "n1  nat  none: pool p has no natOutgoing",
+    "n2  ingress  deny by np/shop/db (revision 9), ingress rule 0 (tier default)  np/shop/db/in/0",
+    "DENIED: ingress of shop/db on n2: deny by np/shop/db (revision 9), ingress rule 0 (tier default)",
+  ]);
+});
+
+test("JSON names the deciding rule for programs", async () => {
+  const { verdict, text } = await explained("shop/web shop/db tcp:80", "json");
+  expect(verdict).toBe("allowed");
+  expect(JSON.parse(text)).toMatchObject({
+    ...{ verdict: "allowed", protocol: 6, destinationPort: 80, sourcePort: 50000 },
+    source: { kind: "pod", name: "shop/web", node: "n1", address: "10.0.1.2" },
+    decidedBy: { policy: "np/shop/db", rule: "np/shop/db/in/1", index: 1, revision: "9", tier: "default" },
+  });
+});
+
+test.each<[words: string, code: string, message: RegExp]>([
+  ["shop/none shop/db", "not-found", /shop\/none is no pod \(namespace\/name\), node or address/],
+  ["shop/web shop/db tcp", "usage", /"tcp" is no packet: say tcp:PORT/],
+  ["shop/web shop/db icmpv6", "usage", /no common IPv6 address/],
+])("explain %s is refused", async (words, code, message) => {
+  await expect(explained(words)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+});
+
+test.each<[text: string, flow: object, shown: string]>([
+  ["tcp:80", { protocol: 6, destinationPort: 80 }, "tcp:80"],
+  ["UDP:53", { protocol: 17, destinationPort: 53 }, "udp:53"],
+  ["icmp", { protocol: 1, family: 4, icmp: { type: 8, code: 0 } }, "icmp:8/0"],
+  ["icmpv6:1/4", { protocol: 58, family: 6, icmp: { type: 1, code: 4 } }, "icmpv6:1/4"],
+  ["47", { protocol: 47 }, "protocol 47"],
+])("packet %s", (text, flow, shown) => {
+  expect(parseFlow(text)).toEqual(flow);
+  expect(flowText(parseFlow(text))).toBe(shown);
+});
+
+test.each(["tcp:", "tcp:70000", "tcp:80:1", "gre", "icmp:256", "256", ""])("%s is no packet", (text) => {
+  expect(() => parseFlow(text)).toThrow(expect.objectContaining({ code: "usage" }));
+});

@@ -1,0 +1,45 @@
+import { command, output, storeFlags, withStore } from "./command.ts";
+import { explainPacket } from "./explain.ts";
+import { processTerminal as terminal } from "./terminal.ts";
+
+/** Linux's first ephemeral port: rules may name source ports. */
+const USUAL_SOURCE_PORT = 32_768;
+/** Apart from 1, which means that there is no answer. */
+const EXIT_NOT_ALLOWED = 3;
+
+export const explainCommand = command({
+  command: "explain <source> <destination> [packet]",
+  describe: "every step that a packet takes, with the rules that decide",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .positional("source", {
+        type: "string",
+        demandOption: true,
+        describe: "Pod as NAMESPACE/NAME, node, or any address",
+      })
+      .positional("destination", { type: "string", demandOption: true, describe: "The same" })
+      .positional("packet", {
+        type: "string",
+        default: "tcp:80",
+        describe:
+          "tcp:PORT, udp:PORT, sctp:PORT, icmp[:TYPE[/CODE]], icmpv6[:TYPE[/CODE]] or a protocol's number",
+      })
+      .options({
+        family: {
+          choices: [4, 6] as const,
+          describe: "IPv4 or IPv6, where both ends have both; IPv4 if not said",
+        },
+        "source-port": { type: "number", default: USUAL_SOURCE_PORT, describe: "For rules that name one" },
+        output,
+      })
+      .example("$0 explain shop/web shop/db tcp:5432", "between two pods")
+      .example("$0 explain shop/web 192.0.2.1 icmp", "to the outside")
+      .epilogue(
+        "Says what should happen by the datastore. Exit code 0: allowed, 3: denied or nobody there, 1: no answer.",
+      ),
+  handler: (args) =>
+    withStore(args, async (store) => {
+      const verdict = await explainPacket(store, args, terminal);
+      if (verdict !== "allowed") process.exitCode = EXIT_NOT_ALLOWED;
+    }),
+});
