@@ -23,6 +23,7 @@ const attribute = {
   master: 10,
   operState: 16,
   linkInfo: 18,
+  alias: 20,
   group: 27,
   namespaceFd: 28,
   extMask: 29,
@@ -59,6 +60,8 @@ export interface Link {
   readonly master?: number;
   /** A veth's other end, an index in that end's namespace. */
   readonly peerIndex?: number;
+  /** Free text of whoever made it: an owner's mark. */
+  readonly alias?: string;
 }
 
 /** What setLink can change; absent is left alone. `master` null takes the link out of its bridge. */
@@ -68,6 +71,8 @@ export interface LinkChange {
   readonly mac?: string;
   readonly master?: string | null;
   readonly name?: string;
+  /** At most 255 bytes. */
+  readonly alias?: string;
 }
 
 export interface Veth {
@@ -178,6 +183,7 @@ export function changeLink(link: Link, change: LinkChange, masterIndex: number |
     if (change.mac) e.attributeBytes(attribute.address, macBytes(change.mac));
     if (masterIndex !== undefined) e.attributeU32(attribute.master, masterIndex);
     if (change.name) e.attributeText(attribute.name, change.name);
+    if (change.alias) e.attributeText(attribute.alias, change.alias);
   };
   return { type: RTM_NEWLINK, flags: 0, words: () => `set link ${link.name} ${changeWords(change)}`, body };
 }
@@ -222,6 +228,7 @@ export function readLink(message: Message): Link | undefined {
     found.get(a),
   );
   const kind = nested && attributes(nested, 0).get(info.kind);
+  const alias = found.get(attribute.alias);
   const [master, peerIndex] = [u32(found.get(attribute.master)), u32(found.get(attribute.link))];
   return {
     index: body.getInt32(4, true),
@@ -233,5 +240,6 @@ export function readLink(message: Message): Link | undefined {
     ...(mac && { mac: formatMac(bytesOf(mac)) }),
     ...(master !== undefined && { master }),
     ...(peerIndex !== undefined && { peerIndex }),
+    ...(alias && { alias: text(alias) }),
   };
 }
