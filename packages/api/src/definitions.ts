@@ -5,6 +5,7 @@ import { type BGPPeerSpec, bgpPeer } from "./resources/bgp-peer.ts";
 import { type ClusterInformationSpec, clusterInformation } from "./resources/cluster-information.ts";
 import { type FelixConfigurationSpec, felixConfiguration } from "./resources/felix-configuration.ts";
 import { type IPPoolSpec, ipPool } from "./resources/ip-pool.ts";
+import { type IPReservationSpec, ipReservation } from "./resources/ip-reservation.ts";
 import {
   type BlockAffinitySpec,
   blockAffinityDefinition,
@@ -33,6 +34,7 @@ import { type WorkloadEndpointSpec, workloadEndpoint } from "./resources/workloa
 interface Specs {
   readonly Node: NodeSpec;
   readonly IPPool: IPPoolSpec;
+  readonly IPReservation: IPReservationSpec;
   readonly BGPConfiguration: BGPConfigurationSpec;
   readonly BGPPeer: BGPPeerSpec;
   readonly BGPFilter: BGPFilterSpec;
@@ -57,6 +59,7 @@ export type AnyResource = { [K in Kind]: ResourceOf<K> }[Kind];
 
 export type Node = ResourceOf<"Node">;
 export type IPPool = ResourceOf<"IPPool">;
+export type IPReservation = ResourceOf<"IPReservation">;
 export type BGPConfiguration = ResourceOf<"BGPConfiguration">;
 export type BGPPeer = ResourceOf<"BGPPeer">;
 export type BGPFilter = ResourceOf<"BGPFilter">;
@@ -77,6 +80,7 @@ export type ClusterInformation = ResourceOf<"ClusterInformation">;
 export const definitions: { readonly [K in Kind]: Definition<K, Specs[K]> } = {
   Node: node,
   IPPool: ipPool,
+  IPReservation: ipReservation,
   BGPConfiguration: bgpConfiguration,
   BGPPeer: bgpPeer,
   BGPFilter: bgpFilter,

@@ -22,7 +22,13 @@ export { type BGPPeerSpec, type PeerAddress, parsePeerIP } from "./resources/bgp
 export type { ClusterInformationSpec } from "./resources/cluster-information.ts";
 export type { FelixConfigurationSpec, FelixSettings } from "./resources/felix-configuration.ts";
 export type { IPPoolSpec } from "./resources/ip-pool.ts";
-export type { BlockAffinitySpec, IPAMBlockSpec, IPAMConfigurationSpec } from "./resources/ipam.ts";
+export type { IPReservationSpec } from "./resources/ip-reservation.ts";
+export type {
+  BlockAffinitySpec,
+  IPAMBlockSpec,
+  IPAMConfigurationSpec,
+  ReleaseReason,
+} from "./resources/ipam.ts";
 export type { GlobalNetworkSetSpec, NetworkSetSpec } from "./resources/network-set.ts";
 export type { NodeSpec } from "./resources/node.ts";
 export type { GlobalNetworkPolicySpec, NetworkPolicySpec } from "./resources/policy.ts";

@@ -17,15 +17,24 @@ const owner = (handle: string) => ({ handle, attributes: { node: "n1" } });
 const empty = (cidr: string): Block => newBlock(parsePrefix(cidr), "n1", NOON);
 const text = (held: readonly Held[]) => held.map(({ address }) => formatAddress(address));
 
-/** Applies "+a" (assign to handle a) and "-a" (release handle a); gives the addresses assigned, in order. */
-function play(cidr: string, script: string): { block: Block; given: string[] } {
-  let block = empty(cidr);
+interface Rules {
+  cooldownSeconds?: number;
+  barred?: number[];
+}
+
+const freeing = (at = NOON, cooldownSeconds = 0) => ({ at, cooldownSeconds, reason: "cni-del" as const });
+
+/** Applies "+a" (assign to handle a), "-a" (release handle a) and ">9" (nine seconds pass); gives what was assigned. */
+function play(cidr: string, script: string, { cooldownSeconds = 0, barred = [] }: Rules = {}) {
+  let [block, now] = [empty(cidr), NOON];
   const given: string[] = [];
   for (const word of script.split(" ")) {
-    const handle = word.slice(1);
-    if (word.startsWith("-")) block = release(block, (a) => a.handle === handle).block;
+    const rest = word.slice(1);
+    if (word.startsWith(">")) now = new Date(now.getTime() + Number(rest) * 1000);
+    else if (word.startsWith("-"))
+      block = release(block, (a) => a.handle === rest, freeing(now, cooldownSeconds)).block;
     else {
-      const out = assign(block, owner(handle));
+      const out = assign(block, owner(rest), { now, cooldownSeconds, barred: (n) => barred.includes(n) });
       given.push(out ? formatAddress(out.held.address) : "full");
       block = out?.block ?? block;
     }
@@ -71,17 +80,56 @@ describe("assign", () => {
         "2": { handle: "c", sequence: 1795348800000004, attributes: { node: "n1" } },
       },
       unallocated: [0],
+      released: [{ ordinal: 0, handle: "a", reason: "cni-del", at: "2026-11-22T12:00:00.000Z", node: "n1" }],
     });
   });
 
   test("the block given is never changed", () => {
     const block = Object.freeze({ ...empty("10.0.0.0/30"), allocations: Object.freeze({}) });
-    expect(freeCount(assign(block, owner("a"))!.block)).toBe(3); // not full
+    expect(
+      freeCount(assign(block, owner("a"), { now: NOON, cooldownSeconds: 0, barred: () => false })!.block),
+    ).toBe(3); // not full
     expect(freeCount(block)).toBe(4);
   });
 
   test("a /20 fresh from the pool is a short value", () => {
     expect(JSON.stringify(empty("10.0.0.0/20")).length).toBeLessThan(200);
+  });
+});
+
+describe("what is not given unasked", () => {
+  test.each<[why: string, script: string, rules: Rules, given: string[]]>([
+    ["barred", "+a +b +c", { barred: [0, 2] }, ["10.0.0.1", "10.0.0.3", "full"]],
+    [
+      "barred, and freed by who had asked for it",
+      "+a -a +b",
+      { barred: [1, 2, 3] },
+      ["10.0.0.0", "10.0.0.0"],
+    ],
+    [
+      "freed a moment ago",
+      "+a +b +c +d -a +e >59 +e >1 +e",
+      { cooldownSeconds: 60 },
+      ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "full", "full", "10.0.0.0"],
+    ],
+    [
+      "the one freed first is ready first",
+      "+a +b +c +d -b >30 -a >30 +e +f >30 +f",
+      { cooldownSeconds: 60 },
+      ["10.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1", "full", "10.0.0.0"],
+    ],
+  ])("%s", (_why, script, rules, given) => {
+    expect(play("10.0.0.0/30", script, rules).given).toEqual(given);
+  });
+
+  test("a journal entry is kept as long as its address cools down, else only the last 16", () => {
+    const all = Array.from({ length: 40 }, (_, i) => `h${i}`);
+    const script = [...all.map((h) => `+${h}`), ...all.map((h) => `-${h}`)].join(" ");
+    const journal = (rules: Rules, more = "") =>
+      play("10.0.0.0/26", script + more, rules).block.released?.map(({ handle }) => handle);
+    expect(journal({})).toEqual(all.slice(24));
+    expect(journal({ cooldownSeconds: 60 })).toEqual(all);
+    expect(journal({ cooldownSeconds: 60 }, " >60 +x -x")).toEqual([...all.slice(25), "x"]);
   });
 });
 
@@ -101,13 +149,13 @@ describe("claim", () => {
 describe("release", () => {
   test("what is not there releases nothing and changes nothing", () => {
     const { block } = play("10.0.0.0/30", "+a");
-    expect(release(block, () => false)).toEqual({ block, released: [] });
-    expect(release(block, () => false).block).toBe(block);
+    expect(release(block, () => false, freeing())).toEqual({ block, released: [] });
+    expect(release(block, () => false, freeing()).block).toBe(block);
   });
 
   test("all of a handle's addresses go at once, with the sequence numbers they had", () => {
     const { block } = play("10.0.0.0/30", "+a +b +a");
-    const { released } = release(block, (a) => a.handle === "a");
+    const { released } = release(block, (a) => a.handle === "a", freeing());
     expect(text(released)).toEqual(["10.0.0.0", "10.0.0.2"]);
     expect(released.map(({ sequence }) => sequence)).toEqual([1795348800000001, 1795348800000003]);
   });

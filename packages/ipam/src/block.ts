@@ -8,11 +8,13 @@ import {
   parsePrefix,
   prefixSize,
 } from "@margay/net";
+import { cooling, type Freeing, remember } from "./journal.ts";
 
 /**
  * A block: an aligned CIDR inside one pool, and the whole truth about its addresses. Ordinal n is the
  * n-th address; first and last are used too. Ordinals are given in the order never-used (ascending),
  * then freed longest ago: `unallocated` holds the freed ones only, so that a fresh /20 is a short value.
+ * `released` is the block's journal: who was the last to hold an address, until when, and why it was freed.
  */
 export type Block = IPAMBlock["spec"];
 export type Allocation = Block["allocations"][string];
@@ -24,6 +26,15 @@ export interface Owner {
   readonly attributes: Attributes;
 }
 
+/** What an address is given out under. */
+export interface Terms {
+  readonly now: Date;
+  /** A freed address rests so long. */
+  readonly cooldownSeconds: number;
+  /** Reserved addresses, and the host's own: never given unasked. */
+  readonly barred: (ordinal: number) => boolean;
+}
+
 /** An address and the sequence number that guards its release. */
 export interface Held {
   readonly address: Address;
@@ -32,6 +43,8 @@ export interface Held {
 }
 
 export const affinityOf = (node: string): string => `host:${node}`;
+/** The node of an affinity. */
+export const nodeOf = (affinity: string): string => affinity.slice("host:".length);
 
 /** How many addresses the block has: 2^12 at most, by the pool's blockSize bounds. */
 export const blockSize = (block: Block): number => Number(prefixSize(parsePrefix(block.cidr)));
@@ -56,9 +69,9 @@ export function newBlock(cidr: Prefix, node: string, now: Date): Block {
   };
 }
 
-/** The block with one more address given to `owner`, or undefined when it is full. */
-export function assign(block: Block, owner: Owner): { block: Block; held: Held } | undefined {
-  const ordinal = firstNeverUsed(block) ?? block.unallocated[0];
+/** The block with one more address given to `owner`, or undefined when it has none to give. */
+export function assign(block: Block, owner: Owner, terms: Terms): { block: Block; held: Held } | undefined {
+  const ordinal = neverUsed(block, terms) ?? rested(block, terms);
   return ordinal === undefined ? undefined : give(block, ordinal, owner);
 }
 
@@ -77,20 +90,20 @@ export function claim(
 export function release(
   block: Block,
   which: (allocation: Allocation, ordinal: number) => boolean,
+  freeing: Freeing,
 ): { block: Block; released: Held[] } {
   const freed = ordinals(block).filter((n) => which(block.allocations[n]!, n)); // n is a key of it
   if (freed.length === 0) return { block, released: [] };
   const gone = new Set(freed.map(String));
   const allocations = Object.fromEntries(Object.entries(block.allocations).filter(([n]) => !gone.has(n)));
-  return {
-    block: {
-      ...block,
-      allocations,
-      unallocated: [...block.unallocated, ...freed],
-      sequenceNumber: block.sequenceNumber + 1,
-    },
-    released: freed.map((n) => heldAt(block, n)),
+  const after: Block = {
+    ...block,
+    allocations,
+    unallocated: [...block.unallocated, ...freed],
+    sequenceNumber: block.sequenceNumber + 1,
+    released: remember(block, freed, freeing),
   };
+  return { block: after, released: freed.map((n) => heldAt(block, n)) };
 }
 
 /** The block with no owner node: what is allocated stays, nothing routes it as a whole any more. */
@@ -124,11 +137,18 @@ function give(block: Block, ordinal: number, { handle, attributes }: Owner): { b
   return { block: after, held: heldAt(after, ordinal) };
 }
 
-function firstNeverUsed(block: Block): number | undefined {
+function neverUsed(block: Block, { barred }: Terms): number | undefined {
   const freed = new Set(block.unallocated);
   const size = blockSize(block);
-  for (let n = 0; n < size; n++) if (!freed.has(n) && block.allocations[n] === undefined) return n;
+  for (let n = 0; n < size; n++)
+    if (!freed.has(n) && block.allocations[n] === undefined && !barred(n)) return n;
   return undefined;
+}
+
+/** The one that has been free the longest, if it has rested long enough. */
+function rested(block: Block, terms: Terms): number | undefined {
+  const cold = cooling(block, terms);
+  return block.unallocated.find((n) => !terms.barred(n) && !cold.has(n));
 }
 
 const ordinals = (block: Block): number[] => Object.keys(block.allocations).map(Number);

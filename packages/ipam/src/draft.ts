@@ -1,3 +1,4 @@
+import { type Prefix, parsePrefix } from "@margay/net";
 import type { Block } from "./block.ts";
 import type { BlockSummary, BlockView, Versioned } from "./view.ts";
 
@@ -16,6 +17,8 @@ export class Draft {
   readonly #summaries: ReadonlyMap<string, BlockSummary>;
   readonly #reads: Reads;
   readonly #base: ReadonlyMap<string, Versioned<Block>>;
+  /** Addresses counted on, by block; not undone by `restore`. */
+  readonly #promised = new Map<string, number>();
   #now: Map<string, Block>;
 
   constructor(view: BlockView, reads: Reads) {
@@ -42,10 +45,18 @@ export class Draft {
     for (const summary of this.#summaries.values()) if (this.block(summary.cidr) === "unread") yield summary;
   }
 
-  /** Of every block there is or would be. */
-  *cidrs(): Generator<string> {
-    yield* this.#now.keys();
-    for (const { cidr } of this.others()) yield cidr;
+  /** Every block there is or would be. */
+  *existing(): Generator<{ readonly prefix: Prefix; readonly affinity?: string | undefined }> {
+    for (const { cidr, affinity } of this.#now.values()) yield { prefix: parsePrefix(cidr), affinity };
+    yield* this.others();
+  }
+
+  /** Counts on one more address of a block that has yet to be read; false: all it has are counted on. */
+  promise({ cidr, free }: BlockSummary): boolean {
+    const promised = this.#promised.get(cidr) ?? 0;
+    if (promised >= free) return false;
+    this.#promised.set(cidr, promised + 1);
+    return true;
   }
 
   put(block: Block): void {

@@ -2,7 +2,7 @@ import type { Family } from "@margay/net";
 
 /** What went wrong, with the facts; `message` puts them in one sentence. */
 export type IpamFailure =
-  | { readonly code: "no-pool"; readonly node: string; readonly family: Family }
+  | { readonly code: "no-pool"; readonly node: string; readonly family: Family; readonly use: string }
   | { readonly code: "unknown-pool" | "pool-disabled"; readonly pool: string; readonly node: string }
   | {
       readonly code: "pool-exhausted";
@@ -49,7 +49,7 @@ export class IpamError extends Error {
 function sentence(f: IpamFailure): string {
   switch (f.code) {
     case "no-pool":
-      return `no enabled IPv${f.family} pool gives addresses to pods on node ${f.node} (see IPPool disabled, nodeSelector, assignmentMode, allowedUses)`;
+      return `no enabled IPv${f.family} pool gives ${f.use} addresses on node ${f.node} (see IPPool disabled, nodeSelector, namespaceSelector, assignmentMode, allowedUses)`;
     case "unknown-pool":
       return `pool ${f.pool} does not exist`;
     case "pool-disabled":

@@ -27,6 +27,7 @@ const POOLS = [pool("four", "10.0.0.0/28", 30), pool("six", "fd00::/124", 126)];
 function ipamOn(store: Store, node: string, extra: Partial<IpamOptions> = {}): Ipam {
   const config = {
     ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
+    ...{ hostReserved: { first: 0, last: 0 }, rackLabel: "topology.kubernetes.io/rack" },
     kubeVirtVMAddressPersistence: "Enabled" as const,
   };
   const now = () => new Date("2026-11-22T12:00:00.000Z");

@@ -1,4 +1,4 @@
-import type { IPAMConfiguration, IPPool } from "@margay/api";
+import type { ReleaseReason } from "@margay/api";
 import { type Store, StoreError } from "@margay/datastore";
 import {
   claimBlock,
@@ -13,21 +13,19 @@ import {
 import type { Block, Held } from "./block.ts";
 import type { Change } from "./draft.ts";
 import { IpamError } from "./errors.ts";
+import { type IpamEvent, limitWarning } from "./events.ts";
+import { type Evidence, type Garbage, garbage } from "./garbage.ts";
 import { type Answer, type Operation, plan, type Sequenced } from "./plan.ts";
-import { parsePools } from "./pools.ts";
-import type { AssignRequest, World } from "./search.ts";
+import { isDisposable, surplusBlocks } from "./tidy.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView, type Versioned } from "./view.ts";
+import { type AssignRequest, type Surroundings, worldOf } from "./world.ts";
 
-export interface IpamOptions {
+export interface IpamOptions extends Surroundings {
   readonly store: Store;
-  readonly node: string;
-  readonly now: () => Date;
   /** The watched cache; without one every batch begins with a list of all blocks. */
   readonly blocks?: BlockView;
-  readonly pools: () => readonly IPPool[];
-  readonly config: () => IPAMConfiguration["spec"];
-  /** This node's labels, for IPPool.nodeSelector. */
-  readonly labels: () => Readonly<Record<string, string>>;
+  /** Told after the datastore has it: for logs and metrics. Must not throw. */
+  readonly onEvent?: (event: IpamEvent) => void;
 }
 
 /** One address given to a handle. */
@@ -42,6 +40,12 @@ export type Released = Held;
 const MAX_ATTEMPTS = 50;
 /** Operations served by one plan. */
 const MAX_BATCH = 256;
+
+type Outcome = "written" | "refused" | Error;
+
+interface Why {
+  readonly reason?: ReleaseReason;
+}
 
 interface Pending {
   readonly operation: Operation;
@@ -65,6 +69,8 @@ export class Ipam {
    * plan.
    */
   readonly #stale = new Set<string>();
+  /** Own blocks that `tidy` found empty. */
+  #empty: ReadonlySet<string> = new Set();
 
   constructor(options: IpamOptions) {
     this.#options = options;
@@ -79,19 +85,61 @@ export class Ipam {
   }
 
   /** Frees all addresses of a handle; none is success. */
-  release({ handle }: { handle: string }): Promise<readonly Released[]> {
-    return this.#submit({ kind: "release", handle });
+  release(which: { handle: string; reason?: ReleaseReason }): Promise<readonly Released[]> {
+    return this.#submit({ kind: "release", reason: "requested", ...which });
   }
 
   /** Frees one address if it still carries the sequence number the caller saw; false: it does not. */
-  async releaseAddress(which: Sequenced): Promise<boolean> {
-    const released = await this.#submit({ kind: "release-addresses", which: [which] });
+  async releaseAddress({ reason = "requested", ...one }: Sequenced & Why): Promise<boolean> {
+    const released = await this.#submit({ kind: "release-addresses", which: [one], reason });
     return released.length > 0;
+  }
+
+  /** Frees what `garbage` found: all addresses of a handle, or none if one of them has changed hands since. */
+  async collect(found: readonly Garbage[]): Promise<readonly Released[]> {
+    const freed = found.map(({ addresses: which, reason }) =>
+      this.#submit({ kind: "release-addresses", which, reason, together: true }),
+    );
+    return (await Promise.all(freed)).flat();
+  }
+
+  /** This node's garbage, as far as the view shows; frees nothing. */
+  async garbage(evidence: Evidence): Promise<Garbage[]> {
+    const { view } = await this.#site();
+    return garbage(
+      [...view.mine()].map(({ value }) => value),
+      evidence,
+    );
   }
 
   /** Gives one of this node's blocks back; see `releaseAffinity`. */
   async releaseBlock(cidr: string): Promise<void> {
     await releaseAffinity(await this.#site(), cidr);
+    this.#options.onEvent?.({ kind: "block-returned", cidr });
+  }
+
+  /**
+   * Gives back blocks that were empty the last time, too, and deletes those that nobody owns and nobody uses. To be
+   * called every few minutes. Answers what was given back.
+   */
+  async tidy(): Promise<readonly string[]> {
+    const { view } = await this.#site();
+    const { surplus, empty, ownerless } = surplusBlocks(worldOf(this.#options, view, new Map()), this.#empty);
+    for (const cidr of surplus) await this.releaseBlock(cidr);
+    for (const { cidr } of ownerless) await this.#deleteOwnerless(cidr);
+    this.#empty = empty;
+    return surplus;
+  }
+
+  async #deleteOwnerless(cidr: string): Promise<void> {
+    const site = await this.#site();
+    const block = await readBlock(site, cidr);
+    if (
+      block &&
+      block !== "corrupt" &&
+      isDisposable(worldOf(this.#options, site.view, new Map()), block.spec)
+    )
+      await deleteBlock(site, cidr, block.revision);
   }
 
   #submit(operation: Operation): Promise<readonly Held[]> {
@@ -117,8 +165,9 @@ export class Ipam {
       for (let attempt = 0; attempt < MAX_ATTEMPTS && waiting.length > 0; attempt++) {
         await this.#readStale(site, reads);
         const operations = waiting.map(({ operation }) => operation);
-        const { answers, changes } = plan(this.#world(site.view, reads), operations);
+        const { answers, changes } = plan(worldOf(this.#options, site.view, reads), operations);
         const results = new Map(await Promise.all(changes.map((change) => this.#write(site, change))));
+        this.#tellClaimed(site, changes, results);
         waiting = waiting.flatMap((pending, i) => this.#settle(pending, answers[i]!, results)); // one answer each
       }
       const failure = { code: "contention", node: this.#options.node, attempts: MAX_ATTEMPTS } as const;
@@ -133,20 +182,6 @@ export class Ipam {
     return { store, node, now, view: this.#options.blocks ?? (await listed(store, node)) };
   }
 
-  #world(view: BlockView, reads: World["reads"]): World {
-    const { node, now, labels, pools, config } = this.#options;
-    const { strictAffinity, autoAllocateBlocks, maxBlocksPerHost } = config();
-    return {
-      node,
-      labels: labels(),
-      now: now(),
-      pools: parsePools(pools()),
-      limits: { strictAffinity, autoAllocateBlocks, maxBlocksPerHost },
-      view,
-      reads,
-    };
-  }
-
   async #readStale(site: Site, reads: Map<string, Versioned<Block> | undefined>): Promise<void> {
     await Promise.all(
       [...this.#stale].map(async (cidr) => {
@@ -158,7 +193,7 @@ export class Ipam {
   }
 
   /** The one place that changes the store; "refused" and a store's failure make the block stale. */
-  async #write(site: Site, change: Change): Promise<[string, "written" | "refused" | Error]> {
+  async #write(site: Site, change: Change): Promise<[string, Outcome]> {
     const { cidr } = change;
     try {
       if (await apply(site, change)) return [cidr, "written"];
@@ -170,20 +205,36 @@ export class Ipam {
     }
   }
 
+  #tellClaimed(site: Site, changes: readonly Change[], results: ReadonlyMap<string, Outcome>): void {
+    const { onEvent, node, config } = this.#options;
+    const claimed = changes.filter(({ cidr, before }) => !before && results.get(cidr) === "written");
+    if (!onEvent || claimed.length === 0) return;
+    for (const { cidr } of claimed) onEvent({ kind: "block-claimed", cidr });
+    const warning = limitWarning(site.view.mine(), { node, limit: config().maxBlocksPerHost });
+    if (warning) onEvent(warning);
+  }
+
   /** Answers the operation, or returns what must be planned again. */
-  #settle(pending: Pending, answer: Answer, results: ReadonlyMap<string, "written" | "refused" | Error>) {
+  #settle(pending: Pending, answer: Answer, results: ReadonlyMap<string, Outcome>) {
     if (answer.kind === "read") {
       this.#stale.add(answer.cidr);
       return [pending];
     }
     if (answer.kind === "failed") return this.#fail(pending, answer.error);
+    if (answer.kind === "unchanged") return this.#answer(pending, []);
     const outcomes = answer.blocks.map((cidr) => results.get(cidr) ?? "written"); // no change: it was so already
     const written = answer.fresh.filter(({ cidr }) => results.get(cidr) === "written");
     pending.taken = [...(pending.taken ?? []), ...written.map(({ held }) => held)];
     const failure = outcomes.find((outcome) => outcome instanceof Error);
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
-    pending.resolve(answer.held);
+    return this.#answer(pending, answer.held);
+  }
+
+  #answer({ operation, resolve }: Pending, held: readonly Held[]): Pending[] {
+    if (operation.kind !== "assign")
+      for (const one of held) this.#options.onEvent?.({ kind: "freed", ...one, reason: operation.reason });
+    resolve(held);
     return [];
   }
 
@@ -195,7 +246,13 @@ export class Ipam {
       return [];
     }
     const ended = () => reject(error);
-    return [{ operation: { kind: "release-addresses", which }, resolve: ended, reject: ended }];
+    return [
+      {
+        operation: { kind: "release-addresses", which, reason: "add-failed" },
+        resolve: ended,
+        reject: ended,
+      },
+    ];
   }
 
   /**

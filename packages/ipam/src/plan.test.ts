@@ -1,11 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
 import { encode, type IPPool } from "@margay/api";
-import { type Family, formatAddress, parseAddress } from "@margay/net";
+import { type Family, formatAddress, parseAddress, parsePrefix } from "@margay/net";
 import type { Block } from "./block.ts";
 import { type Operation, plan } from "./plan.ts";
 import { parsePools } from "./pools.ts";
-import type { World } from "./search.ts";
 import { BlockCache, blockKey } from "./view.ts";
+import type { World } from "./world.ts";
 
 const NOON = new Date("2026-11-22T12:00:00.000Z");
 
@@ -48,6 +48,11 @@ interface Scene {
   blocks?: Block[];
   limits?: Partial<World["limits"]>;
   labels?: Record<string, string>;
+  /** Labels of namespaces. */
+  namespaces?: Record<string, Record<string, string>>;
+  reserved?: string[];
+  hostReserved?: World["hostReserved"];
+  racks?: Record<string, string>;
   /** CIDRs of blocks that have been read whole. */
   read?: string[];
 }
@@ -72,7 +77,14 @@ function world({
     [cidr, { value: blocks.find((b) => b.cidr === cidr)!, revision: 99 }] as const; // a scene reads what it has
   return {
     ...{ node: "n1", now: NOON, view, labels: rest.labels ?? {}, pools: parsePools(pools) },
-    limits: { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ...rest.limits },
+    limits: {
+      ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, cooldownSeconds: 0 },
+      ...rest.limits,
+    },
+    namespaceLabels: (name) => rest.namespaces?.[name] ?? {},
+    reserved: (rest.reserved ?? []).map((text) => parsePrefix(text)),
+    hostReserved: rest.hostReserved ?? { first: 0, last: 0 },
+    racks: new Map(Object.entries(rest.racks ?? {})),
     reads: new Map((rest.read ?? []).map(read)),
   };
 }
@@ -88,7 +100,7 @@ function answer(scene: Scene, ...operations: Operation[]): string[] {
     if (a.kind === "read") return `read ${a.cidr}`;
     return a.kind === "failed"
       ? a.error.message
-      : a.held.map(({ address }) => formatAddress(address)).join(" ");
+      : (a.kind === "done" ? a.held : []).map(({ address }) => formatAddress(address)).join(" ");
   });
 }
 
@@ -158,7 +170,7 @@ describe("where an address comes from", () => {
     [
       "one release and one assignment of a batch share the block",
       { blocks: [block("10.0.0.4/30", "n1", FULL)] },
-      [{ kind: "release", handle: "b" }, assign("h")],
+      [{ kind: "release", handle: "b", reason: "cni-del" }, assign("h")],
       ["10.0.0.5", "10.0.0.5"],
     ],
   ])("%s", (_why, scene, operations, expected) => {
@@ -224,11 +236,134 @@ describe("pools", () => {
       "no pool of the family",
       { pools: two({}) },
       assign("h", { families: [6] }),
-      "ipam: no enabled IPv6 pool gives addresses to pods on node n1 (see IPPool disabled, nodeSelector, assignmentMode, allowedUses)",
+      "ipam: no enabled IPv6 pool gives Workload addresses on node n1 (see IPPool disabled, nodeSelector, namespaceSelector, assignmentMode, allowedUses)",
     ],
   ])("%s", (_why, scene, operation, expected) => {
     expect(answer(scene, operation)).toEqual([expected]);
   });
+});
+
+describe("pools by namespace and use", () => {
+  const shop = { attributes: { node: "n1", namespace: "shop" } };
+  const pools = [
+    pool("a", "10.1.0.0/28", { blockSize: 28, namespaceSelector: "team == 'shop'" }),
+    pool("b", "10.2.0.0/28", { blockSize: 28 }),
+    pool("lb", "10.3.0.0/28", { blockSize: 28, allowedUses: ["LoadBalancer"] }),
+    pool("tunnel", "10.4.0.0/28", { blockSize: 28, allowedUses: ["Tunnel"], nodeSelector: "has(gpu)" }),
+  ];
+  const named = { namespaces: { shop: { team: "shop" }, bar: { team: "bar" } } };
+  test.each<[why: string, Scene, Operation, string]>([
+    ["its namespace has the label", named, assign("h", shop), "10.1.0.0"],
+    [
+      "its namespace has another",
+      named,
+      assign("h", { attributes: { node: "n1", namespace: "bar" } }),
+      "10.2.0.0",
+    ],
+    ["a namespace nobody knows", {}, assign("h", shop), "10.2.0.0"],
+    ["no pod: a tunnel's address", named, assign("h"), "10.2.0.0"],
+    [
+      "asked for by name: the namespace does not count",
+      {},
+      assign("h", { ...shop, pools: ["a"] }),
+      "10.1.0.0",
+    ],
+    ["a load balancer's", named, assign("h", { use: "LoadBalancer" }), "10.3.0.0"],
+    [
+      "a tunnel's, where a Tunnel pool selects the node",
+      { labels: { gpu: "" } },
+      assign("h", { use: "Tunnel", pools: ["tunnel"] }),
+      "10.4.0.0",
+    ],
+    [
+      "a pool for load balancers is not for pods, even by name",
+      named,
+      assign("h", { pools: ["lb"] }),
+      "ipam: no enabled IPv4 pool gives Workload addresses on node n1 (see IPPool disabled, nodeSelector, namespaceSelector, assignmentMode, allowedUses)",
+    ],
+  ])("%s", (_why, scene, operation, expected) => {
+    expect(answer({ pools, ...scene }, operation)).toEqual([expected]);
+  });
+});
+
+describe("reserved addresses", () => {
+  const pods = (n: number) => Array.from({ length: n }, (_, i) => assign(`h${i}`));
+  const small = [pool("p", "10.0.0.0/29", { blockSize: 30 })];
+  const strict = { strictAffinity: true };
+  const full = /^ipam: pool p has no free block/;
+
+  test("are never given: not from a new block, not from a borrowed one", () => {
+    const reserved = ["10.0.0.1/32", "10.0.0.4/31"];
+    const given = answer({ pools: small, reserved, limits: strict }, ...pods(6));
+    expect(given.slice(0, 5).toSorted()).toEqual([
+      "10.0.0.0",
+      "10.0.0.2",
+      "10.0.0.3",
+      "10.0.0.6",
+      "10.0.0.7",
+    ]);
+    expect(given[5]).toMatch(full);
+    const lent = { pools: small, reserved: ["10.0.0.0/31"], read: ["10.0.0.0/30"] };
+    const blocks = [block("10.0.0.0/30", "n2", { 2: "x" }), block("10.0.0.4/30", "n1", FULL)];
+    expect(answer({ ...lent, blocks }, assign("h"))).toEqual(["10.0.0.3"]);
+  });
+
+  test("a block that is reserved as a whole is not claimed", () => {
+    const given = answer({ pools: small, reserved: ["10.0.0.0/30"], limits: strict }, ...pods(5));
+    expect(given.slice(0, 4)).toEqual(["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7"]);
+    expect(given[4]).toMatch(full);
+  });
+
+  test("of a huge pool all but the last block: found at once", () => {
+    const pools = [pool("p", "fd00::/56", { blockSize: 122 })];
+    const reserved = Array.from({ length: 65 }, (_, i) => {
+      const [length, bits] = [57 + i, (0xfd00n << 112n) + ((1n << 72n) - (1n << BigInt(72 - i)))];
+      return `${formatAddress({ family: 6, bits })}/${length}`;
+    });
+    expect(answer({ pools, reserved }, assign("h", { families: [6] }))[0]).toMatch(
+      /^fd00::ff:ffff:ffff:ffff:ff[89c]/,
+    );
+  });
+
+  test("one is given to who asks for it", () => {
+    const wanted = { addresses: [parseAddress("10.0.0.1")] };
+    expect(answer({ pools: small, reserved: ["10.0.0.0/29"] }, assign("h", wanted))).toEqual(["10.0.0.1"]);
+  });
+
+  test("the host's own at both ends of each block; a block too small for them has none", () => {
+    const hostReserved = { first: 2, last: 1 };
+    expect(answer({ pools: small, hostReserved, limits: strict }, ...pods(2)).toSorted()).toEqual([
+      "10.0.0.2",
+      "10.0.0.6",
+    ]);
+    const one = [pool("p", "10.0.0.7/32", { blockSize: 32 })];
+    expect(answer({ pools: one, hostReserved }, assign("h"))).toEqual(["10.0.0.7"]);
+  });
+});
+
+describe("borrowing", () => {
+  const strangers = Array.from({ length: 3 }, (_, i) =>
+    block(`10.0.0.${i * 4 + 4}/30`, `n${i + 2}`, { 0: "a", 1: "b", 2: "c" }),
+  );
+  const scene = { blocks: [block("10.0.0.0/30", "n1", FULL), ...strangers] };
+  const pods = (n: number) => Array.from({ length: n }, (_, i) => assign(`h${i}`));
+
+  test("what waits together reads each lender once, all at once, and no more than it needs", () => {
+    expect(new Set(answer(scene, ...pods(3)))).toEqual(
+      new Set(["read 10.0.0.4/30", "read 10.0.0.8/30", "read 10.0.0.12/30"]),
+    );
+    expect(new Set(answer(scene, ...pods(1))).size).toBe(1);
+  });
+
+  test("the second step gives them all", () => {
+    const read = strangers.map(({ cidr }) => cidr);
+    expect(answer({ ...scene, read }, ...pods(3)).toSorted()).toEqual(["10.0.0.11", "10.0.0.15", "10.0.0.7"]);
+  });
+});
+
+test("of two own blocks the fuller one gives: the other may drain", () => {
+  const blocks = [block("10.0.0.0/30", "n1", { 0: "a" }), block("10.0.0.4/30", "n1", { 0: "b", 1: "c" })];
+  expect(answer({ blocks }, assign("h"))).toEqual(["10.0.0.6"]);
 });
 
 describe("limits", () => {
@@ -316,6 +451,36 @@ describe("addresses asked for", () => {
   });
 });
 
+describe("release together", () => {
+  const which = ["10.0.0.4", "10.0.0.5"].map((text) => ({ address: parseAddress(text), sequence: 7 }));
+  const both: Operation = { kind: "release-addresses", which, reason: "container-gone", together: true };
+
+  test("both still are what was seen: both are freed, and the journal says why", () => {
+    const { changes } = plan(world({ blocks: [block("10.0.0.4/30", "n1", { 0: "h", 1: "h" })] }), [both]);
+    expect(changes[0]?.after).toMatchObject({
+      allocations: {},
+      released: [
+        { ordinal: 0, reason: "container-gone" },
+        { ordinal: 1, reason: "container-gone" },
+      ],
+    });
+  });
+
+  test("one has gone: neither is freed", () => {
+    const { changes } = plan(world({ blocks: [block("10.0.0.4/30", "n1", { 0: "h" })] }), [both]);
+    expect(changes).toEqual([]);
+  });
+
+  test("a block without owner stays while an address in it cools down", () => {
+    const scene = {
+      blocks: [block("10.0.0.4/30", undefined, { 0: "h@n1" })],
+      limits: { cooldownSeconds: 60 },
+    };
+    const { changes } = plan(world(scene), [{ kind: "release", handle: "h", reason: "cni-del" }]);
+    expect(changes[0]?.after).toMatchObject({ allocations: {}, unallocated: [0] });
+  });
+});
+
 describe("all or none, and release", () => {
   const dual = assign("h", { families: [4, 6] });
   const v6 = pool("six", "fd00::/124", { blockSize: 126 });
@@ -340,43 +505,59 @@ describe("all or none, and release", () => {
     [
       "by handle: own and borrowed",
       { blocks: [block("10.0.0.4/30", "n1", { 0: "h" }), block("10.0.0.8/30", "n2", { 1: "h@n1" })] },
-      { kind: "release", handle: "h" },
+      { kind: "release", handle: "h", reason: "cni-del" },
       "10.0.0.4 10.0.0.9",
       ["10.0.0.4/30", "10.0.0.8/30"],
     ],
-    ["nothing held: nothing written", {}, { kind: "release", handle: "h" }, "", []],
+    ["nothing held: nothing written", {}, { kind: "release", handle: "h", reason: "cni-del" }, "", []],
     [
       "the last address of a block without owner takes the block with it",
       { blocks: [block("10.0.0.4/30", undefined, { 0: "h@n1" })] },
-      { kind: "release", handle: "h" },
+      { kind: "release", handle: "h", reason: "cni-del" },
       "10.0.0.4",
       [undefined],
     ],
     [
       "by address and sequence",
       { blocks: [block("10.0.0.4/30", "n1", { 0: "h" })] },
-      { kind: "release-addresses", which: [{ address: parseAddress("10.0.0.4"), sequence: 7 }] },
+      {
+        kind: "release-addresses",
+        which: [{ address: parseAddress("10.0.0.4"), sequence: 7 }],
+        reason: "requested",
+      },
       "10.0.0.4",
       ["10.0.0.4/30"],
     ],
     [
       "the sequence moved on: somebody else has it now",
       { blocks: [block("10.0.0.4/30", "n1", { 0: "h" })] },
-      { kind: "release-addresses", which: [{ address: parseAddress("10.0.0.4"), sequence: 6 }] },
+      {
+        kind: "release-addresses",
+        which: [{ address: parseAddress("10.0.0.4"), sequence: 6 }],
+        reason: "requested",
+      },
       "",
       [],
     ],
     [
       "an address of no block",
       {},
-      { kind: "release-addresses", which: [{ address: parseAddress("10.0.0.4"), sequence: 6 }] },
+      {
+        kind: "release-addresses",
+        which: [{ address: parseAddress("10.0.0.4"), sequence: 6 }],
+        reason: "requested",
+      },
       "",
       [],
     ],
     [
       "an address of another's block: read first",
       { blocks: [block("10.0.0.4/30", "n2", { 0: "h" })] },
-      { kind: "release-addresses", which: [{ address: parseAddress("10.0.0.4"), sequence: 7 }] },
+      {
+        kind: "release-addresses",
+        which: [{ address: parseAddress("10.0.0.4"), sequence: 7 }],
+        reason: "requested",
+      },
       "read 10.0.0.4/30",
       [],
     ],

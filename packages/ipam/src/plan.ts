@@ -1,13 +1,22 @@
-import { type Address, contains, formatPrefix, parsePrefix, prefixOf } from "@margay/net";
-import { type Block, type Held, isEmpty, ordinalOf, release } from "./block.ts";
+import type { ReleaseReason } from "@margay/api";
+import { type Address, contains, formatPrefix, prefixOf } from "@margay/net";
+import { type Allocation, type Block, type Held, isEmpty, ordinalOf, release } from "./block.ts";
 import { type Change, Draft } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { type AssignRequest, assignOne, type Granted, type World } from "./search.ts";
+import { cooling, type Freeing } from "./journal.ts";
+import { assignOne, type Granted } from "./search.ts";
+import type { AssignRequest, World } from "./world.ts";
 
 export type Operation =
   | ({ readonly kind: "assign" } & AssignRequest)
-  | { readonly kind: "release"; readonly handle: string }
-  | { readonly kind: "release-addresses"; readonly which: readonly Sequenced[] };
+  | { readonly kind: "release"; readonly handle: string; readonly reason: ReleaseReason }
+  | {
+      readonly kind: "release-addresses";
+      readonly which: readonly Sequenced[];
+      readonly reason: ReleaseReason;
+      /** Frees nothing unless all of them still are what the caller saw. */
+      readonly together?: boolean;
+    };
 
 /** An address as its holder saw it. */
 export interface Sequenced {
@@ -25,9 +34,10 @@ export interface Done {
   readonly fresh: readonly Granted[];
 }
 
-/** `read`: that block must be read first. */
+/** `read`: that block must be read first. `unchanged`: nothing was to be done. */
 export type Answer =
   | Done
+  | { readonly kind: "unchanged" }
   | { readonly kind: "read"; readonly cidr: string }
   | { readonly kind: "failed"; readonly error: IpamError };
 
@@ -63,9 +73,9 @@ function act(world: World, draft: Draft, operation: Operation): Answer {
     case "assign":
       return assignAll(world, draft, operation);
     case "release":
-      return releaseHandle(draft, operation.handle);
+      return releaseHandle(world, draft, operation);
     case "release-addresses":
-      return releaseAddresses(world, draft, operation.which);
+      return releaseAddresses(world, draft, operation);
   }
 }
 
@@ -85,12 +95,13 @@ function assignAll(world: World, draft: Draft, request: AssignRequest): Answer {
 }
 
 /** Frees all that the handle has; a block with no owner that becomes empty goes with it. */
-function releaseHandle(draft: Draft, handle: string): Answer {
+function releaseHandle(world: World, draft: Draft, operation: Of<"release">): Answer {
   const [held, blocks]: [Held[], string[]] = [[], []];
+  const freeing = freeingOf(world, operation);
   for (const block of [...draft.blocks()]) {
-    const { block: after, released } = release(block, (allocation) => allocation.handle === handle);
+    const { block: after, released } = release(block, ({ handle }) => handle === operation.handle, freeing);
     if (released.length === 0) continue;
-    settle(draft, after);
+    settle(world, draft, after);
     held.push(...released);
     blocks.push(block.cidr);
   }
@@ -98,24 +109,34 @@ function releaseHandle(draft: Draft, handle: string): Answer {
 }
 
 /** Frees each address that still is what the caller saw: a sequence number that moved on frees nothing. */
-function releaseAddresses(world: World, draft: Draft, which: readonly Sequenced[]): Answer {
+function releaseAddresses(world: World, draft: Draft, operation: Of<"release-addresses">): Answer {
   const [held, blocks]: [Held[], string[]] = [[], []];
-  for (const { address, sequence } of which) {
+  for (const { address, sequence } of operation.which) {
     const cidr = blockOf(world, address);
     const block = cidr === undefined ? undefined : draft.block(cidr);
-    if (!block || cidr === undefined) continue;
-    if (block === "unread") return { kind: "read", cidr };
-    const ordinal = ordinalOf(block, address);
-    const { block: after, released } = release(block, (a, n) => n === ordinal && a.sequence === sequence);
-    settle(draft, after);
-    held.push(...released);
-    blocks.push(cidr);
+    if (block === "unread" && cidr !== undefined) return { kind: "read", cidr };
+    const ordinal = block && block !== "unread" ? ordinalOf(block, address) : undefined;
+    const same = (allocation: Allocation, n: number) => n === ordinal && allocation.sequence === sequence;
+    const freed = block && block !== "unread" && release(block, same, freeingOf(world, operation));
+    if (freed && freed.released.length > 0) {
+      settle(world, draft, freed.block);
+      held.push(...freed.released);
+      blocks.push(freed.block.cidr);
+    } else if (operation.together) return { kind: "unchanged" };
   }
   return { kind: "done", held, blocks, fresh: [] };
 }
 
-function settle(draft: Draft, block: Block): void {
-  if (isEmpty(block) && block.affinity === undefined) draft.remove(block.cidr);
+type Of<K extends Operation["kind"]> = Extract<Operation, { readonly kind: K }>;
+
+const freeingOf = ({ now, limits }: World, { reason }: { reason: ReleaseReason }): Freeing => ({
+  ...{ reason, at: now, cooldownSeconds: limits.cooldownSeconds },
+});
+
+/** A block that nobody owns goes with its last address, unless that still cools down: then `tidy` deletes it. */
+function settle({ now, limits }: World, draft: Draft, block: Block): void {
+  const rests = cooling(block, { now, cooldownSeconds: limits.cooldownSeconds }).size > 0;
+  if (isEmpty(block) && block.affinity === undefined && !rests) draft.remove(block.cidr);
   else draft.put(block);
 }
 
@@ -124,5 +145,5 @@ function blockOf({ pools, view }: World, address: Address): string | undefined {
   const pool = pools.find(({ cidr }) => contains(cidr, address));
   const regular = pool && formatPrefix(prefixOf(address, pool.blockSize));
   if (regular && view.summaries().has(regular)) return regular;
-  return [...view.summaries().keys()].find((cidr) => contains(parsePrefix(cidr), address));
+  return [...view.summaries().values()].find(({ prefix }) => contains(prefix, address))?.cidr;
 }

@@ -1,13 +1,5 @@
 import { evaluate, type IPPool, parseSelector } from "@margay/api";
-import {
-  type Address,
-  contains,
-  type Family,
-  formatPrefix,
-  type Prefix,
-  parsePrefix,
-  prefixSize,
-} from "@margay/net";
+import { type Address, contains, type Family, formatPrefix, type Prefix, parsePrefix } from "@margay/net";
 import { IpamError } from "./errors.ts";
 
 /** A pool with its text parsed. */
@@ -30,24 +22,29 @@ export const parsePools = (pools: readonly IPPool[]): Pool[] =>
 /** How many blocks the pool divides into. */
 export const blocksIn = (pool: Pool): bigint => 1n << BigInt(pool.blockSize - pool.cidr.length);
 
+export type Use = IPPool["spec"]["allowedUses"][number];
+
 /** Whom and what pools are chosen for. */
 export interface PoolRequest {
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Labels of the pod's namespace; undefined when it is no pod's address. */
+  readonly namespace?: Readonly<Record<string, string>> | undefined;
+  readonly use: Use;
   readonly family: Family;
-  /** Names or CIDRs; then nodeSelector and assignmentMode do not count, for somebody asked for these. */
+  /** Names or CIDRs; then selectors and assignmentMode do not count, for somebody asked for these. */
   readonly named?: readonly string[] | undefined;
 }
 
 /**
- * The pools that may give this node's pods an address of the family: those named, else every enabled,
- * Automatic one whose nodeSelector matches. Throws IpamError `unknown-pool`, `pool-disabled` or `no-pool`.
+ * The pools that may give this node an address of the family for this use: those named, else every enabled,
+ * Automatic one whose selectors match. Throws IpamError `unknown-pool`, `pool-disabled` or `no-pool`.
  */
 export function selectPools(pools: readonly Pool[], request: PoolRequest): Pool[] {
-  const { node, family } = request;
+  const { node, family, use } = request;
   const chosen = request.named ? byName(pools, request) : pools.filter((pool) => suits(pool, request));
-  const found = chosen.filter((pool) => pool.cidr.family === family && forWorkloads(pool));
-  if (found.length === 0) throw new IpamError({ code: "no-pool", node, family });
+  const found = chosen.filter((pool) => pool.cidr.family === family && isFor(pool, use));
+  if (found.length === 0) throw new IpamError({ code: "no-pool", node, family, use });
   return found;
 }
 
@@ -60,41 +57,19 @@ function byName(pools: readonly Pool[], { named = [], node }: PoolRequest): Pool
   });
 }
 
-const suits = ({ spec }: Pool, { labels }: PoolRequest): boolean =>
+const suits = ({ spec }: Pool, { labels, namespace }: PoolRequest): boolean =>
   !spec.disabled &&
   (spec.assignmentMode ?? "Automatic") === "Automatic" &&
+  evaluate(parseSelector(spec.nodeSelector || "all()"), labels) &&
+  (!spec.namespaceSelector || evaluate(parseSelector(spec.namespaceSelector), namespace ?? {}));
+
+const isFor = ({ spec }: Pool, use: Use): boolean =>
+  spec.allowedUses?.includes(use) ?? use !== "LoadBalancer";
+
+/** Whether a node with these labels may have blocks of the pool at all. */
+export const selectsNode = ({ spec }: Pool, labels: Readonly<Record<string, string>>): boolean =>
   evaluate(parseSelector(spec.nodeSelector || "all()"), labels);
 
-const forWorkloads = ({ spec }: Pool): boolean => spec.allowedUses?.includes("Workload") ?? true;
-
 /** The enabled pool that holds an address asked for by name, if any. */
-export const poolOf = (pools: readonly Pool[], address: Address): Pool | undefined =>
-  pools.find((pool) => !pool.spec.disabled && forWorkloads(pool) && contains(pool.cidr, address));
-
-/**
- * The pool's blocks, lazily, once round from a place that the seed (the node's name) decides: two nodes
- * rarely try the same.
- */
-export function* candidates(pool: Pool, seed: string): Generator<Prefix> {
-  const count = blocksIn(pool);
-  const start = fnv1a64(seed) % count;
-  const size = prefixSize({ ...pool.cidr, length: pool.blockSize });
-  for (let i = 0n; i < count; i++)
-    yield {
-      family: pool.cidr.family,
-      bits: pool.cidr.bits + ((start + i) % count) * size,
-      length: pool.blockSize,
-    };
-}
-
-/** FNV-1a, 64 bits, with a final mix: names that differ in the last digit land far apart. */
-function fnv1a64(text: string): bigint {
-  let hash = 0xcbf29ce484222325n;
-  for (const char of text)
-    hash = BigInt.asUintN(64, (hash ^ BigInt(char.codePointAt(0) ?? 0)) * 0x100000001b3n);
-  hash = BigInt.asUintN(64, (hash ^ (hash >> 33n)) * 0xff51afd7ed558ccdn);
-  return hash ^ (hash >> 33n);
-}
-
-/** A text to order or pick by, that differs between nodes. */
-export const spread = (seed: string, count: number): number => Number(fnv1a64(seed) % BigInt(count));
+export const poolOf = (pools: readonly Pool[], address: Address, use: Use): Pool | undefined =>
+  pools.find((pool) => !pool.spec.disabled && isFor(pool, use) && contains(pool.cidr, address));

@@ -4,52 +4,29 @@ import {
   type Family,
   formatAddress,
   formatPrefix,
+  offset,
   overlaps,
   type Prefix,
   parsePrefix,
   prefixOf,
 } from "@margay/net";
 import {
-  type Attributes,
   affinityOf,
   type Block,
+  blockSize,
   assign as give,
   type Held,
   heldBy,
   newBlock,
+  nodeOf,
+  type Terms,
   claim as take,
 } from "./block.ts";
-import type { Draft, Reads } from "./draft.ts";
+import { claimOrder, indexOf, spread } from "./claim-order.ts";
+import type { Draft } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { blocksIn, candidates, type Pool, poolOf, selectPools, spread } from "./pools.ts";
-import type { BlockView } from "./view.ts";
-
-export interface AssignRequest {
-  /** Names the owner: one pod sandbox. The same handle always gets the same addresses. */
-  readonly handle: string;
-  /** One address each; all or none. */
-  readonly families: readonly Family[];
-  readonly attributes: Attributes;
-  /** Pool names or CIDRs; default: every pool that suits the node. */
-  readonly pools?: readonly string[];
-  /** These very addresses, at most one per family. */
-  readonly addresses?: readonly Address[];
-}
-
-/** All that a plan depends on. */
-export interface World {
-  readonly node: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly now: Date;
-  readonly pools: readonly Pool[];
-  readonly limits: {
-    readonly strictAffinity: boolean;
-    readonly autoAllocateBlocks: boolean;
-    readonly maxBlocksPerHost: number;
-  };
-  readonly view: BlockView;
-  readonly reads: Reads;
-}
+import { blocksIn, type Pool, poolOf, selectPools } from "./pools.ts";
+import type { AssignRequest, World } from "./world.ts";
 
 /** A grant of one address in one block, or the block to read first. */
 type Grant = Granted | { readonly read: string };
@@ -72,8 +49,12 @@ export function assignOne(world: World, draft: Draft, request: One): Grant {
   const had = alreadyHeld(draft, request);
   if (had && (!wanted || had.held.address.bits === wanted.bits)) return had;
   if (wanted) return assignExplicit(world, draft, { ...request, wanted });
-  const { node, labels } = world;
-  const pools = selectPools(world.pools, { node, labels, family: request.family, named: request.pools });
+  const { family, pools: named, use = "Workload" } = request;
+  const { namespace: name } = request.attributes;
+  const pools = selectPools(world.pools, {
+    ...{ node: world.node, labels: world.labels, family, named, use },
+    ...(name !== undefined && { namespace: world.namespaceLabels(name) }),
+  });
   return (
     fromOwn(world, draft, { request, pools }) ??
     fromNew(world, draft, { request, pools }) ??
@@ -95,44 +76,66 @@ interface Search {
   readonly pools: readonly Pool[];
 }
 
+/** The fullest block with room: the others drain, and go back. */
 function fromOwn(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
-  for (const block of ownBlocks(world, draft, pools)) {
-    const given = give(block, request);
+  const byFullness = ownBlocks(world, draft, pools).sort((a, b) => usedIn(b) - usedIn(a));
+  for (const block of byFullness) {
+    const given = give(block, request, termsFor(world, block));
     if (given) return keep(draft, given);
   }
   return undefined;
 }
+
+const usedIn = ({ allocations }: Block): number => Object.keys(allocations).length;
 
 /** A block nobody has, created with the address already in it: one write for both. */
 function fromNew(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
   const { autoAllocateBlocks } = world.limits;
   if (!autoAllocateBlocks || ownBlocks(world, draft, pools).length >= blockLimit(world)) return undefined;
   for (const pool of pools) {
-    const cidr = unclaimed(draft, pool, world.node);
-    const given = cidr && give(newBlock(cidr, world.node, world.now), request);
-    if (given) return keep(draft, given);
+    for (const cidr of unclaimed(draft, pool, world)) {
+      const block = newBlock(cidr, world.node, world.now);
+      const given = give(block, request, termsFor(world, block));
+      if (given) return keep(draft, given);
+    }
   }
   return undefined;
 }
 
-/** An address of some other node's block; each node begins its search elsewhere. */
+/**
+ * An address of some other node's block. Which one, the view says; it is read once and written once. Each node
+ * begins its search elsewhere, and what waits together reads as many lenders as it needs at once.
+ */
 function borrow(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
   if (world.limits.strictAffinity) return undefined;
   const inPools = ({ cidr }: { cidr: string }) =>
     pools.some((pool) => contains(pool.cidr, parsePrefix(cidr)));
   for (const block of draft.blocks()) {
-    const given = block.affinity !== affinityOf(world.node) && inPools(block) && give(block, request);
+    if (block.affinity === affinityOf(world.node) || !inPools(block)) continue;
+    const given = give(block, request, termsFor(world, block));
     if (given) return keep(draft, given);
   }
   const lenders = [...draft.others()].filter((other) => other.free > 0 && inPools(other));
-  const lender = lenders[lenders.length && spread(world.node, lenders.length)];
+  const first = lenders.length && spread(world.node, lenders.length);
+  const lender = [...lenders.slice(first), ...lenders.slice(0, first)].find((one) => draft.promise(one));
   return lender && { read: lender.cidr };
+}
+
+/** What one may be given of this block. */
+function termsFor({ now, limits, reserved, hostReserved }: World, block: Block): Terms {
+  const cidr = parsePrefix(block.cidr);
+  const [size, { first, last }] = [blockSize(block), hostReserved];
+  const near = reserved.filter((one) => overlaps(one, cidr));
+  const isHosts = (ordinal: number) => first + last < size && (ordinal < first || ordinal >= size - last);
+  const isReserved = (ordinal: number) => near.some((one) => contains(one, offset(cidr, ordinal)));
+  const barred = (ordinal: number) => isHosts(ordinal) || (near.length > 0 && isReserved(ordinal));
+  return { now, cooldownSeconds: limits.cooldownSeconds, barred };
 }
 
 function assignExplicit(world: World, draft: Draft, request: One & { wanted: Address }): Grant {
   const { wanted } = request;
   const [node, address] = [world.node, formatAddress(wanted)];
-  const pool = poolOf(world.pools, wanted);
+  const pool = poolOf(world.pools, wanted, request.use ?? "Workload");
   if (!pool) throw new IpamError({ code: "address-not-in-pool", address, node });
   const cidr = prefixOf(wanted, pool.blockSize);
   const block = draft.block(formatPrefix(cidr)) ?? newBlock(cidr, node, world.now);
@@ -160,26 +163,26 @@ function ownBlocks(world: World, draft: Draft, pools: readonly Pool[]): Block[] 
 /** 0 means no limit: a default nobody set must not stop a node's pods. */
 const blockLimit = ({ limits }: World): number => limits.maxBlocksPerHost || Number.POSITIVE_INFINITY;
 
-/** The first candidate that no existing block covers or lies in. */
-function unclaimed(draft: Draft, pool: Pool, node: string): Prefix | undefined {
-  const existing = [...draft.cidrs()];
-  const regular = `/${pool.blockSize}`;
-  const odd = existing.filter((cidr) => !cidr.endsWith(regular)).map((cidr) => parsePrefix(cidr));
-  if (BigInt(existing.length) >= blocksIn(pool) && claimedIn(draft, pool) >= blocksIn(pool)) return undefined;
-  for (const cidr of candidates(pool, node)) {
-    if (draft.block(formatPrefix(cidr)) === undefined && !odd.some((other) => overlaps(cidr, other)))
-      return cidr;
+/** The pool's blocks that no existing block covers or lies in, those to be preferred first. */
+function* unclaimed(draft: Draft, pool: Pool, { node, racks, reserved }: World): Generator<Prefix> {
+  const existing = [...draft.existing()];
+  const regular = existing.filter((one) => isOwn(pool, one.prefix));
+  if (BigInt(regular.length) >= blocksIn(pool)) return;
+  const odd = existing.filter(({ prefix }) => prefix.length !== pool.blockSize);
+  const owners = new Map(
+    regular.map(({ prefix, affinity }) => [indexOf(pool, prefix), affinity && nodeOf(affinity)]),
+  );
+  for (const cidr of claimOrder(pool, { node, racks, reserved, owners })) {
+    if (!owners.has(indexOf(pool, cidr)) && !odd.some((other) => overlaps(cidr, other.prefix))) yield cidr;
   }
-  return undefined;
 }
 
 /** How many of the pool's own blocks exist; blocks of another size, left by an earlier pool, do not count. */
-function claimedIn(draft: Draft, pool: Pool): number {
-  const inPool = [...draft.cidrs()].filter(
-    (cidr) => cidr.endsWith(`/${pool.blockSize}`) && contains(pool.cidr, parsePrefix(cidr)),
-  );
-  return inPool.length;
-}
+const claimedIn = (draft: Draft, pool: Pool): number =>
+  [...draft.existing()].filter(({ prefix }) => isOwn(pool, prefix)).length;
+
+const isOwn = (pool: Pool, prefix: Prefix): boolean =>
+  prefix.length === pool.blockSize && contains(pool.cidr, prefix);
 
 function exhausted(world: World, draft: Draft, pools: readonly Pool[]): never {
   const { node, limits } = world;

@@ -1,5 +1,6 @@
 import { type BlockAffinity, decode, type IPAMBlock, keyOf, kindPrefix } from "@margay/api";
 import type { Entry, SyncUpdate } from "@margay/datastore";
+import { NetError, type Prefix, parsePrefix } from "@margay/net";
 import { affinityOf, type Block, freeCount } from "./block.ts";
 
 /** A value and the revision it was read at, which the write back must present. */
@@ -11,7 +12,10 @@ export interface Versioned<T> {
 /** What this node needs to know of a block: enough to choose one, too little to write one. */
 export interface BlockSummary {
   readonly cidr: string;
+  /** The same, parsed. */
+  readonly prefix: Prefix;
   readonly affinity?: string;
+  /** Addresses nobody has; some may be reserved or cool down. */
   readonly free: number;
   readonly revision: number;
 }
@@ -108,14 +112,18 @@ export class BlockCache implements BlockView {
       const cidr = cidrOfKey(entry.key, this.#node);
       if (entry.key.startsWith(AFFINITIES)) return;
       this.#mine.delete(cidr);
-      this.#summaries.set(cidr, { cidr, free: 0, revision: entry.revision });
+      const prefix = prefixIn(cidr);
+      if (prefix) this.#summaries.set(cidr, { cidr, prefix, free: 0, revision: entry.revision });
     }
   }
 
   #putBlock(block: Block, revision: number): void {
     const { cidr, affinity } = block;
-    if (revision < (this.#summaries.get(cidr)?.revision ?? 0)) return;
-    this.#summaries.set(cidr, { cidr, ...(affinity && { affinity }), free: freeCount(block), revision });
+    const before = this.#summaries.get(cidr);
+    if (revision < (before?.revision ?? 0)) return;
+    const prefix = before?.prefix ?? parsePrefix(cidr);
+    const free = freeCount(block);
+    this.#summaries.set(cidr, { cidr, prefix, ...(affinity && { affinity }), free, revision });
     if (concerns(block, this.#node)) this.#mine.set(cidr, { value: block, revision });
     else this.#mine.delete(cidr);
   }
@@ -129,6 +137,16 @@ export class BlockCache implements BlockView {
 const concerns = (block: Block, node: string): boolean =>
   block.affinity === affinityOf(node) ||
   Object.values(block.allocations).some((allocation) => allocation.attributes.node === node);
+
+/** The CIDR of a corrupt block's key, if at least that can be read. */
+function prefixIn(cidr: string): Prefix | undefined {
+  try {
+    return parsePrefix(cidr);
+  } catch (error) {
+    if (error instanceof NetError) return undefined;
+    throw error;
+  }
+}
 
 /**
  * The CIDR that a block's key, or this node's affinity's key, names; another node's affinity gives some text

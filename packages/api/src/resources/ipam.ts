@@ -9,6 +9,33 @@ const attributes = z.object({
   containerID: z.string().optional().describe("Its container."),
   timestamp: z.string().optional().describe("When the address was assigned."),
   type: z.string().optional().describe("What it is for, if not a pod: vxlanTunnelAddress, ..."),
+  netns: z.string().optional().describe("Path of its network namespace."),
+  netnsInode: z
+    .string()
+    .optional()
+    .describe("What the path named then; once it names nothing or another, the address is free to collect."),
+});
+
+/** Why an address was freed: what `margay ipam why` tells afterwards. */
+const REASONS = [
+  "cni-del",
+  "add-failed",
+  "container-gone",
+  "namespace-gone",
+  "interface-gone",
+  "node-deleted",
+  "operator",
+  "requested",
+] as const;
+
+const released = z.object({
+  ordinal: z.int().min(0).describe("Which address."),
+  handle: z.string().min(1).describe("Who held it."),
+  reason: z.enum(REASONS).describe("Why it was freed."),
+  at: z.string().describe("When it was freed."),
+  pod: z.string().optional().describe("The pod that held it."),
+  namespace: z.string().optional().describe("The pod's namespace."),
+  node: z.string().optional().describe("The pod's node."),
 });
 
 const ipamBlock = z.object({
@@ -33,6 +60,10 @@ const ipamBlock = z.object({
   unallocated: z
     .array(z.int().min(0))
     .describe("Freed ordinals, the longest free first; those never used are not listed."),
+  released: z
+    .array(released)
+    .optional()
+    .describe("The last addresses freed, the latest last: the last 16, and all that still cool down."),
   deleted: z.boolean().optional().describe("About to be removed."),
 });
 
@@ -59,6 +90,19 @@ const ipamConfiguration = z
       .max(1200)
       .default(0)
       .describe("How long a released address is not given again."),
+    hostReserved: z
+      .object({
+        first: z.int().min(0).max(16).default(0).describe("How many from the beginning of each block."),
+        last: z.int().min(0).max(16).default(0).describe("How many from its end."),
+      })
+      .prefault({})
+      .describe("Addresses of each block that are the host's, never a pod's unless asked for by name."),
+    rackLabel: z
+      .string()
+      .default("topology.kubernetes.io/rack")
+      .describe(
+        "Node label: nodes with the same value take neighbouring blocks, which routers can aggregate.",
+      ),
     kubeVirtVMAddressPersistence: z
       .enum(["Enabled", "Disabled"])
       .default("Enabled")
@@ -76,6 +120,8 @@ const ipamConfiguration = z
 
 export type IPAMBlockSpec = SpecOf<typeof ipamBlock>;
 export type BlockAffinitySpec = SpecOf<typeof blockAffinity>;
+/** Why an address was freed. */
+export type ReleaseReason = (typeof REASONS)[number];
 export type IPAMConfigurationSpec = SpecOf<typeof ipamConfiguration>;
 
 /** A name made of a CIDR: "/" becomes "-", ":" stays. */
