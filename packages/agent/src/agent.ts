@@ -6,6 +6,7 @@ import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@marg
 import { BlockCache, Ipam } from "@margay/ipam";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
+import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { keepDoing } from "./timers.ts";
@@ -18,6 +19,8 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
 /** A pass that takes longer means that the agent is stuck. */
 const STUCK_MS = 120_000;
 const HEARTBEAT_SECONDS = 10;
+/** A block that is empty for so long, seen twice, is given back. */
+const TIDY_SECONDS = 150;
 
 /**
  * The agent of one node. Everything flows one way:
@@ -78,6 +81,12 @@ export class Agent {
     this.ipam = new Ipam({
       ...{ store, node, now: () => new Date(), blocks: this.#blocks },
       ...{ pools: this.inventory.pools, config: this.inventory.ipam, labels: this.inventory.labels },
+      ...{ reservations: this.inventory.reservations, racks: this.inventory.racks },
+      namespaceLabels: this.inventory.namespaceLabels,
+      onEvent: (event) => {
+        this.metrics.ipam(event);
+        logIpam(context.log, event);
+      },
     });
     this.#stopTimers = keepDoing(this.#chores());
   }
@@ -198,6 +207,19 @@ export class Agent {
     }
   }
 
+  /** Empty blocks go back; what fails now is done the next time. */
+  async #tidy(): Promise<void> {
+    if (!this.#inSync) return;
+    try {
+      await this.ipam.tidy();
+    } catch (error) {
+      this.#context.log.warn(
+        { event: "tidy-failed", err: error },
+        `blocks not handed back: ${String(error)}`,
+      );
+    }
+  }
+
   /** What is read back though nothing told of a change: others may have touched it. */
   #chores() {
     const config = () => this.calc.state().config;
@@ -218,6 +240,10 @@ export class Agent {
       {
         seconds: () => durationSeconds(config().ipsetsRefreshInterval),
         act: recheck("sets"),
+      },
+      {
+        seconds: () => TIDY_SECONDS,
+        act: () => void this.#tidy(),
       },
       {
         seconds: () => HEARTBEAT_SECONDS,

@@ -3,6 +3,7 @@ import {
   ApiError,
   type IPAMConfiguration,
   type IPPool,
+  type IPReservation,
   type Node,
   parse,
   parseKey,
@@ -15,6 +16,12 @@ import { NetError } from "@margay/net";
 export class Inventory {
   readonly #node: string;
   readonly #pools = new Map<string, IPPool>();
+  readonly #reservations = new Map<string, IPReservation>();
+  /** Labels of every node. */
+  readonly #nodes = new Map<string, Readonly<Record<string, string>>>();
+  /** Labels of every namespace, as its profile hands them on. */
+  readonly #namespaces = new Map<string, Readonly<Record<string, string>>>();
+  #racks: ReadonlyMap<string, string> | undefined;
   #ipam: IPAMConfiguration["spec"] = defaultIpam;
   #self: Node | undefined;
 
@@ -26,6 +33,21 @@ export class Inventory {
   readonly ipam = (): IPAMConfiguration["spec"] => this.#ipam;
   readonly labels = (): Readonly<Record<string, string>> => this.#self?.metadata.labels ?? {};
 
+  readonly reservations = (): readonly IPReservation[] => [...this.#reservations.values()];
+  readonly namespaceLabels = (name: string): Readonly<Record<string, string>> =>
+    this.#namespaces.get(name) ?? { "projectcalico.org/name": name, "kubernetes.io/metadata.name": name };
+
+  /** Every node that has the rack label, to its rack. */
+  readonly racks = (): ReadonlyMap<string, string> => {
+    this.#racks ??= new Map(
+      [...this.#nodes].flatMap(([node, labels]) => {
+        const rack = labels[this.#ipam.rackLabel];
+        return rack ? [[node, rack] as const] : [];
+      }),
+    );
+    return this.#racks;
+  };
+
   /** This node's own resource. */
   get self(): Node | undefined {
     return this.#self;
@@ -34,18 +56,44 @@ export class Inventory {
   apply(updates: readonly Update[]): void {
     for (const { key, value } of updates) {
       const name = parseKey(key);
-      if (name?.kind === "IPPool") this.#setPool(name.name, value);
-      else if (name?.kind === "IPAMConfiguration" && name.name === "default")
-        this.#ipam = value?.kind === "IPAMConfiguration" ? value.spec : defaultIpam;
-      else if (name?.kind === "Node" && name.name === this.#node)
-        this.#self = value?.kind === "Node" ? value : undefined;
+      if (name) this.#take(name, value);
     }
   }
 
-  #setPool(name: string, value: AnyResource | undefined): void {
-    if (value?.kind === "IPPool") this.#pools.set(name, value);
-    else this.#pools.delete(name);
+  #take({ kind, name }: { kind: string; name: string }, value: AnyResource | undefined): void {
+    switch (kind) {
+      case "IPPool":
+        set(this.#pools, name, value?.kind === "IPPool" ? value : undefined);
+        break;
+      case "IPReservation":
+        set(this.#reservations, name, value?.kind === "IPReservation" ? value : undefined);
+        break;
+      case "Profile":
+        this.#setNamespace(name, value);
+        break;
+      case "IPAMConfiguration":
+        if (name === "default") this.#ipam = value?.kind === "IPAMConfiguration" ? value.spec : defaultIpam;
+        this.#racks = undefined;
+        break;
+      case "Node":
+        if (name === this.#node) this.#self = value?.kind === "Node" ? value : undefined;
+        set(this.#nodes, name, value?.kind === "Node" ? (value.metadata.labels ?? {}) : undefined);
+        this.#racks = undefined;
+    }
   }
+
+  #setNamespace(profile: string, value: AnyResource | undefined): void {
+    if (!profile.startsWith("kns.")) return;
+    const labels = value?.kind === "Profile" ? (value.spec.labelsToApply ?? {}) : undefined;
+    const own = labels && Object.entries(labels).map(([name, text]) => [name.replace(/^pcns\./, ""), text]);
+    set(this.#namespaces, profile.slice("kns.".length), own && Object.fromEntries(own));
+  }
+}
+
+/** Undefined removes. */
+function set<V>(map: Map<string, V>, name: string, value: V | undefined): void {
+  if (value === undefined) map.delete(name);
+  else map.set(name, value);
 }
 
 const defaultIpam = (

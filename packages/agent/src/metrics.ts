@@ -1,4 +1,5 @@
 import type { Served } from "@margay/cni";
+import type { IpamEvent } from "@margay/ipam";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 
 /** What the agent measures of itself. Durations in seconds. */
@@ -10,7 +11,25 @@ export function agentMetrics(registry: Registry) {
     ...{ name: "margay_agent_cni_seconds", help: "CNI calls by command and outcome.", registers, buckets },
     labelNames: ["command", "outcome"],
   });
+  const freed = new Counter({
+    ...{ name: "margay_ipam_addresses_freed_total", help: "Addresses freed, by reason.", registers },
+    labelNames: ["reason"],
+  });
+  const blocks = new Counter({
+    ...{ name: "margay_ipam_blocks_total", help: "Blocks claimed or returned.", registers },
+    labelNames: ["change"],
+  });
+  const nearLimit = new Gauge({
+    ...{ name: "margay_ipam_block_limit_ratio", registers },
+    help: "Blocks owned of those that maxBlocksPerHost allows, once nearly all are.",
+  });
   return {
+    /** One thing that IPAM did. */
+    ipam: (event: IpamEvent) => {
+      if (event.kind === "freed") freed.inc({ reason: event.reason });
+      else if (event.kind === "near-block-limit") nearLimit.set(event.owned / event.limit);
+      else blocks.inc({ change: event.kind });
+    },
     endpoints: new Gauge({ name: "margay_agent_endpoints", help: "Workload endpoints here.", registers }),
     closed: new Gauge({
       ...{ name: "margay_agent_endpoints_closed", registers },
