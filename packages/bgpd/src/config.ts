@@ -43,6 +43,8 @@ export interface WantedPeer {
   readonly restartTimeSeconds: number;
   readonly allowedLocalAs: number;
   readonly filters?: Filters;
+  /** What of the configuration is not carried out as written; the session is up all the same. */
+  readonly warnings?: readonly string[];
   /** Why the session cannot be opened as configured; it stays down. */
   readonly problem?: string;
 }

@@ -3,7 +3,10 @@ import type { Community, FilterOperation, FilterRule, LargeCommunity } from "@ma
 import { parsePrefix } from "@margay/net";
 import type { Filters } from "./config.ts";
 
-/** BGPFilters in order, as rules of `@margay/bgp` (pure). `interface` and `priority` conditions are not there yet: such a rule never matches. */
+/**
+ * BGPFilters in order, as rules of `@margay/bgp` (pure). A rule with a condition or an operation that we do not have
+ * fails closed: it refuses all that its other conditions match, and `unsupported` names it.
+ */
 export function filtersOf(filters: readonly BGPFilter[]): Filters {
   const rules = (field: "importV4" | "importV6" | "exportV4" | "exportV6") =>
     filters.flatMap(({ spec }) => spec[field] ?? []).flatMap(ruleOf);
@@ -13,20 +16,50 @@ export function filtersOf(filters: readonly BGPFilter[]): Filters {
   };
 }
 
+/** `"BGPFilter f importV4[0]: interface is not supported, what else the rule matches is refused"` for each such rule. */
+export const unsupported = (filters: readonly BGPFilter[]): string[] =>
+  filters.flatMap(({ metadata, spec }) =>
+    lists.flatMap((list) =>
+      (spec[list] ?? []).flatMap((rule, i) =>
+        lacking(rule).map(
+          (what) =>
+            `BGPFilter ${metadata.name} ${list}[${i}]: ${what} is not supported, what else the rule matches is refused`,
+        ),
+      ),
+    ),
+  );
+
+const lists = ["importV4", "importV6", "exportV4", "exportV6"] as const;
+const known: ReadonlySet<string> = new Set([
+  ...["action", "cidr", "matchOperator", "prefixLength", "source", "peerType"],
+  ...["communities", "asPathPrefix", "operations"],
+]);
+const knownOperations: ReadonlySet<string> = new Set(["addCommunity", "prependASPath"]);
+
+/** Parts of a rule that we cannot carry out, whatever a later version of the resource may bring. */
+function lacking(rule: BGPFilterRule): string[] {
+  const given = (part: object) =>
+    Object.entries(part).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  return [
+    ...given(rule).filter((name) => !known.has(name)),
+    ...(rule.operations ?? []).flatMap(given).filter((name) => !knownOperations.has(name)),
+  ];
+}
+
 function ruleOf(rule: BGPFilterRule): FilterRule[] {
-  if (rule.interface !== undefined || rule.priority !== undefined) return [];
+  const closed = lacking(rule).length > 0;
   const { cidr, matchOperator, prefixLength, peerType, asPathPrefix } = rule;
   const community = rule.communities?.values[0];
   return [
     {
-      action: rule.action === "Accept" ? "accept" : "reject",
+      action: rule.action === "Accept" && !closed ? "accept" : "reject",
       ...(cidr && matchOperator ? { cidr: { prefix: parsePrefix(cidr), operator: matchOperator } } : {}),
       ...(prefixLength ? { prefixLength: { ...prefixLength } } : {}),
       ...(rule.source ? { fromRemotePeers: true } : {}),
       ...(peerType ? { peerType: peerType === "eBGP" ? "ebgp" : "ibgp" } : {}),
       ...(community ? { community: communityOf(community) } : {}),
       ...(asPathPrefix ? { asPathPrefix } : {}),
-      operations: (rule.operations ?? []).flatMap(operationOf),
+      operations: closed ? [] : (rule.operations ?? []).flatMap(operationOf),
     },
   ];
 }

@@ -15,7 +15,7 @@ import {
 import { timers } from "@margay/bgp";
 import { type Address, type Family, formatAddress, parseAddress, prefixOf, sameAddress } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
-import { filtersOf } from "./filters.ts";
+import { filtersOf, unsupported } from "./filters.ts";
 
 export interface PeerInputs {
   readonly self: string;
@@ -140,6 +140,7 @@ function session({ name, address, port, peerAs, node }: Remote, scene: Scene, ex
   const keepalive = spec?.keepaliveTime;
   const named = (spec?.filters ?? []).flatMap((n) => filters.filter((f) => f.metadata.name === n));
   const missing = (spec?.filters ?? []).find((n) => !filters.some((f) => f.metadata.name === n));
+  const warnings = unsupported(named);
   const problem = extras.problem ?? (missing && `its BGPFilter ${missing} does not exist`);
   return {
     ...{ name, type: extras.type, address, port, localAs, peerAs },
@@ -150,6 +151,7 @@ function session({ name, address, port, peerAs, node }: Remote, scene: Scene, ex
     restartTimeSeconds: Math.min(4095, Math.ceil(durationSeconds(extras.restart ?? "120s"))), // 12 bits on the wire
     allowedLocalAs: spec?.numAllowedLocalASNumbers ?? 0,
     ...(named.length > 0 ? { filters: filtersOf(named) } : {}),
+    ...(warnings.length > 0 ? { warnings } : {}),
     ...(problem ? { problem } : {}),
   };
 }

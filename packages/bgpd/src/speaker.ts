@@ -212,6 +212,8 @@ export class Speaker {
       },
     });
     this.#peers.set(key, peer);
+    for (const warning of wanted.warnings ?? [])
+      this.#options.log.warn({ event: "not-supported", peer: key }, warning);
     peer.start();
   }
 

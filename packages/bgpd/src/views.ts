@@ -34,6 +34,7 @@ function showPeer({ speaker }: Engine, peer: Peer) {
     best: sum((c) => c.best),
     sent: speaker.prefixesOut(peer),
     lastError: up ? undefined : (wanted.problem ?? lastFault(peer)),
+    warnings: wanted.warnings ?? [],
     errors: faults,
     counts,
     timers: {

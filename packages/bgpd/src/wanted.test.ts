@@ -13,7 +13,7 @@ import {
 import type { Path } from "@margay/bgp";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { formatRoute, type Route } from "@margay/netlink";
-import { filtersOf } from "./filters.ts";
+import { filtersOf, unsupported } from "./filters.ts";
 import { Fabric, kernelRoute } from "./kernel-routes.ts";
 import { exportedPools, isExported, originated, originsOf } from "./originate.ts";
 import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
@@ -288,6 +288,28 @@ test("BGPFilter rules in the words of @margay/bgp", () => {
       ],
       6: [],
     },
+  });
+});
+
+describe("a BGPFilter rule with a part that we do not have fails closed, and is named", () => {
+  const words = (what: string) =>
+    `BGPFilter f importV4[0]: ${what} is not supported, what else the rule matches is refused`;
+  const ten = { cidr: "10.0.0.0/8", matchOperator: "In" } as const;
+  test.each<[string, object, string]>([
+    ["Reject by interface would let all pass", { action: "Reject", interface: "eth*", ...ten }, "interface"],
+    ["Accept by metric, and then Reject", { action: "Accept", priority: 512, ...ten }, "priority"],
+    [
+      "an operation that would be left out",
+      { action: "Accept", ...ten, operations: [{ setPriority: { value: 7 } }] },
+      "setPriority",
+    ],
+    ["a condition of tomorrow", { action: "Accept", ...ten, weather: "fair" }, "weather"],
+  ])("%s", (_why, rule, what) => {
+    const filter: BGPFilter = make("BGPFilter", "f", { importV4: [rule] });
+    expect(unsupported([filter])).toEqual([words(what)]);
+    expect(filtersOf([filter]).import[4]).toEqual([
+      { action: "reject", cidr: { prefix: parsePrefix("10.0.0.0/8"), operator: "In" }, operations: [] },
+    ]);
   });
 });
 
