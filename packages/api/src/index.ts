@@ -5,6 +5,7 @@ export * from "./errors.ts";
 export { durationSeconds } from "./fields/duration.ts";
 export { type PortMatch, parsePort } from "./fields/ports.ts";
 export * from "./file.ts";
+export { issuesOf } from "./issues.ts";
 export { type JsonSchema, specSchema } from "./json-schema.ts";
 export * from "./key.ts";
 export * from "./kubernetes/convert.ts";

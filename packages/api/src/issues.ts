@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Issue } from "./errors.ts";
 
 /** `["spec", "ingress", 0, "ports"]` as `spec.ingress[0].ports`; a name that is no word is quoted in brackets. */

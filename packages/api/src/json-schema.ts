@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { definitions, type Kind } from "./definitions.ts";
 
 /** The part of JSON Schema that Kubernetes' structural schemas allow, as far as resources need it. */

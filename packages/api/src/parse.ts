@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { type AnyDefinition, type AnyResource, definitionOf, kinds } from "./definitions.ts";
 import { ApiError, type Issue } from "./errors.ts";
 import { formatPath, issuesOf } from "./issues.ts";

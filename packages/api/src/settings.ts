@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Each field that has a default becomes optional instead; descriptions are kept. */
 export type WithoutDefaults<Shape extends z.ZodRawShape> = {

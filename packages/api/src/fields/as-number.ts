@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 const AS_RULE = "must be an AS number: 1 to 4294967295, or dotted such as 1.10";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Secrets are referred to, never held. */
 export const secretKeyRef = z.object({

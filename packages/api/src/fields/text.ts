@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Text for which `why` finds no fault. */
 export const text = (why: (value: string) => string | undefined) =>

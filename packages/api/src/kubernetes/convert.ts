@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { ApiError, type Issue } from "../errors.ts";
 import { nameIn, type Parsed, parse, validate, withoutNulls } from "../parse.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { labelName, labelValue } from "../fields/names.ts";
 import { and, membership, type Selector } from "../selector/ast.ts";
 

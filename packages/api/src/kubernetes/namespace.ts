@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { labelName, nameOf } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
 

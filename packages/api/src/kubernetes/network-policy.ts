@@ -1,5 +1,5 @@
 import { contains } from "@margay/net";
-import { z } from "zod";
+import * as z from "zod";
 import { net, prefixIn } from "../fields/addresses.ts";
 import { nameOf } from "../fields/names.ts";
 import { text } from "../fields/text.ts";

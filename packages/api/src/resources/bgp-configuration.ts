@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { address, cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";

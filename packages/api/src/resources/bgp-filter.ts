@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { interfaceName } from "../fields/names.ts";

@@ -1,5 +1,5 @@
 import { NetError, parseAddress } from "@margay/net";
-import { z } from "zod";
+import * as z from "zod";
 import { address } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";

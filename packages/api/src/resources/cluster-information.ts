@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { define, type SpecOf } from "../resource.ts";
 
 const spec = z

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { address } from "../fields/addresses.ts";
 import { duration } from "../fields/duration.ts";
 import { singletonName } from "../fields/names.ts";

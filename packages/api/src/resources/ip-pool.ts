@@ -1,5 +1,5 @@
 import { contains, parsePrefix } from "@margay/net";
-import { z } from "zod";
+import * as z from "zod";
 import { cidr, prefixIn } from "../fields/addresses.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf } from "../resource.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { net } from "../fields/addresses.ts";
 import { define, type SpecOf } from "../resource.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { address, interfaceAddress } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { define, type SpecOf } from "../resource.ts";

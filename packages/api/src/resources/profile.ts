@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { rules } from "./rule.ts";

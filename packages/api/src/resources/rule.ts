@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { net } from "../fields/addresses.ts";
 import { PROTOCOLS, port, protocol } from "../fields/ports.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { order } from "./rule.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { address, net, prefixIn } from "../fields/addresses.ts";
 import { interfaceName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
