@@ -1,5 +1,6 @@
 // The bundle packages/margay/dist/margay.mjs with its chunks.
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADDON, DIST, files, ROOT, stale, time } from "./outputs.mjs";
@@ -29,6 +30,9 @@ export async function bundle() {
     format: "esm",
     conditions: ["margay-source"],
     banner: { js: REQUIRE },
+    plugins: [requireBuiltins],
+    minifyWhitespace: true, // names stay: they are in stacks and logs
+    minifySyntax: true,
     define: { __dirname: "import.meta.dirname", __filename: "import.meta.filename" },
     sourcemap: true,
     legalComments: "none",
@@ -60,6 +64,24 @@ function replace(outputs) {
 
 /** What CommonJS packages take for granted, inside an ES module. */
 const REQUIRE = `import { createRequire as margayRequire } from "node:module"; const require = margayRequire(import.meta.url);`;
+
+/**
+ * Node's own modules come by `require`: `import` reads every property of them, and reading `http.WebSocket` loads undici,
+ * 12 MB that nobody uses (docs/adr/0003-footprint.md).
+ */
+const requireBuiltins = {
+  name: "require-builtins",
+  setup(bundle) {
+    const builtin = ({ path, kind }) =>
+      kind === "import-statement" && isBuiltin(path) && path !== "node:module"
+        ? { path, namespace: "builtin", sideEffects: false }
+        : undefined;
+    bundle.onResolve({ filter: /^[a-z_:/]+$/ }, builtin);
+    bundle.onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+};
 
 /**
  * Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. A running daemon has the addon
