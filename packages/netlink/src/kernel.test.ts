@@ -77,7 +77,9 @@ unshared(import.meta.url, () => {
     const mac = "ee:ee:ee:ee:ee:ee";
     const peer = { name: "eth0", namespace: "/run/netns/pod", mac: "02:00:00:00:00:01" };
     await createVeth(nl, { name: "cali1", mtu: 1400, mac, up: true, peer });
-    expect(await linkByName(nl, "cali1")).toMatchObject({ kind: "veth", mtu: 1400, mac, up: true });
+    const alias = "who made it";
+    await setLink(nl, "cali1", { alias });
+    expect(await linkByName(nl, "cali1")).toMatchObject({ kind: "veth", mtu: 1400, mac, up: true, alias });
     const pod = Netlink.open({ namespace: "/run/netns/pod" });
     await setLink(pod, "eth0", { up: true });
     expect(await linkByName(pod, "eth0")).toMatchObject({ mtu: 1400, mac: "02:00:00:00:00:01", up: true });
