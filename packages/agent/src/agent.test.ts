@@ -99,7 +99,7 @@ unshared(import.meta.url, () => {
     sh("for n in $(ls /run/netns 2>/dev/null); do umount /run/netns/$n; rm /run/netns/$n; done");
   });
 
-  const call = (command: string, pod: string, env: Record<string, string> = {}) =>
+  const call = (command: string, pod: string, env: Record<string, string> = {}, conf: object = {}) =>
     relay({
       argv0: "margay-cni",
       env: {
@@ -111,7 +111,9 @@ unshared(import.meta.url, () => {
         MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
         ...env,
       },
-      stdin: Buffer.from('{"cniVersion":"1.0.0","name":"margay","type":"margay-cni"}'),
+      stdin: Buffer.from(
+        JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni", ...conf }),
+      ),
     });
   async function add(pod: string): Promise<{ address: string; host: string }> {
     newNamespace(`/run/netns/${pod}`);
@@ -128,6 +130,27 @@ unshared(import.meta.url, () => {
       return false;
     }
   };
+
+  test("CHECK names the route, chain and setting that are gone; what is the agent's comes back by itself", async () => {
+    await started(await cluster());
+    newNamespace("/run/netns/a");
+    const prevResult = JSON.parse((await call("ADD", "a")).stdout) as { interfaces: { name: string }[] };
+    const host = prevResult.interfaces[0]!.name; // an ADD that succeeded has two
+    const check = () => call("CHECK", "a", {}, { prevResult });
+    expect(await check()).toEqual({ exitCode: 0, stdout: "" });
+    sh(`iptables-nft -F margay-fw-${host}; ip6tables-nft -F margay-tw-${host}`);
+    sh(`sysctl -w net.ipv4.conf.${host}.proxy_arp=0`);
+    const { details } = JSON.parse((await check()).stdout) as { details: string };
+    expect(details.split("; ")).toEqual([
+      `setting net.ipv4.conf.${host}.proxy_arp on the node: 0, not 1`,
+      `chain filter/margay-fw-${host} (IPv4) on the node: gone or changed`,
+      `chain filter/margay-tw-${host} (IPv6) on the node: gone or changed`,
+    ]);
+    await until(
+      () => rules().includes(`-A margay-fw-${host}`) && readSysctl(`net.ipv4.conf.${host}.proxy_arp`) === "1",
+    );
+    expect(await check()).toEqual({ exitCode: 0, stdout: "" });
+  });
 
   test("an ADD returns when the pod is routed and policed, and a DEL takes all of it away", async () => {
     const store = await cluster();
@@ -263,6 +286,7 @@ unshared(import.meta.url, () => {
     const failed = JSON.parse((await call("ADD", "c")).stdout) as { code: number; msg: string };
     expect(failed).toMatchObject({ code: 11 });
     expect(sh("ip -br link").match(/cali/g)).toHaveLength(2);
+    expect((await call("STATUS", "")).exitCode).toBe(0);
     store.disconnect();
     expect([pings("a", b.address), pings("b", a.address)]).toEqual([true, true]);
     expect((await call("ADD", "c")).exitCode).toBe(0);
@@ -298,6 +322,10 @@ unshared(import.meta.url, () => {
       context.notReady().find(([name, text]) => name === "node" && text.includes("no Node n1")),
     );
     expect(why[1]).toContain("create it, or start with the right --node");
+    expect(JSON.parse((await call("STATUS", "")).stdout)).toMatchObject({
+      code: 50,
+      msg: expect.stringContaining("no Node n1"),
+    });
     await put(store, { kind: "Node", metadata: { name: "n1" }, spec: {} });
     await until(() => context.notReady().length === 0);
   });

@@ -1,13 +1,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationSeconds, type Node, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
+import type { HeldHere } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
 import { Dataplane, type Pass } from "./dataplane.ts";
+import { heldHere } from "./held.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
+import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { keepDoing } from "./timers.ts";
 import { podMtu } from "./uplink.ts";
@@ -40,11 +43,15 @@ export class Agent {
   readonly #blocks: BlockCache;
   readonly #stopTimers: () => void;
   #inSync = false;
+  /** Why the datastore cannot be followed now, and why the last pass failed. */
+  #storeLost: string | undefined;
+  #passFailed: string | undefined;
   /** Destinations whose refusal has been logged. */
   #told: ReadonlySet<string> = new Set();
   #mtu = 1500;
   readonly calc: Calc;
   readonly inventory: Inventory;
+  readonly localEndpoints: LocalEndpoints;
   readonly kernel: Kernel;
   readonly dataplane: Dataplane;
   readonly syncer: Syncer;
@@ -56,6 +63,7 @@ export class Agent {
     this.metrics = agentMetrics(metrics);
     this.calc = new Calc(node);
     this.inventory = new Inventory(node);
+    this.localEndpoints = new LocalEndpoints(node);
     this.kernel = new Kernel({
       onChange: (why) => this.#kernelChanged(why),
       onError: (error) => {
@@ -117,6 +125,34 @@ export class Agent {
     return this.#inSync ? undefined : "the agent has not yet read the datastore; is etcd reachable?";
   }
 
+  /** Why an ADD would fail now, and whether pods that are there suffer too. */
+  trouble(): { readonly why: string; readonly limited: boolean } | undefined {
+    if (this.#passFailed !== undefined)
+      return { why: `rules and routes cannot be written: ${this.#passFailed}`, limited: true };
+    if (this.#storeLost !== undefined) return { why: `datastore: ${this.#storeLost}`, limited: false };
+    if (this.inventory.self === undefined) return { why: this.#noNode(), limited: false };
+    return undefined;
+  }
+
+  /** All that IPAM holds for containers of this node. */
+  held(): Iterable<HeldHere> {
+    return heldHere(this.#blocks, this.#context.node);
+  }
+
+  /** What of an endpoint is not in the kernel, which is asked itself; what is missing is then mended. */
+  async audit(id: string): Promise<readonly string[]> {
+    const state = this.calc.state();
+    const endpoint = state.endpoints.find((one) => one.id === id);
+    if (!endpoint) return [`endpoint ${id}: the agent has not seen it`];
+    const problems = await this.kernel.audit(endpoint, state);
+    if (problems.length > 0) {
+      this.kernel.distrust("rules");
+      this.kernel.distrust("routes");
+      this.dataplane.check();
+    }
+    return problems;
+  }
+
   #take({ updates, inSync }: SyncBatch): void {
     const { log } = this.#context;
     const onCorrupt: OnCorrupt = (key, error) => {
@@ -127,6 +163,7 @@ export class Agent {
     const self = this.inventory.self;
     fileInto(this.calc, decoded, onCorrupt);
     this.inventory.apply(decoded);
+    this.localEndpoints.apply(decoded);
     this.#blocks.apply(updates);
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
     if (inSync) {
@@ -141,10 +178,14 @@ export class Agent {
   #judgeNode(inSync = this.#inSync): void {
     const { health, log, node } = this.#context;
     const self = this.inventory.self;
-    const why = `there is no Node ${node} in the datastore: create it, or start with the right --node`;
+    const why = this.#noNode();
     health.ready("node", self !== undefined, inSync ? why : "the datastore has not been read yet");
     if (inSync && !self) log.warn({ event: "node-missing", node }, why);
     if (self) void this.#learnMtu(self);
+  }
+
+  #noNode(): string {
+    return `there is no Node ${this.#context.node} in the datastore: create it, or start with the right --node`;
   }
 
   async #learnMtu(self: Node): Promise<void> {
@@ -164,6 +205,7 @@ export class Agent {
   #applied({ state, outcomes, milliseconds }: Pass): void {
     const { health, log } = this.#context;
     const metrics = this.metrics;
+    this.#passFailed = undefined;
     if (outcomes.length === 0) return; // it was so already
     metrics.apply.observe(milliseconds / 1000);
     metrics.endpoints.set(state.endpoints.length);
@@ -192,6 +234,7 @@ export class Agent {
   #failed(error: unknown, retryInMs: number): void {
     const { health, log } = this.#context;
     const why = error instanceof Error ? error.message : String(error);
+    this.#passFailed = why;
     this.metrics.errors.inc();
     health.ready("dataplane", this.dataplane.hasApplied, why);
     log.error({ event: "apply-failed", err: error, retryInMs }, `kernel not updated: ${why}`);
@@ -199,6 +242,7 @@ export class Agent {
 
   #connection(status: SyncStatus): void {
     const { log } = this.#context;
+    this.#storeLost = status.kind === "connected" ? undefined : status.error.message;
     if (status.kind === "connected")
       log.info({ event: "datastore-connected", revision: status.revision }, "following the datastore");
     else {

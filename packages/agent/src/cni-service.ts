@@ -1,5 +1,17 @@
 import { evaluate, type IPPool, parseKey, parseSelector } from "@margay/api";
-import { CniError, cniHandler, type Served, serveCni, unwireInside, unwirer, wire } from "@margay/cni";
+import {
+  type CniDeps,
+  CniError,
+  cniHandler,
+  inspect,
+  owned,
+  ownerOf,
+  type Served,
+  serveCni,
+  unwireInside,
+  unwirer,
+  wire,
+} from "@margay/cni";
 import { resources, type Store } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
 import { type Family, parsePrefix } from "@margay/net";
@@ -18,7 +30,12 @@ export interface CniServiceOptions {
   readonly mtu: () => number;
   /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
   readonly ready: (id: string, timeoutMs: number) => Promise<void>;
+  /** What of the endpoint is not in the kernel. */
+  readonly audit: (id: string) => Promise<readonly string[]>;
+  readonly held: CniDeps["held"];
+  readonly localEndpoints: CniDeps["localEndpoints"];
   readonly notReady: () => string | undefined;
+  readonly trouble: NonNullable<CniDeps["trouble"]>;
   readonly onServed: (served: Served) => void;
   readonly onBadCall: (error: unknown) => void;
 }
@@ -38,11 +55,18 @@ export function startCni(options: CniServiceOptions): Promise<{ close(): Promise
       wire: (wiring) => wire(netlink, wiring),
       unwire: unwirer(netlink),
       unwireInside,
+      ownerOf: (name) => ownerOf(netlink, name),
+      owned: () => owned(netlink),
+      inspect: (wired) => inspect(netlink, wired),
       ready: (key) => inForce(options, key),
+      missing: (key) => options.audit(idOf(key)),
+      held: options.held,
+      localEndpoints: options.localEndpoints,
       families: () => familiesOf(options.pools(), options.labels()),
       interfacePrefix: options.interfacePrefix,
       mtu: options.mtu,
       notReady: options.notReady,
+      trouble: options.trouble,
     },
     options.onServed,
   );
@@ -50,12 +74,17 @@ export function startCni(options: CniServiceOptions): Promise<{ close(): Promise
 }
 
 async function inForce({ ready }: CniServiceOptions, key: string): Promise<void> {
-  const { namespace, name } = parseKey(key) ?? { name: key };
   try {
-    await ready(`${namespace}/${name}`, READY_MS);
+    await ready(idOf(key), READY_MS);
   } catch (error) {
     throw new CniError("try-again-later", error instanceof Error ? error.message : String(error));
   }
+}
+
+/** calc's name of the endpoint with this datastore key. */
+function idOf(key: string): string {
+  const { namespace, name } = parseKey(key) ?? { name: key };
+  return `${namespace}/${name}`;
 }
 
 /** Families of the pools that give this node's pods addresses unasked. */

@@ -1,4 +1,5 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
+import type { Chain } from "@margay/iptables";
 import { type Address, formatAddress, formatPrefix, hostPrefix } from "@margay/net";
 import {
   forgetConnections,
@@ -9,6 +10,7 @@ import {
   routeTarget,
 } from "@margay/netlink";
 import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
+import { auditNetwork, chainsOf } from "./audit.ts";
 import { LinkTable } from "./link-table.ts";
 import { render } from "./render/index.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
@@ -137,6 +139,20 @@ export class Kernel {
     if (refused) return refused.message;
     const without = wanted.find((dst) => this.#written.get(dst)?.nexthops[0]?.dev !== interfaceName);
     return without && `no route to ${without} yet`;
+  }
+
+  /** What of one workload's rules, routes and settings is not in the kernel: reads it, which takes its time. */
+  async audit(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
+    const { chains4, chains6 } = render(state);
+    const lost = async (family: 4 | 6, chains: ReadonlyMap<string, Chain>) =>
+      (await this.#tables.differing(chainsOf(endpoint, chains), family)).map(
+        (key) => `chain ${key} (IPv${family}) on the node: gone or changed`,
+      );
+    return [
+      ...(await auditNetwork(this.netlink, endpoint, state)),
+      ...(await lost(4, chains4)),
+      ...(state.config.ipv6Support ? await lost(6, chains6) : []),
+    ];
   }
 
   #changed(): void {

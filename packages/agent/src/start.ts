@@ -33,7 +33,11 @@ function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent
     interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
     mtu: () => agent.mtu,
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
+    audit: (id) => agent.audit(id),
+    held: () => agent.held(),
+    localEndpoints: agent.localEndpoints.list,
     notReady: () => agent.notReady(),
+    trouble: () => agent.trouble(),
     onServed: (served) => {
       agent.metrics.cni(served);
       logServed(log, served);

@@ -5,6 +5,8 @@ import { Tracked, type Work } from "@margay/reconcile";
 import type { Rendered } from "./render/index.ts";
 import { together } from "./together.ts";
 
+const PREFIX = "margay-";
+
 type Setting = FelixSettings["iptablesBackend"];
 
 const backends = { Auto: "auto", NFT: "nft", Legacy: "legacy" } as const satisfies Record<Setting, string>;
@@ -45,6 +47,20 @@ export class Tables {
     ];
   }
 
+  /** Which of these chains the kernel has otherwise or not at all; read anew, whatever is believed. */
+  async differing(wanted: ReadonlyMap<string, Chain>, family: Family): Promise<string[]> {
+    const mine = this.#rules?.[family].iptables;
+    if (!mine) return [...wanted.keys()];
+    const reader = new Iptables({ family, backend: await mine.backend(), prefix: PREFIX });
+    const target = reader.chains();
+    const there = await target.list();
+    await reader.close();
+    return [...wanted].flatMap(([key, chain]) => {
+      const found = there.get(key);
+      return found && target.same(found, chain) ? [] : [key];
+    });
+  }
+
   /** After a pass that succeeded: nothing of a former backend is left. */
   async settled(): Promise<void> {
     const former = this.#former;
@@ -67,6 +83,6 @@ export class Tables {
 }
 
 function rulesOf(family: Family, setting: Setting): Rules {
-  const iptables = new Iptables({ family, backend: backends[setting], prefix: "margay-" });
+  const iptables = new Iptables({ family, backend: backends[setting], prefix: PREFIX });
   return { iptables, chains: new Tracked(iptables.chains()), hooks: new Tracked(iptables.hooks()) };
 }

@@ -39,12 +39,12 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   };
   const mtu = conf.mtu || deps.mtu();
 
-  undo.push("release addresses", () => deps.ipam.release({ handle: pod.handle }));
+  undo.push("release addresses", () => deps.ipam.release({ handle: pod.handle, reason: "add-failed" }));
   const addresses = await assign(deps, invocation, pod);
 
   undo.push("remove interface", () => deps.unwire(pod.hostInterface));
   const { mac } = await deps.wire({
-    ...{ hostInterface: pod.hostInterface, netns, ifname, addresses, mtu },
+    ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu },
     ...(conf.runtimeConfig?.mac && { mac: conf.runtimeConfig.mac }),
   });
 
@@ -107,7 +107,10 @@ function familiesOf(deps: CniDeps, { conf }: Invocation): Family[] {
   };
   const families = ([4, 6] as const).filter((family) => wanted[family]);
   if (families.length > 0) return families;
-  throw new CniError("no-address", "no enabled pool gives addresses to pods", {
-    details: "Create one: margay apply -f with an IPPool; `margay get ippools` lists them.",
-  });
+  throw new CniError("no-address", NO_POOL.message, NO_POOL);
 }
+
+export const NO_POOL = {
+  message: "no enabled pool gives addresses to pods",
+  details: "Create one: margay apply -f with an IPPool; `margay get ippools` lists them.",
+} as const;

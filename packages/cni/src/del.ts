@@ -4,7 +4,8 @@ import type { CniDeps } from "./deps.ts";
 import { cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
-import { podOf } from "./pod.ts";
+import { sameOwner } from "./owner.ts";
+import { type Pod, podOf } from "./pod.ts";
 import { DONE } from "./result.ts";
 
 /** How often the endpoint is read and deleted again when somebody else writes it meanwhile. */
@@ -19,9 +20,10 @@ export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply>
   const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
   const { netns, ifname } = invocation;
   try {
-    if (await deleteEndpoint(deps, invocation)) await deps.unwire(pod.hostInterface);
+    const wasThere = await deleteEndpoint(deps, invocation);
+    if (await isOurs(deps, pod, wasThere)) await deps.unwire(pod.hostInterface);
     if (netns) await deps.unwireInside({ netns, ifname });
-    await deps.ipam.release({ handle: pod.handle });
+    await deps.ipam.release({ handle: pod.handle, reason: "cni-del" });
     return DONE;
   } catch (error) {
     throw cniError(error);
@@ -32,7 +34,7 @@ export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply>
 export async function delIpam(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   try {
     const { handle } = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
-    await deps.ipam.release({ handle });
+    await deps.ipam.release({ handle, reason: "cni-del" });
     return DONE;
   } catch (error) {
     throw cniError(error);
@@ -54,6 +56,12 @@ async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<bo
       if (!(error instanceof StoreError) || error.code !== "conflict" || tries === MAX_TRIES) throw error;
     }
   }
+}
+
+/** The interface says whose it is; one that does not goes with its endpoint. */
+async function isOurs({ ownerOf }: CniDeps, pod: Pod, wasThere: boolean): Promise<boolean> {
+  const owner = await ownerOf(pod.hostInterface);
+  return owner ? sameOwner(owner, pod.owner) : wasThere;
 }
 
 /** An endpoint that names no container is whoever's asks. */

@@ -2,10 +2,13 @@ import type { WorkloadEndpoint } from "@margay/api";
 import type { Collection } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
 import type { Address, Family } from "@margay/net";
+import type { Owner } from "./owner.ts";
 
 /** What has to be made for one pod interface. */
 export interface Wiring {
   readonly hostInterface: string;
+  /** The host end bears it. */
+  readonly owner: Owner;
   /** Path of the pod's network namespace. */
   readonly netns: string;
   readonly ifname: string;
@@ -16,11 +19,20 @@ export interface Wiring {
   readonly mac?: string;
 }
 
+/** An address that this node's IPAM blocks hold for a container here. */
+export interface HeldHere {
+  readonly address: Address;
+  readonly handle: string;
+  readonly containerId: string | undefined;
+}
+
 /** The world as ADD and DEL see it. The agent fills it in once; tests fake it here and nowhere else. */
 export interface CniDeps {
   readonly node: string;
   readonly now: () => Date;
   readonly ipam: Pick<Ipam, "assign" | "release">;
+  /** All that IPAM holds for containers of this node. */
+  readonly held: () => Iterable<HeldHere>;
   readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "create" | "apply" | "delete">;
   /**
    * Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced.
@@ -35,6 +47,16 @@ export interface CniDeps {
    * wait.
    */
   readonly ready: (key: string) => Promise<void>;
+  /** This node's endpoints, as last seen, with their resourceVersions. */
+  readonly localEndpoints: () => readonly WorkloadEndpoint[];
+  /** Whose the interface of that name is; undefined when there is none, or it is nobody's we know. */
+  readonly ownerOf: (hostInterface: string) => Promise<Owner | undefined>;
+  /** Every interface of the node that bears an owner. */
+  readonly owned: () => Promise<readonly { readonly hostInterface: string; readonly owner: Owner }[]>;
+  /** What of a wiring is not there, each with what and where. */
+  readonly inspect: (wiring: Omit<Wiring, "mtu" | "mac">) => Promise<readonly string[]>;
+  /** What of the rules and routes of the endpoint with this key is not in the kernel. */
+  readonly missing: (key: string) => Promise<readonly string[]>;
   /** Families that enabled pools exist for: what a pod gets unless the configuration says otherwise. */
   readonly families: () => readonly Family[];
   /** FelixConfiguration.interfacePrefix, its first. */
@@ -43,4 +65,6 @@ export interface CniDeps {
   readonly mtu: () => number;
   /** Why no call can be served now (first sync not done, datastore locked), if so. */
   readonly notReady?: () => string | undefined;
+  /** Why an ADD would fail now, and whether pods already there suffer too, as far as is known. */
+  readonly trouble?: () => { readonly why: string; readonly limited: boolean } | undefined;
 }

@@ -13,9 +13,10 @@ export const CNI_CODES = {
   "invalid-configuration": 7,
   "try-again-later": 11,
   "plugin-unavailable": 50,
+  "limited-connectivity": 51,
   "no-address": 100,
   "address-not-available": 101,
-  "not-supported": 110,
+  "not-as-added": 110,
   internal: 999,
 } as const;
 

@@ -1,8 +1,10 @@
-import { add, addIpam } from "./add.ts";
+import { add, addIpam, NO_POOL } from "./add.ts";
+import { check, checkIpam } from "./check.ts";
 import { del, delIpam } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
+import { gc, gcIpam } from "./gc.ts";
 import type { Invocation } from "./invocation.ts";
 import { podOf } from "./pod.ts";
 import { DONE, formatError } from "./result.ts";
@@ -14,15 +16,26 @@ export interface Served {
   readonly error?: CniError;
 }
 
-/** Answers invocations; never throws. Calls about one pod run one after another, all others at once. */
+/**
+ * Answers invocations; never throws. Calls about one pod run one after another, all others at once; GC runs alone, so
+ * that it takes nothing away that an ADD has half made.
+ */
 export function cniHandler(deps: CniDeps, onServed?: (served: Served) => void) {
   const lines = new Map<string, Promise<unknown>>();
+  let collection: Promise<unknown> = Promise.resolve();
 
   return async function handle(invocation: Invocation): Promise<Reply> {
+    if (invocation.command === "STATUS") return serve(deps, invocation, onServed);
+    if (invocation.command === "GC") {
+      const reply = Promise.all([collection, ...lines.values()]).then(() =>
+        serve(deps, invocation, onServed),
+      );
+      collection = reply;
+      return reply;
+    }
     const { endpoint, namespace } = podOf(invocation, { node: deps.node, interfacePrefix: "" });
     const key = `${namespace}/${endpoint}`;
-    const before = lines.get(key) ?? Promise.resolve();
-    const reply = before.then(() => serve(deps, invocation, onServed));
+    const reply = Promise.all([collection, lines.get(key)]).then(() => serve(deps, invocation, onServed));
     lines.set(key, reply);
     try {
       return await reply;
@@ -59,11 +72,21 @@ async function act(deps: CniDeps, invocation: Invocation): Promise<Reply> {
       return plugin === "ipam" ? addIpam(deps, invocation) : add(deps, invocation);
     case "DEL":
       return plugin === "ipam" ? delIpam(deps, invocation) : del(deps, invocation);
-    case "STATUS":
-      if (why) throw new CniError("plugin-unavailable", why);
-      return DONE;
     case "CHECK":
+      return plugin === "ipam" ? checkIpam(deps, invocation) : check(deps, invocation);
     case "GC":
-      throw new CniError("not-supported", `${command} is not supported`);
+      return plugin === "ipam" ? gcIpam(deps, invocation) : gc(deps, invocation);
+    case "STATUS":
+      return status(deps);
   }
+}
+
+/** CNI STATUS (1.1.0 §2): whether an ADD would succeed, and why not. */
+function status({ notReady, trouble, families }: CniDeps): Reply {
+  const why = notReady?.();
+  if (why) throw new CniError("plugin-unavailable", why);
+  const found = trouble?.();
+  if (found) throw new CniError(found.limited ? "limited-connectivity" : "plugin-unavailable", found.why);
+  if (families().length === 0) throw new CniError("plugin-unavailable", NO_POOL.message, NO_POOL);
+  return DONE;
 }

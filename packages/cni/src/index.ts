@@ -1,12 +1,14 @@
 export { add } from "./add.ts";
 export { command } from "./command.ts";
+export type { Configuration } from "./configuration.ts";
 export { del } from "./del.ts";
-export type { CniDeps, Wiring } from "./deps.ts";
+export type { CniDeps, HeldHere, Wiring } from "./deps.ts";
 export { CNI_CODES, type CniCode, CniError } from "./errors.ts";
 export type { Call, Reply } from "./frame.ts";
 export { cniHandler, type Served } from "./handler.ts";
+export { inspect, owned, ownerOf } from "./inspect.ts";
 export { conflist, type InstallOptions, install } from "./install.ts";
-export { type Configuration, type Invocation, parseCall } from "./invocation.ts";
+export { type Invocation, parseCall } from "./invocation.ts";
 export { type Pod, podOf } from "./pod.ts";
 export { relay } from "./relay.ts";
 export { GATEWAY } from "./result.ts";

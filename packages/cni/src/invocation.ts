@@ -1,66 +1,27 @@
-import { type Address, NetError, parseAddress, parsePrefix } from "@margay/net";
-import { z } from "zod";
+import { type Configuration, configuration } from "./configuration.ts";
 import { CniError } from "./errors.ts";
 import type { Call } from "./frame.ts";
 import { VERSIONS } from "./relay.ts";
 
 export type CniVersion = (typeof VERSIONS)[number];
 
-const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
-const ip = z.string().transform((text, context) => {
-  try {
-    return text.includes("/") ? hostOf(text) : parseAddress(text);
-  } catch (error) {
-    if (!(error instanceof NetError)) throw error;
-    context.addIssue({ code: "custom", message: error.message });
-    return z.NEVER;
-  }
-});
+/** Each with the version of the specification that brought it. */
+const SINCE = {
+  ADD: "0.3.1",
+  DEL: "0.3.1",
+  CHECK: "0.4.0",
+  GC: "1.1.0",
+  STATUS: "1.1.0",
+} as const satisfies Record<string, CniVersion>;
 
-/** What of the network configuration Margay reads; runtimes and other plugins add fields of their own. */
-const configuration = z.looseObject({
-  cniVersion: z.string().default("0.1.0"),
-  name: z.string().min(1),
-  type: z.string().optional(),
-  mtu: z.int().min(0).max(65535).optional(),
-  ipam: z
-    .looseObject({
-      assign_ipv4: flag.optional(),
-      assign_ipv6: flag.optional(),
-      ipv4_pools: z.array(z.string()).optional(),
-      ipv6_pools: z.array(z.string()).optional(),
-    })
-    .optional(),
-  /** Pod facts from whoever runs pods without Kubernetes (CNI conventions, "args"). */
-  args: z
-    .looseObject({
-      cni: z
-        .looseObject({
-          labels: z.array(z.object({ key: z.string(), value: z.string() })).optional(),
-          ips: z.array(ip).optional(),
-        })
-        .optional(),
-    })
-    .optional(),
-  /** Capabilities that the runtime fills in (CNI conventions, "ips" and "mac"). */
-  runtimeConfig: z
-    .looseObject({
-      ips: z.array(ip).optional(),
-      mac: z
-        .string()
-        .regex(/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/)
-        .optional(),
-    })
-    .optional(),
-});
+type Command = keyof typeof SINCE;
 
-export type Configuration = z.output<typeof configuration>;
-
-export const COMMANDS = ["ADD", "DEL", "CHECK", "GC", "STATUS"] as const;
+/** At most; the longest that runtimes make have 64. */
+const MAX_CONTAINER_ID = 100;
 
 /** One call, understood. */
 export interface Invocation {
-  readonly command: (typeof COMMANDS)[number];
+  readonly command: Command;
   /** "ipam" when the relay was executed as margay-ipam: by another plugin, for addresses only. */
   readonly plugin: "cni" | "ipam";
   readonly cniVersion: CniVersion;
@@ -77,24 +38,33 @@ export interface Invocation {
 /** Parses and checks a call. Throws CniError 1, 4, 6 or 7, naming the variable or field. */
 export function parseCall({ env, stdin }: Call): Invocation {
   const conf = parseConfiguration(stdin);
-  const command = COMMANDS.find((known) => known === env.CNI_COMMAND);
+  const commands = Object.keys(SINCE) as Command[]; // the keys just written
+  const command = commands.find((known) => known === env.CNI_COMMAND);
   if (!command)
     throw environment(
       "CNI_COMMAND",
       env.CNI_COMMAND,
-      `must be one of ${[...COMMANDS, "VERSION"].join(", ")}`,
+      `must be one of ${[...commands, "VERSION"].join(", ")}`,
     );
-  const cniVersion = VERSIONS.find((known) => known === conf.cniVersion);
-  if (!cniVersion)
-    throw new CniError("incompatible-version", `cniVersion ${conf.cniVersion} is not supported`, {
-      details: `Supported: ${VERSIONS.join(", ")}.`,
-    });
+  const cniVersion = versionOf(conf, command);
   return {
     ...{ command, cniVersion, conf },
     plugin: env.MARGAY_ARGV0 === "margay-ipam" ? "ipam" : "cni",
     ...attachment(command, env),
     args: parseArgs(env.CNI_ARGS ?? ""),
   };
+}
+
+function versionOf(conf: Configuration, command: Command): CniVersion {
+  const known = VERSIONS.find((version) => version === conf.cniVersion);
+  if (!known)
+    throw new CniError("incompatible-version", `cniVersion ${conf.cniVersion} is not supported`, {
+      details: `Supported: ${VERSIONS.join(", ")}.`,
+    });
+  if (VERSIONS.indexOf(known) >= VERSIONS.indexOf(SINCE[command])) return known;
+  throw new CniError("incompatible-version", `cniVersion ${known} has no ${command}`, {
+    details: `It came with ${SINCE[command]}.`,
+  });
 }
 
 function parseConfiguration(stdin: Uint8Array): Configuration {
@@ -123,11 +93,11 @@ function attachment(command: Invocation["command"], env: Call["env"]) {
   const { CNI_CONTAINERID = "", CNI_NETNS = "", CNI_IFNAME = "" } = env;
   const netns = CNI_NETNS || undefined;
   if (command === "GC" || command === "STATUS") return { containerId: "", netns, ifname: "" };
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(CNI_CONTAINERID))
+  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(CNI_CONTAINERID) || CNI_CONTAINERID.length > MAX_CONTAINER_ID)
     throw environment(
       "CNI_CONTAINERID",
       CNI_CONTAINERID,
-      "must be letters, digits, '_', '.', '-', the first a letter or digit",
+      `must be at most ${MAX_CONTAINER_ID} letters, digits, '_', '.', '-', the first a letter or digit`,
     );
   if (CNI_IFNAME.length > 15 || !/^[^/:\s]+$/.test(CNI_IFNAME) || [".", ".."].includes(CNI_IFNAME))
     throw environment(
@@ -155,10 +125,4 @@ function parseArgs(text: string): Record<string, string> {
 function environment(name: string, value: string | undefined, rule: string): CniError {
   const found = value ? JSON.stringify(value) : "nothing";
   return new CniError("invalid-environment", `${name} ${rule}; found ${found}`);
-}
-
-/** The address of "10.0.0.5/24": the length is the network's affair. */
-function hostOf(text: string): Address {
-  parsePrefix(text, { mask: true });
-  return parseAddress(text.slice(0, text.indexOf("/")));
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type WorkloadEndpoint, workloadEndpointName } from "@margay/api";
 import { type Address, formatPrefix, hostPrefix } from "@margay/net";
 import type { Invocation } from "./invocation.ts";
+import { handleOf, NETWORK, type Owner } from "./owner.ts";
 import { GATEWAY } from "./result.ts";
 
 /** Who an invocation is for, in Margay's names. Derived, so that ADD, DEL and a restarted agent agree. */
@@ -11,6 +12,7 @@ export interface Pod {
   readonly name: string;
   /** Name of its WorkloadEndpoint. */
   readonly endpoint: string;
+  readonly owner: Owner;
   /** Name under which IPAM keeps its addresses: this sandbox's, not the pod's. */
   readonly handle: string;
   readonly hostInterface: string;
@@ -22,10 +24,11 @@ export function podOf(invocation: Invocation, where: { node: string; interfacePr
   const orchestrator = args.K8S_POD_NAME ? "k8s" : "cni";
   const name = args.K8S_POD_NAME ?? containerId;
   const namespace = args.K8S_POD_NAMESPACE ?? "default";
+  const owner = { network: conf.name, containerId, ifname };
   return {
-    ...{ orchestrator, namespace, name },
+    ...{ orchestrator, namespace, name, owner },
     endpoint: workloadEndpointName({ node: where.node, orchestrator, pod: name, endpoint: ifname }),
-    handle: `${conf.name}.${containerId}${ifname === "eth0" ? "" : `.${ifname}`}`,
+    handle: handleOf(owner),
     hostInterface: hostInterfaceName(where.interfacePrefix, { namespace, name, ifname }),
   };
 }
@@ -68,6 +71,7 @@ export function endpointOf(
         "projectcalico.org/namespace": namespace,
         "projectcalico.org/orchestrator": orchestrator,
       },
+      annotations: { [NETWORK]: pod.owner.network },
       creationTimestamp: pod.now.toISOString(),
     },
     spec: {

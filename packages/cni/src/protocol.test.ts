@@ -23,7 +23,7 @@ const ENV = {
   CNI_ARGS: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1",
   MARGAY_ARGV0: "margay-cni",
 };
-const CONF = { cniVersion: "1.0.0", name: "margay", type: "margay-cni" };
+const CONF = { cniVersion: "1.1.0", name: "margay", type: "margay-cni" };
 const call = (env: Record<string, string> = {}, conf: unknown = CONF): Call => ({
   env: { ...ENV, ...env },
   stdin: Buffer.from(typeof conf === "string" ? conf : JSON.stringify(conf)),
@@ -79,7 +79,7 @@ describe("frames", () => {
 describe("parseCall", () => {
   test("a call from Kubernetes", () => {
     expect(parseCall(call())).toEqual({
-      ...{ command: "ADD", plugin: "cni", cniVersion: "1.0.0", containerId: "4f1c" },
+      ...{ command: "ADD", plugin: "cni", cniVersion: "1.1.0", containerId: "4f1c" },
       ...{ netns: "/run/netns/pod", ifname: "eth0", conf: CONF },
       args: { IgnoreUnknown: "1", K8S_POD_NAMESPACE: "shop", K8S_POD_NAME: "web-1" },
     });
@@ -119,13 +119,13 @@ describe("parseCall", () => {
       "no container",
       call({ CNI_CONTAINERID: "" }),
       4,
-      "CNI_CONTAINERID must be letters, digits, '_', '.', '-', the first a letter or digit; found nothing",
+      "CNI_CONTAINERID must be at most 100 letters, digits, '_', '.', '-', the first a letter or digit; found nothing",
     ],
     [
       "container like a path",
       call({ CNI_CONTAINERID: "../x" }),
       4,
-      "CNI_CONTAINERID must be letters, digits, '_', '.', '-', the first a letter or digit; found \"../x\"",
+      "CNI_CONTAINERID must be at most 100 letters, digits, '_', '.', '-', the first a letter or digit; found \"../x\"",
     ],
     [
       "interface name too long",
@@ -186,6 +186,7 @@ describe("names", () => {
   test("in Kubernetes: dashes of a part doubled, interface from sha1(namespace.pod)", () => {
     expect(podOf(parseCall(call()), where)).toEqual({
       ...{ orchestrator: "k8s", namespace: "shop", name: "web-1", handle: "margay.4f1c" },
+      owner: { network: "margay", containerId: "4f1c", ifname: "eth0" },
       endpoint: "n--1-k8s-web--1-eth0",
       hostInterface: "cali751425ce827", // printf shop.web-1 | sha1sum | cut -c1-11
     });
@@ -217,6 +218,7 @@ describe("names", () => {
       kind: "WorkloadEndpoint",
       metadata: {
         ...{ name: "n--1-k8s-web--1-eth0", namespace: "shop", creationTimestamp: "2026-11-22T12:00:00.000Z" },
+        annotations: { "margay.dev/network": "margay" },
         labels: {
           app: "web",
           "projectcalico.org/namespace": "shop",

@@ -10,7 +10,7 @@ import { relay } from "./relay.ts";
 import { type CniServerOptions, serveCni } from "./server.ts";
 
 const ENV = { CNI_COMMAND: "STATUS", CNI_CONTAINERID: "c1", CNI_NETNS: "/n", CNI_IFNAME: "eth0" };
-const STDIN = Buffer.from('{"cniVersion":"1.0.0","name":"n"}');
+const STDIN = Buffer.from('{"cniVersion":"1.1.0","name":"n"}');
 
 let folder: string;
 let socket: string;
@@ -53,7 +53,7 @@ test("a socket left by a killed agent is replaced; one of a living agent is not"
 test("what is no CNI call gets a CNI error in its own version", async () => {
   await serve();
   const { exitCode, stdout } = await ask({ ...ENV, CNI_COMMAND: "ADD", CNI_NETNS: "" });
-  expect([exitCode, JSON.parse(stdout)]).toMatchObject([1, { cniVersion: "1.0.0", code: 4 }]);
+  expect([exitCode, JSON.parse(stdout)]).toMatchObject([1, { cniVersion: "1.1.0", code: 4 }]);
 });
 
 test("a client that sends rubbish, or half a call and leaves, costs only its own connection", async () => {

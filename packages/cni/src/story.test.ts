@@ -91,6 +91,12 @@ function depsOf(
     async ready() {
       fault("ready");
     },
+    held: () => [],
+    localEndpoints: () => [],
+    ownerOf: async () => undefined,
+    owned: async () => [],
+    inspect: async () => [],
+    missing: async () => [],
     ...extra,
   };
 }
@@ -112,7 +118,7 @@ async function cni(
       },
       ...{ CNI_ARGS: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web", ...env },
     },
-    stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
+    stdin: Buffer.from('{"cniVersion":"1.1.0","name":"net"}'),
   };
   return cniHandler(deps)(parseCall(call));
 }
@@ -182,7 +188,7 @@ describe("ADD", () => {
     async (_why, step, error, code, msg) => {
       const world = empty();
       const { details: _, ...told } = await failure(cni(depsOf(world, { [step]: error }), "ADD", "s1"));
-      expect(told).toEqual({ cniVersion: "1.0.0", code, msg: expect.stringContaining(msg) });
+      expect(told).toEqual({ cniVersion: "1.1.0", code, msg: expect.stringContaining(msg) });
       expect(world).toEqual(empty());
     },
   );
@@ -283,7 +289,7 @@ test("calls about one pod never overlap; other pods do not wait", async () => {
           ...{ CNI_COMMAND: "ADD", CNI_CONTAINERID: sandbox, CNI_NETNS: sandbox, CNI_IFNAME: "eth0" },
           CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`,
         },
-        stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
+        stdin: Buffer.from('{"cniVersion":"1.1.0","name":"net"}'),
       }),
     );
   await Promise.all([add("a1", "a"), add("a2", "a"), add("b1", "b")]);
@@ -295,7 +301,7 @@ test("as margay-ipam: addresses only", async () => {
   const world = empty();
   const env = { MARGAY_ARGV0: "margay-ipam" };
   const { stdout } = await cni(depsOf(world), "ADD", "s1", env);
-  expect(JSON.parse(stdout)).toEqual({ cniVersion: "1.0.0", ips: [{ address: "10.0.0.1/32" }], dns: {} });
+  expect(JSON.parse(stdout)).toEqual({ cniVersion: "1.1.0", ips: [{ address: "10.0.0.1/32" }], dns: {} });
   expect([world.addresses.size, world.links.size, world.endpoints.size]).toEqual([1, 0, 0]);
   await cni(depsOf(world), "DEL", "s1", env);
   expect(world).toEqual(empty());

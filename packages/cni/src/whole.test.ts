@@ -1,125 +1,32 @@
-import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, symlinkSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
-import type { IPPool } from "@margay/api";
-import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
-import { addressesOf, type Block, Ipam } from "@margay/ipam";
-import { deleteNamespace, inNamespace, listLinks, Netlink, newNamespace } from "@margay/netlink";
-import { cniHandler } from "./handler.ts";
-import { serveCni } from "./server.ts";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { NOTHING, TestNode } from "./testing/node.ts";
 import { unshared } from "./testing/unshared.ts";
-import { unwirer } from "./unwirer.ts";
-import { unwireInside, wire } from "./wire.ts";
 
-const pool = (name: string, cidr: string, blockSize: number): IPPool => ({
-  apiVersion: "margay.dev/v1",
-  kind: "IPPool",
-  metadata: { name },
-  spec: {
-    ...{ cidr, blockSize, ipipMode: "Never", vxlanMode: "Never", natOutgoing: false, disabled: false },
-    ...{
-      disableBGPExport: false,
-      nodeSelector: "all()",
-      allowedUses: ["Workload"],
-      assignmentMode: "Automatic",
-    },
-  },
-});
-const POOLS = [pool("four", "10.244.0.0/24", 28), pool("six", "fd00:10:244::/120", 124)];
-const CONFIG = {
-  ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
-  kubeVirtVMAddressPersistence: "Enabled" as const,
-};
-
-interface Answer {
-  code: number | null;
-  stdout: string;
+interface Result {
+  cniVersion: string;
+  interfaces: { name: string; mac: string; sandbox?: string }[];
+  ips: { address: string }[];
 }
 
-/**
- * The compiled relay, a real server, real IPAM and the real kernel; the store is in memory, so that it can
- * fail on demand.
- */
 unshared(import.meta.url, () => {
-  let nl: Netlink;
-  let store: MemoryStore;
-  let server: { close(): Promise<void> };
-  const namespaces: string[] = [];
+  let node: TestNode;
+  const addressesOf = (stdout: string) => (JSON.parse(stdout) as Result).ips.map(({ address }) => address);
 
   beforeAll(() => {
-    mkdirSync("/run/bin");
-    const source = fileURLToPath(new URL("../relay/relay.c", import.meta.url));
-    execFileSync("gcc", ["-static", "-Os", "-s", "-o", "/run/bin/margay-cni", source]);
-    symlinkSync("margay-cni", "/run/bin/margay-ipam");
-    nl = Netlink.open();
+    TestNode.install();
+    node = new TestNode();
   });
-  afterAll(() => nl.close());
-  afterEach(async () => {
-    await server.close();
-    for (const name of namespaces.splice(0)) deleteNamespace(`/run/netns/${name}`);
-  });
-
-  async function start(): Promise<void> {
-    store = memoryStore();
-    const options = { store, node: "n1", now: () => new Date(), labels: () => ({}) };
-    const handle = cniHandler({
-      ...options,
-      ipam: new Ipam({ ...options, pools: () => POOLS, config: () => CONFIG }),
-      endpoints: resources(store, "WorkloadEndpoint"),
-      wire: (wiring) => wire(nl, wiring),
-      unwire: unwirer(nl),
-      unwireInside,
-      ready: async () => undefined,
-      families: () => [4, 6],
-      interfacePrefix: () => "cali",
-      mtu: () => 1450,
-    });
-    server = await serveCni({ socket: "/run/margay/cni.sock", handle });
-  }
-
-  const sandbox = (name: string): string => {
-    newNamespace(`/run/netns/${name}`);
-    namespaces.push(name);
-    return name;
-  };
-
-  function cni(command: string, name: string, { pod = name, plugin = "margay-cni" } = {}): Promise<Answer> {
-    const env = {
-      ...{ CNI_COMMAND: command, CNI_CONTAINERID: name, CNI_NETNS: `/run/netns/${name}`, CNI_IFNAME: "eth0" },
-      CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`,
-    };
-    const child = spawn(`/run/bin/${plugin}`, [], { env });
-    child.stdin.end('{"cniVersion":"1.1.0","name":"net","type":"margay-cni"}');
-    let stdout = "";
-    child.stdout.on("data", (chunk) => (stdout += chunk));
-    return new Promise((resolve) => child.on("close", (code) => resolve({ code, stdout })));
-  }
-
-  /** Everything there is: veths of ours, addresses in use, endpoints. */
-  async function world() {
-    const links = (await listLinks(nl)).map(({ name }) => name).filter((name) => name.startsWith("cali"));
-    const blocks = await resources(store, "IPAMBlock").list();
-    const endpoints = await resources(store, "WorkloadEndpoint").list();
-    return {
-      links: links.length,
-      addresses: blocks.flatMap(({ spec }) => addressesOf(spec as Block)).length,
-      endpoints: endpoints.map(({ metadata }) => metadata.name),
-    };
-  }
-  const NOTHING = { links: 0, addresses: 0, endpoints: [] };
+  afterAll(() => node.netlink.close());
+  afterEach(() => node.clear());
 
   test("a pod comes and goes", async () => {
-    await start();
-    const { code, stdout } = await cni("ADD", sandbox("web"));
+    await node.start();
+    const { code, stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
     const result = JSON.parse(stdout);
     const host = `cali${createHash("sha1").update("shop.web").digest("hex").slice(0, 11)}`;
     expect([code, result.cniVersion, result.interfaces[0].name]).toEqual([0, "1.1.0", host]);
-    const inside = inNamespace("/run/netns/web", () =>
-      execFileSync("ip", ["-j", "address", "show", "eth0"], { encoding: "utf8" }),
-    );
-    const [{ address, addr_info }] = JSON.parse(inside);
+    const [{ address, addr_info }] = JSON.parse(node.sh("ip -j address show eth0", "web"));
     expect(result.interfaces[1]).toEqual({
       name: "eth0",
       mac: address,
@@ -130,35 +37,20 @@ unshared(import.meta.url, () => {
     expect(result.ips.map((ip: { address: string }) => ip.address)).toEqual(
       held.map(({ local, prefixlen }: { local: string; prefixlen: number }) => `${local}/${prefixlen}`),
     );
-    expect(await cni("DEL", "web")).toEqual({ code: 0, stdout: "" });
-    expect(await world()).toEqual(NOTHING);
+    expect(node.sh(`ip link show ${host}`)).toMatch(/alias margay:net web eth0$/m);
+    expect(await node.cni("DEL", { sandbox: "web" })).toEqual({ code: 0, stdout: "" });
+    expect(await node.world()).toEqual(NOTHING);
   });
 
   test("thirty at once, added and removed", async () => {
-    await start();
-    const names = Array.from({ length: 30 }, (_, i) => sandbox(`p${i}`));
-    const answers = await Promise.all(names.map((name) => cni("ADD", name)));
-    const given = answers.flatMap(({ stdout }) => JSON.parse(stdout).ips).map(({ address }) => address);
-    expect([new Set(given).size, (await world()).links]).toEqual([60, 30]);
-    expect((await Promise.all(names.map((name) => cni("DEL", name)))).every(({ code }) => code === 0)).toBe(
-      true,
-    );
-    expect(await world()).toEqual(NOTHING);
-  });
-
-  test("a newer sandbox of the same pod: the older one's DEL leaves it working", async () => {
-    await start();
-    await cni("ADD", sandbox("old"), { pod: "web" });
-    await cni("ADD", sandbox("new"), { pod: "web" });
-    expect(await cni("DEL", "old", { pod: "web" })).toEqual({ code: 0, stdout: "" });
-    expect(await world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
-    expect(
-      inNamespace("/run/netns/new", () =>
-        execFileSync("ip", ["-o", "link", "show", "eth0"], { encoding: "utf8" }),
-      ),
-    ).toMatch(/state UP/);
-    await cni("DEL", "new", { pod: "web" });
-    expect(await world()).toEqual(NOTHING);
+    await node.start();
+    const calls = Array.from({ length: 30 }, (_, i) => ({ sandbox: node.sandbox(`p${i}`) }));
+    const answers = await Promise.all(calls.map((call) => node.cni("ADD", call)));
+    const given = answers.flatMap(({ stdout }) => addressesOf(stdout));
+    expect([new Set(given).size, (await node.world()).links]).toEqual([60, 30]);
+    const removed = await Promise.all(calls.map((call) => node.cni("DEL", call)));
+    expect(removed.every(({ code }) => code === 0)).toBe(true);
+    expect(await node.world()).toEqual(NOTHING);
   });
 
   test.each(
@@ -169,32 +61,210 @@ unshared(import.meta.url, () => {
   )(
     "the store fails $when write $write of a first ADD: after the runtime's DEL nothing is left",
     async ({ write, when }) => {
-      await start();
-      store.failNext({ afterWrites: write, when });
-      const { code, stdout } = await cni("ADD", sandbox("web"));
+      await node.start();
+      node.store.failNext({ afterWrites: write, when });
+      const { code, stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
       if (code !== 0) expect(JSON.parse(stdout)).toMatchObject({ code: 11 });
-      expect(await cni("DEL", "web")).toEqual({ code: 0, stdout: "" });
-      expect(await world()).toEqual(NOTHING);
+      expect(await node.cni("DEL", { sandbox: "web" })).toEqual({ code: 0, stdout: "" });
+      expect(await node.world()).toEqual(NOTHING);
     },
   );
 
   test("a namespace that is gone: ADD says so and leaves nothing, DEL succeeds", async () => {
-    await start();
-    const { code, stdout } = await cni("ADD", "gone");
+    await node.start();
+    const { code, stdout } = await node.cni("ADD", { sandbox: "gone" });
     expect([code, JSON.parse(stdout)]).toMatchObject([
       1,
       { code: 3, msg: "network namespace /run/netns/gone does not exist" },
     ]);
-    expect(await cni("DEL", "gone")).toEqual({ code: 0, stdout: "" });
-    expect(await world()).toEqual(NOTHING);
+    expect(await node.cni("DEL", { sandbox: "gone" })).toEqual({ code: 0, stdout: "" });
+    expect(await node.world()).toEqual(NOTHING);
   });
 
   test("executed as margay-ipam", async () => {
-    await start();
-    const { stdout } = await cni("ADD", sandbox("other"), { plugin: "margay-ipam" });
-    expect(JSON.parse(stdout).ips).toHaveLength(2);
-    expect(await world()).toEqual({ links: 0, addresses: 2, endpoints: [] });
-    await cni("DEL", "other", { plugin: "margay-ipam" });
-    expect(await world()).toEqual(NOTHING);
+    await node.start();
+    const call = { sandbox: node.sandbox("other"), plugin: "margay-ipam" };
+    const { stdout } = await node.cni("ADD", call);
+    expect(addressesOf(stdout)).toHaveLength(2);
+    expect(await node.world()).toEqual({ links: 0, addresses: 2, endpoints: [] });
+    await node.cni("DEL", call);
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
+  describe("CHECK", () => {
+    async function added() {
+      await node.start();
+      const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
+      const prevResult = JSON.parse(stdout) as Result;
+      const check = () => node.cni("CHECK", { sandbox: "web", conf: { prevResult } });
+      const host = prevResult.interfaces[0]!.name; // ADD answers two, and an address of each family
+      const [four, six] = addressesOf(stdout).map((text) => text.split("/")[0]!);
+      return { check, names: { HOST: host, FOUR: four!, SIX: six! } };
+    }
+    const fill = (text: string, names: Record<string, string>) =>
+      text.replace(/HOST|FOUR|SIX/g, (name) => names[name]!); // those three
+
+    test("all is there: success that says nothing", async () => {
+      const { check } = await added();
+      expect(await check()).toEqual({ code: 0, stdout: "" });
+    });
+
+    test.each<[what: string, breakage: [string, string?] | (() => unknown), details: string]>([
+      ["an address", ["ip address del FOUR/32 dev eth0", "web"], "address FOUR dev eth0 in the pod: gone"],
+      [
+        "the default route",
+        ["ip route del default", "web"],
+        "route 0.0.0.0/0 via 169.254.1.1 dev eth0 in the pod: gone",
+      ],
+      [
+        "the IPv6 gateway's neighbour",
+        ["ip neigh del fe80::ecee:eeff:feee:eeee dev eth0", "web"],
+        "neighbour fe80::ecee:eeff:feee:eeee dev eth0 in the pod: gone",
+      ],
+      [
+        "the pod's neighbour on the node",
+        ["ip neigh del SIX dev HOST"],
+        "neighbour SIX dev HOST on the node: gone",
+      ],
+      ["the host end is down", ["ip link set HOST down"], "link HOST on the node: down"],
+      [
+        "the host end's MAC",
+        ["ip link set HOST address 02:00:00:00:00:09"],
+        "link HOST on the node: MAC is 02:00:00:00:00:09, not ee:ee:ee:ee:ee:ee",
+      ],
+      ["the veth", ["ip link del HOST"], "link HOST on the node: gone; link eth0 in the pod: gone"],
+      [
+        "the endpoint",
+        () => node.store.delete("/margay/v1/workloadendpoints/shop/n1-k8s-web-eth0"),
+        "endpoint shop/n1-k8s-web-eth0: gone",
+      ],
+      [
+        "the allocation",
+        () => node.deps().ipam.release({ handle: "net.web" }),
+        "address FOUR: IPAM does not hold it for net.web; address SIX: IPAM does not hold it for net.web",
+      ],
+    ])("%s is missing: CNI error 110 that names it", async (_what, breakage, details) => {
+      const { names, check } = await added();
+      if (typeof breakage === "function") await breakage();
+      else node.sh(fill(breakage[0], names), breakage[1]);
+      const { code, stdout } = await check();
+      const error = JSON.parse(stdout) as { code: number; msg: string; details: string };
+      expect([code, error.code]).toEqual([1, 110]);
+      expect(error.details).toContain(fill(details, names));
+    });
+
+    test("without prevResult: an invalid configuration", async () => {
+      await added();
+      const { stdout } = await node.cni("CHECK", { sandbox: "web" });
+      expect(JSON.parse(stdout)).toMatchObject({ code: 7, msg: expect.stringContaining("prevResult") });
+    });
+  });
+
+  describe("GC", () => {
+    const gc = (valid: string[] | undefined, conf: object = {}) =>
+      node.cni("GC", {
+        sandbox: "",
+        env: { CNI_CONTAINERID: "", CNI_NETNS: "", CNI_IFNAME: "" },
+        conf: {
+          ...(valid && {
+            "cni.dev/valid-attachments": valid.map((containerID) => ({ containerID, ifname: "eth0" })),
+          }),
+          ...conf,
+        },
+      });
+    const containers = async () => {
+      await node.observe();
+      return [...new Set([...node.deps().held()].map(({ containerId }) => containerId))].sort();
+    };
+
+    test("removes exactly what the list does not name", async () => {
+      await node.start();
+      for (const name of ["a", "b", "c"]) await node.cni("ADD", { sandbox: node.sandbox(name) });
+      await node.cni("ADD", { sandbox: node.sandbox("other"), conf: { name: "net2" } });
+      await node.cni("ADD", { sandbox: "c", env: { CNI_IFNAME: "eth1" } });
+      node.sh("ip link add calidefeca1c0 type veth peer name peer"); // Calico's, say
+      await gc(["b", "c"]);
+      expect(await containers()).toEqual(["b", "c", "other"]);
+      expect((await node.world()).endpoints).toEqual(["n1-k8s-b-eth0", "n1-k8s-c-eth0", "n1-k8s-other-eth0"]);
+      expect(node.sh("ip -br link | grep -c ^cali")).toBe("4\n");
+      expect(node.sh("ip -br link", "a")).not.toMatch(/eth0/);
+      expect(node.sh("ip -br link", "c")).not.toMatch(/eth1/);
+      await gc([]);
+      expect(await containers()).toEqual(["other"]);
+      node.sh("ip link del calidefeca1c0");
+      await node.cni("DEL", { sandbox: "other", conf: { name: "net2" } });
+      expect(await node.world()).toEqual(NOTHING);
+    });
+
+    test("what a crash left is removed too: an interface without endpoint, an address without interface", async () => {
+      await node.start();
+      for (const name of ["a", "b"]) await node.cni("ADD", { sandbox: node.sandbox(name) });
+      await node.store.delete("/margay/v1/workloadendpoints/shop/n1-k8s-a-eth0");
+      node.sh("ip link del eth0", "b");
+      await gc([]);
+      expect(await node.world()).toEqual(NOTHING);
+    });
+
+    test("without the list nothing is removed: it is no empty list", async () => {
+      await node.start();
+      await node.cni("ADD", { sandbox: node.sandbox("a") });
+      const { code, stdout } = await gc(undefined);
+      expect([code, JSON.parse(stdout)]).toMatchObject([
+        1,
+        { code: 7, msg: expect.stringContaining("valid-attachments") },
+      ]);
+      expect((await node.world()).links).toBe(1);
+      await gc([]);
+    });
+  });
+
+  test.each<[cniVersion: string, command: string, code: number]>([
+    ["0.3.1", "CHECK", 1],
+    ["0.4.0", "CHECK", 7],
+    ["1.0.0", "GC", 1],
+    ["1.0.0", "STATUS", 1],
+    ["1.1.0", "GC", 7],
+  ])("cniVersion %s: %s is CNI error %i", async (cniVersion, command, code) => {
+    await node.start();
+    const { stdout } = await node.cni(command, { sandbox: "none", conf: { cniVersion } });
+    expect(JSON.parse(stdout)).toMatchObject({ cniVersion, code });
+  });
+
+  test.each(["0.3.1", "0.4.0", "1.0.0", "1.1.0"])(
+    "%s: ADD in that version's shape, then DEL",
+    async (cniVersion) => {
+      await node.start();
+      const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web"), conf: { cniVersion } });
+      expect(JSON.parse(stdout)).toMatchObject({
+        cniVersion,
+        ips: [
+          {
+            address: expect.stringMatching(/^10\.244\..*\/32$/),
+            ...(cniVersion.startsWith("0.") && { version: "4" }),
+          },
+          {
+            address: expect.stringMatching(/^fd00.*\/128$/),
+            ...(cniVersion.startsWith("0.") && { version: "6" }),
+          },
+        ],
+      });
+      await node.cni("DEL", { sandbox: "web", conf: { cniVersion } });
+      expect(await node.world()).toEqual(NOTHING);
+    },
+  );
+
+  test.each<
+    [why: string, deps: Parameters<TestNode["start"]>[0], code: number | undefined, msg: RegExp | undefined]
+  >([
+    ["ready", {}, undefined, undefined],
+    ["nothing read yet", { deps: { notReady: () => "not read" } }, 50, /not read/],
+    ["no pool", { deps: { families: () => [] } }, 50, /no enabled pool/],
+    ["an ADD would fail", { deps: { trouble: () => ({ why: "etcd is away", limited: false }) } }, 50, /etcd/],
+    ["pods suffer", { deps: { trouble: () => ({ why: "rules refused", limited: true }) } }, 51, /refused/],
+  ])("STATUS: %s", async (_why, options, code, msg) => {
+    await node.start(options);
+    const answer = await node.cni("STATUS", { sandbox: "", env: { CNI_CONTAINERID: "", CNI_IFNAME: "" } });
+    if (code === undefined) expect(answer).toEqual({ code: 0, stdout: "" });
+    else expect(JSON.parse(answer.stdout)).toMatchObject({ code, msg: expect.stringMatching(msg!) }); // both or none
   });
 });

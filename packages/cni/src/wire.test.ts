@@ -22,6 +22,7 @@ import { unwireInside, wire } from "./wire.ts";
 const POD = "/run/netns/pod";
 const WIRING: Wiring = {
   ...{ hostInterface: "cali0123456789a", netns: POD, ifname: "eth0", mtu: 1450 },
+  owner: { network: "net", containerId: "c1", ifname: "eth0" },
   addresses: [parseAddress("10.244.0.5"), parseAddress("fd00:10:244::5")],
 };
 

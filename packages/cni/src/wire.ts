@@ -15,6 +15,7 @@ import {
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
 import { CniError } from "./errors.ts";
+import { aliasOf } from "./owner.ts";
 import { GATEWAY } from "./result.ts";
 
 /** MAC of every host end. Its EUI-64 link-local address is the IPv6 gateway, fe80::ecee:eeff:feee:eeee. */
@@ -30,6 +31,7 @@ const BOOT = 3;
  *   caliXXXXXXXXXXX  ee:ee:ee:ee:ee:ee ◄─────────► eth0  10.244.0.5/32, fd00::5/128
  *   proxy_arp, forwarding, rp_filter               169.254.1.1 dev eth0; default via 169.254.1.1
  *   the pod's addresses permanent neighbours       both gateways permanent neighbours, ee:ee:ee:ee:ee:ee
+ *   alias: whose it is
  *
  * No ARP or NDP passes, so no first packet waits for it. The node's route to the pod is the agent's to make,
  * when the pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container`
@@ -67,7 +69,7 @@ export async function unwireInside({ netns, ifname }: { netns: string; ifname: s
 }
 
 /** Undefined when the namespace is gone: its file removed, or left behind without a mount. */
-function openPod(netns: string): Netlink | undefined {
+export function openPod(netns: string): Netlink | undefined {
   try {
     return Netlink.open({ namespace: netns });
   } catch (error) {
@@ -104,7 +106,7 @@ async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Prom
 }
 
 /** An IPv6 link-local gateway is on the link by itself; the IPv4 one needs a route first. */
-function routesVia(gateway: Address, dev: string): Route[] {
+export function routesVia(gateway: Address, dev: string): Route[] {
   const common = { protocol: BOOT, type: "unicast" } as const;
   if (gateway.family === 6)
     return [{ ...common, dst: parsePrefix("::/0"), nexthops: [{ via: gateway, dev }] }];
@@ -120,13 +122,17 @@ async function addRoute(nl: Netlink, route: Route): Promise<void> {
 }
 
 /** The node's side: settings of this one interface, before it comes up. */
-async function wireHost(nl: Netlink, { hostInterface, addresses }: Wiring, mac: string): Promise<void> {
+async function wireHost(
+  nl: Netlink,
+  { hostInterface, owner, addresses }: Wiring,
+  mac: string,
+): Promise<void> {
   const four = { proxy_arp: 1, rp_filter: 1, forwarding: 1 };
   const six = { disable_ipv6: 0, accept_dad: 0, accept_ra: 0, proxy_ndp: 1, forwarding: 1 };
   set("ipv4", hostInterface, four);
   if (has6(addresses)) set("ipv6", hostInterface, six);
   else if (existsSync("/proc/sys/net/ipv6")) set("ipv6", hostInterface, { accept_ra: 0 });
-  await setLink(nl, hostInterface, { up: true });
+  await setLink(nl, hostInterface, { up: true, alias: aliasOf(owner) });
   for (const address of addresses) await setNeighbour(nl, hostInterface, { address, mac });
 }
 

@@ -1,0 +1,55 @@
+import type { WorkloadEndpoint } from "@margay/api";
+
+/**
+ * What the CNI specification calls an attachment: one interface of one container in one network. Everything
+ * that ADD makes bears it, so that DEL and GC find exactly theirs: the address in its handle, the endpoint in an
+ * annotation, the veth in its alias.
+ */
+export interface Owner {
+  /** `name` of the network configuration. */
+  readonly network: string;
+  readonly containerId: string;
+  /** Interface inside the pod. */
+  readonly ifname: string;
+}
+
+/** Under this IPAM keeps its addresses. */
+export const handleOf = ({ network, containerId, ifname }: Owner): string =>
+  `${network}.${containerId}${ifname === "eth0" ? "" : `.${ifname}`}`;
+
+/** Whose an address is, if it is of that network. */
+export function ownerOfHandle(
+  handle: string,
+  { network, containerId }: { network: string; containerId: string | undefined },
+): Owner | undefined {
+  const begin = `${network}.${containerId}`;
+  if (containerId === undefined || !handle.startsWith(begin)) return undefined;
+  const [dot, ...ifname] = handle.slice(begin.length);
+  if (dot === undefined) return { network, containerId, ifname: "eth0" };
+  return dot === "." ? { network, containerId, ifname: ifname.join("") } : undefined;
+}
+
+const MARK = "margay:";
+
+/** The alias of a veth's host end: `ip link` shows it. At most 255 bytes, by the bounds of `parseCall`. */
+export const aliasOf = ({ network, containerId, ifname }: Owner): string =>
+  `${MARK}${network} ${containerId} ${ifname}`;
+
+/** Undefined for an interface that is not ours, Calico's among them. */
+export function ownerOfAlias(alias: string | undefined): Owner | undefined {
+  if (!alias?.startsWith(MARK)) return undefined;
+  const [network, containerId, ifname] = alias.slice(MARK.length).split(" ");
+  return network && containerId && ifname ? { network, containerId, ifname } : undefined;
+}
+
+/** The annotation of an endpoint that names its network. */
+export const NETWORK = "margay.dev/network";
+
+/** Undefined for an endpoint that no CNI call made. */
+export function ownerOfEndpoint({ metadata, spec }: WorkloadEndpoint): Owner | undefined {
+  const network = metadata.annotations?.[NETWORK];
+  if (network === undefined || spec.containerID === undefined) return undefined;
+  return { network, containerId: spec.containerID, ifname: spec.endpoint };
+}
+
+export const sameOwner = (a: Owner, b: Owner): boolean => aliasOf(a) === aliasOf(b);

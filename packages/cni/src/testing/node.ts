@@ -1,0 +1,157 @@
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { type IPAMConfiguration, type IPPool, parse, type WorkloadEndpoint } from "@margay/api";
+import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
+import { type Block, heldIn, Ipam } from "@margay/ipam";
+import { deleteNamespace, inNamespace, listLinks, Netlink, newNamespace } from "@margay/netlink";
+import type { CniDeps } from "../deps.ts";
+import { cniHandler } from "../handler.ts";
+import { inspect, owned, ownerOf } from "../inspect.ts";
+import { serveCni } from "../server.ts";
+import { unwirer } from "../unwirer.ts";
+import { unwireInside, wire } from "../wire.ts";
+
+const resource = (kind: string, name: string, spec: object) =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name }, spec }).resource;
+const POOLS = [
+  resource("IPPool", "four", { cidr: "10.244.0.0/24", blockSize: 28 }),
+  resource("IPPool", "six", { cidr: "fd00:10:244::/120", blockSize: 124 }),
+] as IPPool[]; // just parsed as such
+const CONFIG = (resource("IPAMConfiguration", "default", {}) as IPAMConfiguration).spec; // likewise
+
+export const BIN = "/run/bin";
+export const SOCKET = "/run/margay/cni.sock";
+
+export interface Answer {
+  readonly code: number | null;
+  readonly stdout: string;
+}
+
+export interface Called {
+  /** Also the container's ID, unless it says another. */
+  readonly sandbox: string;
+  readonly pod?: string;
+  readonly plugin?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** On top of the least configuration there is. */
+  readonly conf?: object;
+}
+
+/**
+ * A node for tests: the compiled relay, a real server, real IPAM and the real kernel; the store is in memory, so that it
+ * can fail on demand, and no agent makes routes and rules. To be used inside `unshared`.
+ */
+export class TestNode {
+  store!: MemoryStore; // by `start`, which comes first
+  readonly netlink = Netlink.open();
+  #server: { close(): Promise<void> } | undefined;
+  readonly #sandboxes = new Set<string>();
+
+  /** Compiles the relay, once a process. */
+  static install(): void {
+    mkdirSync(BIN);
+    const source = fileURLToPath(new URL("../../relay/relay.c", import.meta.url));
+    execFileSync("gcc", ["-static", "-Os", "-s", "-o", `${BIN}/margay-cni`, source]);
+    symlinkSync("margay-cni", `${BIN}/margay-ipam`);
+  }
+
+  /** Starts the server, with an empty store unless told to keep the one there is. */
+  async start({ keep = false, deps = {} }: { keep?: boolean; deps?: Partial<CniDeps> } = {}): Promise<void> {
+    if (!keep) this.store = memoryStore();
+    this.#server = await serveCni({ socket: SOCKET, handle: cniHandler({ ...this.deps(), ...deps }) });
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.close();
+    this.#server = undefined;
+  }
+
+  /** After each test. */
+  async clear(): Promise<void> {
+    await this.stop();
+    for (const name of this.#sandboxes) deleteNamespace(`/run/netns/${name}`);
+    this.#sandboxes.clear();
+  }
+
+  deps(): CniDeps {
+    const { store, netlink } = this;
+    const surroundings = { store, node: "n1", now: () => new Date(), labels: () => ({}) };
+    return {
+      ...surroundings,
+      ipam: new Ipam({ ...surroundings, pools: () => POOLS, config: () => CONFIG }),
+      held: () => this.#held(),
+      endpoints: resources(store, "WorkloadEndpoint"),
+      localEndpoints: () => this.#endpoints,
+      wire: (wiring) => wire(netlink, wiring),
+      unwire: unwirer(netlink),
+      unwireInside,
+      ownerOf: (name) => ownerOf(netlink, name),
+      owned: () => owned(netlink),
+      inspect: (wired) => inspect(netlink, wired),
+      missing: async () => [],
+      ready: async () => undefined,
+      families: () => [4, 6],
+      interfacePrefix: () => "cali",
+      mtu: () => 1450,
+    };
+  }
+
+  /** A network namespace under /run/netns. */
+  sandbox(name: string): string {
+    newNamespace(`/run/netns/${name}`);
+    this.#sandboxes.add(name);
+    return name;
+  }
+
+  /** One call of the executable, as a runtime makes it. */
+  async cni(command: string, call: Called): Promise<Answer> {
+    const { sandbox, pod = sandbox, plugin = "margay-cni", env = {}, conf = {} } = call;
+    await this.observe();
+    const child = spawn(`${BIN}/${plugin}`, [], {
+      env: {
+        ...{ CNI_COMMAND: command, CNI_CONTAINERID: sandbox, CNI_NETNS: `/run/netns/${sandbox}` },
+        ...{ CNI_IFNAME: "eth0", CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`, CNI_PATH: BIN },
+        ...env,
+      },
+    });
+    child.stdin.end(JSON.stringify({ cniVersion: "1.1.0", name: "net", type: "margay-cni", ...conf }));
+    let stdout = "";
+    child.stdout.on("data", (chunk) => (stdout += chunk));
+    return new Promise((resolve) => child.on("close", (code) => resolve({ code, stdout })));
+  }
+
+  /** Everything there is: veths of ours, addresses in use, endpoints. */
+  async world(): Promise<{ links: number; addresses: number; endpoints: string[] }> {
+    await this.observe();
+    const links = (await listLinks(this.netlink)).filter(({ name }) => name.startsWith("cali"));
+    const names = this.#endpoints.map(({ metadata }) => metadata.name);
+    return { links: links.length, addresses: this.#held().length, endpoints: names };
+  }
+
+  /** In a sandbox, or on the node without one. */
+  sh(command: string, sandbox?: string): string {
+    const run = () => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+    return sandbox === undefined ? run() : inNamespace(`/run/netns/${sandbox}`, run);
+  }
+
+  #endpoints: WorkloadEndpoint[] = [];
+  #blocks: Block[] = [];
+
+  /** What the agent's watch would bring. */
+  async observe(): Promise<void> {
+    this.#endpoints = await resources(this.store, "WorkloadEndpoint").list();
+    this.#blocks = (await resources(this.store, "IPAMBlock").list()).map(({ spec }) => spec as Block);
+  }
+
+  #held() {
+    return this.#blocks.flatMap((block) =>
+      heldIn(block).map(({ address, handle }) => {
+        const { attributes } = Object.values(block.allocations).find((one) => one.handle === handle)!; // it holds it
+        return { address, handle, containerId: attributes.containerID };
+      }),
+    );
+  }
+}
+
+export const NOTHING = { links: 0, addresses: 0, endpoints: [] };
