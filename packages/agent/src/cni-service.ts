@@ -7,7 +7,9 @@ import {
   owned,
   ownerOf,
   type Served,
+  Spool,
   serveCni,
+  spoolOf,
   unwireInside,
   unwirer,
   wire,
@@ -43,8 +45,11 @@ export interface CniServiceOptions {
 /** How long ADD waits for the kernel; container runtimes give it minutes. */
 const READY_MS = 10_000;
 
+/** How often calls that were kept while the agent was away are looked for: 20 us when there are none. */
+const DRAIN_MS = 1000;
+
 /** Serves the container runtime's calls with this node's addresses and kernel. */
-export function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
+export async function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
   const { netlink, ipam, store, node } = options;
   const handle = cniHandler(
     {
@@ -70,7 +75,21 @@ export function startCni(options: CniServiceOptions): Promise<{ close(): Promise
     },
     options.onServed,
   );
-  return serveCni({ socket: options.socket, handle, onBadCall: options.onBadCall });
+  const { socket, onBadCall } = options;
+  const spool = new Spool({ directory: spoolOf(socket), handle, onBadCall });
+  const server = await serveCni({ socket, handle: spool.handle, onBadCall });
+  const timer = setInterval(() => drain(spool, options), DRAIN_MS).unref();
+  return {
+    async close() {
+      clearInterval(timer);
+      await server.close();
+    },
+  };
+}
+
+/** Also while running: a relay may just have given up on the agent before. */
+function drain(spool: Spool, { notReady, onBadCall }: CniServiceOptions): void {
+  if (notReady() === undefined) spool.drain().catch(onBadCall);
 }
 
 async function inForce({ ready }: CniServiceOptions, key: string): Promise<void> {

@@ -5,28 +5,36 @@
  *   request   u32 length | "CNI_COMMAND=ADD" NUL ... "MARGAY_ARGV0=margay-cni" NUL | NUL | stdin
  *   answer    u32 length | u8 exit code | stdout                                     (lengths big-endian, of what follows them)
  *
+ * A DEL that the agent cannot take now is kept as a file of the same bytes, and answered with success: src/spool.ts has the rest.
+ *
  * Build: gcc -static -Os -s -o margay-cni relay.c
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MAX_FRAME = 1 << 20, STDIN_SECONDS = 10, SEND_SECONDS = 10, ANSWER_SECONDS = 90, TRY_AGAIN_LATER = 11 };
+enum { MAX_FRAME = 1 << 20, STDIN_SECONDS = 10, SEND_SECONDS = 10, ANSWER_SECONDS = 90, TRY_AGAIN_LATER = 11, UNAVAILABLE = 50,
+       SPOOL_FILES = 4096, SPOOL_BYTES = 64 << 10 };
 #define VERSIONS "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n"
 
 extern char **environ;
 static char request[MAX_FRAME + 4], answer[MAX_FRAME];
 static size_t used = 4;          /* of request; the length goes in front */
 static const char *conf = "";    /* the stdin part of request */
+static const char *command = ""; /* CNI_COMMAND */
+static const char *plugin = "margay-cni";
 
 /* The value of "name" in the configuration, or NULL: the first `"name" : "value"` without escapes. */
 static char *field(const char *name, char *into, size_t size) {
@@ -57,7 +65,7 @@ static void quote(const char *text) {
 static void fail(const char *what, const char *socket, const char *why) {
   char version[16];
   printf("{\"cniVersion\":\"%s\",\"code\":%d,\"msg\":\"margay: ",
-         field("cniVersion", version, sizeof version) ? version : "1.0.0", TRY_AGAIN_LATER);
+         field("cniVersion", version, sizeof version) ? version : "1.0.0", strcmp(command, "STATUS") ? TRY_AGAIN_LATER : UNAVAILABLE);
   quote(what);
   quote(socket);
   printf(": ");
@@ -66,6 +74,41 @@ static void fail(const char *what, const char *socket, const char *why) {
          "Set the configuration's \\\"socket\\\" if it listens elsewhere.\"}\n");
   fflush(stdout);
   _exit(1);
+}
+
+static int is_full(const char *directory) {
+  DIR *entries = opendir(directory);
+  int count = 0;
+  if (!entries) return 1;
+  while (readdir(entries)) count++;
+  closedir(entries);
+  return count >= SPOOL_FILES + 2; /* "." and ".." */
+}
+
+/* Keeps the request in <folder of the socket>/cni-spool/<container>.<interface>.<plugin>, whole or not at all. */
+static int keep(const char *socket) {
+  char directory[128], path[400], fresh[420];
+  const char *container = getenv("CNI_CONTAINERID"), *ifname = getenv("CNI_IFNAME"), *slash = strrchr(socket, '/');
+  if (!slash || !container || !ifname || used > SPOOL_BYTES || strlen(container) > 100 || strlen(ifname) > 15) return 0;
+  if (!*container || *container == '.' || strchr(container, '/') || strchr(ifname, '/')) return 0;
+  snprintf(directory, sizeof directory, "%.*s", (int)(slash - socket), socket);
+  mkdir(directory, 0755);
+  snprintf(directory, sizeof directory, "%.*s/cni-spool", (int)(slash - socket), socket);
+  mkdir(directory, 0700);
+  if (is_full(directory)) return 0;
+  snprintf(path, sizeof path, "%s/%s.%s.%s", directory, container, ifname, plugin);
+  snprintf(fresh, sizeof fresh, "%s/.%d", directory, (int)getpid());
+  int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return 0;
+  int kept = write(fd, request, used) == (ssize_t)used && !close(fd) && !rename(fresh, path);
+  if (!kept) unlink(fresh);
+  return kept;
+}
+
+/* The agent did not take the call, or did not answer. */
+static void lost(const char *what, const char *socket, const char *why) {
+  if (!strcmp(command, "DEL") && keep(socket)) _exit(0);
+  fail(what, socket, why);
 }
 
 static void add(const char *line) {
@@ -97,26 +140,28 @@ static int dial(const char *path) {
   if (fd < 0) fail("socket ", path, strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &sending, sizeof sending);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &waiting, sizeof waiting);
-  if (connect(fd, (struct sockaddr *)&to, sizeof to)) fail("no agent at ", path, strerror(errno));
+  if (connect(fd, (struct sockaddr *)&to, sizeof to)) lost("no agent at ", path, strerror(errno));
   return fd;
 }
 
 static void receive(int fd, void *into, size_t size, const char *path) {
   for (size_t at = 0; at < size;) {
     ssize_t got = recv(fd, (char *)into + at, size - at, 0);
-    if (got == 0) fail("agent at ", path, "closed the connection without an answer");
-    if (got < 0) fail("agent at ", path, errno == EAGAIN ? "no answer within 90 seconds" : strerror(errno));
+    if (got == 0) lost("agent at ", path, "closed the connection without an answer");
+    if (got < 0) lost("agent at ", path, errno == EAGAIN ? "no answer within 90 seconds" : strerror(errno));
     at += got;
   }
 }
 
 int main(int argc, char **argv) {
   char line[300], path_in_conf[108];
-  const char *command = getenv("CNI_COMMAND"), *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
-  if (command && !strcmp(command, "VERSION")) return fputs(VERSIONS, stdout) < 0; /* also when the agent is down */
+  const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+  if (getenv("CNI_COMMAND")) command = getenv("CNI_COMMAND");
+  if (argc > 0) plugin = slash ? slash + 1 : argv[0];
+  if (!strcmp(command, "VERSION")) return fputs(VERSIONS, stdout) < 0; /* also when the agent is down */
   for (char **variable = environ; *variable; variable++)
     if (!strncmp(*variable, "CNI_", 4)) add(*variable);
-  snprintf(line, sizeof line, "MARGAY_ARGV0=%s", slash ? slash + 1 : argc > 0 ? argv[0] : "margay-cni");
+  snprintf(line, sizeof line, "MARGAY_ARGV0=%s", plugin);
   add(line);
   add("");
   size_t conf_at = used;
@@ -126,12 +171,12 @@ int main(int argc, char **argv) {
   const char *path = getenv("MARGAY_CNI_SOCKET");
   if (!path || !*path) path = field("socket", path_in_conf, sizeof path_in_conf);
   if (!path) path = "/run/margay/cni.sock";
-  uint32_t length = htonl(used - 4);
+  uint32_t length = htonl(used - 4); /* before the first `lost` */
   memcpy(request, &length, 4);
   int fd = dial(path);
   for (size_t at = 0; at < used;) {
     ssize_t sent = send(fd, request + at, used - at, MSG_NOSIGNAL);
-    if (sent < 0) fail("agent at ", path, errno == EAGAIN ? "does not read" : strerror(errno));
+    if (sent < 0) lost("agent at ", path, errno == EAGAIN ? "does not read" : strerror(errno));
     at += sent;
   }
   receive(fd, &length, 4, path);

@@ -13,5 +13,6 @@ export { type Pod, podOf } from "./pod.ts";
 export { relay } from "./relay.ts";
 export { GATEWAY } from "./result.ts";
 export { type CniServerOptions, serveCni } from "./server.ts";
+export { Spool, spoolOf } from "./spool.ts";
 export { unwirer } from "./unwirer.ts";
 export { HOST_MAC, unwireInside, wire } from "./wire.ts";

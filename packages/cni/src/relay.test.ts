@@ -174,6 +174,24 @@ describe.each(["relay.c", "relay.ts"] as const)("%s", (which) => {
     ]);
   });
 
+  test("a DEL that no agent takes is kept, the same bytes, and succeeds; STATUS is unavailable", async () => {
+    const env = { CNI_CONTAINERID: "c1", CNI_IFNAME: "eth0", MARGAY_CNI_SOCKET: socket };
+    expect(await run(which, { env: { CNI_COMMAND: "DEL", ...env } })).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "",
+    });
+    const kept = readFileSync(join(folder, "cni-spool/c1.eth0.margay-cni"));
+    expect(kept.readUInt32BE()).toBe(kept.length - 4);
+    expect(decodeCall(kept.subarray(4))).toEqual({
+      env: { CNI_COMMAND: "DEL", CNI_CONTAINERID: "c1", CNI_IFNAME: "eth0", MARGAY_ARGV0: "margay-cni" },
+      stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
+    });
+    rmSync(join(folder, "cni-spool"), { recursive: true });
+    const { stdout } = await run(which, { env: { CNI_COMMAND: "STATUS", ...env } });
+    expect(JSON.parse(stdout)).toMatchObject({ code: 50 });
+  });
+
   test("a configuration larger than a frame is refused", async () => {
     const { code, stdout } = await run(which, { stdin: "x".repeat((1 << 20) + 1) });
     expect([code, JSON.parse(stdout)]).toMatchObject([

@@ -11,12 +11,14 @@ import {
   type Reply,
   socketOf,
 } from "./frame.ts";
+import { keep, spoolOf } from "./spool.ts";
 
 /** CNI versions this plugin speaks. */
 export const VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 
-/** CNI's code for "the runtime should try the same call again". */
+/** CNI's codes for "the runtime should try the same call again", and for STATUS. */
 const TRY_AGAIN_LATER = 11;
+const UNAVAILABLE = 50;
 
 /** As relay.c. */
 const CONNECT_MS = 10_000;
@@ -36,12 +38,15 @@ export async function relay(call: Call & { argv0: string }): Promise<Reply> {
   const conf = Buffer.from(stdin).toString();
   const cni = Object.entries(env).filter(([name]) => name.startsWith("CNI_"));
   const whole = { env: { ...Object.fromEntries(cni), MARGAY_ARGV0: basename(argv0) }, stdin };
-  if (stdin.length >= MAX_FRAME) return failure(conf, "stdin: configuration larger than 1 MiB");
+  if (stdin.length >= MAX_FRAME) return failure(call, "stdin: configuration larger than 1 MiB");
   const socket = socketOf(env, conf);
+  const frame = encodeCall(whole);
   try {
-    return decodeReply(await exchange(socket, encodeCall(whole)));
+    return decodeReply(await exchange(socket, frame));
   } catch (error) {
-    return failure(conf, why(socket, error));
+    if (env.CNI_COMMAND === "DEL" && keep(spoolOf(socket), whole.env, frame))
+      return { exitCode: 0, stdout: "" };
+    return failure(call, why(socket, error));
   }
 }
 
@@ -73,10 +78,10 @@ function why(socket: string, error: unknown): string {
   return `${known ? "no agent" : "agent"} at ${socket}: ${known ?? message}`;
 }
 
-function failure(conf: string, reason: string): Reply {
+function failure({ env, stdin }: Call, reason: string): Reply {
   const document = {
-    cniVersion: fieldOf(conf, "cniVersion") ?? "1.0.0",
-    code: TRY_AGAIN_LATER,
+    cniVersion: fieldOf(Buffer.from(stdin).toString(), "cniVersion") ?? "1.0.0",
+    code: env.CNI_COMMAND === "STATUS" ? UNAVAILABLE : TRY_AGAIN_LATER,
     msg: `margay: ${reason}`,
     details: HINT,
   };

@@ -9,6 +9,7 @@ import type { CniDeps } from "../deps.ts";
 import { cniHandler } from "../handler.ts";
 import { inspect, owned, ownerOf } from "../inspect.ts";
 import { serveCni } from "../server.ts";
+import { Spool, spoolOf } from "../spool.ts";
 import { unwirer } from "../unwirer.ts";
 import { unwireInside, wire } from "../wire.ts";
 
@@ -44,6 +45,9 @@ export interface Called {
  */
 export class TestNode {
   store!: MemoryStore; // by `start`, which comes first
+  spool!: Spool; // likewise
+  /** What was thrown away. */
+  readonly bad: unknown[] = [];
   readonly netlink = Netlink.open();
   #server: { close(): Promise<void> } | undefined;
   readonly #sandboxes = new Set<string>();
@@ -59,7 +63,13 @@ export class TestNode {
   /** Starts the server, with an empty store unless told to keep the one there is. */
   async start({ keep = false, deps = {} }: { keep?: boolean; deps?: Partial<CniDeps> } = {}): Promise<void> {
     if (!keep) this.store = memoryStore();
-    this.#server = await serveCni({ socket: SOCKET, handle: cniHandler({ ...this.deps(), ...deps }) });
+    const handle = cniHandler({ ...this.deps(), ...deps });
+    this.spool = new Spool({
+      directory: spoolOf(SOCKET),
+      handle,
+      onBadCall: (error) => this.bad.push(error),
+    });
+    this.#server = await serveCni({ socket: SOCKET, handle: this.spool.handle });
   }
 
   async stop(): Promise<void> {

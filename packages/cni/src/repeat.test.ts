@@ -1,0 +1,237 @@
+import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { StoreError } from "@margay/datastore";
+import { type Called, NOTHING, TestNode } from "./testing/node.ts";
+import { unshared } from "./testing/unshared.ts";
+
+const SPOOL = "/run/margay/cni-spool";
+
+unshared(import.meta.url, () => {
+  let node: TestNode;
+  beforeAll(() => {
+    TestNode.install();
+    node = new TestNode();
+  });
+  afterAll(() => node.netlink.close());
+  afterEach(async () => {
+    await node.clear();
+    rmSync(SPOOL, { recursive: true, force: true });
+  });
+
+  const OK = { code: 0, stdout: "" };
+  const web: Called = { sandbox: "web" };
+  const add = (call: Called = web) => node.cni("ADD", call);
+  const del = (call: Called = web) => node.cni("DEL", call);
+  const ips = ({ stdout }: { stdout: string }) => (JSON.parse(stdout) as { ips: object[] }).ips;
+
+  test.each<[why: string, act: () => Promise<unknown>]>([
+    [
+      "ADD repeated: the same addresses, one of everything",
+      async () => {
+        const first = await add();
+        expect(ips(await add())).toEqual(ips(first));
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
+      "ADD twice at once: the same",
+      async () => {
+        const [a, b] = await Promise.all([add(), add()]);
+        expect(ips(a)).toEqual(ips(b));
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
+      "DEL twice",
+      async () => {
+        await add();
+        expect([await del(), await del()]).toEqual([OK, OK]);
+      },
+    ],
+    [
+      "DEL twice at once",
+      async () => {
+        await add();
+        expect(await Promise.all([del(), del()])).toEqual([OK, OK]);
+      },
+    ],
+    [
+      "DEL of what never was",
+      async () => {
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
+      "DEL without a namespace",
+      async () => {
+        await add();
+        expect(await del({ ...web, env: { CNI_NETNS: "" } })).toEqual(OK);
+      },
+    ],
+    [
+      "DEL with a namespace that is gone",
+      async () => {
+        await add();
+        node.sh("umount /run/netns/web && rm /run/netns/web");
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
+      "DEL without prevResult, and with it",
+      async () => {
+        const prevResult = JSON.parse((await add()).stdout);
+        expect([await del(), await del({ ...web, conf: { prevResult } })]).toEqual([OK, OK]);
+      },
+    ],
+    [
+      "DEL of an older sandbox while the newer one lives: that keeps working",
+      async () => {
+        const fresh = { sandbox: node.sandbox("new"), pod: "web" };
+        await add();
+        await add(fresh);
+        expect(await del()).toEqual(OK);
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(node.sh("ip -o link show eth0", "new")).toMatch(/state UP/);
+        expect(await del(fresh)).toEqual(OK);
+      },
+    ],
+    [
+      "DEL of the newer sandbox, then of the older one",
+      async () => {
+        const fresh = { sandbox: node.sandbox("new"), pod: "web" };
+        await add();
+        await add(fresh);
+        expect([await del(fresh), await del()]).toEqual([OK, OK]);
+      },
+    ],
+    [
+      "DEL without a namespace of an ADD that stopped half-way: no endpoint says whose the interface is",
+      async () => {
+        await add();
+        await node.store.delete("/margay/v1/workloadendpoints/shop/n1-k8s-web-eth0");
+        expect(await del({ ...web, env: { CNI_NETNS: "" } })).toEqual(OK);
+      },
+    ],
+    [
+      "DEL with the agent down: kept, and done when it is back",
+      async () => {
+        await add();
+        await node.stop();
+        expect([await del(), await del()]).toEqual([OK, OK]);
+        expect(readdirSync(SPOOL)).toEqual(["web.eth0.margay-cni"]);
+        expect((statSync(SPOOL).mode & 0o777).toString(8)).toBe("700");
+        expect((statSync(`${SPOOL}/web.eth0.margay-cni`).mode & 0o777).toString(8)).toBe("600");
+        expect((await node.world()).addresses).toBe(2);
+        await node.start({ keep: true });
+        expect(await node.spool.drain()).toBe(0);
+      },
+    ],
+    [
+      "DEL with the agent down, then ADD of the same container: the DEL comes first",
+      async () => {
+        await add();
+        await node.stop();
+        await del();
+        await node.start({ keep: true });
+        const drained = node.spool.drain(); // whatever the two do at once, the newer call has the last word
+        expect((await add()).code).toBe(0);
+        await drained;
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(node.sh("ip -o link show eth0", "web")).toMatch(/state UP/);
+        expect(readdirSync(SPOOL)).toEqual([]);
+        await del();
+      },
+    ],
+    [
+      "DEL with the agent down, and the namespace's path is another container's when it is back",
+      async () => {
+        await add();
+        await node.stop();
+        await del();
+        await node.start({ keep: true });
+        const next = {
+          sandbox: "web",
+          pod: "next",
+          env: { CNI_CONTAINERID: "next", CNI_NETNS: "/run/netns/web" },
+        };
+        await add(next);
+        await node.spool.drain();
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-next-eth0"] });
+        await del(next);
+      },
+    ],
+    [
+      "DEL with the agent down, as margay-ipam",
+      async () => {
+        const call = { ...web, plugin: "margay-ipam" };
+        await add(call);
+        await node.stop();
+        expect(await del(call)).toEqual(OK);
+        await node.start({ keep: true });
+        expect(await node.spool.drain()).toBe(0);
+      },
+    ],
+  ])("%s, and nothing is left", async (_why, act) => {
+    await node.start();
+    node.sandbox("web");
+    await act();
+    expect(await node.world()).toEqual(NOTHING);
+    expect(node.sh("ls /run/margay/cni-spool")).toBe("");
+  });
+
+  describe("calls that are kept", () => {
+    test("stay while they fail, and hold an ADD of their container back", async () => {
+      await node.start();
+      node.sandbox("web");
+      await add();
+      await node.stop();
+      await del();
+      const release = async () => {
+        throw new StoreError("unavailable", "etcd is away");
+      };
+      await node.start({ keep: true, deps: { ipam: { ...node.deps().ipam, release } } });
+      expect(await node.spool.drain()).toBe(1);
+      expect(JSON.parse((await add()).stdout)).toMatchObject({
+        code: 11,
+        msg: expect.stringContaining("earlier DEL"),
+      });
+      await node.stop();
+      await node.start({ keep: true });
+      expect(await node.spool.drain()).toBe(0);
+      expect(await node.world()).toEqual(NOTHING);
+    });
+
+    test("are thrown away, and told, when they are no calls", async () => {
+      await node.start();
+      writeFileSync(`${SPOOL}/x.eth0.margay-cni`, "rubbish");
+      expect(await node.spool.drain()).toBe(0);
+      expect([readdirSync(SPOOL), node.bad.length]).toEqual([[], 1]);
+    });
+
+    test("are bounded in number: then a DEL fails as retryable", async () => {
+      await node.start();
+      await node.stop();
+      node.sh(`cd ${SPOOL} && seq 4096 | xargs touch`);
+      expect(JSON.parse((await del()).stdout)).toMatchObject({ code: 11 });
+    });
+
+    test.each(["../x", "a/b", ".x", "", "x".repeat(101)])(
+      "never have a name that is a path: %s",
+      async (id) => {
+        await node.start();
+        await node.stop();
+        expect(JSON.parse((await del({ ...web, env: { CNI_CONTAINERID: id } })).stdout)).toMatchObject({
+          code: 11,
+        });
+        expect([readdirSync(SPOOL), readdirSync("/run/margay")]).toEqual([[], ["cni-spool"]]);
+      },
+    );
+  });
+
+  test("with the agent down, ADD is to be tried again (11), and STATUS says that it is down (50)", async () => {
+    expect(JSON.parse((await add()).stdout)).toMatchObject({ code: 11 });
+    expect(JSON.parse((await node.cni("STATUS", web)).stdout)).toMatchObject({ code: 50 });
+  });
+});

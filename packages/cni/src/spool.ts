@@ -1,0 +1,118 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { CniError } from "./errors.ts";
+import { type Call, decodeCall, type Reply } from "./frame.ts";
+import { type Invocation, parseCall } from "./invocation.ts";
+import { DONE, formatError } from "./result.ts";
+
+/*
+ * DEL while the agent is away. The relay keeps the call, one file each, and answers success: a pod that ended must not
+ * hang because of us. The agent does what is kept as soon as it can, and in any case before an ADD of the same container.
+ *
+ *   <folder of the socket>/cni-spool/<container>.<interface>.<plugin>     0600 in 0700; the bytes of the relay's frame
+ *
+ * A repeated DEL is the same file. relay/relay.c writes the same.
+ */
+
+/** As relay.c: so many files, of so many bytes, are kept; what is more is CNI error 11. */
+const MAX_FILES = 4096;
+const MAX_BYTES = 64 << 10;
+/** So many calls at once when the agent is back. */
+const AT_ONCE = 64;
+
+/** The spool that belongs to an agent's socket. */
+export const spoolOf = (socket: string): string => join(dirname(socket), "cni-spool");
+
+/** The relay's part: whether the frame is kept now. */
+export function keep(directory: string, env: Call["env"], frame: Buffer): boolean {
+  const { CNI_CONTAINERID: container = "", CNI_IFNAME: ifname = "" } = env;
+  if (!/^[^./][^/]{0,99}$/.test(container) || ifname.length > 15 || ifname.includes("/")) return false;
+  if (frame.length > MAX_BYTES) return false;
+  const fresh = join(directory, `.${process.pid}`);
+  try {
+    mkdirSync(dirname(directory), { recursive: true });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    if (readdirSync(directory).length >= MAX_FILES) return false;
+    writeFileSync(fresh, frame, { mode: 0o600 });
+    renameSync(fresh, join(directory, `${container}.${ifname}.${env.MARGAY_ARGV0}`));
+    return true;
+  } catch {
+    return false; // the caller then tells why the agent did not take the call
+  }
+}
+
+/** The agent's part. */
+export interface SpoolOptions {
+  readonly directory: string;
+  readonly handle: (invocation: Invocation) => Promise<Reply>;
+  /** A file that is no call, or a call that can never succeed: it is thrown away. */
+  readonly onBadCall: (error: unknown) => void;
+}
+
+/** Does what was kept. */
+export class Spool {
+  readonly #options: SpoolOptions;
+
+  constructor(options: SpoolOptions) {
+    this.#options = options;
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** Serves a call, after what is kept of the same container; when that cannot be done yet, neither can an ADD. */
+  readonly handle = async (invocation: Invocation): Promise<Reply> => {
+    const { command, plugin, containerId, ifname, cniVersion } = invocation;
+    if (command !== "ADD") return this.#options.handle(invocation);
+    const name = `${containerId}.${ifname}.margay-${plugin}`;
+    if (await this.#serve(name)) return this.#options.handle(invocation);
+    const why = "an earlier DEL of this container, made while the agent was away, cannot be done yet";
+    return formatError(cniVersion, new CniError("try-again-later", why));
+  };
+
+  /** Tries everything that is kept, once. @returns how many calls are left */
+  async drain(): Promise<number> {
+    const names = readdirSync(this.#options.directory).filter((name) => !name.startsWith("."));
+    let left = 0;
+    for (let i = 0; i < names.length; i += AT_ONCE) {
+      const done = await Promise.all(names.slice(i, i + AT_ONCE).map((name) => this.#serve(name)));
+      left += done.filter((isDone) => !isDone).length;
+    }
+    return left;
+  }
+
+  /**
+   * Whether nothing is kept under that name (any more). The file is read and the call put in its pod's line in one
+   * stretch: no ADD can get in between, and then be undone by a DEL from before its time.
+   */
+  async #serve(name: string): Promise<boolean> {
+    const path = join(this.#options.directory, name);
+    const reply = this.#replay(path);
+    if (reply === undefined) return true;
+    const { exitCode, stdout } = await reply;
+    if (exitCode !== 0 && isRetryable(stdout)) return false;
+    if (exitCode !== 0) this.#options.onBadCall(new Error(`${path}: ${stdout.trim()}`));
+    rmSync(path, { force: true });
+    return true;
+  }
+
+  #replay(path: string): Promise<Reply> | undefined {
+    let frame: Buffer;
+    try {
+      frame = readFileSync(path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+    try {
+      // By now the path of the namespace may be another container's: the interface is found by its owner.
+      const invocation = { ...parseCall(decodeCall(frame.subarray(4))), netns: undefined };
+      return this.#options.handle(invocation);
+    } catch (error) {
+      this.#options.onBadCall(error);
+      return Promise.resolve(DONE);
+    }
+  }
+}
+
+/** What may work later: the datastore is away, say, or the kernel refused. */
+const isRetryable = (stdout: string): boolean =>
+  [5, 11].includes((JSON.parse(stdout) as { code: number }).code);
