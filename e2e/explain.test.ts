@@ -1,0 +1,130 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { keyOf, parse } from "@margay/api";
+import { explain, placeOf, survey, type Update } from "@margay/calc";
+import { formatAddress } from "@margay/net";
+import { type ProbeCell, TestLab } from "./testing/lab.ts";
+import { randomPolicies } from "./testing/random-policy.ts";
+
+/** What `explain` says of a packet against what a real one does. A soak: MARGAY_EXPLAIN_PACKETS=1000 npm run e2e -- explain */
+const PACKETS = Number(process.env.MARGAY_EXPLAIN_PACKETS ?? 200);
+const SEED = Number(process.env.MARGAY_EXPLAIN_SEED ?? Date.now() & 0xffff);
+const PODS = [
+  { id: "shop/a1", node: "n1", app: "a" },
+  { id: "shop/b2", node: "n2", app: "b" },
+  { id: "ops/a2", node: "n2", app: "a" },
+  { id: "ops/b1", node: "n1", app: "b" },
+  { id: "ops/c1", node: "n1", app: "c" },
+];
+/** Pairs of pods, in both families. */
+const PACKETS_A_ROUND = PODS.length * (PODS.length - 1) * 2;
+const ROUNDS = Math.ceil(PACKETS / PACKETS_A_ROUND);
+const FLOWS = [
+  { protocol: "tcp", port: 80 },
+  { protocol: "udp", port: 8080 },
+  { protocol: "tcp", port: 8080 },
+  { protocol: "udp", port: 80 },
+] as const;
+
+let lab: TestLab;
+beforeAll(async () => {
+  lab = await TestLab.up("e2e-explain", ["--nodes", "2"]);
+  await lab.must(["namespace", "label", "shop", "team=web"]);
+  await lab.must(["namespace", "label", "ops", "team=ops"]);
+  for (const { id, node, app } of PODS)
+    await lab.must(["pod", "add", id, "--node", node, "--labels", `app=${app}`]);
+  await lab.wait();
+}, 90_000);
+afterAll(() => lab?.down());
+
+/** What stands during the whole file; policies are read anew. */
+const LASTING = ["nodes", "ippools", "blockaffinities", "workloadendpoints", "profiles"];
+const CHANGING = ["tiers", "np", "gnp"];
+
+/** Resources of these kinds, read through the command line. */
+async function read(kinds: readonly string[]): Promise<Update[]> {
+  const lists = await Promise.all(
+    kinds.map(async (kind) => {
+      const stdout = await lab.margay(["get", kind, "-A", "-o", "json"]);
+      return (JSON.parse(stdout) as { items: object[] }).items;
+    }),
+  );
+  return lists.flat().map((item): Update => {
+    const { resource: value } = parse(item);
+    return { key: keyOf(value.kind, value.metadata.name, value.metadata.namespace), value };
+  });
+}
+
+test(
+  `explain says what really happens to ${ROUNDS * PACKETS_A_ROUND} packets (seed ${SEED})`,
+  async () => {
+    const lasting = await read(LASTING);
+    const seen = { allowed: 0, denied: 0 };
+    for (const [round, policies] of randomPolicies(SEED, ROUNDS).entries()) {
+      await lab.apply(JSON.stringify({ apiVersion: "v1", kind: "List", items: policies }));
+      const { protocol, port } = FLOWS[(SEED + round) % FLOWS.length]!; // an index below its length
+      const probed = await lab.must(["probe", "-o", "json", "--protocol", protocol, "--port", String(port)]);
+      const known = survey([...lasting, ...(await read(CHANGING))]);
+      const flow = { protocol: protocol === "tcp" ? 6 : 17, destinationPort: port, sourcePort: 10_000 };
+      const wrong: object[] = [];
+      for (const { from, to, answers } of (JSON.parse(probed) as { cells: ProbeCell[] }).cells) {
+        const ends = { source: placeOf(from, known), destination: placeOf(to, known) };
+        for (const { family, answer } of answers) {
+          const told = explain(known, { ...flow, ...ends, family: family as 4 | 6 });
+          const really = answer === "reached" ? "allowed" : "denied";
+          seen[really]++;
+          if (told.verdict !== really) wrong.push({ from, to, family, answer, because: told.because });
+        }
+      }
+      expect({ seed: SEED, round, protocol, port, wrong }).toEqual({
+        seed: SEED,
+        round,
+        protocol,
+        port,
+        wrong: [],
+      });
+      await lab.delete(JSON.stringify({ apiVersion: "v1", kind: "List", items: policies.slice(1) }));
+    }
+    expect(Math.min(seen.allowed, seen.denied)).toBeGreaterThan((ROUNDS * PACKETS_A_ROUND) / 20);
+  },
+  60_000 + ROUNDS * 15_000,
+);
+
+test("ping between pods, nodes and the outside, by the command line and its exit code", async () => {
+  await lab.apply(
+    "{ apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: { name: p, namespace: shop }, spec: { podSelector: { matchLabels: { app: b } }, ingress: [] } }",
+  );
+  const ends: readonly [source: string, destination: string, at: string][] = [
+    ["shop/a1", "ops/a2", "shop/a1"],
+    ["shop/a1", "shop/b2", "shop/a1"],
+    ["shop/a1", "n1", "shop/a1"],
+    ["shop/a1", "n2", "shop/a1"],
+    ["shop/a1", "198.51.100.1", "shop/a1"],
+    ["shop/a1", "10.244.200.1", "shop/a1"],
+    ["n2", "shop/b2", "n2"],
+    ["n1", "shop/b2", "n1"],
+    ["172.20.0.2", "shop/b2", "tor"],
+    ["172.20.0.2", "shop/a1", "tor"],
+  ];
+  const known = survey(await read(LASTING));
+  const verdicts = await Promise.all(
+    ends.map(async ([source, destination, at]) => {
+      const { code } = await lab.exec("fabric", ["margay", "explain", source, destination, "icmp"]);
+      const address = placeOf(destination, known).addresses.find(({ family }) => family === 4);
+      const ping = await lab.exec(at, [
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        "2",
+        address ? formatAddress(address) : "none",
+      ]);
+      return { source, destination, explained: code === 0, reached: ping.code === 0 };
+    }),
+  );
+  expect(verdicts).toEqual(
+    [true, false, false, true, true, false, true, false, false, true].map((reached, i) => ({
+      ...{ source: ends[i]?.[0], destination: ends[i]?.[1] },
+      ...{ explained: reached, reached },
+    })),
+  );
+}, 60_000);

@@ -1,0 +1,90 @@
+import fc from "fast-check";
+
+/** Random policies of every kind over pods labelled app=a|b|c in the namespaces shop (team=web) and ops (team=ops). */
+type Document = {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+};
+
+/** `count` sets of documents, the first of each the tier of its policies; always the same for one seed. */
+export const randomPolicies = (seed: number, count: number): readonly (readonly Document[])[] =>
+  fc.sample(policySet, { seed, numRuns: count });
+
+const pick = <T>(...values: T[]) => fc.constantFrom(...values);
+const selector = pick("app == 'a'", "app == 'b'", "app in {'b','c'}", "app != 'a'", "all()");
+const namespaceSelector = pick("team == 'web'", "team != 'web'", "all()");
+const namespace = pick("shop", "ops");
+
+const entity = (ports: boolean) =>
+  fc.record(
+    {
+      ...{ selector, notSelector: selector, namespaceSelector },
+      ...(ports && { ports: pick([80], ["80:81", 443], [8080]), notPorts: pick([80], [8080]) }),
+    },
+    { requiredKeys: [], noNullPrototype: true },
+  );
+
+const rule = pick("TCP", "UDP", undefined).chain((protocol) =>
+  fc.record({
+    action: pick("Allow", "Allow", "Deny", "Pass", "Log"),
+    ...(protocol !== undefined && { protocol: fc.constant(protocol) }),
+    source: entity(false),
+    destination: entity(protocol !== undefined),
+  }),
+);
+const rules = fc.array(rule, { minLength: 1, maxLength: 3 });
+
+const calico = fc.record({
+  tier: pick("default", "early"),
+  order: pick(1, 2),
+  selector,
+  types: pick(["Ingress"], ["Egress"], ["Ingress", "Egress"]),
+  ingress: rules,
+  egress: rules,
+});
+
+const labels = pick(
+  {},
+  { matchLabels: { app: "a" } },
+  { matchExpressions: [{ key: "app", operator: "NotIn", values: ["b"] }] },
+);
+const team = pick({}, { matchLabels: { team: "ops" } });
+const peer = fc.oneof(
+  fc.record({ podSelector: labels }),
+  fc.record({ namespaceSelector: team }),
+  fc.record({ podSelector: labels, namespaceSelector: team }),
+  fc.constant({ ipBlock: { cidr: "10.244.0.0/16", except: ["10.244.0.0/26"] } }),
+);
+const port = pick({ port: 80 }, { port: 8080, protocol: "UDP" }, { port: 8000, endPort: 8100 });
+const half = { peers: fc.array(peer, { maxLength: 2 }), ports: fc.array(port, { maxLength: 2 }) };
+const kubernetes = fc.record({
+  podSelector: labels,
+  policyTypes: pick(["Ingress"], ["Egress"], ["Ingress", "Egress"]),
+  ingress: fc.array(
+    fc.record(half).map(({ peers, ports }) => ({ from: peers, ports })),
+    { maxLength: 2 },
+  ),
+  egress: fc.array(
+    fc.record(half).map(({ peers, ports }) => ({ to: peers, ports })),
+    { maxLength: 2 },
+  ),
+});
+
+const ours = (kind: string, metadata: object, spec: object) =>
+  ({ apiVersion: "margay.dev/v1", kind, metadata, spec }) as unknown as Document; // the literal is one
+const one = (name: string): fc.Arbitrary<Document> =>
+  fc.oneof(
+    calico.map((spec) => ours("GlobalNetworkPolicy", { name }, spec)),
+    fc.tuple(namespace, calico).map(([ns, spec]) => ours("NetworkPolicy", { name, namespace: ns }, spec)),
+    fc.tuple(namespace, kubernetes).map(([ns, spec]) => ({
+      ...ours("NetworkPolicy", { name, namespace: ns }, spec),
+      apiVersion: "networking.k8s.io/v1",
+    })),
+  );
+
+const early = pick("Deny", "Pass").map((defaultAction) =>
+  ours("Tier", { name: "early" }, { order: 1, defaultAction }),
+);
+const policySet = fc
+  .integer({ min: 1, max: 4 })
+  .chain((count) => fc.tuple(early, ...Array.from({ length: count }, (_, i) => one(`p${i}`))));
