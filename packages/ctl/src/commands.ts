@@ -8,7 +8,7 @@ import { references, remove } from "./delete.ts";
 import { readResources } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { formats, get } from "./get.ts";
-import * as ipam from "./ipam.ts";
+import { ipamCommand } from "./ipam-commands.ts";
 import { nodeStatus } from "./node.ts";
 import { explainCommand } from "./policy-commands.ts";
 import { processTerminal as terminal } from "./terminal.ts";
@@ -99,25 +99,6 @@ function targetsOf({ kind, names, filename, namespace }: Targets) {
   return references(kind, names, namespace);
 }
 
-const ipamShow = command({
-  command: "show",
-  describe: "how full pools and blocks are, or who has an address",
-  builder: (yargs) =>
-    storeFlags(yargs).options({
-      "show-blocks": { type: "boolean", default: false, describe: "Each block with its node" },
-      ip: { type: "string", describe: "Who has this address" },
-      output,
-    }),
-  handler: (args) => withStore(args, (store) => ipam.show(store, args, terminal)),
-});
-
-const ipamCheck = command({
-  command: "check",
-  describe: "compare blocks, affinities and endpoints; exit code 1 if they disagree",
-  builder: (yargs) => storeFlags(yargs).options({ output }),
-  handler: (args) => withStore(args, async (store) => exitUnless(await ipam.check(store, args, terminal))),
-});
-
 const bgpPeers = command({
   command: "peers",
   describe: "the BGP sessions of this node",
@@ -176,7 +157,7 @@ export const commands: readonly CommandModule[] = [
   getCommand,
   applyCommand,
   deleteCommand,
-  group("ipam", "address pools, blocks and who holds what", [ipamShow, ipamCheck]),
+  ipamCommand,
   group("bgp", "BGP sessions and routes of a node", [bgpPeers, bgpRoutes]),
   group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),
   waitCommand,

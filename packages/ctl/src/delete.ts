@@ -1,5 +1,6 @@
 import type { Kind, Resource } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
+import { deleteNode } from "@margay/ipam";
 import { type Result, resultOf } from "./apply.ts";
 import { CtlError } from "./error.ts";
 import { inUse } from "./in-use.ts";
@@ -71,7 +72,15 @@ function incomplete({
   );
 }
 
-const deleteOne = (store: Store, { kind, metadata }: Reference): Promise<boolean> =>
-  kind === "IPPool"
-    ? deletePool(store, metadata.name)
-    : resources(store, kind).delete(metadata.name, metadata.namespace);
+function deleteOne(store: Store, { kind, metadata }: Reference): Promise<boolean> {
+  if (kind === "IPPool") return deletePool(store, metadata.name);
+  if (kind === "Node") return deleteNodeWhole(store, metadata.name);
+  return resources(store, kind).delete(metadata.name, metadata.namespace);
+}
+
+/** The node, then its addresses and blocks, also those that an earlier attempt left. Resolves to whether there was such a node. */
+async function deleteNodeWhole(store: Store, name: string): Promise<boolean> {
+  const existed = await resources(store, "Node").delete(name);
+  await deleteNode({ store, now: () => new Date() }, name);
+  return existed;
+}

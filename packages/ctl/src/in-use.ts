@@ -7,6 +7,7 @@ import { label } from "./kinds.ts";
 /** Why deleting would break what others rely on, one text per reason. */
 export async function inUse(store: Store, target: Reference): Promise<string[]> {
   if (target.kind === "IPPool") return poolInUse(store, target.metadata.name);
+  if (target.kind === "Node") return nodeInUse(store, target.metadata.name);
   if (target.kind === "Tier") return tierInUse(store, target.metadata.name);
   return [];
 }
@@ -23,6 +24,16 @@ async function poolInUse(store: Store, name: string): Promise<string[]> {
   return [
     `ippool/${name}: ${usage.inUse} of its addresses are in use; set spec.disabled: true, delete the pods that have them ` +
       "(margay ipam show --show-blocks), then delete the pool. --force deletes it now and leaves their blocks behind",
+  ];
+}
+
+/** Deleting a node frees the addresses of its pods. */
+async function nodeInUse(store: Store, name: string): Promise<string[]> {
+  const endpoints = await resources(store, "WorkloadEndpoint").list(undefined, () => {});
+  const here = endpoints.filter(({ spec }) => spec.node === name);
+  if (here.length === 0) return [];
+  return [
+    `node/${name}: ${here.length} pods run on it; drain it first. --force deletes it now and frees their addresses`,
   ];
 }
 

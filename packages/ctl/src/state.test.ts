@@ -3,7 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { BarrierResponder, memoryStore, Syncer } from "@margay/datastore";
 import { apply } from "./apply.ts";
 import { peers, routes } from "./bgp.ts";
-import { check, show } from "./ipam.ts";
+import { show } from "./ipam.ts";
 import { nodeStatus } from "./node.ts";
 import { inDirectory, located, recorder, withDaemon } from "./testing/harness.ts";
 import { wait } from "./wait.ts";
@@ -84,18 +84,6 @@ describe("ipam show", () => {
       outside: [],
     });
   });
-});
-
-test("ipam check names what disagrees", async () => {
-  const terminal = recorder();
-  expect(await check(await storeWith(pool, block), asTable, terminal)).toBe(false);
-  expect(terminal.printed.join("\n").split("\n").sort()).toEqual([
-    "10.244.0.1 is held by k8s-pod-network.4f1c on n2, but no endpoint has it",
-    expect.stringMatching(/^block 10\.244\.0\.0\/30 says it is n1's, but there is no affinity/),
-  ]);
-  const well = recorder();
-  expect(await check(await storeWith(pool), asTable, well)).toBe(true);
-  expect(well.printed).toEqual(["no problem found"]);
 });
 
 const sleep = (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal }).catch(() => undefined);

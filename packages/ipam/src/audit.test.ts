@@ -1,7 +1,8 @@
 import { expect, test } from "@jest/globals";
 import { parseAddress } from "@margay/net";
-import { audit, summarise, whoHas } from "./audit.ts";
+import { summarise, whoHas } from "./audit.ts";
 import type { Block } from "./block.ts";
+import { audit } from "./invariants.ts";
 import { parsePools } from "./pools.ts";
 
 const pools = parsePools([
@@ -73,11 +74,9 @@ test.each([
   expect(whoHas(BLOCKS, parseAddress(address))).toEqual(who);
 });
 
-test("audit: each disagreement between blocks, affinities and endpoints is found once", () => {
+test("audit: each invariant that is broken is found once", () => {
   const affinity = (node: string, cidr: string, state: "pending" | "confirmed") => ({
-    node,
-    cidr,
-    state,
+    ...{ node, cidr, state },
     type: "host" as const,
   });
   const affinities = [
@@ -85,18 +84,36 @@ test("audit: each disagreement between blocks, affinities and endpoints is found
     affinity("n2", "10.0.0.100/30", "pending"),
     affinity("n3", "10.0.0.8/30", "confirmed"),
   ];
-  const endpoints = new Map(["10.0.0.8", "10.0.0.9", "10.0.0.40", "10.0.0.77"].map((a) => [a, `pod-${a}`]));
-  expect(
-    audit({ pools, blocks: BLOCKS, affinities, endpoints }).map(({ code, ...facts }) => [
-      code,
-      Object.values(facts)[0],
-    ]),
-  ).toEqual([
-    ["block-outside-pools", "192.168.0.0/30"],
-    ["affinity-unsettled", "10.0.0.100/30"],
-    ["affinity-without-block", "10.0.0.8/30"],
-    ["block-without-affinity", "192.168.0.0/30"],
-    ["leaked", "10.0.0.101"],
-    ["unallocated-in-use", "10.0.0.77"],
-  ]);
+  const broken = {
+    ...block("10.0.0.64/29", undefined, { 9: { ...used("a", "n2"), sequence: 8 } }),
+    unallocated: [1, 1, 9],
+  };
+  const blocks = [...BLOCKS, broken, block("10.0.0.68/30", undefined)];
+  const names = (address: string) => (address === "10.0.0.9" ? ["one", "other"] : [`pod-${address}`]);
+  const endpoints = new Map(
+    ["10.0.0.8", "10.0.0.9", "10.0.0.40", "10.0.0.73", "10.0.0.77", "203.0.113.1"].map((a) => [a, names(a)]),
+  );
+  const nodes = new Set(["n1", "n2"]);
+  const twin = { ...pools[0]!, name: "q" }; // one pool above
+  const found = audit({ pools: [...pools, twin], blocks, affinities, endpoints, nodes });
+  expect(found.map(({ code, ...facts }) => `${code}: ${Object.values(facts).slice(0, 2).join(" ")}`)).toEqual(
+    [
+      "pools-overlap: p q",
+      "blocks-overlap: 10.0.0.64/29 10.0.0.68/30",
+      "block-outside-pools: 192.168.0.0/30 0",
+      "block-of-other-size: 10.0.0.64/29 p",
+      "block-inconsistent: 10.0.0.64/29 an ordinal is beyond its end",
+      "block-inconsistent: 10.0.0.64/29 an ordinal is free twice",
+      "block-inconsistent: 10.0.0.64/29 an ordinal is free and in use",
+      "block-inconsistent: 10.0.0.64/29 an allocation is newer than the block",
+      "affinity-unsettled: 10.0.0.100/30 n2",
+      "affinity-without-block: 10.0.0.8/30 n3",
+      "block-without-affinity: 192.168.0.0/30 n1",
+      "node-gone: n3 0",
+      "leaked: 10.0.0.101 10.0.0.100/30",
+      "held-twice: a 10.0.0.8,10.0.0.73",
+      "used-twice: 10.0.0.9 one,other",
+      "unallocated-in-use: 10.0.0.77 pod-10.0.0.77",
+    ],
+  );
 });

@@ -1,4 +1,3 @@
-import type { BlockAffinity } from "@margay/api";
 import {
   type Address,
   comparePrefix,
@@ -8,7 +7,16 @@ import {
   parsePrefix,
   prefixSize,
 } from "@margay/net";
-import { type Attributes, affinityOf, type Block, blockSize, freeCount, heldIn, ordinalOf } from "./block.ts";
+import {
+  type Attributes,
+  affinityOf,
+  type Block,
+  blockSize,
+  freeCount,
+  heldIn,
+  nodeOf as nodeNamed,
+  ordinalOf,
+} from "./block.ts";
 import type { Pool } from "./pools.ts";
 
 export interface BlockUsage {
@@ -66,7 +74,7 @@ function usageOf(pool: Pool, blocks: readonly Block[]): PoolUsage {
   };
 }
 
-const nodeOf = (block: Block): string | undefined => block.affinity?.replace(/^host:/, "");
+const nodeOf = (block: Block): string | undefined => block.affinity && nodeNamed(block.affinity);
 
 const blockUsage = (block: Block): BlockUsage => ({
   cidr: block.cidr,
@@ -92,57 +100,6 @@ function inUse(block: Block, address: Address): InUse {
     ...{ address: formatAddress(address), block: block.cidr, handle, sequence, attributes },
     ...(borrowed && { borrowedFrom: nodeOf(block) ?? "no node" }),
   };
-}
-
-/** What `ipam check` finds. Nothing here loses traffic by itself; each says where to look. */
-export type Problem =
-  | { readonly code: "block-outside-pools"; readonly cidr: string }
-  | {
-      readonly code: "affinity-unsettled";
-      readonly cidr: string;
-      readonly node: string;
-      readonly state: string;
-    }
-  | { readonly code: "affinity-without-block"; readonly cidr: string; readonly node: string }
-  | { readonly code: "block-without-affinity"; readonly cidr: string; readonly node: string }
-  | ({ readonly code: "leaked" } & InUse)
-  | { readonly code: "unallocated-in-use"; readonly address: string; readonly endpoint: string };
-
-export interface AuditInput {
-  readonly pools: readonly Pool[];
-  readonly blocks: readonly Block[];
-  readonly affinities: readonly BlockAffinity["spec"][];
-  /** Addresses that workload endpoints have now, to the endpoint's name. */
-  readonly endpoints: ReadonlyMap<string, string>;
-}
-
-/** Compares blocks, affinities and endpoints with each other. */
-export function audit({ pools, blocks, affinities, endpoints }: AuditInput): Problem[] {
-  const used = blocks.flatMap(addressesOf);
-  const allocated = new Set(used.map(({ address }) => address));
-  return [
-    ...summarise(pools, blocks).outside.map(({ cidr }) => ({ code: "block-outside-pools" as const, cidr })),
-    ...affinities.flatMap((affinity) => affinityProblem(affinity, blocks)),
-    ...blocks.flatMap((block) => ownerProblem(block, affinities)),
-    ...used
-      .filter(({ address }) => !endpoints.has(address))
-      .map((leak) => ({ code: "leaked" as const, ...leak })),
-    ...[...endpoints]
-      .filter(([address]) => !allocated.has(address))
-      .map(([address, endpoint]) => ({ code: "unallocated-in-use" as const, address, endpoint })),
-  ];
-}
-
-function affinityProblem({ cidr, node, state }: BlockAffinity["spec"], blocks: readonly Block[]): Problem[] {
-  if (state !== "confirmed") return [{ code: "affinity-unsettled", cidr, node, state }];
-  const agrees = blocks.some((block) => block.cidr === cidr && block.affinity === affinityOf(node));
-  return agrees ? [] : [{ code: "affinity-without-block", cidr, node }];
-}
-
-function ownerProblem(block: Block, affinities: readonly BlockAffinity["spec"][]): Problem[] {
-  const node = nodeOf(block);
-  if (node === undefined || affinities.some((a) => a.cidr === block.cidr && a.node === node)) return [];
-  return [{ code: "block-without-affinity", cidr: block.cidr, node }];
 }
 
 const comparePlace = (a: string, b: string): number => comparePrefix(parsePrefix(a), parsePrefix(b));

@@ -11,13 +11,16 @@ export {
   heldBy,
   heldIn,
   newBlock,
+  nodeOf,
+  ordinalOf,
 } from "./block.ts";
 export { IpamError, type IpamFailure } from "./errors.ts";
 export type { IpamEvent } from "./events.ts";
 export * from "./garbage.ts";
+export * from "./invariants.ts";
 export { type Assignment, Ipam, type IpamOptions, type Released } from "./ipam.ts";
 export type { Freed } from "./journal.ts";
-export { type Cluster, deleteNode } from "./node.ts";
+export { type Cluster, deleteNode, releaseFound } from "./node.ts";
 export type { Sequenced } from "./plan.ts";
 export { type Pool, parsePools, type Use } from "./pools.ts";
 export { BlockCache, type BlockSummary, type BlockView, type Versioned } from "./view.ts";

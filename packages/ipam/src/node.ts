@@ -1,8 +1,10 @@
 import type { IPAMConfiguration } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
+import { sameAddress } from "@margay/net";
 import { releaseAffinity } from "./affinity.ts";
 import { type Garbage, garbage } from "./garbage.ts";
 import { Ipam } from "./ipam.ts";
+import type { Sequenced } from "./plan.ts";
 import { BlockCache } from "./view.ts";
 
 /** Where whoever deletes a node acts: once for the cluster, not on every node. */
@@ -30,6 +32,17 @@ export async function deleteNode({ store, now }: Cluster, node: string): Promise
   for (const cidr of owned) await releaseAffinity({ store, node, now, view }, cidr);
   return found;
 }
+
+/** Frees what was found to be unused, wherever it is; answers what was still as it had been seen, and is free now. */
+export async function releaseFound(cluster: Cluster, found: readonly Garbage[]): Promise<readonly Garbage[]> {
+  const freed = await allocatorOf(cluster, NOBODY).collect(found);
+  const isFreed = (one: Sequenced) =>
+    freed.some(({ address, sequence }) => sameAddress(address, one.address) && sequence === one.sequence);
+  return found.filter(({ addresses }) => addresses.every(isFreed));
+}
+
+/** No node's name: those are DNS labels. */
+const NOBODY = "(none)";
 
 /** Releases only: pools and configuration do not matter, an address that is freed for such a reason rests no longer. */
 const allocatorOf = ({ store, now }: Cluster, node: string): Ipam =>

@@ -1,0 +1,81 @@
+import type { Store } from "@margay/datastore";
+import { type Block, type Freed, type InUse, ordinalOf, whoHas } from "@margay/ipam";
+import { type Address, contains, formatAddress, parsePrefix } from "@margay/net";
+import { addressOf, endpointsByAddress, facts, list, poolsAndBlocks } from "./ipam-read.ts";
+import { json, type Terminal } from "./terminal.ts";
+
+/** All that is known of one address. */
+interface Why {
+  readonly address: string;
+  readonly pool?: string;
+  readonly block?: string;
+  /** The node whose block it is. */
+  readonly owner?: string;
+  readonly reserved?: string;
+  readonly holder?: InUse;
+  /** Who was the last to have it before. */
+  readonly before?: Freed;
+  readonly endpoints: readonly string[];
+}
+
+/** `margay ipam why`: who has or last had an address, since when, by which call, why it was freed. Throws CtlError `usage`. */
+export async function why(
+  store: Store,
+  { ip, output }: { ip: string; output: "table" | "json" },
+  terminal: Terminal,
+): Promise<void> {
+  const answer = await explain(store, addressOf(ip, "address"), terminal);
+  terminal.print(output === "json" ? json(answer) : textOf(answer));
+}
+
+async function explain(store: Store, address: Address, terminal: Terminal): Promise<Why> {
+  const [pools, blocks] = await poolsAndBlocks(store, terminal);
+  const text = formatAddress(address);
+  const pool = pools.find(({ cidr }) => contains(cidr, address));
+  const block = blocks.find(({ cidr }) => contains(parsePrefix(cidr), address));
+  const reservation = (await list(store, "IPReservation", terminal)).find(({ spec }) =>
+    spec.reservedCIDRs.some((cidr) => contains(parsePrefix(cidr), address)),
+  );
+  const [holder, before] = [whoHas(blocks, address), block && lastFreed(block, address)];
+  return {
+    address: text,
+    ...(pool && { pool: pool.name }),
+    ...(block && { block: block.cidr }),
+    ...(block?.affinity && { owner: block.affinity.replace(/^host:/, "") }),
+    ...(reservation && { reserved: reservation.metadata.name }),
+    ...(holder && { holder }),
+    ...(before && { before }),
+    endpoints: (await endpointsByAddress(store, terminal)).get(text) ?? [],
+  };
+}
+
+const lastFreed = (block: Block, address: Address): Freed | undefined =>
+  block.released?.findLast(({ ordinal }) => ordinal === ordinalOf(block, address));
+
+function textOf(answer: Why): string {
+  const { address, pool, block, owner, holder, before, endpoints } = answer;
+  const { type, timestamp, containerID } = holder?.attributes ?? {};
+  return facts({
+    address,
+    state: holder ? `in use by ${nameOf(holder)}` : freeText(answer),
+    since: timestamp,
+    by: holder && (containerID ? `CNI ADD of container ${containerID}` : `handle ${holder.handle}`),
+    endpoint: endpoints.join(", ") || (holder && !type ? "none: see margay ipam check" : undefined),
+    pool,
+    block: block && `${block} of ${owner ?? "no node"}${holder?.borrowedFrom ? " (borrowed)" : ""}`,
+    before:
+      before && `${nameOf({ ...before, attributes: before })} until ${before.at}, freed by ${before.reason}`,
+  });
+}
+
+type Named = Pick<InUse, "handle" | "attributes">;
+
+function nameOf({ handle, attributes: { pod, namespace, type, node } }: Named): string {
+  const name = pod ? `pod ${namespace}/${pod}` : (type ?? handle);
+  return node ? `${name} on node ${node}` : name;
+}
+
+function freeText({ pool, reserved }: Why): string {
+  if (pool === undefined) return "in no pool";
+  return reserved ? `free, reserved by ${reserved}` : "free";
+}

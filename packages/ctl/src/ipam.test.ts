@@ -1,0 +1,276 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "@jest/globals";
+import { memoryStore, resources, type Store } from "@margay/datastore";
+import { Ipam } from "@margay/ipam";
+import { type Family, parseAddress } from "@margay/net";
+import { apply } from "./apply.ts";
+import { remove } from "./delete.ts";
+import { show } from "./ipam.ts";
+import { check } from "./ipam-check.ts";
+import { configure } from "./ipam-configure.ts";
+import { releaseAddresses } from "./ipam-release.ts";
+import { split } from "./ipam-split.ts";
+import { why } from "./ipam-why.ts";
+import { inDirectory, located, recorder } from "./testing/harness.ts";
+
+const asTable = { output: "table" } as const;
+const asJson = { output: "json" } as const;
+
+const POOL = {
+  kind: "IPPool",
+  metadata: { name: "p" },
+  spec: { cidr: "10.0.0.0/24", blockSize: 28, natOutgoing: true },
+};
+const nodes = ["n1", "n2"].map((name) => ({ kind: "Node", metadata: { name } }));
+
+async function cluster(...more: object[]): Promise<Store> {
+  const store = memoryStore();
+  await apply(store, located(POOL, ...nodes, ...more), asTable, recorder());
+  return store;
+}
+
+/** What a command prints, spaces squeezed. */
+async function printed(act: (terminal: ReturnType<typeof recorder>) => Promise<unknown>): Promise<string> {
+  const terminal = recorder();
+  await act(terminal);
+  return terminal.printed.join("\n").replaceAll(/ {2,}/g, "  ");
+}
+
+async function ipamOn(store: Store, node: string): Promise<Ipam> {
+  const pools = await resources(store, "IPPool").list();
+  const config = (await resources(store, "IPAMConfiguration").get("default"))?.spec;
+  return new Ipam({
+    ...{ store, node, pools: () => pools, labels: () => ({}), now: () => new Date("2026-11-22T12:00:00Z") },
+    config: () => config ?? SETTINGS,
+  });
+}
+const SETTINGS = {
+  ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
+  ...{ hostReserved: { first: 0, last: 0 }, rackLabel: "rack" },
+  kubeVirtVMAddressPersistence: "Enabled" as const,
+};
+
+const pod = (name: string, address: string, node = "n1") => ({
+  ...{ handle: `k8s.${name}`, families: [4] as Family[], addresses: [parseAddress(address)] },
+  attributes: {
+    pod: name,
+    namespace: "shop",
+    node,
+    containerID: name,
+    timestamp: "2026-11-22T12:00:00.000Z",
+  },
+});
+const endpoint = (name: string, address: string) => ({
+  ...{ kind: "WorkloadEndpoint", metadata: { name: `n1-k8s-${name}-eth0`, namespace: "shop" } },
+  spec: {
+    ...{ orchestrator: "k8s", node: "n1", pod: name, endpoint: "eth0", containerID: name },
+    ...{ ipNetworks: [`${address}/32`], interfaceName: "cali0123456789a" },
+  },
+});
+
+test("show --node: its blocks, and what its pods use, borrowed or not", async () => {
+  const store = await cluster();
+  await (await ipamOn(store, "n1")).assign(pod("web", "10.0.0.17"));
+  await (await ipamOn(store, "n2")).assign(pod("guest", "10.0.0.18", "n2"));
+  const text = (node: string) => printed((t) => show(store, { ...asTable, showBlocks: false, node }, t));
+  expect(await text("n1")).toBe(
+    "BLOCK  TOTAL  IN USE  FREE\n10.0.0.16/28  16  2  14\n\nADDRESS  BLOCK  HELD BY  SINCE\n10.0.0.17  10.0.0.16/28  shop/web  2026-11-22T12:00:00.000Z",
+  );
+  expect(await text("n2")).toContain("10.0.0.18  10.0.0.16/28 of n1  shop/guest");
+  await expect(text("n3")).rejects.toThrow("node n3 has no block and no address");
+});
+
+test("show --map: a character for each block", async () => {
+  const store = await cluster();
+  const ipam = await ipamOn(store, "n1");
+  for (let i = 0; i < 16; i++) await ipam.assign(pod(`a${i}`, `10.0.0.${i}`));
+  for (let i = 0; i < 12; i++) await ipam.assign(pod(`b${i}`, `10.0.0.${16 + i}`));
+  for (let i = 0; i < 8; i++) await ipam.assign(pod(`c${i}`, `10.0.0.${32 + i}`));
+  await ipam.assign(pod("d", "10.0.0.240"));
+  expect(await printed((t) => show(store, { ...asTable, showBlocks: false, map: true }, t))).toBe(
+    "p 10.0.0.0/24: 4 blocks claimed, 37 of 256 addresses in use; each character is a /28\n10.0.0.0 █▓▒············░",
+  );
+});
+
+describe("check", () => {
+  test("each problem comes with its repair, which repairs it", async () => {
+    const store = await cluster(endpoint("web", "10.0.0.1"));
+    const [one, two] = [await ipamOn(store, "n1"), await ipamOn(store, "n2")];
+    await one.assign(pod("web", "10.0.0.1"));
+    await one.assign(pod("old", "10.0.0.2"));
+    await two.assign(pod("lost", "10.0.0.33", "n2"));
+    await remove(
+      store,
+      [{ kind: "Node", metadata: { name: "n2" } }],
+      { force: true, ignoreNotFound: false, ...asTable },
+      recorder(),
+    );
+    await two.assign(pod("late", "10.0.0.34", "n2")); // by an agent that does not know yet
+    expect(await printed((t) => check(store, asTable, t))).toBe(
+      [
+        "node n2 does not exist, but has 1 blocks and 1 addresses",
+        "  repair: margay ipam release --node n2",
+        "10.0.0.2 is held by k8s.old on n1, but no endpoint has it",
+        "  repair: margay ipam release --ip 10.0.0.2",
+      ].join("\n"),
+    );
+    const request = { fromReport: [], force: false, ...asTable };
+    const release = (more: object) => printed((t) => releaseAddresses(store, { ...request, ...more }, t));
+    expect(await release({ node: "n2" })).toBe("10.0.0.34 released; k8s.late had it");
+    expect(await release({ ip: "10.0.0.2" })).toBe("10.0.0.2 released; k8s.old had it");
+    expect(await check(store, asTable, recorder())).toBe(true);
+    await expect(release({ ip: "10.0.0.1" })).rejects.toThrow(
+      "10.0.0.1 is in use by endpoint shop/n1-k8s-web-eth0; --force releases it all the same",
+    );
+    await expect(release({ ip: "10.0.0.2" })).rejects.toThrow("10.0.0.2 is not assigned to anybody");
+    await expect(release({ node: "n1" })).rejects.toThrow("node n1 exists");
+    await expect(release({ node: "n1", ip: "10.0.0.1" })).rejects.toMatchObject({ code: "usage" });
+  });
+
+  test("a corrupt block is no clean bill", async () => {
+    const store = await cluster();
+    await store.put("/margay/v1/ipamblocks/10.0.0.0-28", "{");
+    const terminal = recorder();
+    expect(await check(store, asTable, terminal)).toBe(false);
+    expect(terminal.warned[0]).toMatch(/ipamblocks\/10\.0\.0\.0-28/);
+  });
+});
+
+describe("release --from-report", () => {
+  const guid = (clusterGUID: string) => ({
+    kind: "ClusterInformation",
+    metadata: { name: "default" },
+    spec: { clusterGUID },
+  });
+
+  test("frees what every report calls leaked and nobody was given since", async () => {
+    await inDirectory(async (directory) => {
+      const store = await cluster(guid("g1"));
+      const ipam = await ipamOn(store, "n1");
+      const report = async (name: string) => {
+        const path = join(directory, name);
+        writeFileSync(path, await printed((t) => check(store, asJson, t)));
+        return path;
+      };
+      for (const [i, name] of ["a", "b", "c"].entries()) await ipam.assign(pod(name, `10.0.0.${i}`));
+      const first = await report("first");
+      await ipam.release({ handle: "k8s.b" });
+      await ipam.assign(pod("b", "10.0.0.1")); // the same pod again: another sequence number
+      await ipam.assign(pod("d", "10.0.0.3"));
+      await apply(store, located(endpoint("c", "10.0.0.2")), asTable, recorder());
+      const second = await report("second");
+      const request = { fromReport: [first, second], force: false, ...asTable };
+      expect(await printed((t) => releaseAddresses(store, request, t))).toBe(
+        "10.0.0.0 released; k8s.a had it",
+      );
+      expect(await printed((t) => releaseAddresses(store, request, t))).toBe("nothing to release");
+      const elsewhere = await cluster(guid("g2"));
+      await expect(releaseAddresses(elsewhere, request, recorder())).rejects.toThrow(
+        /is of another cluster: g1, this is g2/,
+      );
+    });
+  });
+});
+
+describe("why", () => {
+  const reservation = {
+    kind: "IPReservation",
+    metadata: { name: "gw" },
+    spec: { reservedCIDRs: ["10.0.0.14/31"] },
+  };
+
+  test("who holds it, since when, by which call, and who had it before", async () => {
+    const store = await cluster(reservation, endpoint("web", "10.0.0.1"));
+    const ipam = await ipamOn(store, "n1");
+    await ipam.assign(pod("old", "10.0.0.1"));
+    await ipam.release({ handle: "k8s.old", reason: "cni-del" });
+    await ipam.assign(pod("web", "10.0.0.1"));
+    const ask = (ip: string) => printed((t) => why(store, { ip, ...asTable }, t));
+    expect(await ask("10.0.0.1")).toBe(
+      [
+        "address:  10.0.0.1",
+        "state:  in use by pod shop/web on node n1",
+        "since:  2026-11-22T12:00:00.000Z",
+        "by:  CNI ADD of container web",
+        "endpoint:  shop/n1-k8s-web-eth0",
+        "pool:  p",
+        "block:  10.0.0.0/28 of n1",
+        "before:  pod shop/old on node n1 until 2026-11-22T12:00:00.000Z, freed by cni-del",
+      ].join("\n"),
+    );
+    await ipam.release({ handle: "k8s.web" });
+    expect(await ask("10.0.0.1")).toContain("state:  free\n");
+    expect(await ask("10.0.0.1")).toContain("before:  pod shop/web on node n1 until");
+    expect(await ask("10.0.0.15")).toContain("free, reserved by gw");
+    expect(await ask("192.0.2.1")).toBe("address:  192.0.2.1\nstate:  in no pool");
+    await expect(ask("web")).rejects.toMatchObject({ code: "usage" });
+  });
+});
+
+test("configure: says what is set, changes what is asked, refuses what makes no sense", async () => {
+  const store = await cluster();
+  const set = (settings: object) => printed((t) => configure(store, { ...asTable, ...settings }, t));
+  expect(await set({})).toContain("strictAffinity  false");
+  expect(await resources(store, "IPAMConfiguration").get("default")).toBeUndefined(); // only asked
+  await set({ strictAffinity: true, maxBlocksPerHost: 4, hostReservedLast: 1 });
+  await set({ ipCooldownSeconds: 30 });
+  expect((await resources(store, "IPAMConfiguration").get("default"))?.spec).toMatchObject({
+    ...{
+      strictAffinity: true,
+      maxBlocksPerHost: 4,
+      ipCooldownSeconds: 30,
+      hostReserved: { first: 0, last: 1 },
+    },
+  });
+  await expect(set({ strictAffinity: false })).rejects.toMatchObject({ code: "invalid" });
+});
+
+describe("split", () => {
+  const ranges = async (store: Store) =>
+    (await resources(store, "IPPool").list()).map(
+      ({ metadata, spec }) => `${metadata.name} ${spec.cidr} ${spec.disabled ? "disabled" : "enabled"}`,
+    );
+  const QUARTERS = ["0", "64", "128", "192"].map((last, i) => `split-p-${i} 10.0.0.${last}/26 enabled`);
+
+  test("four parts with the pool's settings; what is in use stays", async () => {
+    const store = await cluster();
+    await (await ipamOn(store, "n1")).assign(pod("web", "10.0.0.70"));
+    await split(store, { parts: 4, name: "p", ...asTable }, recorder());
+    expect(await ranges(store)).toEqual(QUARTERS);
+    const [part] = await resources(store, "IPPool").list();
+    expect(part).toMatchObject({ metadata: { annotations: {} }, spec: { blockSize: 28, natOutgoing: true } });
+    expect(
+      await printed((t) => show(store, { ...asTable, showBlocks: false, ip: "10.0.0.70" }, t)),
+    ).toContain("shop/web");
+  });
+
+  test("interrupted after any write, the same command finishes it", async () => {
+    for (let afterWrites = 0; afterWrites < 10; afterWrites++) {
+      const store = memoryStore();
+      await apply(store, located(POOL), asTable, recorder());
+      store.failNext({ when: "before", afterWrites });
+      const once = () => split(store, { parts: 4, name: "p", ...asTable }, recorder());
+      await expect(once()).rejects.toMatchObject({ code: "unavailable" });
+      await once();
+      expect(await ranges(store)).toEqual(QUARTERS);
+    }
+  });
+
+  test("a pool that gives nothing out stays so, and nonsense is refused", async () => {
+    const store = await cluster({
+      ...POOL,
+      metadata: { name: "off" },
+      spec: { cidr: "10.1.0.0/24", disabled: true },
+    });
+    await split(store, { parts: 2, cidr: "10.1.0.0/24", ...asTable }, recorder());
+    expect((await ranges(store)).slice(1)).toEqual([
+      "split-off-0 10.1.0.0/25 disabled",
+      "split-off-1 10.1.0.128/25 disabled",
+    ]);
+    const bad = (more: object) => split(store, { parts: 2, ...asTable, ...more }, recorder());
+    await expect(bad({ name: "p", parts: 3 })).rejects.toThrow("3 is no power of two above 1");
+    await expect(bad({ name: "p", parts: 32 })).rejects.toThrow("pool p has fewer than 32 blocks");
+    await expect(bad({ name: "q" })).rejects.toThrow("there is no pool q");
+  });
+});
