@@ -141,10 +141,10 @@ export class Announcer {
 
 /** What export policy must know of the peer and of us. */
 function exportPolicy(wanted: WantedPeer, us: { self: Self | undefined; family: Family }): ExportPolicy {
-  const { localAs, peerAs, client, nextHop, address } = wanted;
+  const { localAs, peerAs, client, nextHop, address, localAddress } = wanted;
   const own = us.self?.addresses;
   const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
-  const hop = own?.[us.family]?.address;
+  const hop = localAddress?.family === us.family ? localAddress : own?.[us.family]?.address;
   const shared = subnet && (us.family === subnet.family ? subnet : own?.[us.family]?.subnet);
   return {
     to: localAs === peerAs ? "ibgp" : "ebgp",

@@ -1,9 +1,19 @@
+import { readFileSync } from "node:fs";
+import { ApiError } from "@margay/api";
 import { type DaemonOptions, daemonFlags, runDaemon } from "@margay/daemon";
 import type { CommandModule } from "yargs";
+import { readText } from "./standalone/read.ts";
+import { startStandalone } from "./standalone/start.ts";
 import { startBgpd } from "./start.ts";
 
+/** What `margay bgpd` is started with. */
+interface BgpdOptions extends DaemonOptions {
+  readonly configFile?: string | undefined;
+  readonly check?: boolean | undefined;
+}
+
 /** `margay bgpd`. */
-export const command: CommandModule<object, DaemonOptions> = {
+export const command: CommandModule<object, BgpdOptions> = {
   command: "bgpd",
   describe: "daemon: the BGP speaker of one node",
   builder: (yargs) =>
@@ -13,13 +23,43 @@ export const command: CommandModule<object, DaemonOptions> = {
         default: 9098,
         describe: "Port of /healthz, /readyz and /metrics; 0 takes any free one",
       },
+      "config-file": {
+        type: "string",
+        describe:
+          "Run alone, as a router or a route reflector, as this YAML file says; read again when it changes",
+      },
+      check: {
+        type: "boolean",
+        implies: "config-file",
+        describe: "Only say whether the file of --config-file is right",
+      },
     }).usage(
       "$0 bgpd\n\nRuns on every node, with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE, in the node's network namespace; on a node that runs no pods it is a " +
         "route reflector alone. Announces the node's blocks by BGP, learns those of others, and writes kernel routes (protocol 143). " +
-        "Sessions follow from Node, BGPConfiguration and BGPPeer resources. Ending it leaves the routes in force: peers keep ours " +
-        "for their graceful restart time.",
+        "Sessions follow from Node, BGPConfiguration and BGPPeer resources, or, without any datastore, from --config-file. Ending it leaves the " +
+        "routes in force: peers keep ours for their graceful restart time.",
     ),
   handler: async (options) => {
-    process.exitCode = await runDaemon({ name: "bgpd", options, start: startBgpd });
+    const { configFile: path } = options;
+    if (options.check && path !== undefined) process.exitCode = check(path);
+    else if (path === undefined)
+      process.exitCode = await runDaemon({ name: "bgpd", options, start: startBgpd });
+    else {
+      const start = (context: Parameters<typeof startBgpd>[0]) => startStandalone(context, path);
+      process.exitCode = await runDaemon({ name: "bgpd", options, start });
+    }
   },
 };
+
+/** The exit code: 1 when the file is wrong, each fault on a line of its own. */
+function check(path: string): number {
+  try {
+    const { neighbors, networks } = readText(readFileSync(path, "utf8"), path);
+    process.stdout.write(`${path} is right: ${neighbors.length} neighbors, ${networks.length} networks\n`);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof ApiError || (error as NodeJS.ErrnoException).code)) throw error;
+    process.stderr.write(`${(error as Error).message}\n`);
+    return 1;
+  }
+}

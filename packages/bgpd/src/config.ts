@@ -16,6 +16,8 @@ export interface Self {
   readonly listenPort: number;
   /** Listen on the node's addresses only. */
   readonly bindNodeAddress: boolean;
+  /** Listen on these only. */
+  readonly listenAddresses?: readonly Address[];
   /** Metric of kernel routes. */
   readonly metric: Readonly<Record<Family, number>>;
 }
@@ -36,6 +38,10 @@ export interface WantedPeer {
   readonly localAddress?: Address;
   readonly localAs: number;
   readonly peerAs: number;
+  /** Never dialled. */
+  readonly passive?: boolean;
+  /** Both when absent. */
+  readonly families?: readonly Family[];
   readonly client: boolean;
   readonly nextHop: "auto" | "self" | "keep";
   readonly holdTimeSeconds: number;

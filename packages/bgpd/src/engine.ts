@@ -2,8 +2,9 @@
 import type { Change } from "@margay/bgp";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
-import { Kernel } from "./kernel.ts";
+import { Kernel, type RouteTable } from "./kernel.ts";
 import { kernelRoute } from "./kernel-routes.ts";
+import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, type Origins, originated } from "./originate.ts";
 import { type Log, Speaker } from "./speaker.ts";
 import { listen } from "./transport.ts";
@@ -21,6 +22,8 @@ export interface Wanted {
 
 export interface EngineOptions {
   readonly log: Log;
+  /** False: no route is written and next hops are not looked up. */
+  readonly kernel?: boolean;
   readonly connectRetrySeconds?: number;
   readonly idleHoldSeconds?: number;
 }
@@ -29,7 +32,7 @@ const families = [4, 6] as const;
 
 export class Engine {
   readonly #log: Log;
-  readonly kernel: Kernel;
+  readonly kernel: RouteTable;
   readonly speaker: Speaker;
   #wanted: Wanted | undefined;
   #listener: { close(): void } | undefined;
@@ -40,7 +43,7 @@ export class Engine {
   #listenRetry: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  private constructor(options: EngineOptions, kernel: Kernel, speaker: Speaker) {
+  private constructor(options: EngineOptions, kernel: RouteTable, speaker: Speaker) {
     this.#log = options.log;
     this.kernel = kernel;
     this.speaker = speaker;
@@ -49,11 +52,14 @@ export class Engine {
   /** Reads the kernel; nothing is written, dialled or listened to before `apply`. */
   static async open(options: EngineOptions): Promise<Engine> {
     const late: { engine?: Engine } = {};
-    const kernel = await Kernel.open({ log: options.log, onFabric: () => late.engine?.fabricChanged() });
+    const kernel =
+      options.kernel === false
+        ? noKernel()
+        : await Kernel.open({ log: options.log, onFabric: () => late.engine?.fabricChanged() });
     const speaker = new Speaker({
       ...options,
       restarting: kernel.hasOldRoutes,
-      cost: (hop) => kernel.fabric.cost(hop),
+      cost: (hop) => kernel.cost(hop),
       onChanges: (family, changes) => late.engine?.learned(family, changes),
       onConverged: () => kernel.release(),
     });
@@ -89,7 +95,7 @@ export class Engine {
   }
 
   learned(family: Family, changes: readonly Change[]): void {
-    for (const { id } of changes) this.#route(family, id);
+    if (this.kernel.isWritten) for (const { id } of changes) this.#route(family, id);
   }
 
   fabricChanged(): void {
@@ -98,6 +104,7 @@ export class Engine {
   }
 
   #allRoutes(): void {
+    if (!this.kernel.isWritten) return;
     for (const family of families)
       for (const { id } of this.speaker.ribs[family].entries()) this.#route(family, id);
   }
@@ -117,7 +124,8 @@ export class Engine {
   /** Listens where the speaker's configuration says; a port in use is tried again every second. */
   #listenAs(self: Self | undefined): void {
     const own = Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : []));
-    const options = self && { port: self.listenPort, ...(self.bindNodeAddress ? { addresses: own } : {}) };
+    const addresses = self?.listenAddresses ?? (self?.bindNodeAddress ? own : undefined);
+    const options = self && { port: self.listenPort, ...(addresses ? { addresses } : {}) };
     const key = options ? `${options.port} ${(options.addresses ?? []).map((a) => a.bits).join()}` : "";
     if (key === this.#listenKey) return;
     this.#listenKey = key;

@@ -1,6 +1,6 @@
 /** The kernel's side of bgpd: routes bearing our mark, made to match what is wanted; and the routes of others, by which next hops are reached. */
 import { setTimeout as sleepFor } from "node:timers/promises";
-import { formatPrefix } from "@margay/net";
+import { type Address, formatPrefix } from "@margay/net";
 import {
   listRoutes,
   mainTable,
@@ -23,10 +23,30 @@ export interface KernelOptions {
   readonly namespace?: string;
 }
 
+/** Where routes are wanted, and how next hops are reached: the kernel, or nothing at all. */
+export interface RouteTable {
+  /** Whether routes wanted here go anywhere. */
+  readonly isWritten: boolean;
+  readonly fabric: Fabric;
+  /** Of a next hop, for the decision process; undefined when there is no way. */
+  cost(nextHop: Address): number | undefined;
+  readonly hasOldRoutes: boolean;
+  readonly isSettled: boolean;
+  readonly size: number;
+  readonly counts: { readonly repairs: number; readonly errors: number };
+  want(key: string, route: Route | undefined): void;
+  start(): void;
+  release(): void;
+  refusal(key: string): string | undefined;
+  wanted(key: string): Route | undefined;
+  stop(): Promise<void>;
+}
+
 /** Refused routes are tried again after this. */
 const retryMs = 1000;
 
-export class Kernel {
+export class Kernel implements RouteTable {
+  readonly isWritten = true;
   readonly #options: KernelOptions;
   readonly #nl: Netlink;
   readonly #tracked: Tracked<Route>;
@@ -80,6 +100,10 @@ export class Kernel {
   /** How next hops are reached now. */
   get fabric(): Fabric {
     return this.#fabric;
+  }
+
+  cost(nextHop: Address): number | undefined {
+    return this.#fabric.cost(nextHop);
   }
 
   /** Our routes are in the kernel already: this process follows another one. */

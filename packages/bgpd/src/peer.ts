@@ -66,6 +66,9 @@ const timerEvents = {
   hold: { kind: "HoldTimerExpired" },
   keepalive: { kind: "KeepaliveTimerExpired" },
   idleHold: { kind: "IdleHoldTimerExpired" },
+  delayOpen: { kind: "DelayOpenTimerExpired" },
+  sendHold: { kind: "SendHoldTimerExpired" },
+  stable: { kind: "StableTimerExpired" },
 } as const satisfies Record<TimerName, Event>;
 
 export class Peer {
@@ -156,7 +159,10 @@ export class Peer {
       link.connection = undefined;
       this.#dispatch(link, { kind: "TcpFailed", why });
     };
-    connection.onDrain = () => this.#options.hooks.drained(this);
+    connection.onDrain = () => {
+      this.#dispatch(link, { kind: "Written" });
+      this.#options.hooks.drained(this);
+    };
     this.#dispatch(link, { kind: "TcpConnected" });
   }
 
@@ -178,8 +184,9 @@ export class Peer {
 
   #eventOf(link: Link, frame: Parameters<typeof readMessage>[0]): Event {
     const { negotiated } = link.session;
-    const { as4 = false, internal = false, families = [] } = negotiated ?? {};
-    const message = readMessage(frame, { as4, internal, families, interner: this.#options.interner });
+    const { as4 = false, internal = false, families = [], extendedNextHop = false } = negotiated ?? {};
+    const { interner } = this.#options;
+    const message = readMessage(frame, { as4, internal, families, extendedNextHop, interner });
     switch (message.kind) {
       case "open":
         return { kind: "OpenReceived", open: message };
@@ -224,6 +231,9 @@ export class Peer {
       case "send":
         this.counts.messagesOut++;
         link.connection?.send(writeMessage(effect.message));
+        // RFC 9687 §3.3: TCP took it, and all before it.
+        if (effect.message.kind === "keepalive" && link.connection?.unsentBytes === 0)
+          this.#dispatch(link, { kind: "Written" });
         return;
       case "arm":
         clearTimeout(link.timers.get(effect.timer));

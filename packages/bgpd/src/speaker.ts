@@ -218,6 +218,7 @@ export class Speaker {
   }
 
   #settings(wanted: WantedPeer, self: Self): Settings {
+    const told = wanted.families ?? families;
     return {
       localAs: wanted.localAs,
       peerAs: wanted.peerAs,
@@ -225,9 +226,9 @@ export class Speaker {
       holdTimeSeconds: wanted.holdTimeSeconds,
       connectRetrySeconds: this.#options.connectRetrySeconds ?? 5,
       idleHoldSeconds: this.#options.idleHoldSeconds ?? 1,
-      passive: false,
+      passive: wanted.passive ?? false,
       capabilities: {
-        families,
+        families: told,
         as4: wanted.localAs,
         routeRefresh: true,
         extendedMessage: true,
@@ -235,7 +236,7 @@ export class Speaker {
           restarting: this.#deferring,
           restartTimeSeconds: wanted.restartTimeSeconds,
           // F bit: the kernel forwards whatever becomes of this process.
-          families: families.map((family) => ({ family, forwarding: true })),
+          families: told.map((family) => ({ family, forwarding: true })),
         },
       },
     };

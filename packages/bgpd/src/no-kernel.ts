@@ -1,0 +1,19 @@
+import type { RouteTable } from "./kernel.ts";
+import { Fabric } from "./kernel-routes.ts";
+
+/** Of a speaker that only passes routes on: nothing is read or written, and every next hop is as near as the next. */
+export const noKernel = (): RouteTable => ({
+  isWritten: false,
+  fabric: new Fabric([]),
+  cost: () => 0,
+  hasOldRoutes: false,
+  isSettled: true,
+  size: 0,
+  counts: { repairs: 0, errors: 0 },
+  want() {},
+  start() {},
+  release() {},
+  refusal: () => undefined,
+  wanted: () => undefined,
+  stop: async () => {},
+});

@@ -1,0 +1,80 @@
+import { watch } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
+import { dirname } from "node:path";
+import type { DaemonContext } from "@margay/daemon";
+import { parseAddress, parsePrefix } from "@margay/net";
+import { Engine } from "../engine.ts";
+import { bgpdMetrics } from "../metrics.ts";
+import { pendingOf } from "../pending.ts";
+import { showPeers, showRoutes } from "../views.ts";
+import { readText } from "./read.ts";
+import type { File } from "./schema.ts";
+import { type OwnAddress, wantedOf } from "./wanted.ts";
+
+/** A file is written in steps, and a ConfigMap swaps links: what settles within this is one change. */
+const settleMs = 100;
+
+/** Runs as the file says, and as it says later: it is read again when it changes and on SIGHUP. A broken one changes nothing. */
+export async function startStandalone(
+  context: DaemonContext,
+  path: string,
+): Promise<{ stop(): Promise<void> }> {
+  const { log, health, control, metrics } = context;
+  let text = await readFile(path, "utf8");
+  let file = readText(text, path);
+  const engine = await Engine.open({ log, kernel: file.kernel.install });
+  const apply = (next: File) => {
+    file = next;
+    engine.apply(wantedOf(next, ownAddresses()));
+  };
+  apply(file);
+
+  const reload = async (why: string) => {
+    try {
+      const now = await readFile(path, "utf8");
+      if (now === text && why !== "SIGHUP") return;
+      text = now;
+      const next = readText(now, path);
+      if (next.kernel.install !== file.kernel.install)
+        log.warn({ event: "needs-restart" }, "kernel.install changes with a restart only");
+      apply(next);
+      log.info({ event: "reloaded", why, neighbors: next.neighbors.length }, `${path} is in force`);
+    } catch (error) {
+      log.error({ event: "reload-failed", err: error }, `${(error as Error).message}; nothing was changed`);
+    }
+  };
+  const hangUp = () => void reload("SIGHUP");
+  process.on("SIGHUP", hangUp);
+  let settling: NodeJS.Timeout | undefined;
+  const watcher = watch(dirname(path), () => {
+    clearTimeout(settling);
+    settling = setTimeout(() => void reload("the file changed"), settleMs);
+  });
+
+  bgpdMetrics(metrics, engine);
+  const pending = () => pendingOf(engine, []);
+  control.get("/peers", () => showPeers(engine));
+  control.get("/routes", (query) => showRoutes(engine, query));
+  control.get("/pending", () => ({ pending: pending() }));
+  health.ready("file", true);
+  return {
+    async stop() {
+      process.off("SIGHUP", hangUp);
+      watcher.close();
+      clearTimeout(settling);
+      await engine.stop();
+    },
+  };
+}
+
+/** This host's addresses, loopback and link-local ones last. */
+function ownAddresses(): OwnAddress[] {
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  const rank = (a: (typeof all)[number]) => Number(a.internal) + Number(a.address.startsWith("fe80:"));
+  return all
+    .toSorted((a, b) => rank(a) - rank(b))
+    .flatMap(({ address, cidr }) =>
+      cidr ? [{ address: parseAddress(address), subnet: parsePrefix(cidr, { mask: true }) }] : [],
+    );
+}
