@@ -9,6 +9,7 @@ export * from "./rib/update-group.ts";
 export * from "./session/collision.ts";
 export * from "./session/fsm.ts";
 export * from "./session/negotiate.ts";
+export * from "./session/restart.ts";
 export * from "./wire/as-path.ts";
 export {
   type Problem,
@@ -19,7 +20,13 @@ export {
 } from "./wire/attribute-codec.ts";
 export { type AttributeContext, type AttributeRow, attributeTable } from "./wire/attribute-table.ts";
 export * from "./wire/attributes.ts";
-export type { Capabilities, GracefulRestart } from "./wire/capabilities.ts";
+export {
+  type Capabilities,
+  type GracefulRestart,
+  type LongLived,
+  type Role,
+  roles,
+} from "./wire/capabilities.ts";
 export * from "./wire/code-points.ts";
 export * from "./wire/error.ts";
 export * from "./wire/framer.ts";

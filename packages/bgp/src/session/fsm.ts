@@ -15,7 +15,7 @@ import type { Family } from "@margay/net";
 import { timers } from "../wire/code-points.ts";
 import { BgpError, type ErrorCode } from "../wire/error.ts";
 import type { Keepalive } from "../wire/message.ts";
-import { describeNotification, type Notification, notificationOf } from "../wire/notification.ts";
+import { describeNotification, hardReset, type Notification, notificationOf } from "../wire/notification.ts";
 import type { Open } from "../wire/open.ts";
 import type { Update } from "../wire/update.ts";
 import { type Negotiated, negotiate, openOf, type Settings } from "./negotiate.ts";
@@ -26,8 +26,10 @@ export type State = (typeof states)[number];
 export interface Session {
   readonly state: State;
   readonly settings: Settings;
-  /** ConnectRetryCounter: faults in a row. */
+  /** ConnectRetryCounter: faults since the session was last up for a while (`timers.stable`). */
   readonly failures: number;
+  /** TCP is up and the DelayOpen timer runs. */
+  readonly delaying?: true;
   /** The peer's OPEN and what came of it, from OpenConfirm on. */
   readonly peer?: Open;
   readonly negotiated?: Negotiated;
@@ -37,9 +39,13 @@ export interface Session {
 export interface Events {
   /** 1, 3 */ Start: object;
   /** 2: the operator; 8: the program. `error` is the Cease to send. */ Stop: { readonly error: BgpError };
+  /**
+   * 8: the program, for a fault of the peer (too many prefixes). Starts again after `restartSeconds`, or when told to.
+   */ AutomaticStop: { readonly error: BgpError; readonly restartSeconds?: number };
   /** 9 */ ConnectRetryTimerExpired: object;
   /** 10 */ HoldTimerExpired: object;
   /** 11 */ KeepaliveTimerExpired: object;
+  /** 12 */ DelayOpenTimerExpired: object;
   /** 13 */ IdleHoldTimerExpired: object;
   /** 16, 17 */ TcpConnected: object;
   /** 18 */ TcpFailed: { readonly why: string };
@@ -49,12 +55,24 @@ export interface Events {
   /** 24, 25 */ NotificationReceived: { readonly notification: Notification };
   /** 26 */ KeepaliveReceived: object;
   /** 27 */ UpdateReceived: { readonly update: Update };
+  /** 29, RFC 9687 §3.2 */ SendHoldTimerExpired: object;
+  /** TCP has taken all that was sent, RFC 9687 §3.3. */ Written: object;
+  /** Established for long enough to forget earlier faults. */ StableTimerExpired: object;
   /** RFC 2918 §4 */ RefreshReceived: { readonly family?: Family; readonly subtype: number };
 }
 export type EventName = keyof Events;
 export type Event = { [E in EventName]: { readonly kind: E } & Events[E] }[EventName];
 
-export type TimerName = "connectRetry" | "hold" | "keepalive" | "idleHold";
+export const timerNames = [
+  "connectRetry",
+  "delayOpen",
+  "hold",
+  "keepalive",
+  "idleHold",
+  "sendHold",
+  "stable",
+] as const;
+export type TimerName = (typeof timerNames)[number];
 
 /** Why a session ended, for the operator and for graceful restart. */
 export interface Ending {
@@ -94,7 +112,7 @@ export function step(session: Session, event: Event, jitter: number): Step {
     : unexpected(session, event);
 }
 
-const to = (s: Session, state: State): Session => ({ ...s, state });
+const to = ({ delaying: _, ...s }: Session, state: State): Session => ({ ...s, state });
 const arm = (timer: TimerName, seconds: number): Effect => ({ kind: "arm", timer, seconds });
 const disarm = (timer: TimerName): Effect => ({ kind: "disarm", timer });
 const close: Effect = { kind: "close" };
@@ -111,11 +129,27 @@ const start = (s: Session, _e: object, jitter: number): Step =>
     ? [to(s, "Active"), [disarm("idleHold")]]
     : [to(s, "Connect"), [disarm("idleHold"), connectRetry(s, jitter), { kind: "connect" }]];
 
-/** Connect, Active → OpenSent. §8.2.2 suggests 4 minutes for the hold timer before the OPEN. */
-const connected = (s: Session): Step => [
-  to(s, "OpenSent"),
-  [disarm("connectRetry"), { kind: "send", message: openOf(s.settings) }, arm("hold", timers.largeHold)],
+/** Connect, Active → OpenSent, at once or after the DelayOpen time. */
+const connected = (s: Session): Step =>
+  s.settings.delayOpenSeconds
+    ? [{ ...s, delaying: true }, [disarm("connectRetry"), arm("delayOpen", s.settings.delayOpenSeconds)]]
+    : [to(s, "OpenSent"), [disarm("connectRetry"), ...ourOpen(s)]];
+
+/** §8.2.2 suggests 4 minutes for the hold timer before the peer's OPEN. */
+const ourOpen = (s: Session): Effect[] => [
+  { kind: "send", message: openOf(s.settings) },
+  arm("hold", timers.largeHold),
 ];
+
+const delayOver = (s: Session, _e: object, jitter: number): Step =>
+  s.delaying ? [to(s, "OpenSent"), ourOpen(s)] : abandon(s, `DelayOpenTimerExpired in ${s.state}`, jitter);
+
+/** §8.1.4 event 20: the peer spoke first. Our OPEN goes out and its own is answered. */
+function openWhileDelaying(s: Session, e: Events["OpenReceived"], jitter: number): Step {
+  if (!s.delaying) return abandon(s, `OpenReceived in ${s.state}`, jitter);
+  const [next, effects] = openReceived(s, e, jitter);
+  return [next, [disarm("delayOpen"), { kind: "send", message: openOf(s.settings) }, ...effects]];
+}
 
 const dial = (s: Session, _e: object, jitter: number): Step =>
   s.settings.passive ? stay(s) : [to(s, "Connect"), [close, connectRetry(s, jitter), { kind: "connect" }]];
@@ -125,54 +159,82 @@ const wait = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step =>
   { ...to(s, "Active"), peer: undefined, negotiated: undefined },
   [
     close,
+    disarm("delayOpen"),
     disarm("hold"),
     ...(s.settings.passive ? [] : [connectRetry(s, jitter)]),
     { kind: "ended", ending: { by: "tcp", words: why, established: false } },
   ],
 ];
 
-/** Everything ends in Idle; `error` goes to the peer first. Without `restart` the session stays there. */
-function end(s: Session, ending: Ending, options: { jitter: number; restart: boolean }): Step {
-  const failures = options.restart ? s.failures + 1 : 0;
-  const pause = s.settings.idleHoldSeconds * 2 ** Math.min(s.failures, 5) * options.jitter;
+/** When a session that ended starts again: after the damped idle hold time, a given one, or when told to. */
+type Restart = "damped" | { readonly afterSeconds: number } | "when told";
+
+/** Everything ends in Idle; `ending.notification` of ours goes to the peer first. */
+function end(s: Session, ending: Ending, options: { jitter: number; restart: Restart }): Step {
+  const { restart, jitter } = options;
+  const failures = restart === "damped" ? s.failures + 1 : 0;
   const next: Session = { state: "Idle", settings: s.settings, failures };
   const effects: Effect[] = [
     ...(ending.by === "us" && ending.notification
       ? [{ kind: "send", message: ending.notification } as const]
       : []),
     close,
-    disarm("connectRetry"),
-    disarm("hold"),
-    disarm("keepalive"),
-    ...(options.restart ? [arm("idleHold", pause)] : [disarm("idleHold")]),
+    ...timerNames.filter((t) => t !== "idleHold").map(disarm),
+    restart === "when told"
+      ? disarm("idleHold")
+      : arm("idleHold", restart === "damped" ? damped(s) * jitter : restart.afterSeconds),
     { kind: "ended", ending },
   ];
   return [next, effects];
 }
 
+/** §8.1.1 DampPeerOscillations: the pause doubles with each fault, up to 32 times. */
+const damped = ({ settings, failures }: Session): number =>
+  settings.idleHoldSeconds * 2 ** Math.min(failures, 5);
+
 /** We end it with a NOTIFICATION. */
 const refuse = (s: Session, error: BgpError, jitter: number): Step =>
-  end(s, ours(s, error), { jitter, restart: true });
+  end(s, ours(s, error), { jitter, restart: "damped" });
 
 const ours = (s: Session, error: BgpError): Ending => ({
   by: "us",
   words: error.message,
   established: s.state === "Established",
-  notification: notificationOf(error),
+  notification: ourNotification(s, error),
 });
+
+/** RFC 8538 §3: with the N bit, what is meant for good is said as a Hard Reset; else the peer would keep the routes. */
+function ourNotification(s: Session, error: BgpError): Notification {
+  const plain = notificationOf(error);
+  const forGood = error.code === "admin-shutdown" || error.code === "peer-deconfigured";
+  return forGood && s.negotiated?.gracefulRestart?.notification ? hardReset(plain) : plain;
+}
 
 /** The connection is still without OPEN: nobody to notify. */
 const abandon = (s: Session, words: string, jitter: number): Step =>
-  end(s, { by: "us", words, established: false }, { jitter, restart: true });
+  end(s, { by: "us", words, established: false }, { jitter, restart: "damped" });
 
 const stopQuietly = (s: Session, { error }: Events["Stop"]): Step =>
-  end(s, { by: "us", words: error.message, established: false }, { jitter: 1, restart: false });
+  end(s, { by: "us", words: error.message, established: false }, { jitter: 1, restart: "when told" });
 
 const stop = (s: Session, { error }: Events["Stop"]): Step =>
-  end(s, ours(s, error), { jitter: 1, restart: false });
+  end(s, ours(s, error), { jitter: 1, restart: "when told" });
+
+const automaticStop = (s: Session, { error, restartSeconds }: Events["AutomaticStop"]): Step => {
+  const restart: Restart = restartSeconds === undefined ? "when told" : { afterSeconds: restartSeconds };
+  return end(s, ours(s, error), { jitter: 1, restart });
+};
+
+/** RFC 9687 §3.3: the peer has read nothing for too long. The NOTIFICATION goes the same way, if it goes. */
+const sendHoldExpired = (s: Session, _e: object, jitter: number): Step =>
+  refuse(s, new BgpError("send-hold-timer-expired"), jitter);
 
 const holdExpired = (s: Session, _e: object, jitter: number): Step =>
   refuse(s, new BgpError("hold-timer-expired"), jitter);
+
+/** Before our OPEN (events 21, 22): no NOTIFICATION without OPEN, §8.1.1. */
+const refusedQuietly = (s: Session, { error }: Events["MessageRefused"], jitter: number): Step =>
+  abandon(s, error.message, jitter);
 
 const messageRefused = (s: Session, { error }: Events["MessageRefused"], jitter: number): Step =>
   refuse(s, error, jitter);
@@ -183,11 +245,11 @@ const collisionLost = (s: Session, _e: object, jitter: number): Step =>
 const notified = (s: Session, { notification }: Events["NotificationReceived"], jitter: number): Step => {
   const established = s.state === "Established";
   const ending: Ending = { by: "peer", words: describeNotification(notification), established, notification };
-  return end(s, ending, { jitter, restart: true });
+  return end(s, ending, { jitter, restart: "damped" });
 };
 
 const tcpFailed = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step =>
-  end(s, { by: "tcp", words: why, established: s.state === "Established" }, { jitter, restart: true });
+  end(s, { by: "tcp", words: why, established: s.state === "Established" }, { jitter, restart: "damped" });
 
 /** OpenSent → OpenConfirm: KEEPALIVE answers a good OPEN; a bad one is refused. */
 function openReceived(s: Session, { open }: Events["OpenReceived"], jitter: number): Step {
@@ -224,8 +286,13 @@ const alive = (s: Session): Effect[] =>
 function confirmed(s: Session): Step {
   const { negotiated } = s;
   if (!negotiated) throw new Error("OpenConfirm without a negotiated session"); // broken invariant
-  return [{ ...to(s, "Established"), failures: 0 }, [...alive(s), { kind: "established", negotiated }]];
+  const effects: Effect[] = [...alive(s), ...written(s), arm("stable", timers.stable)];
+  return [to(s, "Established"), [...effects, { kind: "established", negotiated }]];
 }
+
+/** RFC 9687 §3.3: restarted whenever something went out. */
+const written = ({ negotiated }: Session): Effect[] =>
+  negotiated && negotiated.sendHoldSeconds > 0 ? [arm("sendHold", negotiated.sendHoldSeconds)] : [];
 
 /** The rows of §8.2.2. Exported for the test that walks every cell. */
 export const table: Readonly<Record<State, Row>> = {
@@ -238,20 +305,30 @@ export const table: Readonly<Record<State, Row>> = {
     Start: stay,
     Stop: stopQuietly,
     ConnectRetryTimerExpired: dial,
+    DelayOpenTimerExpired: delayOver,
     TcpConnected: connected,
     TcpFailed: wait,
+    OpenReceived: openWhileDelaying,
+    MessageRefused: refusedQuietly,
+    NotificationReceived: notified,
   },
   Active: {
     Start: stay,
     Stop: stopQuietly,
     ConnectRetryTimerExpired: dial,
+    DelayOpenTimerExpired: delayOver,
     TcpConnected: connected,
     TcpFailed: wait,
+    OpenReceived: openWhileDelaying,
+    MessageRefused: refusedQuietly,
+    NotificationReceived: notified,
   },
   OpenSent: {
     Start: stay,
     Stop: stop,
+    AutomaticStop: automaticStop,
     HoldTimerExpired: holdExpired,
+    Written: stay,
     TcpFailed: wait,
     OpenReceived: openReceived,
     MessageRefused: messageRefused,
@@ -261,8 +338,10 @@ export const table: Readonly<Record<State, Row>> = {
   OpenConfirm: {
     Start: stay,
     Stop: stop,
+    AutomaticStop: automaticStop,
     HoldTimerExpired: holdExpired,
     KeepaliveTimerExpired: sendKeepalive,
+    Written: stay,
     TcpFailed: tcpFailed,
     MessageRefused: messageRefused,
     CollisionLost: collisionLost,
@@ -272,6 +351,7 @@ export const table: Readonly<Record<State, Row>> = {
   Established: {
     Start: stay,
     Stop: stop,
+    AutomaticStop: automaticStop,
     HoldTimerExpired: holdExpired,
     KeepaliveTimerExpired: sendKeepalive,
     TcpFailed: tcpFailed,
@@ -279,6 +359,9 @@ export const table: Readonly<Record<State, Row>> = {
     CollisionLost: collisionLost,
     NotificationReceived: notified,
     KeepaliveReceived: (s) => [s, alive(s)],
+    SendHoldTimerExpired: sendHoldExpired,
+    StableTimerExpired: (s) => [{ ...s, failures: 0 }, []],
+    Written: (s) => [s, written(s)],
     UpdateReceived: (s, { update }) => [s, [...alive(s), { kind: "routes", update }]],
     RefreshReceived: (s, { family, subtype }) => [s, [{ kind: "refresh", family, subtype }]],
   },

@@ -1,5 +1,11 @@
-import type { Family } from "@margay/net";
-import type { Capabilities, GracefulRestart } from "../wire/capabilities.ts";
+import { type Family, Writer } from "@margay/net";
+import {
+  type Capabilities,
+  type GracefulRestart,
+  type LongLived,
+  type Role,
+  writeCapabilities,
+} from "../wire/capabilities.ts";
 import { timers } from "../wire/code-points.ts";
 import { BgpError } from "../wire/error.ts";
 import type { Open } from "../wire/open.ts";
@@ -17,6 +23,10 @@ export interface Settings {
   readonly idleHoldSeconds: number;
   /** Never dial. */
   readonly passive: boolean;
+  /** Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen). 0 or absent: do not. */
+  readonly delayOpenSeconds?: number;
+  /** The peer must announce a role when we have one (RFC 9234 §4.2, strict mode). */
+  readonly roleRequired?: boolean;
   readonly capabilities: Capabilities;
 }
 
@@ -28,11 +38,18 @@ export interface Negotiated {
   readonly routeRefresh: boolean;
   readonly enhancedRouteRefresh: boolean;
   readonly extendedMessage: boolean;
+  readonly extendedNextHop: boolean;
+  /** What we are to the peer, if it agrees (RFC 9234). */
+  readonly role?: Role;
+  /** Families whose routes may be kept as a last resort, with the peer's times (RFC 9494 §3.1: only with graceful restart). */
+  readonly longLived?: readonly LongLived[];
   /** The peer's announcement, when both sides announced it. */
   readonly gracefulRestart?: GracefulRestart;
   /** The smaller hold time; 0 switches both timers off. */
   readonly holdTimeSeconds: number;
   readonly keepaliveSeconds: number;
+  /** RFC 9687 §4: a peer that reads nothing for so long is given up; 0 without a hold time. */
+  readonly sendHoldSeconds: number;
 }
 
 /** Our OPEN. */
@@ -53,7 +70,11 @@ export function negotiate(ours: Settings, theirs: Open): Negotiated {
     throw new BgpError("bad-bgp-identifier", { detail: "the peer has ours" });
   const [a, b] = [ours.capabilities, theirs.capabilities];
   const families = a.families.filter((f) => b.families.includes(f));
-  if (families.length === 0) throw new BgpError("unsupported-capability", { detail: "no family in common" });
+  if (families.length === 0) {
+    const data = new Writer(16); // RFC 5492 §5: the capabilities that the peer lacks
+    writeCapabilities(data, { families: a.families });
+    throw new BgpError("unsupported-capability", { data: data.done(), detail: "no family in common" });
+  }
   const holdTimeSeconds = Math.min(ours.holdTimeSeconds, theirs.holdTimeSeconds);
   return {
     internal,
@@ -62,8 +83,40 @@ export function negotiate(ours: Settings, theirs: Open): Negotiated {
     routeRefresh: Boolean(a.routeRefresh && b.routeRefresh),
     enhancedRouteRefresh: Boolean(a.enhancedRouteRefresh && b.enhancedRouteRefresh),
     extendedMessage: Boolean(a.extendedMessage && b.extendedMessage),
-    ...(a.gracefulRestart && b.gracefulRestart ? { gracefulRestart: b.gracefulRestart } : {}),
+    extendedNextHop: Boolean(a.extendedNextHop && b.extendedNextHop),
+    ...agreedRole(ours, b.role),
+    ...agreedRestart(a, b),
     holdTimeSeconds,
     keepaliveSeconds: holdTimeSeconds / timers.keepaliveShare,
+    sendHoldSeconds: holdTimeSeconds === 0 ? 0 : Math.max(timers.sendHold, 2 * holdTimeSeconds),
+  };
+}
+
+/** What the other side must be, RFC 9234 §4.2. */
+const opposite: Readonly<Record<Role, Role>> = {
+  provider: "customer",
+  customer: "provider",
+  rs: "rs-client",
+  "rs-client": "rs",
+  peer: "peer",
+};
+
+/** RFC 9234 §4.2. Roles are for eBGP; one that only one side announces counts for that side, unless required. */
+function agreedRole({ capabilities: { role }, roleRequired, localAs, peerAs }: Settings, theirs?: Role) {
+  if (!role || localAs === peerAs) return {};
+  if (theirs ? theirs !== opposite[role] : roleRequired)
+    throw new BgpError("role-mismatch", { detail: `we are ${role}, the peer says ${theirs ?? "nothing"}` });
+  return { role };
+}
+
+/** RFC 4724 §3; RFC 8538 §2: the N bit counts when both sent it; RFC 9494 §3.1: nothing long-lived without it. */
+function agreedRestart({ gracefulRestart: ours, longLived }: Capabilities, b: Capabilities) {
+  if (!ours || !b.gracefulRestart) return {};
+  const { notification, ...theirs } = b.gracefulRestart;
+  const families = longLived?.map((l) => l.family) ?? [];
+  const kept = b.longLived?.filter((l) => families.includes(l.family)) ?? [];
+  return {
+    gracefulRestart: notification && ours.notification ? { ...theirs, notification } : theirs,
+    ...(kept.length > 0 ? { longLived: kept } : {}),
   };
 }

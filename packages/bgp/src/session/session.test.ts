@@ -1,9 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
-import { BgpError } from "../wire/error.ts";
+import type { Role } from "../wire/capabilities.ts";
+import { BgpError, type ErrorCode } from "../wire/error.ts";
 import type { Open } from "../wire/open.ts";
 import { survivor } from "./collision.ts";
 import {
   type Effect,
+  type Ending,
   type Event,
   type EventName,
   idle,
@@ -14,6 +16,7 @@ import {
   table,
 } from "./fsm.ts";
 import { negotiate, type Settings } from "./negotiate.ts";
+import { keepsRoutes } from "./restart.ts";
 
 const settings: Settings = {
   localAs: 64512,
@@ -37,6 +40,11 @@ const update = { kind: "update", withdrawn: [], announced: [], problems: [] } as
 const events: Record<EventName, Event> = {
   Start: { kind: "Start" },
   Stop: { kind: "Stop", error: new BgpError("admin-shutdown") },
+  AutomaticStop: { kind: "AutomaticStop", error: new BgpError("max-prefixes"), restartSeconds: 900 },
+  DelayOpenTimerExpired: { kind: "DelayOpenTimerExpired" },
+  SendHoldTimerExpired: { kind: "SendHoldTimerExpired" },
+  StableTimerExpired: { kind: "StableTimerExpired" },
+  Written: { kind: "Written" },
   ConnectRetryTimerExpired: { kind: "ConnectRetryTimerExpired" },
   HoldTimerExpired: { kind: "HoldTimerExpired" },
   KeepaliveTimerExpired: { kind: "KeepaliveTimerExpired" },
@@ -76,7 +84,17 @@ function words(effects: readonly Effect[]): string[] {
   });
 }
 
-const down = ["close", "disarm connectRetry", "disarm hold", "disarm keepalive"];
+const down = [
+  "close",
+  "disarm connectRetry",
+  "disarm delayOpen",
+  "disarm hold",
+  "disarm keepalive",
+  "disarm sendHold",
+  "disarm stable",
+];
+const broken = ["Active", "close", "disarm delayOpen", "disarm hold", "arm connectRetry 10", "ended by tcp"];
+const tooMany = ["Idle", "send 6/1", ...down, "arm idleHold 900", "ended by us"];
 const refused = (code: string, pause = 1) => [
   "Idle",
   `send ${code}`,
@@ -102,7 +120,11 @@ const cells: Record<State, Partial<Record<EventName, string[]>> & { "!": string[
     Stop: stopped(),
     ConnectRetryTimerExpired: ["Connect", "close", "arm connectRetry 10", "connect"],
     TcpConnected: ["OpenSent", "disarm connectRetry", "send open", "arm hold 240"],
-    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+    TcpFailed: broken,
+    DelayOpenTimerExpired: silent(),
+    OpenReceived: silent(),
+    MessageRefused: silent(),
+    NotificationReceived: silent("peer"),
   },
   Active: {
     "!": silent(),
@@ -110,14 +132,20 @@ const cells: Record<State, Partial<Record<EventName, string[]>> & { "!": string[
     Stop: stopped(),
     ConnectRetryTimerExpired: ["Connect", "close", "arm connectRetry 10", "connect"],
     TcpConnected: ["OpenSent", "disarm connectRetry", "send open", "arm hold 240"],
-    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+    TcpFailed: broken,
+    DelayOpenTimerExpired: silent(),
+    OpenReceived: silent(),
+    MessageRefused: silent(),
+    NotificationReceived: silent("peer"),
   },
   OpenSent: {
     "!": refused("5/1"),
     Start: ignored("OpenSent"),
+    AutomaticStop: tooMany,
+    Written: ignored("OpenSent"),
     Stop: stopped("send 6/2"),
     HoldTimerExpired: refused("4/0"),
-    TcpFailed: ["Active", "close", "disarm hold", "arm connectRetry 10", "ended by tcp"],
+    TcpFailed: broken,
     OpenReceived: ["OpenConfirm", "send keepalive", "arm hold 30", "arm keepalive 10"],
     MessageRefused: refused("1/2"),
     CollisionLost: refused("6/7"),
@@ -126,6 +154,8 @@ const cells: Record<State, Partial<Record<EventName, string[]>> & { "!": string[
   OpenConfirm: {
     "!": refused("5/2"),
     Start: ignored("OpenConfirm"),
+    AutomaticStop: tooMany,
+    Written: ignored("OpenConfirm"),
     Stop: stopped("send 6/2"),
     HoldTimerExpired: refused("4/0"),
     KeepaliveTimerExpired: ["OpenConfirm", "send keepalive", "arm keepalive 10"],
@@ -133,11 +163,15 @@ const cells: Record<State, Partial<Record<EventName, string[]>> & { "!": string[
     MessageRefused: refused("1/2"),
     CollisionLost: refused("6/7"),
     NotificationReceived: silent("peer"),
-    KeepaliveReceived: ["Established", "arm hold 30", "established"],
+    KeepaliveReceived: ["Established", "arm hold 30", "arm sendHold 480", "arm stable 60", "established"],
   },
   Established: {
     "!": refused("5/3"),
     Start: ignored("Established"),
+    AutomaticStop: tooMany,
+    Written: ["Established", "arm sendHold 480"],
+    SendHoldTimerExpired: refused("8/0"),
+    StableTimerExpired: ["Established"],
     Stop: stopped("send 6/2"),
     HoldTimerExpired: refused("4/0"),
     KeepaliveTimerExpired: ["Established", "send keepalive", "arm keepalive 10"],
@@ -162,7 +196,7 @@ describe.each(states)("%s", (state) => {
 });
 
 describe("the machine over time", () => {
-  test("idle hold doubles with each fault in a row, up to 32 times, and Established clears it", () => {
+  test("idle hold doubles with each fault in a row, up to 32 times, and a minute of Established clears it", () => {
     const pauses: number[] = [];
     let session = idle(settings);
     for (let i = 0; i < 7; i++) {
@@ -171,7 +205,8 @@ describe("the machine over time", () => {
       session = next;
     }
     expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 32]);
-    expect(at("Established", session).failures).toBe(0);
+    const up = at("Established", session);
+    expect([up.failures, step(up, events.StableTimerExpired, 1)[0].failures]).toEqual([7, 0]);
   });
 
   test("jitter shortens ConnectRetry, keepalive and idle hold, not hold (RFC 4271 §10)", () => {
@@ -189,7 +224,13 @@ describe("the machine over time", () => {
     const [active, effects] = step(passive, events.Start, 1);
     expect([active.state, ...words(effects)]).toEqual(["Active", "disarm idleHold"]);
     const [again, after] = step(step(active, events.TcpConnected, 1)[0], events.TcpFailed, 1);
-    expect([again.state, ...words(after)]).toEqual(["Active", "close", "disarm hold", "ended by tcp"]);
+    expect([again.state, ...words(after)]).toEqual([
+      "Active",
+      "close",
+      "disarm delayOpen",
+      "disarm hold",
+      "ended by tcp",
+    ]);
   });
 
   test("hold time 0 runs without timers (RFC 4271 §4.2)", () => {
@@ -199,7 +240,7 @@ describe("the machine over time", () => {
       1,
     );
     expect(words(effects)).toEqual(["send keepalive", "disarm hold", "disarm keepalive"]);
-    expect(words(step(confirm, events.KeepaliveReceived, 1)[1])).toEqual(["established"]);
+    expect(words(step(confirm, events.KeepaliveReceived, 1)[1])).toEqual(["arm stable 60", "established"]);
   });
 
   test.each<[string, Partial<Open>, string]>([
@@ -209,6 +250,121 @@ describe("the machine over time", () => {
   ])("an OPEN is refused: %s", (_why, change, sent) => {
     const [next, effects] = step(at("OpenSent"), { kind: "OpenReceived", open: { ...open, ...change } }, 1);
     expect([next.state, words(effects)[0]]).toEqual(["Idle", sent]);
+  });
+});
+
+describe("DelayOpen, RFC 4271 §8.1.1", () => {
+  const delaying = step(at("Connect", idle({ ...settings, delayOpenSeconds: 3 })), events.TcpConnected, 1);
+  test("our OPEN waits for the timer", () => {
+    expect([delaying[0].state, ...words(delaying[1])]).toEqual([
+      "Connect",
+      "disarm connectRetry",
+      "arm delayOpen 3",
+    ]);
+    const [sent, effects] = step(delaying[0], events.DelayOpenTimerExpired, 1);
+    expect([sent.state, sent.delaying, ...words(effects)]).toEqual([
+      "OpenSent",
+      undefined,
+      "send open",
+      "arm hold 240",
+    ]);
+  });
+  test("event 20: an OPEN that comes first is answered with ours and a KEEPALIVE", () => {
+    const [next, effects] = step(delaying[0], events.OpenReceived, 1);
+    expect([next.state, ...words(effects)]).toEqual([
+      "OpenConfirm",
+      "disarm delayOpen",
+      "send open",
+      "send keepalive",
+      "arm hold 30",
+      "arm keepalive 10",
+    ]);
+  });
+  test("TCP fails meanwhile: Active, with the ConnectRetry timer", () => {
+    const [next, effects] = step(delaying[0], events.TcpFailed, 1);
+    expect([next.state, next.delaying, ...words(effects)]).toEqual([
+      broken[0],
+      undefined,
+      ...broken.slice(1),
+    ]);
+  });
+});
+
+describe("roles, RFC 9234 §4.2", () => {
+  const external: Settings = { ...settings, peerAs: 65000 };
+  const roleOf = (ours: Role | undefined, theirs: Role | undefined, roleRequired = false) => {
+    const of = (role?: Role) => ({ ...settings.capabilities, ...(role ? { role } : {}) });
+    const theirOpen = { ...open, as: 65000, capabilities: of(theirs) };
+    try {
+      return negotiate({ ...external, roleRequired, capabilities: of(ours) }, theirOpen).role;
+    } catch (error) {
+      return error instanceof BgpError ? error.code : error;
+    }
+  };
+  test.each<[Role | undefined, Role | undefined, unknown]>([
+    ["provider", "customer", "provider"],
+    ["customer", "provider", "customer"],
+    ["rs", "rs-client", "rs"],
+    ["rs-client", "rs", "rs-client"],
+    ["peer", "peer", "peer"],
+    ["peer", "customer", "role-mismatch"],
+    ["provider", "provider", "role-mismatch"],
+    ["customer", undefined, "customer"],
+    [undefined, "customer", undefined],
+  ])("we are %s, the peer is %s: %s", (ours, theirs, outcome) => {
+    expect(roleOf(ours, theirs)).toBe(outcome);
+  });
+  test("strict mode wants one", () => expect(roleOf("customer", undefined, true)).toBe("role-mismatch"));
+});
+
+describe("which endings keep the peer's routes", () => {
+  const restart = { restarting: false, restartTimeSeconds: 60, families: [] };
+  const both = (gracefulRestart?: object) =>
+    negotiate(
+      {
+        ...settings,
+        capabilities: { ...settings.capabilities, gracefulRestart: { ...restart, notification: true } },
+      },
+      {
+        ...open,
+        capabilities: {
+          families: [4],
+          ...(gracefulRestart ? { gracefulRestart: { ...restart, ...gracefulRestart } } : {}),
+        },
+      },
+    );
+  const note = (code: number, subcode: number) => ({
+    kind: "notification" as const,
+    code,
+    subcode,
+    data: new Uint8Array(),
+  });
+  test.each<[string, Partial<Ending>, object | undefined, boolean]>([
+    ["RFC 4724 §4.2 TCP broke", { by: "tcp" }, {}, true],
+    ["no graceful restart agreed", { by: "tcp" }, undefined, false],
+    ["a restart time of 0", { by: "tcp" }, { restartTimeSeconds: 0 }, false],
+    ["never Established", { by: "tcp", established: false }, {}, false],
+    ["RFC 4724 §4 a NOTIFICATION without the N bit", { by: "peer", notification: note(6, 4) }, {}, false],
+    [
+      "RFC 8538 §4 a NOTIFICATION with it",
+      { by: "peer", notification: note(6, 4) },
+      { notification: true },
+      true,
+    ],
+    ["RFC 8538 §4 our hold timer", { by: "us", notification: note(4, 0) }, { notification: true }, true],
+    ["RFC 8538 §3 a Hard Reset", { by: "peer", notification: note(6, 9) }, { notification: true }, false],
+  ])("%s", (_why, ending, capability, kept) => {
+    expect(keepsRoutes({ by: "tcp", words: "", established: true, ...ending }, both(capability))).toBe(kept);
+  });
+  test("RFC 8538 §3 a shutdown is sent as Hard Reset, a reset is not", () => {
+    const session = { ...at("Established"), negotiated: both({ notification: true }) };
+    const sent = (code: ErrorCode) =>
+      words(step(session, { kind: "Stop", error: new BgpError(code) }, 1)[1])[0];
+    expect([sent("admin-shutdown"), sent("peer-deconfigured"), sent("admin-reset")]).toEqual([
+      "send 6/9",
+      "send 6/9",
+      "send 6/4",
+    ]);
   });
 });
 
@@ -228,6 +384,8 @@ test("a capability counts when both sides have it; the smaller hold time wins", 
     routeRefresh: false,
     enhancedRouteRefresh: false,
     extendedMessage: false,
+    extendedNextHop: false,
+    sendHoldSeconds: 480,
     holdTimeSeconds: 30,
     keepaliveSeconds: 10,
   });

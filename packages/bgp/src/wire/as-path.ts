@@ -10,6 +10,10 @@ export interface Segment {
   readonly ases: readonly number[];
 }
 
+/** RFC 5065 §3. We are in no confederation: read, counted as nothing, dropped towards other ASes. */
+export const isConfederation = ({ kind }: Segment): boolean =>
+  kind === "confedSequence" || kind === "confedSet";
+
 /** Nearest AS first. */
 export type AsPath = readonly Segment[];
 

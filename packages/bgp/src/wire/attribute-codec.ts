@@ -104,14 +104,21 @@ const flagsMatch = (row: AttributeRow, { flags: bits }: RawAttribute): boolean =
   (bits & (flags.optional | flags.transitive)) === row.flags;
 
 /** RFC 4271 §9: unknown optional transitive is kept, non-transitive quietly ignored; §6.3: well-known is an error. */
-function readUnknown({ type, flags: bits, value }: RawAttribute, draft: Draft): undefined {
+function readUnknown(attribute: RawAttribute, draft: Draft): undefined {
+  const { type, flags: bits, value } = attribute;
   if (!(bits & flags.optional)) {
-    const data = new Writer(value.length + 4).u8(bits).u8(type);
-    if (bits & flags.extendedLength) data.u16(value.length);
-    else data.u8(value.length);
-    throw new BgpError("unrecognized-well-known", { data: data.bytes(value).done(), detail: `type ${type}` });
+    const data = attributeBytes(attribute);
+    throw new BgpError("unrecognized-well-known", { data, detail: `type ${type}` });
   }
   if (bits & flags.transitive) draft.unknown = [...(draft.unknown ?? []), { type, value: value.slice() }];
+}
+
+/** An attribute as it came, which is the data of most errors about it (RFC 4271 §6.3). */
+export function attributeBytes({ type, flags: bits, value }: RawAttribute): Uint8Array {
+  const w = new Writer(value.length + 4).u8(bits).u8(type);
+  if (bits & flags.extendedLength) w.u16(value.length);
+  else w.u8(value.length);
+  return w.bytes(value).done();
 }
 
 /** RFC 6793 §4.2.3. */

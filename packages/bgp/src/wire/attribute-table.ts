@@ -1,5 +1,5 @@
-import type { Reader, Writer } from "@margay/net";
-import { type AsPath, MalformedAsPath, readAsPath, writeAsPath } from "./as-path.ts";
+import type { Address, Reader, Writer } from "@margay/net";
+import { type AsPath, isConfederation, MalformedAsPath, readAsPath, writeAsPath } from "./as-path.ts";
 import { type Attributes, type LargeCommunity, origins } from "./attributes.ts";
 import { AS_TRANS, flags } from "./code-points.ts";
 
@@ -55,13 +55,29 @@ function list<T>(r: Reader, size: number, item: () => T): T[] {
   return Array.from({ length: r.left / size }, item);
 }
 
+/** RFC 7607 §2: AS 0 makes a path malformed. */
 function readPath(r: Reader, size: 2 | 4): AsPath {
   try {
-    return readAsPath(r, size);
+    const path = readAsPath(r, size);
+    if (path.some((s) => s.ases.includes(0))) throw new MalformedAsPath("AS 0");
+    return path;
   } catch (cause) {
     if (cause instanceof MalformedAsPath) throw new Malformed(cause.message, { cause });
     throw cause;
   }
+}
+
+/** RFC 5065 §5: confederation segments are for members of the confederation; from outside they make the path malformed. */
+function readOwnPath(r: Reader, ctx: AttributeContext): AsPath {
+  const path = readPath(r, ctx.as4 ? 4 : 2);
+  if (!ctx.internal && path.some(isConfederation)) throw new Malformed("confederation segment from outside");
+  return path;
+}
+
+/** RFC 7607 §2. */
+function aggregatorOf(as: number, address: Address): NonNullable<Attributes["aggregator"]> {
+  if (as === 0) throw new Malformed("AS 0");
+  return { as, address };
 }
 
 /** Every item of a list in turn. */
@@ -104,7 +120,7 @@ export const attributeTable: readonly AttributeRow[] = [
     flags: wellKnown,
     rfc: "RFC 4271 §5.1.2",
     malformed: withdraw,
-    read: (r, ctx) => ({ asPath: readPath(r, ctx.as4 ? 4 : 2) }),
+    read: (r, ctx) => ({ asPath: readOwnPath(r, ctx) }),
     write: (a, ctx) => (w) => writeAsPath(w, a.asPath, ctx.as4 ? 4 : 2),
   },
   {
@@ -149,7 +165,7 @@ export const attributeTable: readonly AttributeRow[] = [
     malformed: discard,
     read: (r, ctx) => {
       exactly(r, ctx.as4 ? 8 : 6);
-      return { aggregator: { as: ctx.as4 ? r.u32() : r.u16(), address: r.address(4) } };
+      return { aggregator: aggregatorOf(ctx.as4 ? r.u32() : r.u16(), r.address(4)) };
     },
     write: (a, ctx) =>
       given(a.aggregator, (w, v) =>
@@ -196,7 +212,16 @@ export const attributeTable: readonly AttributeRow[] = [
     rfc: "RFC 6793 §3",
     malformed: discard,
     read: (r, ctx) => (ctx.as4 ? {} : { as4Path: readPath(r, 4) }),
-    write: (a, ctx) => (!ctx.as4 && wide(a.asPath) ? (w) => writeAsPath(w, a.asPath, 4) : undefined),
+    // RFC 6793 §4.2.2: without confederation segments.
+    write: (a, ctx) =>
+      !ctx.as4 && wide(a.asPath)
+        ? (w) =>
+            writeAsPath(
+              w,
+              a.asPath.filter((s) => !isConfederation(s)),
+              4,
+            )
+        : undefined,
   },
   {
     type: 18, // AS4_AGGREGATOR
@@ -205,7 +230,7 @@ export const attributeTable: readonly AttributeRow[] = [
     malformed: discard,
     read: (r, ctx) => {
       exactly(r, 8);
-      return ctx.as4 ? {} : { as4Aggregator: { as: r.u32(), address: r.address(4) } };
+      return ctx.as4 ? {} : { as4Aggregator: aggregatorOf(r.u32(), r.address(4)) };
     },
     write: (a, ctx) =>
       !ctx.as4 && a.aggregator && a.aggregator.as > 0xffff
@@ -219,6 +244,14 @@ export const attributeTable: readonly AttributeRow[] = [
     malformed: withdraw,
     read: (r) => ({ largeCommunities: list(r, 12, (): LargeCommunity => [r.u32(), r.u32(), r.u32()]) }),
     write: (a) => given(a.largeCommunities, (w, v) => each(v, ([g, x, y]) => w.u32(g).u32(x).u32(y))),
+  },
+  {
+    type: 35, // ONLY_TO_CUSTOMER
+    flags: optionalTransitive,
+    rfc: "RFC 9234 §5",
+    malformed: withdraw,
+    read: (r) => ({ onlyToCustomer: exactly(r, 4).u32() }),
+    write: (a) => given(a.onlyToCustomer, (w, v) => w.u32(v)),
   },
 ];
 

@@ -36,5 +36,7 @@ export interface Attributes {
   readonly largeCommunities?: readonly LargeCommunity[];
   readonly originatorId?: number;
   readonly clusterList?: readonly number[];
+  /** RFC 9234 §5: the AS that said: downwards only. */
+  readonly onlyToCustomer?: number;
   readonly unknown?: readonly UnknownAttribute[];
 }

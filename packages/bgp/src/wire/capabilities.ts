@@ -2,12 +2,27 @@ import { type Family, type Reader, ShortInput, type Writer } from "@margay/net";
 import { afi, capabilityCodes as codes, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
 
-/** RFC 4724 §3. `restarting` is the R bit; `families` those whose forwarding state may be preserved (F bit). */
+/**
+ * RFC 4724 §3. `restarting` is the R bit; `families` those whose forwarding state may be preserved (F bit);
+ * `notification` the N bit: routes survive a NOTIFICATION too (RFC 8538 §2).
+ */
 export interface GracefulRestart {
   readonly restarting: boolean;
+  readonly notification?: true;
   readonly restartTimeSeconds: number;
   readonly families: readonly { readonly family: Family; readonly forwarding: boolean }[];
 }
+
+/** RFC 9494 §3.1: how long routes of a family may be kept as a last resort. 24 bits of seconds. */
+export interface LongLived {
+  readonly family: Family;
+  readonly forwarding: boolean;
+  readonly staleTimeSeconds: number;
+}
+
+/** What a speaker is to the other side, in code order. RFC 9234 §4.1. */
+export const roles = ["provider", "rs", "rs-client", "customer", "peer"] as const;
+export type Role = (typeof roles)[number];
 
 /** What an OPEN announces, RFC 5492. Capabilities that we do not know are kept by code for display. */
 export interface Capabilities {
@@ -17,6 +32,10 @@ export interface Capabilities {
   readonly enhancedRouteRefresh?: boolean;
   readonly extendedMessage?: boolean;
   readonly gracefulRestart?: GracefulRestart;
+  /** RFC 8950: IPv4 routes may have an IPv6 next hop. */
+  readonly extendedNextHop?: boolean;
+  readonly role?: Role;
+  readonly longLived?: readonly LongLived[];
   readonly unknown?: readonly number[];
 }
 
@@ -58,6 +77,15 @@ function readOne(code: number, r: Reader, into: Draft): void {
     case codes.gracefulRestart.code:
       into.gracefulRestart = readGracefulRestart(r);
       return;
+    case codes.extendedNextHop.code:
+      if (readExtendedNextHop(r)) into.extendedNextHop = true;
+      return;
+    case codes.role.code:
+      readRole(r, into);
+      return;
+    case codes.longLived.code:
+      into.longLived = readLongLived(r);
+      return;
     default:
       into.unknown = [...(into.unknown ?? []), code];
   }
@@ -72,7 +100,39 @@ function readGracefulRestart(r: Reader): GracefulRestart {
     const forwarding = (r.u8() & 0x80) !== 0;
     if (family) families.push({ family, forwarding });
   }
-  return { restarting: (head & 0x8000) !== 0, restartTimeSeconds: head & 0x0fff, families };
+  const notification = (head & 0x4000) !== 0 ? { notification: true as const } : {};
+  return { restarting: (head & 0x8000) !== 0, ...notification, restartTimeSeconds: head & 0x0fff, families };
+}
+
+/** RFC 8950 §4: | AFI 2 | SAFI 2 | next hop AFI 2 | each; we look for IPv4 unicast by way of IPv6. */
+function readExtendedNextHop(r: Reader): boolean {
+  let found = false;
+  while (r.left > 0) {
+    const family = readFamily(r.u16(), r.u16());
+    found = (r.u16() === afi[6] && family === 4) || found;
+  }
+  return found;
+}
+
+/** RFC 9234 §4.2: given twice with different values is a mismatch; an unknown value too. */
+function readRole(r: Reader, into: Draft): void {
+  const code = r.u8();
+  const role = roles[code];
+  if (!role || (into.role && into.role !== role))
+    throw new BgpError("role-mismatch", { detail: role ? `${into.role} and ${role}` : `role ${code}` });
+  into.role = role;
+}
+
+/** RFC 9494 §3.1: | AFI 2 | SAFI 1 | flags 1, F on top | stale time 3 | each. */
+function readLongLived(r: Reader): LongLived[] {
+  const out: LongLived[] = [];
+  while (r.left >= 7) {
+    const family = readFamily(r.u16(), r.u8());
+    const forwarding = (r.u8() & 0x80) !== 0;
+    const staleTimeSeconds = r.u8() * 65536 + r.u16();
+    if (family) out.push({ family, forwarding, staleTimeSeconds });
+  }
+  return out;
 }
 
 /** Our family of an AFI/SAFI pair, or undefined: families that we do not carry are skipped. */
@@ -86,18 +146,34 @@ export function writeCapabilities(w: Writer, c: Capabilities): void {
   for (const family of c.families)
     w.u8(codes.multiprotocol.code).sized8((v) => v.u16(afi[family]).u8(0).u8(safiUnicast));
   if (c.routeRefresh) w.u8(codes.routeRefresh.code).u8(0);
+  if (c.extendedNextHop)
+    w.u8(codes.extendedNextHop.code).sized8((v) => v.u16(afi[4]).u16(safiUnicast).u16(afi[6]));
   if (c.extendedMessage) w.u8(codes.extendedMessage.code).u8(0);
+  const { role } = c;
+  if (role) w.u8(codes.role.code).sized8((v) => v.u8(roles.indexOf(role)));
   if (c.gracefulRestart) writeGracefulRestart(w, c.gracefulRestart);
   if (c.as4 !== undefined) {
     const as4 = c.as4;
     w.u8(codes.as4.code).sized8((v) => v.u32(as4));
   }
   if (c.enhancedRouteRefresh) w.u8(codes.enhancedRouteRefresh.code).u8(0);
+  if (c.longLived) writeLongLived(w, c.longLived);
+}
+
+function writeLongLived(w: Writer, families: readonly LongLived[]): void {
+  w.u8(codes.longLived.code).sized8((v) => {
+    for (const f of families) {
+      const seconds = Math.min(f.staleTimeSeconds, 0xffffff);
+      v.u16(afi[f.family]).u8(safiUnicast);
+      v.u8(f.forwarding ? 0x80 : 0);
+      v.u8(seconds >> 16).u16(seconds & 0xffff);
+    }
+  });
 }
 
 function writeGracefulRestart(w: Writer, g: GracefulRestart): void {
   w.u8(codes.gracefulRestart.code).sized8((v) => {
-    v.u16((g.restarting ? 0x8000 : 0) | (g.restartTimeSeconds & 0x0fff));
+    v.u16((g.restarting ? 0x8000 : 0) | (g.notification ? 0x4000 : 0) | (g.restartTimeSeconds & 0x0fff));
     for (const f of g.families)
       v.u16(afi[f.family])
         .u8(safiUnicast)

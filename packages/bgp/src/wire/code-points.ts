@@ -20,10 +20,13 @@ export const lengths = {
 export const capabilityCodes = {
   multiprotocol: { code: 1, rfc: "RFC 4760 §8" },
   routeRefresh: { code: 2, rfc: "RFC 2918 §2" },
+  extendedNextHop: { code: 5, rfc: "RFC 8950 §4" },
   extendedMessage: { code: 6, rfc: "RFC 8654 §3" },
+  role: { code: 9, rfc: "RFC 9234 §4.1" },
   gracefulRestart: { code: 64, rfc: "RFC 4724 §3" },
   as4: { code: 65, rfc: "RFC 6793 §3" },
   enhancedRouteRefresh: { code: 70, rfc: "RFC 7313 §3.1" },
+  longLived: { code: 71, rfc: "RFC 9494 §3.1" },
 } as const;
 
 /** Address family identifiers that we carry; SAFI is always 1 (unicast). RFC 4760 §5, §6. */
@@ -36,8 +39,14 @@ export const AS_TRANS = 23456;
 /** Attribute flag bits, RFC 4271 §4.3. */
 export const flags = { optional: 0x80, transitive: 0x40, partial: 0x20, extendedLength: 0x10 } as const;
 
-/** Well-known communities, RFC 1997 §2. */
+/** ROUTE-REFRESH subtypes, RFC 7313 §3.2. */
+export const refreshSubtypes = { request: 0, begin: 1, end: 2 } as const;
+
+/** Well-known communities, RFC 1997 §2, RFC 8326 §5, RFC 9494 §3.2, §3.3. */
 export const communities = {
+  gracefulShutdown: 0xffff0000,
+  llgrStale: 0xffff0006,
+  noLlgr: 0xffff0007,
   noExport: 0xffffff01,
   noAdvertise: 0xffffff02,
   noExportSubconfed: 0xffffff03,
@@ -50,4 +59,6 @@ export const timers = {
   largeHold: 240,
   keepaliveShare: 3,
   restart: 120,
+  stable: 60, // ours: RFC 4271 §8.1.1 leaves open when DampPeerOscillations forgets
+  sendHold: 480, // RFC 9687 §4: 8 minutes, or twice the hold time if that is more
 } as const;

@@ -53,7 +53,10 @@ const shortIs: Readonly<Record<number, BgpError["code"]>> = {
 
 /** | AFI 2 | subtype 1 | SAFI 1 |, RFC 2918 §3, RFC 7313 §3.2. */
 function readRefresh(r: Reader): RouteRefresh {
-  if (r.left !== 4) throw new BgpError("refresh-length", { detail: `${r.left} bytes` });
+  if (r.left !== 4) {
+    const detail = `${r.left} bytes`;
+    throw new BgpError("refresh-length", { data: frame("route-refresh", r.rest()), detail }); // RFC 7313 §5: all of it
+  }
   const afiCode = r.u16();
   const subtype = r.u8();
   const family = readFamily(afiCode, r.u8());

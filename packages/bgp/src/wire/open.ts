@@ -13,7 +13,7 @@ export interface Open {
 }
 
 const parameterCapabilities = 2; // RFC 5492 §4
-const extendedMark = 255; // RFC 9072 §2: length 255 and first type 255 mean two-byte lengths
+const extendedMark = 255; // RFC 9072 §2: a first type of 255 means two-byte lengths; the old length only must not be 0
 
 /** OPEN body; errors per RFC 4271 §6.2. */
 export function readOpen(r: Reader): Open {
@@ -28,7 +28,7 @@ export function readOpen(r: Reader): Open {
   if (bgpId === 0) throw new BgpError("bad-bgp-identifier", { detail: "0.0.0.0" });
   const capabilities = readParameters(r);
   const as = capabilities.as4 ?? as2;
-  if (as === 0) throw new BgpError("bad-peer-as", { detail: "AS 0 (RFC 7607)" });
+  if (as2 === 0 || as === 0) throw new BgpError("bad-peer-as", { detail: "AS 0 (RFC 7607)" });
   return { kind: "open", as, holdTimeSeconds, bgpId, capabilities };
 }
 
@@ -36,7 +36,7 @@ function readParameters(r: Reader): Capabilities {
   const capabilities = { families: [] };
   const shortLength = r.u8();
   const parameters = r.rest();
-  const extended = shortLength === extendedMark && parameters[0] === extendedMark;
+  const extended = shortLength !== 0 && parameters[0] === extendedMark;
   const p = new Reader(extended ? parameters.subarray(1) : parameters);
   const length = extended ? p.u16() : shortLength;
   if (length !== p.left)
@@ -52,7 +52,10 @@ function readParameters(r: Reader): Capabilities {
   return capabilities.families.length === 0 ? { ...capabilities, families: [4] } : capabilities;
 }
 
-/** OPEN body. RFC 6793 §4.1: AS_TRANS stands in the two-octet field for an AS that does not fit. */
+/**
+ * OPEN body. RFC 6793 §4.1: AS_TRANS stands in the two-octet field for an AS that does not fit. RFC 9072 §2: the
+ * extended form only when the short one is too small.
+ */
 export function writeOpen(o: Open): Uint8Array {
   const w = new Writer(64);
   w.u8(4)
@@ -62,5 +65,11 @@ export function writeOpen(o: Open): Uint8Array {
   const parameters = new Writer(64);
   writeCapabilities(parameters, o.capabilities);
   if (parameters.length === 0) return w.u8(0).done();
+  if (parameters.length > 253)
+    return w
+      .u8(extendedMark)
+      .u8(extendedMark)
+      .sized16((p) => p.u8(parameterCapabilities).sized16((v) => v.bytes(parameters.done())))
+      .done();
   return w.sized8((p) => p.u8(parameterCapabilities).sized8((v) => v.bytes(parameters.done()))).done();
 }

@@ -1,5 +1,6 @@
-import { type Address, type Family, Reader, Writer } from "@margay/net";
+import { type Address, type Family, Reader, ShortInput, Writer } from "@margay/net";
 import {
+  attributeBytes,
   type Problem,
   type RawAttribute,
   type ReadAttributes,
@@ -11,7 +12,7 @@ import {
 import { type AttributeContext, mpReach, mpUnreach } from "./attribute-table.ts";
 import type { Attributes, NextHop } from "./attributes.ts";
 import { readFamily } from "./capabilities.ts";
-import { afi, lengths, safiUnicast } from "./code-points.ts";
+import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
 import { bytesKey, type Interner } from "./intern.ts";
 import { checkNlri, type Nlri } from "./nlri.ts";
@@ -37,6 +38,8 @@ export interface Update {
 export interface UpdateContext extends AttributeContext {
   /** Families that both sides announced; routes of others are ignored (RFC 4760 §7). */
   readonly families: readonly Family[];
+  /** Both sides announced RFC 8950. */
+  readonly extendedNextHop?: boolean;
   /** Where the same attribute bytes become the same object. */
   readonly interner?: Interner<Attributes>;
 }
@@ -44,10 +47,10 @@ export interface UpdateContext extends AttributeContext {
 /** UPDATE body. Throws BgpError where RFC 7606 leaves only a session reset. */
 export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const withdrawnBytes = sized16(r, "withdrawn routes");
-  const attributeBytes = sized16(r, "path attributes");
+  const listBytes = sized16(r, "path attributes");
   const withdrawn4 = checkNlri(4, withdrawnBytes);
   const nlri4 = checkNlri(4, r.rest());
-  const { raw, problem } = splitAttributes(attributeBytes);
+  const { raw, problem } = splitAttributes(listBytes);
   const reach = only(raw, mpReach.type);
   const unreach = only(raw, mpUnreach.type);
   const rest = raw.filter((a) => a.type !== mpReach.type && a.type !== mpUnreach.type);
@@ -55,14 +58,27 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const out = new Collector(ctx.families);
   if (problem) out.problems.push(problem);
   out.withdraw(withdrawn4);
-  if (unreach) out.withdraw(readUnreach(new Reader(unreach.value)));
-  if (nlri4.bytes.length > 0) out.announce(nlri4, shared(rest, ctx, undefined, attributeBytes));
+  if (unreach) out.withdraw(readUnreach(unreach, out.problems));
+  if (nlri4.bytes.length > 0) out.announce(nlri4, shared(rest, ctx, undefined, listBytes));
   if (reach) {
-    const mp = readReach(new Reader(reach.value));
-    if (mp) out.announce(mp.nlri, mp.nextHop ? shared(rest, ctx, mp.nextHop) : badNextHop);
+    const mp = readReach(reach, ctx);
+    if (mp) out.announce(mp.nlri, mp.nextHop ? shared(rest, ctx, mp.nextHop) : malformedReach(mp.why));
   }
+  if (nlri4.bytes.length === 0 && !reach) refuseHidden(rest, { ctx, problem });
   const empty = withdrawn4.bytes.length === 0 && nlri4.bytes.length === 0 && !reach;
   return { kind: "update", ...out.done(), ...(empty ? endOfRib(raw, unreach) : {}) };
+}
+
+/** RFC 7606 §5.2: broken attributes of no routes at all: their routes must be hidden in what could not be read. */
+function refuseHidden(rest: readonly RawAttribute[], of: { ctx: UpdateContext; problem?: Problem }): void {
+  const given = new Set(rest.map((a) => a.type));
+  const problems = rest.length === 0 ? [] : readAttributes(rest, of.ctx).problems;
+  const broken = problems.find((p) => p.outcome === "treat-as-withdraw" && given.has(p.type));
+  const fault = of.problem ?? broken;
+  if (fault)
+    throw new BgpError("malformed-attribute-list", {
+      detail: `attribute ${fault.type}: ${fault.why}, no routes`,
+    });
 }
 
 /** Gathers what is withdrawn and announced; a treat-as-withdraw outcome moves routes from one to the other. */
@@ -88,10 +104,10 @@ class Collector {
   }
 }
 
-/** RFC 7606 §7.11: a next hop of an impossible length cannot be told from the NLRI behind it, but ours can. */
-const badNextHop: ReadAttributes = {
-  problems: [{ type: mpReach.type, outcome: "treat-as-withdraw", why: "next hop length" }],
-};
+/** RFC 7606 §3 c, §7.11: what is wrong does not hide which routes are meant. */
+const malformedReach = (why: string): ReadAttributes => ({
+  problems: [{ type: mpReach.type, outcome: "treat-as-withdraw", why }],
+});
 
 function sized16(r: Reader, what: string): Uint8Array {
   const length = r.u16();
@@ -137,21 +153,30 @@ function attributesKey(
   return `${context}${hop}|${rest.map((a) => String.fromCharCode(a.flags, a.type, a.value.length) + bytesKey(a.value)).join("")}`;
 }
 
+type Reach = { nlri: Nlri } & ({ nextHop: NextHop } | { nextHop?: undefined; why: string });
+
 /** | AFI 2 | SAFI 1 | next hop length 1 | next hop | reserved 1 | NLRI |; undefined for a family not ours. */
-function readReach(r: Reader): { nlri: Nlri; nextHop?: NextHop } | undefined {
-  return mpField(() => {
+function readReach(attribute: RawAttribute, ctx: UpdateContext): Reach | undefined {
+  return mpField(attribute, (r) => {
     const family = readFamily(r.u16(), r.u8());
     const hop = r.window(r.u8());
     r.u8();
     if (!family) return undefined;
-    return { nextHop: readNextHop(hop), nlri: checkNlri(family, r.rest()) };
+    const nlri = checkNlri(family, r.rest());
+    if (!optionalOnly(attribute)) return { nlri, why: "flags" };
+    const nextHop = readNextHop(hop, hopSizes(family, ctx));
+    return nextHop ? { nlri, nextHop } : { nlri, why: "next hop length" };
   });
 }
 
-/** 4, 16 or 32 bytes: RFC 4760 §3, RFC 2545 §3 (a zero link-local is BIRD's and Quagga's "none"). */
-function readNextHop(r: Reader): NextHop | undefined {
+/** RFC 4760 §3, RFC 2545 §3; RFC 8950 §4: IPv4 by way of an IPv6 next hop only if both sides said so. */
+const hopSizes = (family: Family, { extendedNextHop }: UpdateContext): readonly number[] =>
+  family === 6 ? [16, 32] : extendedNextHop ? [4, 16, 32] : [4];
+
+/** A zero link-local is BIRD's and Quagga's "none". */
+function readNextHop(r: Reader, sizes: readonly number[]): NextHop | undefined {
+  if (!sizes.includes(r.left)) return undefined;
   if (r.left === 4) return { address: r.address(4) };
-  if (r.left !== 16 && r.left !== 32) return undefined;
   const both = r.left === 32;
   const address: Address = r.address(6);
   if (!both) return { address };
@@ -159,20 +184,27 @@ function readNextHop(r: Reader): NextHop | undefined {
   return linkLocal.bits === 0n ? { address } : { address, linkLocal };
 }
 
-function readUnreach(r: Reader): Nlri | undefined {
-  return mpField(() => {
+/** Wrong flags are a problem, and what is withdrawn stays withdrawn (RFC 7606 §3 c). */
+function readUnreach(attribute: RawAttribute, problems: Problem[]): Nlri | undefined {
+  if (!optionalOnly(attribute))
+    problems.push({ type: mpUnreach.type, outcome: "treat-as-withdraw", why: "flags" });
+  return mpField(attribute, (r) => {
     const family = readFamily(r.u16(), r.u8());
     return family && checkNlri(family, r.rest());
   });
 }
 
-/** RFC 7606 §5.3: an MP attribute too short for its own fields hides routes: session reset. */
-function mpField<T>(read: () => T): T {
+const optionalOnly = ({ flags: bits }: RawAttribute): boolean =>
+  (bits & (flags.optional | flags.transitive)) === flags.optional;
+
+/** RFC 7606 §5.3: an MP attribute that hides which routes it means: session reset, RFC 4760 §7 says with which code. */
+function mpField<T>(attribute: RawAttribute, read: (r: Reader) => T): T {
   try {
-    return read();
+    return read(new Reader(attribute.value));
   } catch (cause) {
-    if (cause instanceof BgpError) throw cause;
-    throw new BgpError("optional-attribute", { detail: "an MP attribute is too short", cause });
+    if (!(cause instanceof BgpError || cause instanceof ShortInput)) throw cause;
+    const detail = `attribute ${attribute.type}: ${cause.message}`;
+    throw new BgpError("optional-attribute", { data: attributeBytes(attribute), detail, cause });
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { formatPrefix, parseAddress, parsePrefix, Reader } from "@margay/net";
 import fc from "fast-check";
+import { fromHex as hex, marker, toHex } from "../testing/hex.ts";
 import { mergeAs4 } from "./as-path.ts";
 import { attributeTable } from "./attribute-table.ts";
 import type { Attributes } from "./attributes.ts";
@@ -18,10 +19,6 @@ import {
   writeWithdrawals,
 } from "./update.ts";
 
-const hex = (text: string): Uint8Array =>
-  Uint8Array.from(text.replace(/[\s|]/g, "").match(/../g) ?? [], (h) => Number.parseInt(h, 16));
-const toHex = (bytes: Uint8Array): string => [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
-const marker = "ff".repeat(16);
 const ctx: UpdateContext = { as4: true, internal: false, families: [4, 6] };
 const inside: UpdateContext = { ...ctx, internal: true };
 
@@ -82,6 +79,23 @@ describe("messages, hex <-> value", () => {
       },
     ],
     [
+      "RFC 8950 §4 IPv4 by way of IPv6, RFC 9234 §4.1 customer, RFC 8538 §2 N bit, RFC 9494 §3.1 one hour",
+      `${marker} 003d 01 | 04 fc00 005a 0a000001 | 20 02 1e | 0104 00010001 | 0506 0001 0001 0002 | 0901 03 | 4002 4078 | 4707 0001 01 80 000e10`,
+      {
+        kind: "open",
+        as: 64512,
+        holdTimeSeconds: 90,
+        bgpId: 0x0a000001,
+        capabilities: {
+          families: [4],
+          extendedNextHop: true,
+          role: "customer",
+          gracefulRestart: { restarting: false, notification: true, restartTimeSeconds: 120, families: [] },
+          longLived: [{ family: 4, forwarding: true, staleTimeSeconds: 3600 }],
+        },
+      },
+    ],
+    [
       "NOTIFICATION keeps its data",
       `${marker} 0018 03 | 06 02 | 026f6b`,
       { kind: "notification", code: 6, subcode: 2, data: hex("026f6b") },
@@ -96,13 +110,34 @@ describe("messages, hex <-> value", () => {
     expect(toHex(writeMessage(value))).toBe(toHex(hex(text)));
   });
 
-  test("RFC 9072 extended optional parameters are read", () => {
-    const text = `${marker} 0029 01 | 04 fc00 005a 0a000001 | ff ff 0009 | 02 0006 | 4104 0000fc00`;
+  test.each([
+    ["length 255", "ff"],
+    ["any other length but 0", "01"],
+  ])("RFC 9072 §2 extended optional parameters are read: %s", (_why, length) => {
+    const text = `${marker} 0029 01 | 04 fc00 005a 0a000001 | ${length} ff 0009 | 02 0006 | 4104 0000fc00`;
     expect(read(text)).toMatchObject({
       kind: "open",
       as: 64512,
       capabilities: { families: [4], as4: 64512 },
     });
+  });
+
+  test("RFC 9072 §2 what does not fit the short form goes in the extended one", () => {
+    const longLived = Array.from({ length: 40 }, () => ({
+      family: 4 as const,
+      forwarding: true,
+      staleTimeSeconds: 0x010203,
+    }));
+    const open = {
+      kind: "open",
+      as: 1,
+      bgpId: 1,
+      holdTimeSeconds: 90,
+      capabilities: { families: [4] as const, longLived: longLived.slice(0, 36) },
+    } as const;
+    const bytes = writeMessage(open);
+    expect([...bytes.slice(28, 30)]).toEqual([255, 255]);
+    expect(read(toHex(bytes))).toEqual(open);
   });
 
   test("a shutdown message is shown in words (RFC 9003)", () => {
@@ -180,6 +215,7 @@ describe("path attributes, hex <-> value", () => {
     ["ORIGINATOR_ID", "800904 0a000003", { originatorId: 0x0a000003 }],
     ["CLUSTER_LIST", "800a08 01010101 02020202", { clusterList: [0x01010101, 0x02020202] }],
     ["EXTENDED COMMUNITIES", "c01008 0002fc0000000064", { extendedCommunities: [0x0002fc0000000064n] }],
+    ["ONLY_TO_CUSTOMER", "c02304 0000fc00", { onlyToCustomer: 64512 }],
     ["LARGE_COMMUNITY", "c0200c 00000001 00000002 00000003", { largeCommunities: [[1, 2, 3]] }],
     [
       "an unknown transitive one, Partial once it has passed through us",
@@ -217,9 +253,45 @@ describe("path attributes, hex <-> value", () => {
       [1, 100000, 200000],
     ],
     ["a longer AS4_PATH is ignored", [23456], [100000, 200000], [23456]],
+    ["an equally long one replaces all", [23456, 23456], [100000, 200000], [100000, 200000]],
+    ["an old speaker prepended itself twice", [7, 7, 23456], [100000], [7, 7, 100000]],
   ])("%s", (_why, path, as4, merged) => {
     const sequence = (ases: number[]) => [{ kind: "sequence" as const, ases }];
     expect(mergeAs4(sequence(path), sequence(as4))).toEqual(sequence(merged));
+  });
+
+  test.each<[string, string, string, number | undefined, number[]]>([
+    ["RFC 6793 §4.2.3 AGGREGATOR of AS_TRANS: AS4_AGGREGATOR stands", "5ba0", "0001869f", 99999, [1, 100000]],
+    ["another AS: both AS4 attributes are stale", "fc00", "0001869f", 0xfc00, [1, 23456]],
+  ])("%s", (_why, as, as4, aggregatorAs, path) => {
+    const list = `400101 00 | 400206 0202 0001 5ba0 | 400304 0a000001 | c00706 ${as} 0a000002 | c01106 0201 000186a0 | c01208 ${as4} 0a000002`;
+    const { announced } = update(body(list), { ...ctx, as4: false });
+    const { aggregator, asPath } = announced[0]!.attributes; // one run of prefixes
+    expect([aggregator?.as, asPath]).toEqual([aggregatorAs, [{ kind: "sequence", ases: path }]]);
+  });
+
+  test("RFC 6793 §4.2.2 confederation segments are not in AS4_PATH, and those that are do not count", () => {
+    const asPath = [
+      { kind: "confedSequence", ases: [65100] },
+      { kind: "sequence", ases: [100000] },
+    ] as const;
+    const nlri = packPrefixes(4, [parsePrefix("10.0.0.0/8")]);
+    const [written] = writeAnnouncements(
+      { nlri, attributes: { ...full, asPath } },
+      { as4: false, internal: true },
+    );
+    expect(toHex(written!)).toContain("c011060201000186a0"); // one announcement was asked for
+    expect(mergeAs4([{ kind: "sequence", ases: [7, 23456] }], [...asPath])).toEqual([
+      { kind: "sequence", ases: [7, 100000] },
+    ]);
+  });
+
+  test("RFC 8950 IPv4 routes with an IPv6 next hop, both ways", () => {
+    const nlri = packPrefixes(4, [parsePrefix("10.0.0.0/8"), parsePrefix("10.9.1.0/24")]);
+    const nextHop = { address: parseAddress("2001:db8::1"), linkLocal: parseAddress("fe80::1") };
+    const [written] = writeAnnouncements({ nlri, attributes: { ...full, nextHop } }, ctx);
+    const { announced, problems } = update(written!, { ...ctx, extendedNextHop: true }); // one was asked for
+    expect([announced, problems]).toEqual([[{ nlri, attributes: { ...full, nextHop } }], []]);
   });
 
   test("IPv6: next hops of 16 and 32 bytes, prefixes and their withdrawal", () => {
@@ -287,6 +359,24 @@ describe("RFC 7606: what a broken attribute costs", () => {
       "treat-as-withdraw",
     ],
     ["§4 an attribute that overruns the list", `${base} c008ff 00`, "treat-as-withdraw"],
+    [
+      "RFC 7607 §2 AS 0 in the AS_PATH",
+      "400101 00 | 400206 0201 00000000 | 400304 0a000001",
+      "treat-as-withdraw",
+    ],
+    [
+      "RFC 5065 §5 a confederation segment from outside",
+      "400101 00 | 400206 0301 0000fc01 | 400304 0a000001",
+      "treat-as-withdraw",
+    ],
+    ["§3 d ORIGIN missing", "400206 0201 0000fc01 | 400304 0a000001", "treat-as-withdraw"],
+    ["§3 d AS_PATH missing", "400101 00 | 400304 0a000001", "treat-as-withdraw"],
+    ["§7.1 ORIGIN of 2 bytes", "400102 0000 | 400206 0201 0000fc01 | 400304 0a000001", "treat-as-withdraw"],
+    ["RFC 9234 §5 ONLY_TO_CUSTOMER of 3 bytes", `${base} c02303 000000`, "treat-as-withdraw"],
+    ["§3 c MED marked transitive", `${base} c00404 00000001`, "treat-as-withdraw"],
+    ["RFC 7607 §2 AGGREGATOR of AS 0", `${base} c00708 00000000 0a000002`, "attribute-discard"],
+    ["§7.10 CLUSTER_LIST from outside", `${base} 800a04 0a000003`, "attribute-discard"],
+    ["RFC 6793 §6 AS4_AGGREGATOR of 7 bytes", `${base} c01207 00000000000000`, "attribute-discard"],
     ["§7.6 ATOMIC_AGGREGATE with a value", `${base} 400601 00`, "attribute-discard"],
     [
       "§7.7 AGGREGATOR of 6 bytes on a four-octet session",
@@ -305,6 +395,43 @@ describe("RFC 7606: what a broken attribute costs", () => {
     expect(problems.map((p) => p.outcome)).toContain(outcome);
     const gone = outcome === "treat-as-withdraw";
     expect([announced.length, withdrawn.length]).toEqual(gone ? [0, 1] : [1, 0]);
+  });
+
+  test.each<[string, string, "treat-as-withdraw" | "attribute-discard"]>([
+    ["§7.5 LOCAL_PREF of 3 bytes", `${base} 400503 000000`, "treat-as-withdraw"],
+    ["§7.9 ORIGINATOR_ID of 5 bytes", `${base} 800905 0000000000`, "treat-as-withdraw"],
+    ["§7.10 CLUSTER_LIST of 3 bytes", `${base} 800a03 000000`, "treat-as-withdraw"],
+    ["§7.10 CLUSTER_LIST empty", `${base} 800a00`, "treat-as-withdraw"],
+  ])("from inside our AS: %s", (_why, attributes, outcome) => {
+    const { announced, withdrawn, problems } = update(body(attributes), inside);
+    expect([problems.map((p) => p.outcome), announced.length, withdrawn.length]).toEqual([[outcome], 0, 1]);
+  });
+
+  test.each<[string, string, UpdateContext]>([
+    ["RFC 6793 §6 a broken AS4_PATH on a two-octet session", "c01103 020100", { ...ctx, as4: false }],
+    ["RFC 6793 §6 AS4_PATH on a four-octet session", "c01106 0201 0001869f", ctx],
+  ])("the path stands: %s", (_why, attribute, context) => {
+    const size = context.as4 ? "400206 0201 0000fc01" : "400204 0201 fc01";
+    const { announced } = update(body(`400101 00 | ${size} | 400304 0a000001 | ${attribute}`), context);
+    expect(announced[0]?.attributes.asPath).toEqual([{ kind: "sequence", ases: [0xfc01] }]);
+  });
+
+  test.each<[string, string]>([
+    ["§3 c MP_REACH with wrong flags", "c00e 1a 0002 01 10 20010db8000000000000000000000001 00 20 20010db8"],
+    ["§7.11 a next hop of 12 bytes", "800e 16 0002 01 0c 20010db80000000000000000 00 20 20010db8"],
+    ["RFC 4760 §3 an IPv4 next hop for IPv6", "800e 0e 0002 01 04 0a000001 00 20 20010db8"],
+    [
+      "RFC 8950 §4 an IPv6 next hop for IPv4 that nobody agreed on",
+      "800e 17 0001 01 10 20010db8000000000000000000000001 00 08 0b",
+    ],
+  ])("%s: its routes are withdrawn", (_why, reach) => {
+    const { announced, withdrawn } = update(body(`400101 00 | 400206 0201 0000fc01 | ${reach}`, ""));
+    expect([announced.length, withdrawn.length]).toEqual([0, 1]);
+  });
+
+  test("§3 c MP_UNREACH with wrong flags still withdraws", () => {
+    const { withdrawn, problems } = update(body("c00f08 0002 01 20 20010db8", ""));
+    expect([withdrawn.length, problems[0]?.outcome]).toEqual([1, "treat-as-withdraw"]);
   });
 
   test("routes of a family that was not negotiated are ignored", () => {
