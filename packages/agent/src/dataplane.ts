@@ -18,6 +18,15 @@ export interface DataplaneOptions {
   readonly onError: (error: unknown, retryInMs: number) => void;
 }
 
+const maps = new WeakMap<NodeState["endpoints"], ReadonlyMap<string, LocalEndpoint>>();
+
+/** One map for all that wait. */
+function byId(endpoints: NodeState["endpoints"]): ReadonlyMap<string, LocalEndpoint> {
+  const map = maps.get(endpoints) ?? new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  maps.set(endpoints, map);
+  return map;
+}
+
 /** How long a barrier's question waits for the pass under way before the answer is "not yet". */
 const SETTLE_MS = 1000;
 
@@ -28,7 +37,7 @@ export class Dataplane {
   /** What was delivered, and what of it the kernel has: counts of `changed`. */
   #wanted = 0;
   #applied = 0;
-  #endpoints: ReadonlyMap<string, LocalEndpoint> = new Map();
+  #endpoints: NodeState["endpoints"] = [];
   #error: Error | undefined;
   #startedAt: number | undefined;
   /** Called after each pass, whether it succeeded or not. */
@@ -92,9 +101,10 @@ export class Dataplane {
 
   #whyNotReady(id: string): string | undefined {
     const { endpoints, config } = this.#options.state();
-    const wanted = endpoints.find((endpoint) => endpoint.id === id);
+    const wanted = byId(endpoints).get(id);
     if (!wanted) return "the agent has not seen its WorkloadEndpoint";
-    if (this.#endpoints.get(id) !== wanted) return this.#error?.message ?? "still writing to the kernel";
+    if (byId(this.#endpoints).get(id) !== wanted)
+      return this.#error?.message ?? "still writing to the kernel";
     return this.#options.kernel.missing(wanted, config);
   }
 
@@ -105,7 +115,7 @@ export class Dataplane {
     try {
       const state = this.#options.state();
       const outcomes = await this.#options.kernel.apply(state);
-      this.#endpoints = new Map(state.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+      this.#endpoints = state.endpoints;
       this.#applied = goal;
       this.#error = undefined;
       this.#options.onApplied({ state, outcomes, milliseconds: performance.now() - this.#startedAt });

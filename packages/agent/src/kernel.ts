@@ -1,6 +1,6 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
-import { type Address, formatAddress, formatPrefix, hostPrefix } from "@margay/net";
+import { formatAddress, formatPrefix } from "@margay/net";
 import {
   forgetConnections,
   Netlink,
@@ -15,7 +15,7 @@ import { LinkTable } from "./link-table.ts";
 import { render } from "./render/index.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
-import { notOurs, ROUTE_PROTOCOL, wantedRoutes, wantedSysctls } from "./wanted.ts";
+import { notOurs, ROUTE_PROTOCOL, routesOf, wantedRoutes, wantedSettings } from "./wanted.ts";
 
 export interface KernelOptions {
   /** The kernel is no longer what was written, or an interface came: run a pass. */
@@ -39,8 +39,8 @@ export class Kernel {
   #hasLinks = false;
   /** Routes of the last pass that succeeded, by destination; the refused ones are among them. */
   #written: ReadonlyMap<string, Route> = new Map();
-  /** Addresses of the endpoints of the last pass that succeeded, by text. */
-  #addresses: ReadonlyMap<string, Address> = new Map();
+  /** Those of the last pass that succeeded. */
+  #endpoints: ReadonlySet<LocalEndpoint> = new Set();
   /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
   #interfaces: ReadonlySet<string> = new Set();
   /** The kernel is known to match this state; undefined as soon as anything may have changed. */
@@ -109,7 +109,7 @@ export class Kernel {
     const routes = wantedRoutes(state, isUp);
     const outcomes = await reconcile([
       ...this.#tables.works(render(state), state.config.iptablesBackend),
-      this.#sysctls.to(wantedSysctls(state, isUp)),
+      this.#sysctls.to(wantedSettings(state, isUp)),
       this.#routes.to(routes),
     ]);
     await this.#tables.settled();
@@ -119,22 +119,24 @@ export class Kernel {
 
   /** A pod's connections end with it: the next one with its address has a policy of its own. */
   async #forgetFormer({ endpoints }: NodeState): Promise<void> {
-    const now = new Map(endpoints.flatMap(({ addresses }) => addresses.map((a) => [formatAddress(a), a])));
-    const gone = [...this.#addresses].filter(([text]) => !now.has(text)).map(([, address]) => address);
-    this.#addresses = now;
+    const [before, now] = [this.#endpoints, new Set(endpoints)];
+    this.#endpoints = now;
+    const left = [...before].filter((endpoint) => !now.has(endpoint));
+    if (left.length === 0) return;
+    const held = new Set(endpoints.flatMap(({ addresses }) => addresses.map(formatAddress)));
+    const gone = left.flatMap(({ addresses }) => addresses).filter((a) => !held.has(formatAddress(a)));
     const error = gone.length > 0 ? await forgetConnections(gone) : undefined;
     if (error) this.#options.onRemembered(error);
   }
 
   /** Why the last pass left a workload without its routes; undefined when they are in. */
   missing(endpoint: LocalEndpoint, config: NodeState["config"]): string | undefined {
-    const { interfaceName, addresses } = endpoint;
+    const { interfaceName } = endpoint;
     const why = notOurs(endpoint, config);
     if (why !== undefined) return why;
     if (!this.#links.isUp(interfaceName)) return `interface ${interfaceName} is not there, or is down`;
     if (this.#links.isLost(interfaceName)) return `interface ${interfaceName} has just been made anew`;
-    const on = (family: 4 | 6) => family === 4 || config.ipv6Support;
-    const wanted = addresses.filter(({ family }) => on(family)).map((a) => formatPrefix(hostPrefix(a)));
+    const wanted = [...routesOf(endpoint, config).keys()];
     const refused = wanted.map((dst) => this.#refused.get(dst)).find(Boolean);
     if (refused) return refused.message;
     const without = wanted.find((dst) => this.#written.get(dst)?.nexthops[0]?.dev !== interfaceName);

@@ -1,32 +1,31 @@
 import { NetlinkError, readSysctl, sysctl } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
+import type { Settings } from "./wanted.ts";
 
 /**
- * Kernel settings by sysctl name. The kernel keeps no mark on them, so what is ours is what this process has set; `list` reads
- * those back. Removing leaves the value: what was there before is not known, and an interface takes its own along.
+ * Kernel settings by what they belong to. The kernel keeps no mark on them, so what is ours is what this process has set;
+ * `list` reads those back. Removing leaves the value: what was there before is not known, and an interface takes its own along.
  */
-export function sysctlTarget(): Target<string> {
-  const ours = new Set<string>();
+export function sysctlTarget(): Target<Settings> {
+  const ours = new Map<string, Settings>();
   return {
     name: "sysctls",
-    list: async () => new Map([...ours].flatMap((name) => found(name))),
+    list: async () => new Map([...ours].map(([owner, settings]) => [owner, readBack(settings)])),
     put: async (wanted) => {
-      for (const [name, value] of wanted) {
-        ours.add(name);
-        unlessGone(() => sysctl(name, value));
+      for (const [owner, settings] of wanted) {
+        ours.set(owner, settings);
+        for (const [name, value] of settings) unlessGone(() => sysctl(name, value));
       }
     },
-    remove: async (names) => {
-      for (const name of names) ours.delete(name);
+    remove: async (owners) => {
+      for (const owner of owners) ours.delete(owner);
     },
-    same: (actual, wanted) => actual === wanted,
+    same: (actual, wanted) => [...wanted].every(([name, value]) => actual.get(name) === value),
   };
 }
 
-const found = (name: string): [string, string][] => {
-  const value = unlessGone(() => readSysctl(name));
-  return value === undefined ? [] : [[name, value]];
-};
+const readBack = (settings: Settings): Settings =>
+  new Map([...settings.keys()].map((name) => [name, unlessGone(() => readSysctl(name)) ?? ""]));
 
 /** An interface may vanish at any time, and its settings with it: the next reading finds out. */
 function unlessGone<T>(fn: () => T): T | undefined {

@@ -18,6 +18,40 @@ export function notOurs({ interfaceName }: LocalEndpoint, config: NodeState["con
 const programmable = ({ endpoints, config }: NodeState, isUp: IsUp): LocalEndpoint[] =>
   endpoints.filter((endpoint) => isUp(endpoint.interfaceName) && notOurs(endpoint, config) === undefined);
 
+/** Kernel settings by name. */
+export type Settings = ReadonlyMap<string, string>;
+
+interface Kept {
+  readonly config: NodeState["config"];
+  readonly routes: ReadonlyMap<string, Route>;
+  readonly settings: Settings;
+}
+
+const kept = new WeakMap<LocalEndpoint, Kept>();
+
+/** The same objects for the same endpoint and configuration: nothing is made or compared for pods that did not change. */
+function ofEndpoint(endpoint: LocalEndpoint, config: NodeState["config"]): Kept {
+  const known = kept.get(endpoint);
+  if (known?.config === config) return known;
+  const routes = endpoint.addresses
+    .filter(({ family }) => family === 4 || config.ipv6Support)
+    .map((address) => workload(endpoint, address, config));
+  const made = {
+    config,
+    routes: new Map(routes.map((route) => [formatPrefix(route.dst), route])),
+    settings: new Map([
+      ...interfaceSettings(endpoint),
+      ...(config.ipv6Support ? interfaceSettings6(endpoint) : []),
+    ]),
+  };
+  kept.set(endpoint, made);
+  return made;
+}
+
+/** An endpoint's own routes, by destination, wherever its interface may be. */
+export const routesOf = (endpoint: LocalEndpoint, config: NodeState["config"]): ReadonlyMap<string, Route> =>
+  ofEndpoint(endpoint, config).routes;
+
 /**
  * The routes of a node, by destination: `<pod>/32 dev cali...` for each address of an endpoint whose interface is up, and
  * `blackhole <block>` for each own block, so that packets to addresses nobody has do not loop. A block of a single
@@ -26,10 +60,10 @@ const programmable = ({ endpoints, config }: NodeState, isUp: IsUp): LocalEndpoi
 export function wantedRoutes(state: NodeState, isUp: IsUp): Map<string, Route> {
   const isOn = ({ family }: { family: 4 | 6 }) => family === 4 || state.config.ipv6Support;
   const blocks = state.blocks.filter((block) => isOn(block) && block.length < width(block.family));
-  const workloads = programmable(state, isUp).flatMap((endpoint) =>
-    endpoint.addresses.filter(isOn).map((a) => workload(endpoint, a, state.config)),
-  );
-  return new Map([...blocks.map(blackhole), ...workloads].map((r) => [formatPrefix(r.dst), r]));
+  const routes = new Map(blocks.map(blackhole).map((r) => [formatPrefix(r.dst), r]));
+  for (const endpoint of programmable(state, isUp))
+    for (const [dst, route] of routesOf(endpoint, state.config)) routes.set(dst, route);
+  return routes;
 }
 
 const blackhole = (dst: Prefix): Route => ({
@@ -52,27 +86,27 @@ function workload({ interfaceName }: LocalEndpoint, address: Address, config: No
 }
 
 /**
- * Kernel settings by name: forwarding on the node, and for each workload's interface what makes it a gateway of one
- * address. Nothing else global is touched.
+ * Kernel settings by what they belong to: forwarding of the "node", and for each workload's interface what makes it a
+ * gateway of one address. Nothing else global is touched.
  */
-export function wantedSysctls(state: NodeState, isUp: IsUp): Map<string, string> {
+export function wantedSettings(state: NodeState, isUp: IsUp): Map<string, Settings> {
   const { ipForwarding, ipv6Support } = state.config;
-  const wanted = new Map<string, string>();
-  if (ipForwarding === "Enabled") {
-    wanted.set("net.ipv4.ip_forward", "1");
-    if (ipv6Support) wanted.set("net.ipv6.conf.all.forwarding", "1");
-  }
-  for (const endpoint of programmable(state, isUp)) {
-    for (const [name, value] of interfaceSysctls(endpoint)) wanted.set(name, value);
-    if (ipv6Support) for (const [name, value] of interfaceSysctls6(endpoint)) wanted.set(name, value);
-  }
+  const node = new Map([["net.ipv4.ip_forward", "1"]]);
+  if (ipv6Support) node.set("net.ipv6.conf.all.forwarding", "1");
+  const wanted = new Map<string, Settings>(ipForwarding === "Enabled" ? [["node", node]] : []);
+  for (const endpoint of programmable(state, isUp))
+    wanted.set(`interface ${endpoint.interfaceName}`, ofEndpoint(endpoint, state.config).settings);
   return wanted;
 }
+
+/** The same in one map, by name. */
+export const wantedSysctls = (state: NodeState, isUp: IsUp): Settings =>
+  new Map([...wantedSettings(state, isUp).values()].flatMap((settings) => [...settings]));
 
 /** sysctl's spelling of an interface name: its dots are slashes. */
 const spelled = (interfaceName: string): string => interfaceName.replaceAll(".", "/");
 
-function interfaceSysctls({ interfaceName, spoofable }: LocalEndpoint): [string, string][] {
+function interfaceSettings({ interfaceName, spoofable }: LocalEndpoint): [string, string][] {
   const name = spelled(interfaceName);
   return [
     [`net.ipv4.conf.${name}.forwarding`, "1"],
@@ -83,7 +117,7 @@ function interfaceSysctls({ interfaceName, spoofable }: LocalEndpoint): [string,
   ];
 }
 
-function interfaceSysctls6({ interfaceName }: LocalEndpoint): [string, string][] {
+function interfaceSettings6({ interfaceName }: LocalEndpoint): [string, string][] {
   const name = spelled(interfaceName);
   return [
     [`net.ipv6.conf.${name}.disable_ipv6`, "0"],

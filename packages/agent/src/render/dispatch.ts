@@ -1,5 +1,6 @@
 import { ruleIds } from "@margay/calc";
-import type { Rule } from "@margay/iptables";
+import type { Chain, Rule } from "@margay/iptables";
+import type { Family } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
 
@@ -40,30 +41,60 @@ const LIST_AT_MOST = 8;
 export function dispatchChains(
   interfaceNames: readonly string[],
   dispatch: Dispatch,
-  config: RenderConfig,
-): ReadonlyMap<string, readonly Rule[]> {
-  const chains = new Map<string, readonly Rule[]>();
-  const unknown: Rule = { match: [], target: config.deny, id: ruleIds.unknownInterface };
+  { config, family }: { readonly config: RenderConfig; readonly family: Family },
+): ReadonlyMap<string, Chain> {
+  const trees = kept.get(config) ?? new Map<string, Tree>();
+  kept.set(config, trees);
+  const key = `${dispatch.root}/${family}`;
+  const before = trees.get(key);
+  const now: Tree = new Map();
+  const grow = (name: string, among: readonly string[]): void => {
+    const known = before?.get(name);
+    const branch = known && sameTexts(known.among, among) ? known : branchOf(among, dispatch, config);
+    now.set(name, branch);
+    for (const { prefix, members } of branch.groups) grow(dispatch.below + prefix, members);
+  };
+  grow(dispatch.root, [...new Set(interfaceNames)].sort());
+  trees.set(key, now);
+  return new Map([...now].map(([name, { chain }]) => [`filter/${name}`, chain]));
+}
+
+/** One chain of the tree: made anew only when its interfaces are others. */
+interface Branch extends Split {
+  readonly among: readonly string[];
+  readonly chain: Chain;
+}
+
+/** By the chain's name. */
+type Tree = Map<string, Branch>;
+
+/** The trees of the last call, by root and family. */
+const kept = new WeakMap<RenderConfig, Map<string, Tree>>();
+
+const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((text, i) => text === b[i]));
+
+function branchOf(among: readonly string[], dispatch: Dispatch, { deny }: RenderConfig): Branch {
   const goto = (pattern: string, chain: string): Rule => ({
     match: [dispatch.interfaceWord, pattern],
     target: ["-g", chain],
   });
-  const grow = (chain: string, among: readonly string[]): void => {
-    const { listed, groups } = split(among);
-    const direct = listed.map((name) => goto(name, dispatch.chainOf(name)));
-    const below = groups.map(({ prefix }) => goto(`${prefix}+`, dispatch.below + prefix));
-    chains.set(chain, [...direct, ...below, unknown]);
-    for (const { prefix, members } of groups) grow(dispatch.below + prefix, members);
-  };
-  grow(dispatch.root, [...new Set(interfaceNames)].sort());
-  return chains;
+  const { listed, groups } = split(among);
+  const rules = [
+    ...listed.map((name) => goto(name, dispatch.chainOf(name))),
+    ...groups.map(({ prefix }) => goto(`${prefix}+`, dispatch.below + prefix)),
+    { match: [], target: deny, id: ruleIds.unknownInterface },
+  ];
+  return { among, listed, groups, chain: { rules } };
+}
+
+interface Split {
+  readonly listed: readonly string[];
+  readonly groups: readonly { readonly prefix: string; readonly members: readonly string[] }[];
 }
 
 /** Few names are listed. Of many, those as short as their common prefix are listed and the rest go by the next letter. */
-function split(among: readonly string[]): {
-  listed: readonly string[];
-  groups: { prefix: string; members: string[] }[];
-} {
+function split(among: readonly string[]): Split {
   if (among.length <= LIST_AT_MOST) return { listed: among, groups: [] };
   const length = commonPrefix(among).length;
   const listed = among.filter((name) => name.length === length);

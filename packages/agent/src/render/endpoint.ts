@@ -6,7 +6,7 @@ import {
   ruleIds,
   type TierPolicies,
 } from "@margay/calc";
-import type { Rule } from "@margay/iptables";
+import type { Chain, Rule } from "@margay/iptables";
 import { type Family, formatPrefix, hostPrefix } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
@@ -19,8 +19,8 @@ export interface EndpointContext {
 }
 
 export interface EndpointChains {
-  /** By name: from it, to it, and its sources when one rule cannot check them. */
-  readonly rules: ReadonlyMap<string, readonly Rule[]>;
+  /** By key: from it, to it, and its sources when one rule cannot check them. */
+  readonly chains: ReadonlyMap<string, Chain>;
   /** The chains of policies and profiles that they jump to. */
   readonly policies: readonly PolicyChain[];
 }
@@ -46,9 +46,8 @@ export function endpointChains(endpoint: LocalEndpoint, context: EndpointContext
   const policies = endpoint.ok
     ? [...linked(endpoint, "ingress", context), ...linked(endpoint, "egress", context)]
     : [];
-  const rules =
-    known && sameNames(known.chains.policies, policies) ? known.chains.rules : render(endpoint, context);
-  const chains = { rules, policies };
+  const isSame = known && sameNames(known.chains.policies, policies);
+  const chains = { chains: isSame ? known.chains.chains : render(endpoint, context), policies };
   kept.set(endpoint, { ...all, [family]: { config, from, chains } });
   return chains;
 }
@@ -80,7 +79,12 @@ function link(
   return chain && chain.chain.rules.length > 0 ? chain : undefined;
 }
 
-function render(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains["rules"] {
+function render(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains["chains"] {
+  const rules = rulesOf(endpoint, context);
+  return new Map([...rules].map(([name, its]) => [`filter/${name}`, { rules: its }]));
+}
+
+function rulesOf(endpoint: LocalEndpoint, context: EndpointContext): ReadonlyMap<string, readonly Rule[]> {
   const { interfaceName, ok } = endpoint;
   const [from, to] = [names.chains.from(interfaceName), names.chains.to(interfaceName)];
   const refused = [{ match: [], target: context.config.deny, id: ruleIds.unresolved }];

@@ -57,37 +57,36 @@ function familyChains(
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
-  const filter = new Map<string, Chain>(fixedChains(config, family));
+  const chains = new Map<string, Chain>(fixedChains(config, family));
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
   const policies = new Set<PolicyChain>();
   for (const endpoint of endpoints) {
-    const chains = endpointChains(endpoint, { family, config, state });
-    add(filter, chains.rules);
-    for (const policy of chains.policies) policies.add(policy);
+    const its = endpointChains(endpoint, { family, config, state });
+    add(chains, its.chains);
+    for (const policy of its.policies) policies.add(policy);
   }
   for (const { name, chain, sets: its } of policies) {
-    filter.set(name, chain);
+    chains.set(`filter/${name}`, chain);
     sets.include(its);
   }
   const interfaces = endpoints.map(({ interfaceName }) => interfaceName);
   for (const dispatch of [fromWorkload, toWorkload])
-    add(filter, dispatchChains(interfaces, dispatch, config));
+    add(chains, dispatchChains(interfaces, dispatch, { config, family }));
+  chains.set(`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) });
   const nat = host.natOutgoingRules(state, config, { family, sets });
-  return new Map([
-    ...[...filter].map(([name, chain]): [string, Chain] => [`filter/${name}`, chain]),
-    [`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) }],
-    ...(nat.length > 0 ? [[`nat/${names.chains.natOutgoing}`, { rules: nat }] as const] : []),
-  ]);
+  if (nat.length > 0) chains.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
+  return chains;
 }
 
-const fixedChains = (config: RenderConfig, family: Family): [string, Chain][] => [
-  [names.chains.forward, { rules: host.forwardRules(config) }],
-  [names.chains.input, { rules: host.inputRules(config) }],
-  [names.chains.output, { rules: host.outputRules(config) }],
-  [names.chains.workloadToHost, { rules: host.workloadToHostRules(config, family) }],
-  [names.chains.allow, { rules: [setMark(config.accept)] }],
-  [names.chains.pass, { rules: [setMark(config.pass)] }],
-];
+const fixedChains = (config: RenderConfig, family: Family): [string, Chain][] =>
+  Object.entries({
+    [names.chains.forward]: host.forwardRules(config),
+    [names.chains.input]: host.inputRules(config),
+    [names.chains.output]: host.outputRules(config),
+    [names.chains.workloadToHost]: host.workloadToHostRules(config, family),
+    [names.chains.allow]: [setMark(config.accept)],
+    [names.chains.pass]: [setMark(config.pass)],
+  }).map(([name, rules]) => [`filter/${name}`, { rules }]);
 
 const setMark = (bit: string): Rule => ({
   match: [],
@@ -100,6 +99,6 @@ const closedChains = (config: RenderConfig): Chains =>
     [`filter/${names.chains.input}`, { rules: host.closedRules(config, ["-i"]) }],
   ]);
 
-function add(chains: Map<string, Chain>, more: ReadonlyMap<string, readonly Rule[]>): void {
-  for (const [name, rules] of more) chains.set(name, { rules });
+function add(chains: Map<string, Chain>, more: ReadonlyMap<string, Chain>): void {
+  for (const [key, chain] of more) chains.set(key, chain);
 }

@@ -403,10 +403,7 @@ describe("dispatch", () => {
   const accept: Chain = { rules: [{ match: [], target: ["-j", "ACCEPT"] }] };
   const config = renderConfig(new Calc("n1").state().config);
   const chains4 = new Map<string, Chain>([
-    ...[...dispatchChains(names, fromWorkload, config)].map(([name, rules]): [string, Chain] => [
-      `filter/${name}`,
-      { rules },
-    ]),
+    ...dispatchChains(names, fromWorkload, { config, family: 4 }),
     ...names.map((name): [string, Chain] => [`filter/${fromWorkload.chainOf(name)}`, accept]),
   ]);
   const hooks4 = new Map([["filter/FORWARD", { rules: [{ match: [], target: ["-j", fromWorkload.root] }] }]]);
@@ -426,6 +423,15 @@ describe("dispatch", () => {
     expect(new Set(walks.map(({ target }) => target))).toEqual(new Set(["ACCEPT"]));
     const asked = walks.map((walk) => walk.asked);
     expect(asked.reduce((a, b) => a + b, 0) / asked.length).toBeLessThan(25);
+  });
+
+  test("a new interface makes anew only the chains on its way", () => {
+    const of = (some: readonly string[]) => dispatchChains(some, fromWorkload, { config, family: 6 });
+    const before = of(hex);
+    const after = of([...hex, "calif00dfeed123"]);
+    const anew = [...after].filter(([name, chain]) => before.get(name) !== chain).map(([name]) => name);
+    expect(anew).toHaveLength(3);
+    expect(anew).toContain("filter/margay-fd-calif");
   });
 
   test.each(["cali1", "calizzz", "cali0000000000x", `${hex[7]}x`])("drops %s, which is nobody's", (name) => {
