@@ -27,7 +27,7 @@ export async function relay(log) {
   });
 }
 
-const needGcc = async () => {
-  if ((await run("gcc", ["--version"])).code !== 0)
-    throw new SetupError("gcc does not work; as root: apt-get install gcc libc6-dev");
-};
+async function needGcc() {
+  const { code } = await run("gcc", ["--version"]).catch(() => ({ code: 1 })); // not there at all
+  if (code !== 0) throw new SetupError("gcc does not work; as root: apt-get install -y gcc libc6-dev");
+}

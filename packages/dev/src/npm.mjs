@@ -3,10 +3,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { must, SetupError } from "./progress.mjs";
 
-/** `npm ci` when needed. npm's own hidden lock file is the record of what is there. @returns false when up to date */
+/**
+ * What the lock says, when it is not there yet; npm's own hidden lock file is the record of what is. Not `npm ci`: it refuses
+ * a lock without the optional packages of every platform, which not every registry carries. @returns false when up to date
+ */
 export async function npmPackages(root, log) {
   if (installed(root)) return false;
-  await must("npm", ["ci", "--no-progress"], { cwd: root, log, what: "npm ci" });
+  await must("npm", ["install", "--no-save", "--no-progress"], { cwd: root, log, what: "npm install" });
   if (!existsSync(join(root, "node_modules/.bin/node"))) {
     throw new SetupError(`no Node.js 24 for ${process.arch} among the npm packages: x64 and arm64 only`);
   }

@@ -78,5 +78,8 @@ export function telling(output) {
   const lines = output.split("\n").map((line) => line.trim());
   const offline = lines.find((line) => OFFLINE.test(line));
   if (offline) return `no network? ${offline}`;
-  return lines.find((line) => /^E: |\berror\b/i.test(line)) ?? lines.filter(Boolean).at(-1) ?? "no output";
+  const said = lines.filter(
+    (line) => line !== "" && !/^npm (warn|error (code|errno|syscall|path|A complete log))/.test(line),
+  );
+  return said.find((line) => /^E: |\berror\b/i.test(line)) ?? said.at(-1) ?? "no output";
 }
