@@ -4,6 +4,7 @@ import {
   type IPAMConfiguration,
   type IPPool,
   type IPReservation,
+  kindPrefix,
   type Node,
   parse,
   parseKey,
@@ -52,6 +53,12 @@ export class Inventory {
   get self(): Node | undefined {
     return this.#self;
   }
+
+  /** The node's status.podCIDRs, of both families. */
+  readonly podCidrs = (): readonly string[] => {
+    const { podCIDRs } = (this.#self?.status ?? {}) as { podCIDRs?: unknown }; // a status has no schema
+    return Array.isArray(podCIDRs) ? podCIDRs.filter((cidr) => typeof cidr === "string") : [];
+  };
 
   apply(updates: readonly Update[]): void {
     for (const { key, value } of updates) {
@@ -104,10 +111,15 @@ const defaultIpam = (
 /** Told of each value that cannot be read. */
 export type OnCorrupt = (key: string, error: Error) => void;
 
-/** Datastore values as resources. One that cannot be read stands for what it was: closed, not absent. */
+const BLOCKS = kindPrefix("IPAMBlock");
+
+/**
+ * Datastore values as resources. One that cannot be read stands for what it was: closed, not absent. Blocks are left
+ * out: IPAM's view alone reads them, and they are what is written most.
+ */
 export function decodeUpdates(updates: readonly SyncUpdate[], onCorrupt: OnCorrupt): Update[] {
   return updates
-    .filter(({ key }) => parseKey(key) !== undefined)
+    .filter(({ key }) => !key.startsWith(BLOCKS) && parseKey(key) !== undefined)
     .map(({ key, entry }) => {
       if (!entry) return { key };
       try {

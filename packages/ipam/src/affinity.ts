@@ -1,5 +1,5 @@
-import { ApiError, type BlockAffinity, decode, encode, type IPAMBlock } from "@margay/api";
-import { type Entry, type Store, StoreError } from "@margay/datastore";
+import { ApiError, type BlockAffinity, encode, type IPAMBlock } from "@margay/api";
+import { alreadyDecoded, type Entry, resourceOf, type Store, StoreError } from "@margay/datastore";
 import { parsePrefix } from "@margay/net";
 import { affinityOf, type Block, disown, isEmpty, newBlock } from "./block.ts";
 import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
@@ -87,7 +87,7 @@ export async function readBlock(site: Site, cidr: string): Promise<Read<Block> |
   const entry = await read(site.store, site.view, blockKey(cidr));
   if (!entry) return undefined;
   try {
-    return { spec: (decode(entry.key, entry.value) as IPAMBlock).spec, revision: entry.revision };
+    return { spec: (resourceOf(entry) as IPAMBlock).spec, revision: entry.revision };
   } catch (error) {
     if (error instanceof ApiError && error.code === "corrupt") return "corrupt";
     throw error;
@@ -96,7 +96,7 @@ export async function readBlock(site: Site, cidr: string): Promise<Read<Block> |
 
 async function readAffinity({ store, view, node }: Site, cidr: string) {
   const entry = await read(store, view, affinityKey(node, cidr));
-  return entry && { spec: (decode(entry.key, entry.value) as BlockAffinity).spec, revision: entry.revision };
+  return entry && { spec: (resourceOf(entry) as BlockAffinity).spec, revision: entry.revision };
 }
 
 async function read(store: Store, view: BlockView, key: string): Promise<Entry | undefined> {
@@ -127,20 +127,27 @@ async function writeAffinity(
 const deleteAffinity = ({ store, node, view }: Site, cidr: string, revision: number): Promise<boolean> =>
   deleted(store, view, { key: affinityKey(node, cidr), revision });
 
-const encodeBlock = (block: Block): string =>
-  encode({
-    apiVersion: "margay.dev/v1",
-    kind: "IPAMBlock",
-    metadata: { name: block.cidr.replace("/", "-") },
-    spec: block,
-  });
+const resourceFor = (block: Block): IPAMBlock => ({
+  apiVersion: "margay.dev/v1",
+  kind: "IPAMBlock",
+  metadata: { name: block.cidr.replace("/", "-") },
+  spec: block,
+});
+
+/** Writes a block, which is then not read back to be known. */
+async function putBlock(view: BlockView, block: Block, put: (key: string, value: string) => Promise<Entry>) {
+  const resource = resourceFor(block);
+  return written(view, async () =>
+    alreadyDecoded(await put(blockKey(block.cidr), encode(resource)), resource),
+  );
+}
 
 const createBlock = ({ store, view }: Site, block: Block) =>
-  written(view, () => store.create(blockKey(block.cidr), encodeBlock(block)));
+  putBlock(view, block, (key, value) => store.create(key, value));
 
 /** Writes the block if still at `revision`; undefined: it is not. */
 export const updateBlock = ({ store, view }: Site, block: Block, revision: number) =>
-  written(view, () => store.update(blockKey(block.cidr), encodeBlock(block), revision));
+  putBlock(view, block, (key, value) => store.update(key, value, revision));
 
 /** Deletes the block if still at `revision`; false: it is not. */
 export const deleteBlock = ({ store, view }: Site, cidr: string, revision: number): Promise<boolean> =>

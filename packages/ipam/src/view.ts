@@ -1,5 +1,5 @@
-import { type BlockAffinity, decode, type IPAMBlock, keyOf, kindPrefix } from "@margay/api";
-import type { Entry, SyncUpdate } from "@margay/datastore";
+import { type BlockAffinity, type IPAMBlock, keyOf, kindPrefix } from "@margay/api";
+import { type Entry, resourceOf, type SyncUpdate } from "@margay/datastore";
 import { NetError, type Prefix, parsePrefix } from "@margay/net";
 import { affinityOf, type Block, freeCount } from "./block.ts";
 
@@ -50,9 +50,13 @@ export const affinityKey = (node: string, cidr: string): string =>
 export const BLOCKS = kindPrefix("IPAMBlock");
 export const AFFINITIES = kindPrefix("BlockAffinity");
 
+/** Blocks that wait to be looked at before they are read all the same, to be let go of. */
+const MAX_UNREAD = 32;
+
 /**
  * A view fed by the node's one watch (`apply`), or by lists. It keeps whole only what this node may write,
- * so that 25,000 blocks of a large cluster cost a summary each.
+ * so that 25,000 blocks of a large cluster cost a summary each. A block is decoded when somebody asks: one that
+ * another node writes a hundred times meanwhile is decoded once.
  */
 export class BlockCache implements BlockView {
   readonly #node: string;
@@ -60,8 +64,8 @@ export class BlockCache implements BlockView {
   readonly #mine = new Map<string, Versioned<Block>>();
   readonly #summaries = new Map<string, BlockSummary>();
   readonly #affinities = new Map<string, Versioned<BlockAffinity["spec"]>>();
-  /** Keys whose value does not decode, and why: shown by `ipam check`, never allocated from. */
-  readonly corrupt = new Map<string, unknown>();
+  readonly #corrupt = new Map<string, unknown>();
+  readonly #unread = new Map<string, Entry>();
 
   /**
    * `observe` passes this process's own writes on to the Syncer, which then drops older events of the key.
@@ -86,7 +90,8 @@ export class BlockCache implements BlockView {
   }
 
   forget(key: string): void {
-    this.corrupt.delete(key);
+    this.#unread.delete(key);
+    this.#corrupt.delete(key);
     const cidr = cidrOfKey(key, this.#node);
     if (key.startsWith(AFFINITIES)) this.#affinities.delete(cidr);
     else {
@@ -95,20 +100,52 @@ export class BlockCache implements BlockView {
     }
   }
 
-  mine = (): Iterable<Versioned<Block>> => this.#mine.values();
-  block = (cidr: string): Versioned<Block> | undefined => this.#mine.get(cidr);
-  summaries = (): ReadonlyMap<string, BlockSummary> => this.#summaries;
-  affinities = (): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>> => this.#affinities;
+  /** Keys whose value does not decode, and why: shown by `ipam check`, never allocated from. */
+  get corrupt(): ReadonlyMap<string, unknown> {
+    this.#read();
+    return this.#corrupt;
+  }
+
+  mine = (): Iterable<Versioned<Block>> => {
+    this.#read();
+    return this.#mine.values();
+  };
+
+  block = (cidr: string): Versioned<Block> | undefined => {
+    this.#read();
+    return this.#mine.get(cidr);
+  };
+
+  summaries = (): ReadonlyMap<string, BlockSummary> => {
+    this.#read();
+    return this.#summaries;
+  };
+
+  affinities = (): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>> => {
+    this.#read();
+    return this.#affinities;
+  };
 
   #put(entry: Entry): void {
+    if (entry.revision < (this.#unread.get(entry.key)?.revision ?? 0)) return;
+    this.#unread.set(entry.key, entry);
+    if (this.#unread.size > MAX_UNREAD) this.#read();
+  }
+
+  #read(): void {
+    for (const entry of this.#unread.values()) this.#take(entry);
+    this.#unread.clear();
+  }
+
+  #take(entry: Entry): void {
     try {
-      const resource = decode(entry.key, entry.value);
-      this.corrupt.delete(entry.key);
+      const resource = resourceOf(entry);
+      this.#corrupt.delete(entry.key);
       if (resource.kind === "IPAMBlock") this.#putBlock((resource as IPAMBlock).spec, entry.revision);
       if (resource.kind === "BlockAffinity")
         this.#putAffinity((resource as BlockAffinity).spec, entry.revision);
     } catch (error) {
-      this.corrupt.set(entry.key, error);
+      this.#corrupt.set(entry.key, error);
       const cidr = cidrOfKey(entry.key, this.#node);
       if (entry.key.startsWith(AFFINITIES)) return;
       this.#mine.delete(cidr);
