@@ -7,7 +7,7 @@ let lab: TestLab;
 const ALLOWED = ["shop/a>shop/b", "shop/a>shop/c", "shop/b>shop/a", "shop/b>shop/c", "shop/c>shop/a"];
 
 beforeAll(async () => {
-  lab = await TestLab.up("e2e-faults", ["--nodes", "2"]);
+  lab = await TestLab.up("faults", ["--nodes", "2"]);
   for (const [name, node] of [
     ["a", "n1"],
     ["b", "n2"],

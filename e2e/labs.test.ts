@@ -2,32 +2,24 @@ import { afterAll, expect, test } from "@jest/globals";
 import { margay, TestLab } from "./testing/lab.ts";
 
 const labs: TestLab[] = [];
-afterAll(() => Promise.all(labs.map((lab) => lab.down())));
+afterAll(async () => {
+  for (const lab of labs) await lab.down();
+});
 
 test("two labs at once know nothing of each other; a full pool says so", async () => {
-  const small = await TestLab.up("e2e-small", [
-    "--nodes",
-    "1",
-    "--pool",
-    "10.244.0.0/30",
-    "--block-size",
-    "30",
-  ]);
+  const small = await TestLab.up("small", ["--nodes", "1", "--pool", "10.244.0.0/30", "--block-size", "30"]);
   labs.push(small);
-  const other = await TestLab.up("e2e-other", ["--nodes", "1"]);
+  const other = await TestLab.up("other", ["--nodes", "1"]);
   labs.push(other);
 
   const status = JSON.parse((await margay(["lab", "status", "-o", "json"])).stdout) as {
     name: string;
     phase: string;
   }[];
-  expect(
-    status.filter(({ name }) => name.startsWith("e2e-")).map(({ name, phase }) => `${name} ${phase}`),
-  ).toEqual(["e2e-other ready", "e2e-small ready"]);
+  const phaseOf = (lab: TestLab) => status.find(({ name }) => name === lab.name)?.phase;
+  expect([phaseOf(small), phaseOf(other)]).toEqual(["ready", "ready"]);
   const ambiguous = await margay(["lab", "pods"]);
-  expect(ambiguous.stderr).toMatch(
-    /^margay: several labs are running \(.*e2e-other, e2e-small.*\): choose with --name\n$/,
-  );
+  expect(ambiguous.stderr).toMatch(/^margay: several labs are running \(.*\): choose with --name\n$/);
 
   for (const name of ["p1", "p2", "p3", "p4"]) await small.must(["pod", "add", name, "--node", "n1"]);
   const full = await small.run(["pod", "add", "p5", "--node", "n1"]);
@@ -41,3 +33,14 @@ test("two labs at once know nothing of each other; a full pool says so", async (
   await small.down();
   expect(await other.must(["pod", "add", "p1", "--node", "n1"])).toContain("pod default/p1 on n1: 10.244.");
 }, 120_000);
+
+test("up --detach returns when the lab is up; down ends it", async () => {
+  const name = `e2e-detached-${process.pid}`;
+  const up = await margay(["lab", "up", "--detach", "--nodes", "1", "--name", name]);
+  expect(up.code === 0 ? "" : up.stderr).toBe("");
+  expect(up.stderr).toContain(`lab ${name} is up`);
+  expect((await margay(["lab", "down", "--name", name])).stdout).toBe(`lab ${name} has ended\n`);
+  expect((await margay(["lab", "down", "--name", name])).stderr).toBe(
+    `margay: no lab named ${name} is running\n`,
+  );
+}, 60_000);

@@ -17,7 +17,7 @@ const EVERYBODY = [
 const without = (...gone: string[]) => EVERYBODY.filter((pair) => !gone.includes(pair));
 
 beforeAll(async () => {
-  lab = await TestLab.up("e2e-policy", ["--nodes", "2"]);
+  lab = await TestLab.up("policy", ["--nodes", "2"]);
   await lab.must(["namespace", "label", "ops", "team=ops"]);
   await lab.must(["pod", "add", "shop/web", "--node", "n1", "--labels", "app=web"]);
   await lab.must(["pod", "add", "shop/db", "--node", "n2", "--labels", "app=db"]);

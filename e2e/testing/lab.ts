@@ -23,13 +23,26 @@ export async function margay(words: readonly string[], input = ""): Promise<Outc
   return { code, stdout, stderr };
 }
 
-/** Starts the built margay executable with pipes. */
+const running = new Set<ChildProcess>();
+
+/** Starts the built margay executable with pipes; it dies with the test run, however that ends. */
 export function start(words: readonly string[]): ChildProcess {
   if (!existsSync(MARGAY)) throw new Error("the margay executable is not built: npm run build");
-  return spawn(process.execPath, [MARGAY, ...words], { env: { ...process.env, NO_COLOR: "1" } });
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", process.execPath, MARGAY, ...words], {
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  running.add(child.once("close", () => running.delete(child)));
+  return child;
 }
 
-/** The exit code once everything it wrote is read; 128 for a signal. */
+/** Ends what a failed test may have left running; jest would wait for it. */
+export async function endAll(): Promise<void> {
+  const all = [...running];
+  for (const child of all) child.kill("SIGKILL");
+  await Promise.all(all.map(exitOf));
+}
+
+/** The exit code once it has ended and everything it wrote is read; 128 for a signal. */
 export const exitOf = (child: ChildProcess): Promise<number> =>
   new Promise((resolve) => child.once("close", (code) => resolve(code ?? 128)));
 
@@ -47,20 +60,33 @@ export interface PodView {
   readonly addresses: readonly string[];
 }
 
-/** A running lab, driven by its command line only. */
+/** A running lab, driven by its command line only. It dies with the test run, however that ends. */
 export class TestLab {
   readonly name: string;
+  readonly #process: ChildProcess;
 
-  private constructor(name: string) {
+  private constructor(name: string, process: ChildProcess) {
     this.name = name;
+    this.#process = process;
   }
 
-  /** `margay lab up --detach`, ready when it returns. */
-  static async up(name: string, flags: readonly string[] = []): Promise<TestLab> {
-    await margay(["lab", "down", "--name", name]); // one that a killed test run left
-    const { code, stdout, stderr } = await margay(["lab", "up", "--detach", "--name", name, ...flags]);
-    if (code !== 0) throw new Error(`lab ${name} did not come up:\n${stdout}${stderr}`);
-    return new TestLab(name);
+  /** `margay lab up`, ready when it returns. Its name is this run's own, so that two test runs can share a machine. */
+  static async up(subject: string, flags: readonly string[] = []): Promise<TestLab> {
+    const name = `e2e-${subject.replace(/^e2e-/, "")}-${process.pid}`;
+    const child = start(["lab", "up", "--name", name, ...flags]);
+    let said = "";
+    const ended = exitOf(child).then((code) => {
+      throw new Error(`lab ${name} did not come up, exit ${code}:\n${said}`);
+    });
+    const up = new Promise<void>((resolve) => {
+      child.stderr?.setEncoding("utf8").on("data", (chunk) => {
+        said += chunk;
+        if (said.includes(`lab ${name} is up`)) resolve();
+      });
+    });
+    await Promise.race([up, ended]);
+    ended.catch(() => {}); // later it is `down` that ends it
+    return new TestLab(name, child);
   }
 
   /** `margay lab <words> --name <this>`, whatever comes out. */
@@ -124,9 +150,11 @@ export class TestLab {
     });
   }
 
-  /** Ends it if it is there. */
   async down(): Promise<void> {
-    await this.run(["down"]);
+    if (!running.has(this.#process)) return;
+    const gone = exitOf(this.#process);
+    this.#process.kill("SIGTERM");
+    await gone;
   }
 }
 

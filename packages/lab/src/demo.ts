@@ -47,6 +47,7 @@ export async function demo(
     lab.probe({ ...QUESTION, expected: after }),
   );
   process.stdout.write(await report(lab, { open, policed, timings: options.timings }));
+  if (!options.once) process.stdout.write(next(lab.options.name));
   return open.wrong + policed.wrong === 0 ? 0 : 1;
 }
 
@@ -62,4 +63,19 @@ async function converged(lab: Lab): Promise<void> {
     everyMs: 50,
     what: () => `routes are missing (${missing.slice(0, 4).join(", ")})`,
   });
+}
+
+/** What to try while the lab stays up. */
+function next(name: string): string {
+  const lab = name === "lab" ? "" : ` --name ${name}`;
+  return `
+The lab stays up until Ctrl-C. From another terminal (npx margay, or node packages/margay/dist/margay.mjs):
+  margay lab status${lab}                                      its processes and their logs
+  margay lab exec shop/web-1${lab} -- ping -c 3 198.51.100.1   from a pod to the world behind the ToR
+  margay lab pod label shop/web-1 app=api${lab}                now it may speak to shop/db ...
+  margay lab probe${lab}                                       ... look
+  margay lab kill n1/agent${lab}                               nothing stops; then: margay lab start n1/agent${lab}
+  margay lab exec n2${lab} -- margay bgp routes                what n2 has learned, and why each path is the best
+  margay lab exec fabric${lab} -- margay get ipamblocks        any margay command, inside the lab
+`;
 }
