@@ -1,16 +1,14 @@
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import type { CommandModule } from "yargs";
-import { runDir } from "./daemons.ts";
-import { enter, findLab, findLabs } from "./discover.ts";
+import { BIN, enter, findLab, findLabs } from "./discover.ts";
 import { ENDPOINT } from "./etcd.ts";
 import { endSupervisor } from "./launch.ts";
 import { ask } from "./methods.ts";
+import { runDir, TOR } from "./places.ts";
 import { lab, type Named, podId } from "./pod-commands.ts";
 import { podKey } from "./pods.ts";
-import { table } from "./report.ts";
-import { BIN } from "./supervise.ts";
-import { TOR } from "./topology.ts";
+import { table } from "./table.ts";
 
 const down: CommandModule<object, Named> = {
   command: "down",

@@ -3,7 +3,7 @@ import { clientCommands } from "./client-commands.ts";
 import { LabError } from "./errors.ts";
 import { type LaunchOptions, launch, launchDetached } from "./launch.ts";
 import { podCommands } from "./pod-commands.ts";
-import { type SuperviseOptions, supervise } from "./supervise.ts";
+import type { SuperviseOptions } from "./supervise.ts";
 
 /** `margay lab`. */
 export const command: CommandModule = {
@@ -98,6 +98,7 @@ const superviseCommand: CommandModule<object, { options: string }> = {
       .option("name", { type: "string" })
       .option("options", { type: "string", demandOption: true }) as never,
   handler: async ({ options }) => {
+    const { supervise } = await import("./supervise.ts"); // the store and all: not for the commands that only ask
     const code = await supervise(JSON.parse(options) as SuperviseOptions).catch((error: Error) => {
       process.stderr.write(`margay: ${error instanceof LabError ? error.message : error.stack}\n`);
       return 1;

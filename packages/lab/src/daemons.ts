@@ -6,8 +6,8 @@ import { LabError } from "./errors.ts";
 import { ENDPOINT } from "./etcd.ts";
 import { until } from "./exec.ts";
 import { namespacePath } from "./fabric.ts";
+import { type LabNode, runDir } from "./places.ts";
 import type { Processes, ProcessSpec } from "./processes.ts";
-import type { LabNode } from "./topology.ts";
 
 /** Where each daemon's health is asked, in its node's namespace: the defaults of both programs. */
 const HEALTH_PORT = { agent: 9099, bgpd: 9098 } as const;
@@ -16,9 +16,6 @@ export interface Daemon {
   readonly healthPort: number;
   readonly process: ProcessSpec & { readonly namespace: string };
 }
-
-/** Where the unix sockets of a node's daemons are. */
-export const runDir = (node: string): string => `/run/margay/${node}`;
 
 /** The two processes of a node, each in the node's network namespace, started as anybody would start them. Pure. */
 export function nodeDaemons({ name }: LabNode, margay: readonly string[]): Daemon[] {

@@ -12,6 +12,8 @@ export interface FoundLab {
 
 /** In the lab's private /run, so that it vanishes with the lab. */
 export const CONTROL_SOCKET = "/run/margay-lab.sock";
+/** Inside the lab, for `lab exec`: the margay executable that the lab itself runs. */
+export const BIN = "/run/bin";
 /** The words by which a supervisor is known in the process table. */
 export const SUPERVISE = ["lab", "supervise", "--name"] as const;
 

@@ -1,6 +1,6 @@
 import { until } from "./exec.ts";
+import { bare, FABRIC } from "./places.ts";
 import type { ProcessSpec } from "./processes.ts";
-import { bare, FABRIC } from "./topology.ts";
 
 export const ENDPOINT = `http://${bare(FABRIC.ipv4)}:2379`;
 const PEER = `http://${bare(FABRIC.ipv4)}:2380`;

@@ -1,5 +1,5 @@
 import { must } from "./exec.ts";
-import { FABRIC, type LabNode, OUTSIDE, TOR } from "./topology.ts";
+import { FABRIC, type LabNode, OUTSIDE, TOR } from "./places.ts";
 
 /** Where the lab's network namespaces are named, in its private /run: `ip -n NAME` and `ip netns exec` work. */
 export const NAMESPACES = "/run/netns";

@@ -9,6 +9,7 @@ import { LabError } from "./errors.ts";
 import { ENDPOINT, etcd, etcdReady } from "./etcd.ts";
 import { layCables } from "./fabric.ts";
 import { type Matrix, type MatrixRequest, probeMatrix } from "./matrix.ts";
+import { runDir } from "./places.ts";
 import { addPod, type Pod, type PodRequest, podKey, removePod } from "./pods.ts";
 import { type Party, Prober, Responder } from "./probe.ts";
 import { Processes, type ProcessStatus } from "./processes.ts";
@@ -190,7 +191,7 @@ export class Lab {
   }
 
   get #runtime() {
-    return { relay: this.options.relay, socket: (node: string) => `/run/margay/${node}/cni.sock` };
+    return { relay: this.options.relay, socket: (node: string) => `${runDir(node)}/cni.sock` };
   }
 }
 

@@ -3,9 +3,9 @@ import type { FoundLab } from "./discover.ts";
 import { LabError } from "./errors.ts";
 import type { Lab, LabelChange } from "./lab.ts";
 import type { Matrix, MatrixRequest } from "./matrix.ts";
+import type { LabNode } from "./places.ts";
 import type { Pod, PodRequest } from "./pods.ts";
 import type { ProcessStatus } from "./processes.ts";
-import type { LabNode } from "./topology.ts";
 
 type Id = { readonly namespace: string; readonly name: string };
 

@@ -6,7 +6,7 @@ import { formatMatrix } from "./matrix.ts";
 import { ask } from "./methods.ts";
 import { type Pod, podKey } from "./pods.ts";
 import type { Protocol } from "./probe.ts";
-import { table } from "./report.ts";
+import { table } from "./table.ts";
 
 export interface Named {
   readonly name?: string;

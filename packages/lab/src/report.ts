@@ -2,10 +2,11 @@ import Table from "cli-table3";
 import pc from "picocolors";
 import type { Lab } from "./lab.ts";
 import { formatMatrix, type Matrix } from "./matrix.ts";
+import { bare, TOR } from "./places.ts";
 import type { Timing } from "./progress.ts";
 import { type Block, blocks } from "./routes.ts";
 import { type Session, sessions } from "./sessions.ts";
-import { bare, TOR } from "./topology.ts";
+import { table } from "./table.ts";
 import { birdc, birdSessions } from "./tor.ts";
 
 export interface Findings {
@@ -26,13 +27,6 @@ export async function report(lab: Lab, { open, policed, timings }: Findings): Pr
     ["How long it took", timingList(timings)],
   ];
   return chapters.map(([title, body]) => `\n${pc.bold(title)}\n${body}\n`).join("");
-}
-
-/** A table without a row's worth of colour of its own. */
-export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const made = new Table({ head: [...head], style: { head: [], border: [], compact: true } });
-  made.push(...rows.map((row) => [...row]));
-  return made.toString();
 }
 
 function nodeTable(lab: Lab, all: readonly Block[]): string {

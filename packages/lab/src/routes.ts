@@ -3,7 +3,7 @@ import { resources } from "@margay/datastore";
 import { formatPrefix, parsePrefix } from "@margay/net";
 import { must } from "./exec.ts";
 import type { Lab } from "./lab.ts";
-import { TOR } from "./topology.ts";
+import { TOR } from "./places.ts";
 
 export interface Block {
   readonly cidr: string;

@@ -1,6 +1,6 @@
 import { controlGet } from "@margay/daemon";
-import { runDir } from "./daemons.ts";
 import type { Lab } from "./lab.ts";
+import { runDir } from "./places.ts";
 
 /** One BGP session as a node's bgpd tells it on its control socket. */
 export interface Session {

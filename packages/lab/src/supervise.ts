@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import pc from "picocolors";
 import { serve } from "./control.ts";
 import { type DemoOptions, demo } from "./demo.ts";
-import { CONTROL_SOCKET } from "./discover.ts";
+import { BIN, CONTROL_SOCKET } from "./discover.ts";
 import { must } from "./exec.ts";
 import { NAMESPACES } from "./fabric.ts";
 import { Lab, type LabOptions } from "./lab.ts";
@@ -14,9 +14,6 @@ export interface SuperviseOptions extends LabOptions {
   /** Absent: only bring the lab up. */
   readonly demo?: DemoOptions;
 }
-
-/** Inside the lab, for `lab exec`: the margay executable that the lab itself runs. */
-export const BIN = "/run/bin";
 
 /**
  * The lab's first process, already inside its namespaces: brings everything up, serves clients, and takes everything

@@ -1,22 +1,10 @@
 import { type AnyResource, parse } from "@margay/api";
 import { LabError } from "./errors.ts";
+import { bare, type LabNode, NODE_AS, TOR } from "./places.ts";
 
-export const FABRIC = { ipv4: "172.20.0.1/24", ipv6: "fd00:172:20::1/64", bridge: "fabric" } as const;
-export const TOR = { name: "tor", as: 65000, ipv4: "172.20.0.2/24", ipv6: "fd00:172:20::2/64" } as const;
-/** Addresses behind the ToR that it announces to the nodes: the outside world. */
-export const OUTSIDE = { ipv4: "198.51.100.1/32", ipv6: "2001:db8:100::1/128" } as const;
-export const NODE_AS = 64512;
 const FIRST_HOST = 11;
 /** 172.20.0.11 to 172.20.0.254. */
 export const MAX_NODES = 244;
-
-export interface LabNode {
-  readonly name: string;
-  /** With prefix length, as in `Node.spec.bgp`. */
-  readonly ipv4: string;
-  readonly ipv6: string;
-  readonly reflector: boolean;
-}
 
 export interface Layout {
   readonly nodes: number;
@@ -93,6 +81,3 @@ function nodeDocument({ name, ipv4, ipv6, reflector }: LabNode) {
   const labels = { "kubernetes.io/hostname": name, ...(reflector && { [REFLECTOR]: "true" }) };
   return document("Node", name, { bgp }, labels);
 }
-
-/** "172.20.0.2/24" -> "172.20.0.2". */
-export const bare = (withLength: string): string => withLength.replace(/\/\d+$/, "");

@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { must, until } from "./exec.ts";
 import { namespacePath } from "./fabric.ts";
+import { bare, type LabNode, NODE_AS, OUTSIDE, TOR } from "./places.ts";
 import type { ProcessSpec } from "./processes.ts";
-import { bare, type LabNode, NODE_AS, OUTSIDE, TOR } from "./topology.ts";
 
 const FOLDER = "/run/tor";
 const CONTROL = `${FOLDER}/bird.ctl`;

@@ -1,0 +1,19 @@
+export const FABRIC = { ipv4: "172.20.0.1/24", ipv6: "fd00:172:20::1/64", bridge: "fabric" } as const;
+export const TOR = { name: "tor", as: 65000, ipv4: "172.20.0.2/24", ipv6: "fd00:172:20::2/64" } as const;
+/** Addresses behind the ToR that it announces to the nodes: the outside world. */
+export const OUTSIDE = { ipv4: "198.51.100.1/32", ipv6: "2001:db8:100::1/128" } as const;
+export const NODE_AS = 64512;
+
+export interface LabNode {
+  readonly name: string;
+  /** With prefix length, as in `Node.spec.bgp`. */
+  readonly ipv4: string;
+  readonly ipv6: string;
+  readonly reflector: boolean;
+}
+
+/** "172.20.0.2/24" -> "172.20.0.2". */
+export const bare = (withLength: string): string => withLength.replace(/\/\d+$/, "");
+
+/** Where the unix sockets of a node's daemons are. */
+export const runDir = (node: string): string => `/run/margay/${node}`;
