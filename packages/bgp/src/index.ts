@@ -1,6 +1,22 @@
+export * from "./policy/as-path-pattern.ts";
+export * from "./policy/community.ts";
 export * from "./policy/export.ts";
 export * from "./policy/filter.ts";
 export * from "./policy/import.ts";
+export * from "./policy/long-lived.ts";
+export {
+  applyPolicy,
+  type Change as PolicyChange,
+  type Judged,
+  type Match,
+  type Policy,
+  type PrefixRange,
+  policyWithoutOne,
+  type Statement,
+  type Verdict,
+} from "./policy/policy.ts";
+export * from "./policy/prefix-limit.ts";
+export * from "./policy/role.ts";
 export * from "./rib/decision.ts";
 export * from "./rib/path.ts";
 export { PrefixTable } from "./rib/prefix-table.ts";

@@ -1,12 +1,14 @@
 import { contains, type Family, type Prefix } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Path, Source } from "../rib/path.ts";
-import { prepend } from "../wire/as-path.ts";
+import { type AsPath, isConfederation, isPrivateAs, mapAses, prepend } from "../wire/as-path.ts";
 import { writeAttributes } from "../wire/attribute-codec.ts";
 import type { Attributes, NextHop } from "../wire/attributes.ts";
+import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
 import { bytesKey, Interner } from "../wire/intern.ts";
 import { defaultLocalPref } from "./import.ts";
+import { sendOnlyToCustomer } from "./role.ts";
 
 /** All that decides what a peer is told. Peers whose policies are equal share an update group. */
 export interface ExportPolicy {
@@ -25,6 +27,17 @@ export interface ExportPolicy {
   readonly nextHop: "auto" | "self" | "keep";
   /** The subnet that we share with the peer: a next hop in it is the peer's neighbour too and stays (RFC 4271 §5.1.3, third party). */
   readonly shared?: Prefix;
+  /** IPv4 routes may go with an IPv6 next hop, RFC 8950. */
+  readonly extendedNextHop?: boolean;
+  /** Our own AS where `localAs` is another one for this peer (local-as): it stands behind `localAs`, unless `replaceAs`. */
+  readonly trueAs?: number;
+  readonly replaceAs?: boolean;
+  /** Private ASes (RFC 6996) of the path go, or become ours. */
+  readonly removePrivateAs?: "remove" | "replace";
+  /** What we are to the peers, RFC 9234. */
+  readonly role?: Role;
+  /** The peers know long-lived stale routes, RFC 9494 §4.6. */
+  readonly longLived?: boolean;
 }
 
 export type Exported = { readonly attributes: Attributes } | { readonly refused: string };
@@ -40,7 +53,7 @@ export function exportRoute(
   if (refused) return { refused };
   const nextHop = nextHopFor(policy, path, family);
   if (!nextHop) return { refused: `no next hop of ours for IPv${family}` };
-  if (policy.to === "ebgp") return { attributes: toExternal(policy, { ...attributes, nextHop }, source) };
+  if (policy.to === "ebgp") return markRole(policy, toExternal(policy, { ...attributes, nextHop }, source));
   return { attributes: toInternal(policy, { ...attributes, nextHop }, source) };
 }
 
@@ -51,9 +64,14 @@ function distribution(policy: ExportPolicy, source: Source): string | undefined 
   return "iBGP split horizon (RFC 4271 §9.2.1)";
 }
 
+const markRole = ({ role, localAs }: ExportPolicy, a: Attributes): Exported =>
+  role ? sendOnlyToCustomer(role, localAs, a) : { attributes: a };
+
 /** RFC 1997: routes that must not leave us, or our AS. */
 function communityBars(policy: ExportPolicy, { communities: list = [] }: Attributes): string | undefined {
   if (list.includes(communities.noAdvertise)) return "NO_ADVERTISE (RFC 1997)";
+  if (list.includes(communities.llgrStale) && !policy.longLived)
+    return "long-lived stale, and the peer does not know that (RFC 9494 §4.6)";
   if (policy.to === "ibgp") return undefined;
   if (list.includes(communities.noExport)) return "NO_EXPORT (RFC 1997)";
   if (list.includes(communities.noExportSubconfed)) return "NO_EXPORT_SUBCONFED (RFC 1997)";
@@ -64,10 +82,11 @@ function nextHopFor(
   policy: ExportPolicy,
   { source, attributes }: Path & { attributes: Attributes },
   family: Family,
-) {
-  const ours = policy.self[family];
+): NextHop | undefined {
+  const foreign = (hop: NextHop) => hop.address.family !== family && !policy.extendedNextHop;
+  const ours = policy.self[family] ?? (policy.extendedNextHop ? policy.self[6] : undefined);
   const learned = attributes.nextHop;
-  if (source.kind === "local" || !learned || policy.nextHop === "self") return ours;
+  if (source.kind === "local" || !learned || policy.nextHop === "self" || foreign(learned)) return ours;
   if (policy.nextHop === "keep" || policy.to === "ibgp") return learned;
   return policy.shared && contains(policy.shared, learned.address) ? learned : ours;
 }
@@ -75,8 +94,18 @@ function nextHopFor(
 /** RFC 4271 §5.1.2 b, §5.1.4, §5.1.5: prepend our AS; LOCAL_PREF, a learned MED and reflection marks stay inside. */
 function toExternal(policy: ExportPolicy, a: Attributes, source: Source): Attributes {
   const { localPref: _l, originatorId: _o, clusterList: _c, med, ...rest } = a;
-  const asPath = prepend(a.asPath, policy.localAs);
+  const asPath = externalPath(policy, a.asPath);
   return source.kind === "local" && med !== undefined ? { ...rest, asPath, med } : { ...rest, asPath };
+}
+
+/** RFC 5065 §5.3 without confederation segments; then private ASes, then ours in front. */
+function externalPath(policy: ExportPolicy, path: AsPath): AsPath {
+  const { localAs, trueAs, replaceAs, removePrivateAs } = policy;
+  let out: AsPath = path.filter((s) => !isConfederation(s));
+  if (removePrivateAs)
+    out = mapAses(out, (as) => (!isPrivateAs(as) ? [as] : removePrivateAs === "replace" ? [localAs] : []));
+  if (trueAs !== undefined && trueAs !== localAs && !replaceAs) out = prepend(out, trueAs);
+  return prepend(out, localAs);
 }
 
 /** RFC 4271 §5.1.5: LOCAL_PREF always; RFC 4456 §8: a reflected route bears its originator and our cluster. */
@@ -117,8 +146,8 @@ export function attributeInterner(): (a: Attributes) => Attributes {
   return (a) => interner.get(textOf(a), () => a);
 }
 
-/** Equal for equal attributes: the next hop and the wire form in its widest, from which nothing is lost. */
+/** Equal for equal attributes: the next hop, what is never on the wire, and the wire form in its widest, from which nothing is lost. */
 function textOf(a: Attributes): string {
-  const hop = `${a.nextHop?.address.bits}/${a.nextHop?.linkLocal?.bits ?? ""}|`;
+  const hop = `${a.nextHop?.address.bits}/${a.nextHop?.linkLocal?.bits ?? ""}/${a.priority ?? ""}|`;
   return hop + bytesKey(writeAttributes(a, { as4: true, internal: true }));
 }

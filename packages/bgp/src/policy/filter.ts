@@ -1,9 +1,7 @@
 import { contains, type Prefix, samePrefix } from "@margay/net";
 import { prepend } from "../wire/as-path.ts";
-import type { Attributes, LargeCommunity } from "../wire/attributes.ts";
-
-/** A community to match or add: standard as its 32 bits, or large. */
-export type Community = number | LargeCommunity;
+import type { Attributes } from "../wire/attributes.ts";
+import { addCommunity, type Community, hasCommunity } from "./community.ts";
 
 /** One rule, in the words of Calico's BGPFilter; all conditions given must hold. */
 export interface FilterRule {
@@ -17,12 +15,17 @@ export interface FilterRule {
   readonly community?: Community;
   /** The path starts with these ASes. */
   readonly asPathPrefix?: readonly number[];
+  /** Interface towards the next hop; `*` stands for any characters. */
+  readonly interface?: string;
+  /** Metric of the route in the kernel. */
+  readonly priority?: number;
   readonly operations?: readonly FilterOperation[];
 }
 
 export type FilterOperation =
   | { readonly kind: "add-community"; readonly value: Community }
-  | { readonly kind: "prepend"; readonly ases: readonly number[] };
+  | { readonly kind: "prepend"; readonly ases: readonly number[] }
+  | { readonly kind: "set-priority"; readonly value: number };
 
 /** The route at hand and the peer it comes from or goes to. */
 export interface Filtered {
@@ -30,6 +33,10 @@ export interface Filtered {
   readonly attributes: Attributes;
   readonly learned: boolean;
   readonly peerType: "ebgp" | "ibgp";
+  /** Interface towards the next hop, where there is one. */
+  readonly interface?: string;
+  /** Metric that the route has in the kernel unless it says another. */
+  readonly priority?: number;
 }
 
 /** First match wins. Undefined when no rule matches: the next filter, then the default, decides. */
@@ -43,7 +50,8 @@ export function applyFilter(
   return { accept: rule.action === "accept", attributes: operations.reduce(operate, route.attributes) };
 }
 
-function matches(rule: FilterRule, { prefix, attributes, learned, peerType }: Filtered): boolean {
+function matches(rule: FilterRule, route: Filtered): boolean {
+  const { prefix, attributes, learned, peerType } = route;
   const { cidr, prefixLength, community, asPathPrefix } = rule;
   if (cidr && !cidrMatches(cidr, prefix)) return false;
   if (prefixLength && prefix.length < (prefixLength.min ?? 0)) return false;
@@ -51,6 +59,8 @@ function matches(rule: FilterRule, { prefix, attributes, learned, peerType }: Fi
   if (rule.fromRemotePeers && !learned) return false;
   if (rule.peerType && rule.peerType !== peerType) return false;
   if (community !== undefined && !hasCommunity(attributes, community)) return false;
+  if (rule.interface !== undefined && !globMatches(rule.interface, route.interface)) return false;
+  if (rule.priority !== undefined && rule.priority !== (attributes.priority ?? route.priority)) return false;
   return !asPathPrefix || startsWith(attributes, asPathPrefix);
 }
 
@@ -67,10 +77,21 @@ function cidrMatches({ prefix, operator }: NonNullable<FilterRule["cidr"]>, rout
   }
 }
 
-const hasCommunity = (a: Attributes, c: Community): boolean =>
-  typeof c === "number"
-    ? (a.communities?.includes(c) ?? false)
-    : (a.largeCommunities?.some((l) => l.every((part, i) => part === c[i])) ?? false);
+/** The only pattern character is `*`: pieces in order, the first at the start, the last at the end. */
+function globMatches(glob: string, name: string | undefined): boolean {
+  if (name === undefined) return false;
+  const [first = "", ...rest] = glob.split("*");
+  const last = rest.pop();
+  if (last === undefined) return name === first;
+  if (!name.startsWith(first)) return false;
+  let at = first.length;
+  for (const piece of rest) {
+    const found = name.indexOf(piece, at);
+    if (found < 0) return false;
+    at = found + piece.length;
+  }
+  return name.length - last.length >= at && name.endsWith(last);
+}
 
 function startsWith({ asPath }: Attributes, wanted: readonly number[]): boolean {
   const ases = asPath.flatMap((s) => (s.kind === "sequence" ? s.ases : []));
@@ -80,14 +101,10 @@ function startsWith({ asPath }: Attributes, wanted: readonly number[]): boolean 
 function operate(a: Attributes, operation: FilterOperation): Attributes {
   switch (operation.kind) {
     case "add-community":
-      return hasCommunity(a, operation.value) ? a : addCommunity(a, operation.value);
+      return addCommunity(a, operation.value);
+    case "set-priority":
+      return { ...a, priority: operation.value };
     case "prepend":
       return { ...a, asPath: operation.ases.toReversed().reduce((path, as) => prepend(path, as), a.asPath) };
   }
 }
-
-/** Adds one community; the list stays a list, not a set (RFC 1997 leaves the order open). */
-export const addCommunity = (a: Attributes, c: Community): Attributes =>
-  typeof c === "number"
-    ? { ...a, communities: [...(a.communities ?? []), c] }
-    : { ...a, largeCommunities: [...(a.largeCommunities ?? []), c] };

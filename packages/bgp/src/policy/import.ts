@@ -2,8 +2,12 @@ import { type Address, sameAddress } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Source } from "../rib/path.ts";
 import type { Imported } from "../rib/rib.ts";
-import { occurrences } from "../wire/as-path.ts";
+import { neighbourAs, occurrences, prepend } from "../wire/as-path.ts";
 import type { Attributes } from "../wire/attributes.ts";
+import type { Role } from "../wire/capabilities.ts";
+import { communities } from "../wire/code-points.ts";
+import { hasCommunity } from "./community.ts";
+import { receiveOnlyToCustomer } from "./role.ts";
 
 /** What import policy must know of us. */
 export interface ImportPolicy {
@@ -15,6 +19,14 @@ export interface ImportPolicy {
   readonly ownAddresses: readonly Address[];
   /** How often our AS may stand in a path from this peer; 0 as RFC 4271 §9.1.2 wants it. */
   readonly allowedLocalAs: number;
+  /** Our own AS where `localAs` is another one for this peer (local-as). */
+  readonly trueAs?: number;
+  /** With `trueAs`: do not show `localAs` in what we learn from the peer. */
+  readonly noPrepend?: boolean;
+  /** The path must begin with the peer's AS (RFC 4271 §6.3); not so with a route server. */
+  readonly enforceFirstAs?: boolean;
+  /** What we are to the peer, RFC 9234. */
+  readonly role?: Role;
 }
 
 /** LOCAL_PREF of a route that came without one, and of ours. RFC 4271 leaves it to policy; everybody says 100. */
@@ -27,15 +39,31 @@ export const defaultLocalPref = 100;
 export function importRoute(policy: ImportPolicy, source: Source, attributes: Attributes): Imported {
   const refused = loop(policy, source, attributes) ?? badNextHop(policy, attributes);
   if (refused) return { refused };
-  if (source.kind === "ibgp" && attributes.localPref !== undefined) return { attributes };
+  if (source.kind !== "ibgp") return importExternal(policy, source, attributes);
+  if (attributes.localPref !== undefined) return { attributes };
   return { attributes: { ...attributes, localPref: defaultLocalPref } };
+}
+
+/** RFC 4271 §6.3 first AS, RFC 9234 leaks, RFC 8326 §4.1 the link that is about to go, local-as. */
+function importExternal(policy: ImportPolicy, source: Source, a: Attributes): Imported {
+  if (policy.enforceFirstAs && neighbourAs(a.asPath) !== source.as)
+    return { refused: `the path does not begin with AS ${source.as} (RFC 4271 §6.3)` };
+  const checked = policy.role ? receiveOnlyToCustomer(policy.role, source.as, a) : { attributes: a };
+  if ("refused" in checked) return checked;
+  const goes = hasCommunity(a, communities.gracefulShutdown);
+  const localPref = goes ? 0 : defaultLocalPref;
+  const shown = policy.trueAs !== undefined && policy.trueAs !== policy.localAs && !policy.noPrepend;
+  const asPath = shown ? prepend(a.asPath, policy.localAs) : a.asPath;
+  return { attributes: { ...checked.attributes, asPath, localPref } };
 }
 
 /** The three loop checks. */
 function loop(policy: ImportPolicy, source: Source, a: Attributes): string | undefined {
   if (occurrences(a.asPath, policy.localAs) > policy.allowedLocalAs)
     return `AS loop: our AS ${policy.localAs} is in the path (RFC 4271 §9.1.2)`;
-  if (occurrences(a.asPath, 0) > 0) return "AS 0 in the path (RFC 7607)";
+  const { trueAs } = policy;
+  if (trueAs !== undefined && occurrences(a.asPath, trueAs) > policy.allowedLocalAs)
+    return `AS loop: our AS ${trueAs} is in the path (RFC 4271 §9.1.2)`;
   if (source.kind !== "ibgp") return undefined;
   if (a.originatorId === policy.bgpId) return "reflected back to its originator (RFC 4456 §8)";
   if (policy.clusterId !== undefined && a.clusterList?.includes(policy.clusterId))

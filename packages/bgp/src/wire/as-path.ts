@@ -62,6 +62,14 @@ export function prepend(path: AsPath, as: number, times = 1): AsPath {
   return [{ kind: "sequence", ases: [...front, ...first.ases] }, ...rest];
 }
 
+/** Each AS becomes those that `map` gives; a segment without any goes. */
+export const mapAses = (path: AsPath, map: (as: number) => readonly number[]): AsPath =>
+  path.map((s) => ({ kind: s.kind, ases: s.ases.flatMap(map) })).filter((s) => s.ases.length > 0);
+
+/** RFC 6996 §5. */
+export const isPrivateAs = (as: number): boolean =>
+  (as >= 64512 && as <= 65534) || (as >= 4200000000 && as <= 4294967294);
+
 /** How often `as` stands in the path. */
 export const occurrences = (path: AsPath, as: number): number =>
   path.reduce((sum, s) => sum + s.ases.filter((a) => a === as).length, 0);

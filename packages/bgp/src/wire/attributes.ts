@@ -38,5 +38,7 @@ export interface Attributes {
   readonly clusterList?: readonly number[];
   /** RFC 9234 §5: the AS that said: downwards only. */
   readonly onlyToCustomer?: number;
+  /** Metric of the route in the kernel, as a filter set it. Ours alone: never on the wire. */
+  readonly priority?: number;
   readonly unknown?: readonly UnknownAttribute[];
 }
