@@ -14,6 +14,8 @@ export const ruleIds = {
   spoofedMac: "workload/spoofed-mac",
   /** The way back to the source does not lead to the interface it came from. */
   reversePath: "workload/reverse-path",
+  /** A connection that a later policy denied. */
+  cut: "conntrack/cut",
   established: "conntrack/established",
   invalid: "conntrack/invalid",
   /** Allowed by every workload concerned. */

@@ -1,18 +1,94 @@
-import { type Address, formatAddress, sameAddress } from "@margay/net";
+import { type Address, formatAddress } from "@margay/net";
 import type { NetlinkError } from "./error.ts";
 import { addressOf, attributes, bytesOf, type Encoder, type Message, type Request } from "./message.ts";
 import { afOf } from "./route-message.ts";
 import { RequestSocket } from "./socket.ts";
 
 const NETLINK_NETFILTER = 12;
-/** NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, _DELETE. */
+/** NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, _GET, _DELETE. */
+const CT_NEW = 0x100;
 const CT_GET = 0x101;
 const CT_DELETE = 0x102;
 const NESTED = 0x8000;
-const attribute = { original: 1, reply: 2, id: 12, zone: 18, filter: 25 } as const;
-/** CTA_TUPLE_IP, and within it CTA_IP_V4_SRC and so on. */
-const tupleIp = 1;
+/** CTA_TUPLE_ORIG and so on. */
+const attribute = {
+  ...{ original: 1, reply: 2, mark: 8, id: 12, master: 14 },
+  ...{ zone: 18, markMask: 21, filter: 25 },
+} as const;
+/** CTA_TUPLE_IP, CTA_TUPLE_PROTO; within the first CTA_IP_V4_SRC and so on. */
+const tuple = { ip: 1, protocol: 2 } as const;
+/** CTA_PROTO_NUM and so on. */
+const protocolAttribute = {
+  ...{ number: 1, sourcePort: 2, destinationPort: 3 },
+  ...{ icmpType: 5, icmpCode: 6, icmpv6Type: 8, icmpv6Code: 9 },
+} as const;
 const ends = { source: { 4: 1, 6: 3, bit: 1 }, destination: { 4: 2, 6: 4, bit: 2 } } as const;
+
+/** One direction of a connection. Ports and ICMP type only with protocols that have them. */
+export interface Tuple {
+  readonly source: Address;
+  readonly destination: Address;
+  /** IANA protocol number. */
+  readonly protocol: number;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  readonly icmp?: { readonly type: number; readonly code: number };
+}
+
+/** A connection that the kernel tracks. */
+export interface Connection {
+  /** As its first packet was sent; the answer shows what NAT made of it. */
+  readonly original: Tuple;
+  readonly reply: Tuple;
+  readonly mark: number;
+  /** Came about as part of another one, such as FTP's transfers. */
+  readonly isRelated: boolean;
+  /** What names it to the kernel: attributes as they came. */
+  readonly name: readonly (readonly [type: number, value: Uint8Array])[];
+}
+
+/** The connections with an end among the addresses, in either direction. Throws NetlinkError. */
+export async function connectionsOf(
+  addresses: readonly Address[],
+  namespace?: string,
+): Promise<readonly Connection[]> {
+  return withSocket(namespace, async (socket) => {
+    const wanted = new Set(addresses.map(formatAddress));
+    const isWanted = ({ source, destination }: Tuple) =>
+      wanted.has(formatAddress(source)) || wanted.has(formatAddress(destination));
+    const families = ([4, 6] as const).filter((family) => addresses.some((a) => a.family === family));
+    const found: Connection[] = [];
+    for (const family of families)
+      await socket.dump(list(family), (message) => {
+        const one = connection(message);
+        if (one && (isWanted(one.original) || isWanted(one.reply))) found.push(one);
+      });
+    return found;
+  });
+}
+
+/**
+ * Sets bits of the connections' marks, so that rules can tell them (`-m connmark`).
+ * @returns why some could not be marked, if so; one that has ended meanwhile is none of these
+ */
+export const markConnections = (
+  connections: readonly Connection[],
+  bits: number,
+  namespace?: string,
+): Promise<NetlinkError | undefined> =>
+  withSocket(namespace, (socket) =>
+    change(
+      socket,
+      connections.map((one) => markRequest(one, bits)),
+    ),
+  );
+
+/** Makes the kernel forget these connections; result as above. */
+export const deleteConnections = (
+  connections: readonly Connection[],
+  namespace?: string,
+): Promise<NetlinkError | undefined> =>
+  withSocket(namespace, (socket) => change(socket, connections.map(deleteRequest)));
 
 /**
  * Makes the kernel forget the connections that any of the addresses has an end of, before or after NAT: who gets the
@@ -24,16 +100,30 @@ export async function forgetConnections(
   addresses: readonly Address[],
   namespace?: string,
 ): Promise<NetlinkError | undefined> {
+  const six = addresses.filter(({ family }) => family === 6);
+  const found = six.length > 0 ? await connectionsOf(six, namespace) : [];
+  const four = addresses.filter(({ family }) => family === 4).flatMap(forgetFiltered);
+  return withSocket(namespace, (socket) => change(socket, [...four, ...found.map(deleteRequest)]));
+}
+
+async function withSocket<T>(
+  namespace: string | undefined,
+  action: (socket: RequestSocket) => Promise<T>,
+): Promise<T> {
   const socket = new RequestSocket(NETLINK_NETFILTER, namespace);
   try {
-    const six = addresses.filter(({ family }) => family === 6);
-    const found = six.length > 0 ? await socket.dump(list(6), (message) => ofAny(message, six)) : [];
-    const four = addresses.filter(({ family }) => family === 4).flatMap(forgetFiltered);
-    const failures = await socket.transact([...four, ...found]);
-    return failures.find(({ error }) => error.code !== "ENOENT")?.error; // gone meanwhile is success
+    return await action(socket);
   } finally {
     socket.close();
   }
+}
+
+async function change(
+  socket: RequestSocket,
+  requests: readonly Request[],
+): Promise<NetlinkError | undefined> {
+  const failures = await socket.transact(requests);
+  return failures.find(({ error }) => error.code !== "ENOENT")?.error; // gone meanwhile is success
 }
 
 /** nfgenmsg: family u8, version u8, resource u16. Version 0 would mean every family. */
@@ -48,8 +138,8 @@ function forgetFiltered(address: Address): Request[] {
       words: () => `forget connections of ${formatAddress(address)}`,
       body: (e: Encoder) =>
         header(e, address.family)
-          .attribute(direction | NESTED, (tuple) =>
-            tuple.attribute(tupleIp | NESTED, (ip) => ip.attributeAddress(end[address.family], address)),
+          .attribute(direction | NESTED, (t) =>
+            t.attribute(tuple.ip | NESTED, (ip) => ip.attributeAddress(end[address.family], address)),
           )
           .attribute(attribute.filter | NESTED, (f) => f.attributeU32(direction, end.bit)),
     })),
@@ -63,35 +153,76 @@ const list = (family: 4 | 6): Request => ({
   body: (e) => header(e, family),
 });
 
-/** The request that deletes this very connection, if one of the addresses has an end of it. */
-function ofAny({ body }: Message, addresses: readonly Address[]): Request | undefined {
+const deleteRequest = ({ original, name }: Connection): Request => ({
+  type: CT_DELETE,
+  flags: 0,
+  words: () => `forget connection ${text(original)}`,
+  body: (e) => named(e, original, name),
+});
+
+const markRequest = ({ original, name }: Connection, bits: number): Request => ({
+  type: CT_NEW,
+  flags: 0,
+  words: () => `mark connection ${text(original)}`,
+  body: (e) => {
+    named(e, original, name);
+    for (const type of [attribute.mark, attribute.markMask]) e.attributeBytes(type, bigEndian(bits));
+  },
+});
+
+function named(e: Encoder, { source }: Tuple, name: Connection["name"]): void {
+  header(e, source.family);
+  for (const [type, value] of name)
+    e.attributeBytes(type === attribute.original ? type | NESTED : type, value);
+}
+
+const text = ({ source, destination, protocol }: Tuple): string =>
+  `${formatAddress(source)} > ${formatAddress(destination)} protocol ${protocol}`;
+
+function bigEndian(n: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, n);
+  return bytes;
+}
+
+/** Undefined for a message that describes no connection. */
+function connection({ body }: Message): Connection | undefined {
   if (body.byteLength < 4) return undefined;
   const found = attributes(body, 4);
-  const original = found.get(attribute.original);
-  const tuples = [original, found.get(attribute.reply)].flatMap((tuple) => (tuple ? [tuple] : []));
-  const hit = addresses.find((address) => tuples.some((tuple) => hasEnd(tuple, address)));
-  if (!hit || !original) return undefined;
-  const copies = [attribute.id, attribute.zone].flatMap((type) => {
-    const value = found.get(type);
-    return value ? [[type, bytesOf(value).slice()] as const] : [];
-  });
-  const tuple = bytesOf(original).slice(); // the buffer it lies in is used again
+  const [original, reply] = [attribute.original, attribute.reply].map((type) => readTuple(found.get(type)));
+  if (!original || !reply) return undefined;
   return {
-    type: CT_DELETE,
-    flags: 0,
-    words: () => `forget a connection of ${formatAddress(hit)}`,
-    body: (e) => {
-      header(e, hit.family).attributeBytes(attribute.original | NESTED, tuple);
-      for (const [type, value] of copies) e.attributeBytes(type, value);
-    },
+    ...{ original, reply },
+    mark: found.get(attribute.mark)?.getUint32(0) ?? 0,
+    isRelated: found.has(attribute.master),
+    name: [attribute.original, attribute.id, attribute.zone].flatMap((type) => {
+      const value = found.get(type);
+      return value ? [[type, bytesOf(value).slice()] as const] : []; // the buffer it lies in is used again
+    }),
   };
 }
 
-function hasEnd(tuple: DataView, address: Address): boolean {
-  const ip = attributes(tuple, 0).get(tupleIp);
-  const found = ip ? attributes(ip, 0) : new Map<number, DataView>();
-  return Object.values(ends).some((end) => {
-    const value = found.get(end[address.family]);
-    return value !== undefined && sameAddress(addressOf(value), address);
-  });
+function readTuple(value: DataView | undefined): Tuple | undefined {
+  const parts = value && attributes(value, 0);
+  const ip = parts?.get(tuple.ip);
+  const protocol = parts?.get(tuple.protocol);
+  if (!ip || !protocol) return undefined;
+  const addresses = attributes(ip, 0);
+  const [source, destination] = [ends.source, ends.destination].map(
+    (end) => addresses.get(end[4]) ?? addresses.get(end[6]),
+  );
+  if (!source || !destination) return undefined;
+  const facts = attributes(protocol, 0);
+  const u8 = (type: number) => facts.get(type)?.getUint8(0);
+  const port = (type: number) => facts.get(type)?.getUint16(0);
+  const [from, to] = [port(protocolAttribute.sourcePort), port(protocolAttribute.destinationPort)];
+  const type = u8(protocolAttribute.icmpType) ?? u8(protocolAttribute.icmpv6Type);
+  const code = u8(protocolAttribute.icmpCode) ?? u8(protocolAttribute.icmpv6Code) ?? 0;
+  return {
+    ...{ source: addressOf(source), destination: addressOf(destination) },
+    protocol: u8(protocolAttribute.number) ?? 0,
+    ...(from !== undefined && { sourcePort: from }),
+    ...(to !== undefined && { destinationPort: to }),
+    ...(type !== undefined && { icmp: { type, code } }),
+  };
 }

@@ -1,6 +1,13 @@
 export type { InterfaceAddress, ListedAddress } from "./address.ts";
 export * from "./addresses.ts";
-export { forgetConnections } from "./conntrack.ts";
+export {
+  type Connection,
+  connectionsOf,
+  deleteConnections,
+  forgetConnections,
+  markConnections,
+  type Tuple,
+} from "./conntrack.ts";
 export { NetlinkError } from "./error.ts";
 export type { Link, LinkChange, Veth } from "./link.ts";
 export {

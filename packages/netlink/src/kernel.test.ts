@@ -8,8 +8,11 @@ import { reconcile, Tracked } from "@margay/reconcile";
 import {
   addAddress,
   addRoutes,
+  type Connection,
+  connectionsOf,
   createBridge,
   createVeth,
+  deleteConnections,
   deleteLink,
   deleteNamespace,
   deleteRoutes,
@@ -20,6 +23,7 @@ import {
   listAddresses,
   listNeighbours,
   listRoutes,
+  markConnections,
   Netlink,
   NetlinkError,
   type Notification,
@@ -435,6 +439,36 @@ unshared(import.meta.url, () => {
     const left = lines(tool("-L")).map((line) => /src=\S+ dst=\S+/.exec(line)?.[0]);
     expect(left.sort()).toEqual(["src=10.0.0.9 dst=10.0.0.8", "src=fd00::9 dst=fd00::8"]);
     expect(await forgetConnections([address("10.0.0.7")])).toBeUndefined(); // nothing there is success
+  });
+
+  test("connections of an address are told, marked and deleted one by one", async () => {
+    const tool = (...args: string[]) => execFileSync("conntrack", args, { encoding: "utf8", stdio: "pipe" });
+    const insert = (from: string, to: string, ...more: string[]) =>
+      tool("-I", "-s", from, "-d", to, "-t", "60", ...more);
+    const tcp = ["-p", "tcp", "--sport", "1000", "--dport", "80", "--state", "ESTABLISHED"];
+    insert("10.9.0.1", "10.9.0.2", ...tcp, "-m", "0x1");
+    insert("fd09::1", "fd09::2", ...tcp);
+    insert("10.9.0.1", "192.0.2.1", "-p", "udp", "--sport", "5", "--dport", "53", "-g", "192.0.2.9");
+    insert("10.9.0.8", "10.9.0.9", ...tcp);
+    const all = [address("10.9.0.1"), address("fd09::2")];
+    const ports = { protocol: 6, sourcePort: 1000, destinationPort: 80 };
+    const found = await connectionsOf(all);
+    const order = (c: Connection) => `${c.original.source.family} ${c.original.protocol}`;
+    expect(found.toSorted((a, b) => order(a).localeCompare(order(b)))).toMatchObject([
+      {
+        original: { source: address("10.9.0.1"), protocol: 17, sourcePort: 5, destinationPort: 53 },
+        reply: { source: address("192.0.2.9"), protocol: 17, sourcePort: 53 }, // translated
+      },
+      { original: { source: address("10.9.0.1"), destination: address("10.9.0.2"), ...ports }, mark: 1 },
+      { original: { source: address("fd09::1"), destination: address("fd09::2"), ...ports }, mark: 0 },
+    ]);
+    const overTcp = found.filter(({ original }) => original.protocol === 6);
+    expect(await markConnections(overTcp, 0x40000)).toBeUndefined();
+    expect((await connectionsOf(all)).map(({ mark }) => mark).sort()).toEqual([0, 0x40000, 0x40001]);
+    expect(await deleteConnections(overTcp)).toBeUndefined();
+    expect(await markConnections(overTcp, 1)).toBeUndefined(); // gone meanwhile: not made anew
+    expect((await connectionsOf(all)).map(({ original }) => original.protocol)).toEqual([17]);
+    expect(await connectionsOf([address("10.9.0.9")])).toHaveLength(1);
   });
 
   test("100,000 routes: printed, not asserted", async () => {

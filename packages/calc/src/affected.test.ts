@@ -1,0 +1,30 @@
+import { expect, test } from "@jest/globals";
+import { affected } from "./affected.ts";
+import { Calc, type Update } from "./calc.ts";
+import { gone, namespace, np, pod } from "./testing/resources.ts";
+
+const WEB = pod("a/web", ["10.0.0.1"], { labels: { app: "web" } });
+const DB = pod("a/db", ["10.0.0.2"], { labels: { app: "db" } });
+const BY_LABEL = np("a/p", {
+  selector: "app == 'db'",
+  ingress: [{ action: "Allow", source: { selector: "role == 'client'" } }],
+});
+const client = (labels: Record<string, string>) => pod("a/client", ["10.0.0.3"], { labels, node: "n2" });
+
+test.each<[why: string, before: readonly Update[], change: Update, expected: readonly string[]]>([
+  ["a policy comes: those that it selects", [], BY_LABEL, ["a/db"]],
+  ["a policy goes", [BY_LABEL], gone(BY_LABEL), ["a/db"]],
+  ["a policy says something else", [BY_LABEL], np("a/p", { selector: "app == 'db'", ingress: [] }), ["a/db"]],
+  ["a peer gets a label that a rule asks for", [BY_LABEL, client({})], client({ role: "client" }), ["a/db"]],
+  ["a peer gets another label", [BY_LABEL, client({})], client({ colour: "red" }), []],
+  ["a namespace: its profile is written anew", [], namespace("a", { team: "x" }), ["a/db", "a/web"]],
+  ["the profile of all goes", [], gone(namespace("a")), ["a/db", "a/web"]],
+  ["an endpoint comes", [], pod("a/new", ["10.0.0.9"]), ["a/new"]],
+])("%s", (_why, before, change, expected) => {
+  const calc = new Calc("n1");
+  calc.apply([namespace("a"), WEB, DB, ...before]);
+  const first = calc.state();
+  calc.apply([change]);
+  expect(affected(first, calc.state()).map(({ id }) => id)).toEqual(expected);
+  expect(affected(undefined, first).map(({ id }) => id)).toEqual(["a/db", "a/web"]);
+});

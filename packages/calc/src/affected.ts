@@ -1,0 +1,47 @@
+import type { CompiledPolicy, CompiledRule, EntityMatch, LocalEndpoint } from "./model.ts";
+import type { NodeState } from "./state.ts";
+
+/**
+ * The endpoints whose verdict on some packet may differ between two states of a node: their policies changed, or a set
+ * that one of these refers to did. Without a state before, all of them.
+ */
+export function affected(before: NodeState | undefined, now: NodeState): readonly LocalEndpoint[] {
+  if (!before) return now.endpoints;
+  const endpoints = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const changedSets = changedIn(before.sets, now.sets);
+  const refers = ({ ingress, egress }: CompiledPolicy) =>
+    [...ingress, ...egress].flatMap(setsOf).some((id) => changedSets.has(id));
+  const changedAmong = (was: Policies, is: Policies) => {
+    const changed = changedIn(was, is);
+    for (const [id, policy] of is) if (changedSets.size > 0 && refers(policy)) changed.add(id);
+    return changed;
+  };
+  const policies = changedAmong(before.policies, now.policies);
+  const profiles = changedAmong(before.profiles, now.profiles);
+  return now.endpoints.filter(
+    (endpoint) =>
+      endpoints.get(endpoint.id) !== endpoint ||
+      endpoint.profiles.some((name) => profiles.has(name)) ||
+      [...endpoint.ingress, ...endpoint.egress].some((tier) => tier.policies.some((id) => policies.has(id))),
+  );
+}
+
+type Policies = ReadonlyMap<string, CompiledPolicy>;
+
+/** Keys that came, went, or have another value. */
+function changedIn(before: ReadonlyMap<string, unknown>, now: ReadonlyMap<string, unknown>): Set<string> {
+  if (before === now) return new Set();
+  return new Set([...before.keys(), ...now.keys()].filter((key) => before.get(key) !== now.get(key)));
+}
+
+const setsOf = ({ source, destination }: CompiledRule): readonly string[] => [
+  ...setsIn(source),
+  ...setsIn(destination),
+];
+
+const setsIn = ({ sets, notSets, namedPorts, notNamedPorts }: EntityMatch): readonly string[] => [
+  ...sets,
+  ...notSets,
+  ...namedPorts,
+  ...notNamedPorts,
+];
