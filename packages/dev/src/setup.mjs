@@ -1,12 +1,11 @@
 // One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|build|hooks] [arguments]`.
 // Any Node.js from 20 runs this file; what it starts runs on the Node.js 24 among the npm packages.
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import { bundle } from "./bundle.mjs";
 import { check } from "./check.mjs";
 import { debianPackages } from "./debian.mjs";
+import { node } from "./foreground.mjs";
 import { addon, relay } from "./native.mjs";
 import { npmPackages } from "./npm.mjs";
 import { ROOT } from "./outputs.mjs";
@@ -21,7 +20,7 @@ const commands = {
   start: (args) => node([...LAB, ...args]),
   test: (args) => node([...JEST, ...args]),
   bench: (args) => node(["--conditions=margay-source", "e2e/bench/main.ts", ...args]),
-  check: () => check((args) => node(args)),
+  check: () => check(node),
   build: async () => 0,
 };
 
@@ -42,22 +41,6 @@ async function main([command = "build", ...args]) {
   await step("CNI relay", () => relay(LOG));
   await step("bundle", () => bundle());
   return perform(args);
-}
-
-/** Runs Node.js 24 in the foreground: signals reach it, its exit code becomes ours. */
-function node(args) {
-  if (!existsSync(args.find((arg) => !arg.startsWith("-"))))
-    throw new SetupError(`nothing to run: no ${args[0]}`);
-  const child = spawn(join(ROOT, "node_modules/.bin/node"), args, { stdio: "inherit" });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-    process.removeAllListeners(signal);
-    // a terminal's Ctrl-C reaches the child by itself; any other signal is handed on
-    process.on(signal, () => (signal === "SIGINT" && process.stdin.isTTY) || child.kill(signal));
-  }
-  return new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
-  });
 }
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
