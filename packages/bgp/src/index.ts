@@ -17,6 +17,7 @@ export {
 } from "./policy/policy.ts";
 export * from "./policy/prefix-limit.ts";
 export * from "./policy/role.ts";
+export { Recent } from "./recent.ts";
 export * from "./rib/decision.ts";
 export * from "./rib/path.ts";
 export { PrefixTable } from "./rib/prefix-table.ts";

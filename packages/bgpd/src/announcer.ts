@@ -1,7 +1,6 @@
 /** What peers are told: update groups by export policy, and the sending of what they owe. */
 import {
   applyFilter,
-  attributeInterner,
   type Change,
   type ExportPolicy,
   exporter,
@@ -15,6 +14,9 @@ import { contains, type Family, type Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
 import { textOf } from "./text-of.ts";
+
+/** Lets every prefix out. */
+export const everything = (): boolean => true;
 
 /** A peer with an established session, as one who is told routes. */
 export interface Member {
@@ -33,10 +35,9 @@ export interface AnnouncerOptions {
 
 export class Announcer {
   readonly #options: AnnouncerOptions;
-  readonly #intern = attributeInterner();
   readonly #groups = new Map<string, { readonly family: Family; readonly group: UpdateGroup }>();
   readonly #members = new Map<Source, Peer>();
-  #isExported: (prefix: Prefix) => boolean = () => true;
+  #isExported: (prefix: Prefix) => boolean = everything;
 
   constructor(options: AnnouncerOptions) {
     this.#options = options;
@@ -115,18 +116,20 @@ export class Announcer {
     if (known) return known.group;
     const { prefixes } = this.#options.ribs[family];
     const out = exporter(policy, family);
+    const isOpen = () => rules.length === 0 && this.#isExported === everything;
     const group = new UpdateGroup({
       prefixes,
       write,
       mayEnd: this.#options.mayEnd,
       exportRoute: (id, path) => {
         const attributes = out(path);
+        if (isOpen()) return attributes;
         const prefix = attributes && prefixes.prefix(id);
         if (!prefix) return undefined;
         const learned = path.source.kind !== "local";
         const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
         if (!verdict) return this.#isExported(prefix) ? attributes : undefined; // no rule: the default decides
-        return verdict.accept ? this.#intern(verdict.attributes) : undefined;
+        return verdict.accept ? verdict.attributes : undefined;
       },
     });
     this.#groups.set(key, { family, group });
@@ -135,7 +138,8 @@ export class Announcer {
   }
 
   #fill(group: UpdateGroup, family: Family): void {
-    for (const { id, best } of this.#options.ribs[family].entries()) group.put(id, best);
+    const rib = this.#options.ribs[family];
+    for (const id of rib.ids()) group.put(id, rib.best(id));
   }
 }
 

@@ -105,8 +105,7 @@ export class Engine {
 
   #allRoutes(): void {
     if (!this.kernel.isWritten) return;
-    for (const family of families)
-      for (const { id } of this.speaker.ribs[family].entries()) this.#route(family, id);
+    for (const family of families) for (const id of this.speaker.ribs[family].ids()) this.#route(family, id);
   }
 
   #route(family: Family, id: number): void {

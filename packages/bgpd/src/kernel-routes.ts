@@ -1,5 +1,5 @@
 /** From the Loc-RIB to kernel routes (pure). */
-import type { Attributes, Path } from "@margay/bgp";
+import type { Attributes, Route as BgpRoute } from "@margay/bgp";
 import { type Address, contains, formatAddress, Lpm, type Prefix } from "@margay/net";
 import type { Nexthop, Route } from "@margay/netlink";
 
@@ -64,7 +64,7 @@ export class Fabric {
 export interface RouteInputs {
   readonly prefix: Prefix;
   /** The best path and its equals. */
-  readonly paths: readonly Path[];
+  readonly paths: readonly BgpRoute[];
   readonly fabric: Fabric;
   readonly metric: number;
 }

@@ -1,20 +1,27 @@
 /** What peers tell us: import policy and filters, into the Adj-RIBs-In. */
 import {
+  type Attributes,
   applyFilter,
-  attributeInterner,
-  type Imported,
-  importer,
+  type ImportPolicy,
+  importRoute,
+  Recent,
   type Rib,
+  type Route,
   type Source,
   type Update,
 } from "@margay/bgp";
 import type { Family } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 
+/** How routes of one source are judged, and the routes made of the attributes that it sent lately. */
+interface Student {
+  readonly policy: ImportPolicy;
+  readonly routes: Recent<Attributes, Route>;
+}
+
 export class Learner {
   readonly #ribs: Readonly<Record<Family, Rib>>;
-  readonly #intern = attributeInterner();
-  readonly #importers = new WeakMap<Source, ReturnType<typeof importer>>();
+  readonly #students = new Map<Source, Student>();
 
   constructor(ribs: Readonly<Record<Family, Rib>>) {
     this.#ribs = ribs;
@@ -29,38 +36,51 @@ export class Learner {
       allowedLocalAs: wanted.allowedLocalAs,
       ...(self?.clusterId !== undefined ? { clusterId: self.clusterId } : {}),
     };
-    this.#importers.set(source, importer(policy, source));
+    this.#students.set(source, { policy, routes: new Recent() });
+  }
+
+  /** The session is over; what it said may stay in the RIBs. */
+  end(source: Source): void {
+    this.#students.delete(source);
   }
 
   /** Puts an UPDATE into the RIBs; the decision comes later. */
   learn(source: Source, { filters }: WantedPeer, { withdrawn, announced }: Update): void {
-    const imports = this.#importers.get(source);
-    if (!imports) return;
+    const student = this.#students.get(source);
+    if (!student) return;
     for (const nlri of withdrawn) this.#ribs[nlri.family].withdraw(source, nlri);
-    for (const { nlri, attributes: received } of announced) {
+    for (const { nlri, attributes } of announced) {
       const rib = this.#ribs[nlri.family];
-      const imported = imports(received);
+      const route = this.#route(source, attributes, student);
       const rules = filters?.import[nlri.family] ?? [];
-      if (rules.length === 0 || "refused" in imported) rib.announce(source, nlri, { received, imported });
+      if (rules.length === 0 || !route.attributes) rib.announce(nlri, route);
       else
         rib.prefixes.eachId(nlri, (id) => {
           const prefix = rib.prefixes.prefix(id);
           const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
           const verdict = applyFilter(rules, {
-            prefix,
-            attributes: imported.attributes,
-            learned: true,
-            peerType,
+            ...{ prefix, peerType, learned: true },
+            attributes: route.attributes ?? attributes,
           });
-          rib.put(source, id, { received, imported: this.#after(verdict, imported) });
+          rib.put(id, after(verdict, route));
         });
     }
   }
 
-  #after(verdict: ReturnType<typeof applyFilter>, imported: Imported): Imported {
-    if (!verdict) return imported; // no rule matched: import policy stands
-    return verdict.accept
-      ? { attributes: this.#intern(verdict.attributes) }
-      : { refused: "refused by a BGPFilter" };
+  #route(source: Source, received: Attributes, { policy, routes }: Student): Route {
+    const known = routes.get(received);
+    if (known) return known;
+    const route: Route = { source, received, ...importRoute(policy, source, received) };
+    routes.set(received, route);
+    return route;
   }
+}
+
+/** No rule matched: import policy stands. */
+function after(verdict: ReturnType<typeof applyFilter>, route: Route): Route {
+  if (!verdict || (verdict.accept && verdict.attributes === route.attributes)) return route;
+  const { source, received } = route;
+  return verdict.accept
+    ? { source, received, attributes: verdict.attributes }
+    : { source, received, refused: "refused by a BGPFilter" };
 }

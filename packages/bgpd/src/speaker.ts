@@ -15,6 +15,7 @@ import {
   Interner,
   type Negotiated,
   Rib,
+  type Route,
   type Settings,
   type Source,
   type Update,
@@ -76,6 +77,7 @@ export class Speaker {
   readonly #announcer: Announcer;
   #origins = new Map<string, Prefix>();
   readonly #local: Source;
+  readonly #ownRoute: Route;
   #turnDue = false;
   #deferring: boolean;
   #hasConverged: boolean;
@@ -97,6 +99,7 @@ export class Speaker {
       address: parseAddress("0.0.0.0"),
       client: false,
     };
+    this.#ownRoute = { source: this.#local, received: ownAttributes, attributes: ownAttributes };
     if (options.restarting)
       this.#deferral = setTimeout(() => this.#converge("time is up"), deferralSeconds * 1000);
   }
@@ -244,10 +247,7 @@ export class Speaker {
 
   #announceOwn(prefix: Prefix): void {
     const rib = this.ribs[prefix.family];
-    rib.put(this.#local, rib.prefixes.add(prefix), {
-      received: ownRoute,
-      imported: { attributes: ownRoute },
-    });
+    rib.put(rib.prefixes.add(prefix), this.#ownRoute);
   }
 
   #withdrawOwn(prefix: Prefix): void {
@@ -288,6 +288,7 @@ export class Speaker {
     if (!presence) return;
     this.#presences.delete(peer);
     this.#announcer.leave(presence.source);
+    this.#learner.end(presence.source);
     const key = keyOf(peer.wanted);
     const { words, by } = ending;
     this.#options.log.warn(
@@ -383,7 +384,7 @@ export class Speaker {
   }
 }
 
-const ownRoute: Attributes = { origin: "igp", asPath: [], localPref: 100 };
+const ownAttributes: Attributes = { origin: "igp", asPath: [], localPref: 100 };
 
 const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
 

@@ -92,10 +92,13 @@ export function showRoutes({ speaker, kernel }: Engine, { prefix: wanted, peer }
         : "not ours to write";
       return paths
         .filter(({ source }) => !peer || source.name === peer || formatAddress(source.address) === peer)
-        .toSorted((a, b) => Number(b === best) - Number(a === best))
+        .toSorted((a, b) => Number(b.source === best?.source) - Number(a.source === best?.source))
         .map((path) => ({
           prefix: key,
-          ...showPath(path, { isBest: path === best, isEqual: equal.includes(path) }),
+          ...showPath(path, {
+            isBest: path.source === best?.source,
+            isEqual: equal.some(({ source }) => source === path.source),
+          }),
           kernel: state,
         }));
     });

@@ -1,12 +1,10 @@
 import { contains, type Family, type Prefix } from "@margay/net";
-import { remember } from "../remember.ts";
-import type { Path, Source } from "../rib/path.ts";
+import { Recent } from "../recent.ts";
+import type { Route, Source } from "../rib/path.ts";
 import { type AsPath, isConfederation, isPrivateAs, mapAses, prepend } from "../wire/as-path.ts";
-import { writeAttributes } from "../wire/attribute-codec.ts";
 import type { Attributes, NextHop } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
-import { bytesKey, Interner } from "../wire/intern.ts";
 import { defaultLocalPref } from "./import.ts";
 import { sendOnlyToCustomer } from "./role.ts";
 
@@ -45,7 +43,7 @@ export type Exported = { readonly attributes: Attributes } | { readonly refused:
 /** What the peers of a group are told of a best path. */
 export function exportRoute(
   policy: ExportPolicy,
-  path: Path & { readonly attributes: Attributes },
+  path: Route & { readonly attributes: Attributes },
   family: Family,
 ): Exported {
   const { source, attributes } = path;
@@ -80,7 +78,7 @@ function communityBars(policy: ExportPolicy, { communities: list = [] }: Attribu
 
 function nextHopFor(
   policy: ExportPolicy,
-  { source, attributes }: Path & { attributes: Attributes },
+  { source, attributes }: Route & { attributes: Attributes },
   family: Family,
 ): NextHop | undefined {
   const foreign = (hop: NextHop) => hop.address.family !== family && !policy.extendedNextHop;
@@ -120,34 +118,17 @@ function toInternal(policy: ExportPolicy, a: Attributes, source: Source): Attrib
   };
 }
 
-/**
- * Export policy with a memory: one answer for each pair of attributes and source, and one object for equal answers,
- * so that an update group sees what really changed.
- */
-export function exporter(policy: ExportPolicy, family: Family): (path: Path) => Attributes | undefined {
-  const known = new WeakMap<Source, WeakMap<Attributes, Exported>>();
-  const intern = attributeInterner();
-  const decide = (path: Path & { readonly attributes: Attributes }): Exported => {
-    const answer = exportRoute(policy, path, family);
-    return "refused" in answer ? answer : { attributes: intern(answer.attributes) };
-  };
-  return (path) => {
-    const { source, attributes } = path;
+/** Export policy with a memory: the same attributes object for the same route. */
+export function exporter(policy: ExportPolicy, family: Family): (route: Route) => Attributes | undefined {
+  const known = new Recent<Route, Exported>();
+  return (route) => {
+    const { attributes } = route;
     if (!attributes) return undefined;
-    const answers = remember(known, source, () => new WeakMap<Attributes, Exported>());
-    const answer = remember(answers, attributes, () => decide({ ...path, attributes }));
+    let answer = known.get(route);
+    if (!answer) {
+      answer = exportRoute(policy, { ...route, attributes }, family);
+      known.set(route, answer);
+    }
     return "attributes" in answer ? answer.attributes : undefined;
   };
-}
-
-/** Gives equal attributes one object, whoever made them. */
-export function attributeInterner(): (a: Attributes) => Attributes {
-  const interner = new Interner<Attributes>();
-  return (a) => interner.get(textOf(a), () => a);
-}
-
-/** Equal for equal attributes: the next hop, what is never on the wire, and the wire form in its widest, from which nothing is lost. */
-function textOf(a: Attributes): string {
-  const hop = `${a.nextHop?.address.bits}/${a.nextHop?.linkLocal?.bits ?? ""}/${a.priority ?? ""}|`;
-  return hop + bytesKey(writeAttributes(a, { as4: true, internal: true }));
 }

@@ -1,5 +1,4 @@
 import { type Address, sameAddress } from "@margay/net";
-import { remember } from "../remember.ts";
 import type { Source } from "../rib/path.ts";
 import type { Imported } from "../rib/rib.ts";
 import { neighbourAs, occurrences, prepend } from "../wire/as-path.ts";
@@ -84,10 +83,4 @@ function isUnicast({ family, bits }: Address): boolean {
   if (family === 6) return bits > 1n && bits >> 120n !== 0xffn;
   const first = bits >> 24n;
   return first !== 0n && first !== 127n && first < 224n;
-}
-
-/** Remembers the answer for each attributes object; one per source, since the policy is the source's. */
-export function importer(policy: ImportPolicy, source: Source): (attributes: Attributes) => Imported {
-  const known = new WeakMap<Attributes, Imported>();
-  return (attributes) => remember(known, attributes, () => importRoute(policy, source, attributes));
 }

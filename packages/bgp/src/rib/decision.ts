@@ -1,118 +1,110 @@
 /**
- * The decision process, RFC 4271 §9.1. Each step removes the worse candidates from the whole set and notes on each
- * at which step it lost; no pairwise comparison, since MED makes that depend on the order (§9.1.2.2 c).
+ * The decision process, RFC 4271 §9.1. Each step removes the worse candidates from the whole set and tells at which
+ * step each of them lost; no pairwise comparison, since MED makes that depend on the order (§9.1.2.2 c).
  */
 import { type Address, compareAddress } from "@margay/net";
 import { asPathLength, neighbourAs } from "../wire/as-path.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import { origins } from "../wire/attributes.ts";
-import type { DecisionStep, Path } from "./path.ts";
+import type { DecisionStep, Route } from "./path.ts";
 
 /** Cost of the way to a next hop; undefined when there is none. */
 export type Cost = (nextHop: Address) => number | undefined;
 
 export interface Decision {
-  readonly best?: Path;
-  /** The paths equal to the best up to step 7, itself first: what ECMP may use. Next hops are distinct. */
-  readonly equal: readonly Path[];
+  readonly best?: Route;
+  /** The routes equal to the best up to step 7, itself first: what ECMP may use. Next hops are distinct. */
+  readonly equal: readonly Route[];
 }
 
-/** A path that import policy accepted. */
-type Candidate = Path & { readonly attributes: Attributes };
+/** A route that import policy accepted. */
+type Candidate = Route & { readonly attributes: Attributes };
 
-const accepted = (p: Path): p is Candidate => p.attributes !== undefined;
+/** Told of each route that loses, and at which step. */
+export type OnLost = (route: Route, step: DecisionStep) => void;
 
-/** Chooses among the paths of one prefix and sets `lost` on each of them. */
-export function decide(paths: readonly Path[], cost: Cost): Decision {
-  let left = paths.filter(accepted);
-  for (const path of left) path.lost = undefined;
-  const keep = (step: DecisionStep, survivors: Candidate[]) => {
-    if (survivors.length < left.length) for (const p of left) if (!survivors.includes(p)) p.lost = step;
-    left = survivors;
+const accepted = (r: Route): r is Candidate => r.attributes !== undefined;
+const unheard: OnLost = () => {};
+
+/** Chooses among the routes of one prefix. */
+export function decide(routes: readonly Route[], cost: Cost, onLost: OnLost = unheard): Decision {
+  const left = routes.filter(accepted);
+  for (let i = left.length - 1; i >= 0; i--)
+    if (costOf(left[i]!, cost) === undefined) onLost(left.splice(i, 1)[0]!, "next-hop"); // i is in range
+  const lowest = (step: DecisionStep, rank: (r: Candidate) => number) => {
+    if (left.length > 1) keepLowest(left, rank, (r) => onLost(r, step));
   };
-  const costs = new Map(left.map((p) => [p, costOf(p, cost)]));
-  keep(
-    "next-hop",
-    left.filter((p) => costs.get(p) !== undefined),
-  );
-  if (left.length > 1) {
-    keep(
-      "local-pref",
-      lowest(left, (p) => -(p.attributes.localPref ?? 100)),
-    );
-    keep(
-      "locally-originated",
-      lowest(left, (p) => (p.source.kind === "local" ? 0 : 1)),
-    );
-    keep(
-      "as-path",
-      lowest(left, (p) => asPathLength(p.attributes.asPath)),
-    );
-    keep(
-      "origin",
-      lowest(left, (p) => origins.indexOf(p.attributes.origin)),
-    );
-    keep("med", lowestMedPerAs(left));
-    keep(
-      "ebgp-over-ibgp",
-      lowest(left, (p) => (p.source.kind === "ibgp" ? 1 : 0)),
-    );
-    keep(
-      "igp-cost",
-      lowest(left, (p) => costs.get(p) ?? 0),
-    );
-  }
-  const equal = left;
-  if (left.length > 1) {
-    // RFC 4456 §9: ORIGINATOR_ID stands for the identifier of a reflected route.
-    keep(
-      "bgp-identifier",
-      lowest(left, (p) => p.attributes.originatorId ?? p.source.bgpId),
-    );
-    keep(
-      "cluster-list",
-      lowest(left, (p) => p.attributes.clusterList?.length ?? 0),
-    );
-    keep("peer-address", lowestAddress(left));
-  }
-  const best = left[0];
-  return { best, equal: best ? distinctHops([best, ...equal.filter((p) => p !== best)]) : [] };
+  lowest("local-pref", minusLocalPref);
+  lowest("locally-originated", isLearned);
+  lowest("as-path", pathLength);
+  lowest("origin", originRank);
+  if (left.length > 1) keepLowestMedPerAs(left, onLost);
+  lowest("ebgp-over-ibgp", isInternal);
+  lowest("igp-cost", (r) => costOf(r, cost) ?? 0);
+  if (left.length <= 1) return left[0] ? { best: left[0], equal: [left[0]] } : { equal: [] };
+  const equal = [...left];
+  // RFC 4456 §9: ORIGINATOR_ID stands for the identifier of a reflected route.
+  lowest("bgp-identifier", identifier);
+  lowest("cluster-list", clusterLength);
+  if (left.length > 1) keepLowestAddress(left, onLost);
+  const best = left[0]!; // of several at least one is left
+  return { best, equal: distinctHops([best, ...equal.filter((r) => r !== best)]) };
 }
+
+/** Whether a lone route can be used: there is nothing to compare it with. */
+export const isUsable = (route: Route, cost: Cost): boolean =>
+  accepted(route) && costOf(route, cost) !== undefined;
 
 /** Routes of our own need no next hop. */
-const costOf = (p: Candidate, cost: Cost): number | undefined =>
-  p.source.kind === "local" || !p.attributes.nextHop ? 0 : cost(p.attributes.nextHop.address);
+const costOf = ({ source, attributes }: Candidate, cost: Cost): number | undefined =>
+  source.kind === "local" || !attributes.nextHop ? 0 : cost(attributes.nextHop.address);
 
-function lowest(paths: readonly Candidate[], rank: (p: Candidate) => number): Candidate[] {
-  const least = Math.min(...paths.map(rank));
-  return paths.filter((p) => rank(p) === least);
+const minusLocalPref = (r: Candidate): number => -(r.attributes.localPref ?? 100);
+const isLearned = (r: Candidate): number => (r.source.kind === "local" ? 0 : 1);
+const pathLength = (r: Candidate): number => asPathLength(r.attributes.asPath);
+const originRank = (r: Candidate): number => origins.indexOf(r.attributes.origin);
+const isInternal = (r: Candidate): number => (r.source.kind === "ibgp" ? 1 : 0);
+const identifier = (r: Candidate): number => r.attributes.originatorId ?? r.source.bgpId;
+const clusterLength = (r: Candidate): number => r.attributes.clusterList?.length ?? 0;
+const med = (r: Candidate): number => r.attributes.med ?? 0;
+
+/** Takes the others out of `left`, in place. */
+function keepLowest(left: Candidate[], rank: (r: Candidate) => number, lost: (r: Route) => void): void {
+  let least = Number.POSITIVE_INFINITY;
+  for (const r of left) least = Math.min(least, rank(r));
+  removeIf(left, (r) => rank(r) > least, lost);
 }
 
-/** §9.1.2.2 c: a path goes if one from the same neighbouring AS has a lower MED; a missing MED is 0. */
-function lowestMedPerAs(paths: readonly Candidate[]): Candidate[] {
-  const least = new Map<number | undefined, number>();
-  const med = (p: Candidate) => p.attributes.med ?? 0;
-  for (const p of paths) {
-    const as = neighbourAs(p.attributes.asPath);
-    least.set(as, Math.min(least.get(as) ?? Number.POSITIVE_INFINITY, med(p)));
-  }
-  return paths.filter((p) => med(p) === least.get(neighbourAs(p.attributes.asPath)));
+/** §9.1.2.2 c: a route goes if one from the same neighbouring AS has a lower MED; a missing MED is 0. */
+function keepLowestMedPerAs(left: Candidate[], onLost: OnLost): void {
+  const all = [...left];
+  const beaten = (r: Candidate) =>
+    all.some((o) => med(o) < med(r) && neighbourAs(o.attributes.asPath) === neighbourAs(r.attributes.asPath));
+  removeIf(left, beaten, (r) => onLost(r, "med"));
 }
 
-function lowestAddress(paths: readonly Candidate[]): Candidate[] {
-  const [first, ...rest] = paths;
-  if (!first) return [];
-  const least = rest.reduce(
-    (a, b) => (compareAddress(b.source.address, a.source.address) < 0 ? b : a),
-    first,
+function keepLowestAddress(left: Candidate[], onLost: OnLost): void {
+  const least = left.reduce((a, b) => (compareAddress(b.source.address, a.source.address) < 0 ? b : a));
+  removeIf(
+    left,
+    (r) => r !== least,
+    (r) => onLost(r, "peer-address"),
   );
-  return [least];
 }
 
-function distinctHops(paths: readonly Candidate[]): Candidate[] {
+function removeIf(left: Candidate[], goes: (r: Candidate) => boolean, lost: (r: Route) => void): void {
+  let kept = 0;
+  for (const r of left) {
+    if (goes(r)) lost(r);
+    else left[kept++] = r;
+  }
+  left.length = kept;
+}
+
+function distinctHops(routes: readonly Candidate[]): Candidate[] {
   const seen = new Set<bigint | undefined>();
-  return paths.filter((p) => {
-    const hop = p.attributes.nextHop?.address.bits;
+  return routes.filter((r) => {
+    const hop = r.attributes.nextHop?.address.bits;
     return seen.has(hop) ? false : seen.add(hop);
   });
 }

@@ -14,8 +14,11 @@ export interface Source {
   readonly client: boolean;
 }
 
-/** One route of an Adj-RIB-In. A new announcement makes a new path, so that identity tells whether it changed. */
-export interface Path {
+/**
+ * What a source says of all prefixes that it announced with these attributes. Immutable and shared by them, so that a
+ * RIB holds one reference for each prefix; identity tells whether an announcement says something new.
+ */
+export interface Route {
   readonly source: Source;
   /** As the peer sent it; import policy can run again on it at any time. */
   readonly received: Attributes;
@@ -23,10 +26,14 @@ export interface Path {
   readonly attributes?: Attributes;
   /** Why import policy refused. */
   readonly refused?: string;
+}
+
+/** A route of one prefix, with what became of it: for people, made when they ask. */
+export interface Path extends Route {
   /** Kept from a peer that restarts, RFC 4724 §4.2. */
-  stale: boolean;
-  /** The decision step at which it lost to another path, or undefined for the best one (and before a decision). */
-  lost?: DecisionStep;
+  readonly stale: boolean;
+  /** The decision step at which it lost to another path, or undefined for the best one. */
+  readonly lost?: DecisionStep;
 }
 
 /** The steps of the decision process, in order. A path is shown with the step that eliminated it. */

@@ -57,16 +57,22 @@ export class PrefixTable {
     return { family: this.family, bits, length: this.#lengths[id]! };
   }
 
+  /** Writes one prefix in wire form; answers where the next one goes. */
+  write(id: number, out: Uint8Array, start: number): number {
+    const length = this.#lengths[id]!; // ids come from us
+    const size = (length + 7) >> 3;
+    let at = start;
+    out[at++] = length;
+    for (let i = 0; i < size; i++)
+      out[at++] = this.#words[id * this.#stride + (i >> 2)]! >>> (24 - 8 * (i & 3));
+    return at;
+  }
+
   /** The wire form of some prefixes. */
   pack(ids: readonly number[]): Nlri {
     const out = new Uint8Array(ids.length * (1 + 4 * this.#stride));
     let at = 0;
-    for (const id of ids) {
-      const length = this.#lengths[id]!; // ids come from us
-      out[at++] = length;
-      for (let i = 0; i < (length + 7) >> 3; i++)
-        out[at++] = this.#words[id * this.#stride + (i >> 2)]! >>> (24 - 8 * (i & 3));
-    }
+    for (const id of ids) at = this.write(id, out, at);
     return { family: this.family, bytes: out.slice(0, at) };
   }
 

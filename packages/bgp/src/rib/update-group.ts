@@ -13,11 +13,17 @@
  * twice meanwhile; cursors that meet become one. No queue grows: what is not sent is a place in the journal.
  */
 
+import { addressToBytes } from "@margay/net";
+import { Recent } from "../recent.ts";
 import { remember } from "../remember.ts";
+import { writeAttributes } from "../wire/attribute-codec.ts";
 import type { Attributes } from "../wire/attributes.ts";
+import { lengths } from "../wire/code-points.ts";
+import { Interner } from "../wire/intern.ts";
 import { frame } from "../wire/message.ts";
-import { type WriteContext, writeAnnouncements, writeEndOfRib, writeWithdrawals } from "../wire/update.ts";
-import type { Path, Source } from "./path.ts";
+import { type WriteContext, writeEndOfRib } from "../wire/update.ts";
+import { fits, UpdatePacker, type WireAttributes } from "./packer.ts";
+import type { Route, Source } from "./path.ts";
 import { grown, type PrefixTable } from "./prefix-table.ts";
 
 /** Whole messages for some members, in sending order. The bytes are shared: do not write to them. */
@@ -29,8 +35,8 @@ export interface Outgoing {
 export interface GroupOptions {
   readonly prefixes: PrefixTable;
   readonly write: WriteContext;
-  /** Export policy: the attributes to send, interned, or undefined to send nothing. */
-  readonly exportRoute: (id: number, path: Path) => Attributes | undefined;
+  /** Export policy: the attributes to send, or undefined to send nothing. The same object for the same route is quickest. */
+  readonly exportRoute: (id: number, route: Route) => Attributes | undefined;
   /** Whether End-of-RIB may be said yet: a restarting speaker waits for what its peers tell it (RFC 4724 §4.1). */
   readonly mayEnd?: () => boolean;
 }
@@ -45,6 +51,11 @@ interface Cursor {
   endOfRib: boolean;
 }
 
+/** Attributes that go out, one object for those that are the same on the wire. */
+interface Outbound extends WireAttributes {
+  readonly attributes: Attributes;
+}
+
 /** Who announced an entry since it was last clean: nobody, one source, or several. */
 type Owner = Source | "several" | undefined;
 
@@ -57,12 +68,15 @@ export class UpdateGroup {
   #next = new Int32Array(1024);
   #prev = new Int32Array(1024);
   #changed = new Float64Array(1024);
-  readonly #attributes: (Attributes | undefined)[] = [];
+  readonly #out: (Outbound | undefined)[] = [];
   readonly #sources: (Source | undefined)[] = [];
   readonly #owners: Owner[] = [];
   #clock = 0;
   #announced = 0;
   #cursors: Cursor[] = [];
+  readonly #interner = new Interner<Outbound>();
+  readonly #known = new Recent<Attributes, Outbound>();
+  #last: Outbound | undefined;
 
   constructor(options: GroupOptions) {
     this.#options = options;
@@ -77,24 +91,25 @@ export class UpdateGroup {
     return this.#announced;
   }
 
-  /** The Loc-RIB's best path of a prefix is now `path`. */
-  put(id: number, path: Path | undefined): void {
+  /** The Loc-RIB's best route of a prefix is now `route`. */
+  put(id: number, route: Route | undefined): void {
     const entry = id + 1;
-    const attributes = path && this.#options.exportRoute(id, path);
-    const source = attributes && path.source;
-    const before = this.#attributes[entry];
-    if (before === attributes && this.#sources[entry] === source) return;
-    if (!before && attributes && this.#allPast(entry)) this.#owners[entry] = undefined;
+    const attributes = route && this.#options.exportRoute(id, route);
+    const out = attributes && this.#outbound(attributes);
+    const source = out && route?.source;
+    const before = this.#out[entry];
+    if (before === out && this.#sources[entry] === source) return;
+    if (!before && out && this.#allPast(entry)) this.#owners[entry] = undefined;
     if (source) this.#owners[entry] = ownerAfter(this.#owners[entry], source);
-    this.#announced += (attributes ? 1 : 0) - (before ? 1 : 0);
-    this.#attributes[entry] = attributes;
+    this.#announced += (out ? 1 : 0) - (before ? 1 : 0);
+    this.#out[entry] = out;
     this.#sources[entry] = source;
     this.#moveToTail(entry);
   }
 
   /** What this group says of a prefix to `member` now. */
   sent(id: number, member: Source): Attributes | undefined {
-    return this.#sources[id + 1] === member ? undefined : this.#attributes[id + 1];
+    return this.#sources[id + 1] === member ? undefined : this.#out[id + 1]?.attributes;
   }
 
   /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again (route refresh). */
@@ -131,6 +146,30 @@ export class UpdateGroup {
     this.#merge();
   }
 
+  /** Undefined when no message can hold them: the routes are not announced (they would reset the session). */
+  #outbound(attributes: Attributes): Outbound | undefined {
+    if (this.#last?.attributes === attributes) return this.#last;
+    const known = this.#known.get(attributes) ?? this.#encode(attributes);
+    if (!known || !fits(known, this.#options.write.maxLength ?? lengths.max)) return undefined;
+    this.#known.set(attributes, known);
+    this.#last = known;
+    return known;
+  }
+
+  #encode(attributes: Attributes): Outbound | undefined {
+    const { nextHop } = attributes;
+    if (!nextHop) throw new RangeError("attributes without a next hop");
+    const bytes = writeAttributes(attributes, this.#options.write);
+    // The next hop is among the attributes only where MP_REACH is not needed.
+    const hops = nextHop.linkLocal ? [nextHop.address, nextHop.linkLocal] : [nextHop.address];
+    const key = concat([bytes, ...hops.map(addressToBytes)]);
+    const known = this.#interner.get(hops.length, key);
+    if (known) return known;
+    const made: Outbound = { attributes, bytes, nextHop };
+    this.#interner.add(hops.length, key, made);
+    return made;
+  }
+
   #mayEnd(cursor: Cursor): boolean {
     return cursor.endOfRib && (this.#options.mayEnd?.() ?? true);
   }
@@ -161,11 +200,13 @@ export class UpdateGroup {
 
   /** What one entry means for the members: an announcement, and a withdrawal for those it no longer goes to. */
   #sort(entry: number, cursor: Cursor, parcels: Parcels): void {
-    const [attributes, source, owner] = [this.#attributes[entry], this.#sources[entry], this.#owners[entry]];
+    const out = this.#out[entry];
+    const source = this.#sources[entry];
+    const owner = this.#owners[entry];
     const old = this.#changed[entry]! <= cursor.since; // never sent to these members
-    if (attributes) parcels.announce(entry - 1, attributes, source);
+    if (out) parcels.announce(entry - 1, out, source);
     else if (!old) parcels.withdraw(entry - 1, owner === "several" ? undefined : owner);
-    if (attributes && source && !old && owner !== source && cursor.members.has(source))
+    if (out && source && !old && owner !== source && cursor.members.has(source))
       parcels.withdrawFrom(entry - 1, source);
   }
 
@@ -220,59 +261,68 @@ export class UpdateGroup {
 const ownerAfter = (owner: Owner, source: Source): Owner =>
   owner === undefined || owner === source ? source : "several";
 
-/** One batch, sorted into runs that share attributes and receivers. */
+/** Prefixes that all members but one (or none) are told of. */
+interface Run {
+  readonly withdrawn: number[];
+  readonly announced: Map<Outbound, number[]>;
+}
+
+/** One batch, sorted by attributes and receivers. */
 class Parcels {
   readonly #members: ReadonlySet<Source>;
-  /** Receivers are all members but the key. */
-  readonly #withdrawn = new Map<Source | undefined, number[]>();
+  /** By the member that is not told, since the routes are its own. */
+  readonly #runs = new Map<Source | undefined, Run>();
   readonly #withdrawnFrom = new Map<Source, number[]>();
-  readonly #announced = new Map<Attributes, Map<Source | undefined, number[]>>();
 
   constructor(members: ReadonlySet<Source>) {
     this.#members = members;
   }
 
   withdraw(id: number, except: Source | undefined): void {
-    push(this.#withdrawn, this.#ifMember(except), id);
+    this.#run(except).withdrawn.push(id);
   }
   withdrawFrom(id: number, member: Source): void {
-    push(this.#withdrawnFrom, member, id);
+    remember(this.#withdrawnFrom, member, () => []).push(id);
   }
-  announce(id: number, attributes: Attributes, except: Source | undefined): void {
-    const runs = remember(this.#announced, attributes, () => new Map<Source | undefined, number[]>());
-    push(runs, this.#ifMember(except), id);
-  }
-
-  #ifMember(source: Source | undefined): Source | undefined {
-    return source && this.#members.has(source) ? source : undefined;
+  announce(id: number, out: Outbound, except: Source | undefined): void {
+    remember(this.#run(except).announced, out, () => []).push(id);
   }
 
-  /** Withdrawals first; messages for the same receivers in one piece. */
+  #run(except: Source | undefined): Run {
+    const key = except && this.#members.has(except) ? except : undefined;
+    return remember(this.#runs, key, () => ({ withdrawn: [], announced: new Map() }));
+  }
+
+  /**
+   * All is encoded once. A member with routes of its own in the batch gets the bytes before and behind them:
+   *
+   *     | for all | all but n1 | all but n2 | ... |      n2 ◀─ the first two, then what follows
+   */
   encode({ prefixes, write }: GroupOptions): Outgoing[] {
-    const out: { bodies: Uint8Array[]; to: readonly Source[] }[] = [];
-    const add = (bodies: Uint8Array[], to: readonly Source[]) => {
-      const last = out.at(-1);
-      if (to.length === 0) return;
-      if (last && sameMembers(last.to, to)) last.bodies.push(...bodies);
-      else out.push({ bodies, to });
-    };
-    const allBut = (except: Source | undefined) => [...this.#members].filter((m) => m !== except);
-    for (const [except, ids] of this.#withdrawn)
-      add(writeWithdrawals(prefixes.pack(ids), write.maxLength), allBut(except));
-    for (const [member, ids] of this.#withdrawnFrom)
-      add(writeWithdrawals(prefixes.pack(ids), write.maxLength), [member]);
-    for (const [attributes, runs] of this.#announced)
-      for (const [except, ids] of runs)
-        add(writeAnnouncements({ nlri: prefixes.pack(ids), attributes }, write), allBut(except));
-    return out.map(({ bodies, to }) => ({ bytes: concat(bodies.map((b) => frame("update", b))), to }));
+    const maxLength = write.maxLength ?? lengths.max;
+    const packer = new UpdatePacker(prefixes, maxLength);
+    const cuts: { readonly member: Source; readonly from: number; readonly to: number }[] = [];
+    for (const [except, { withdrawn, announced }] of this.#runs) {
+      const from = packer.length;
+      packer.withdraw(withdrawn);
+      for (const [out, ids] of announced) packer.announce(ids, out);
+      if (except) cuts.push({ member: except, from, to: packer.length });
+    }
+    const whole = [...this.#members].filter((m) => !this.#runs.has(m));
+    const parcels: Outgoing[] = [
+      { bytes: packer.slice(0, packer.length), to: whole },
+      ...cuts.flatMap(({ member, from, to }) => [
+        { bytes: packer.slice(0, from), to: [member] },
+        { bytes: packer.slice(to, packer.length), to: [member] },
+      ]),
+    ];
+    for (const [member, ids] of this.#withdrawnFrom) {
+      const own = new UpdatePacker(prefixes, maxLength);
+      own.withdraw(ids);
+      parcels.push({ bytes: own.slice(0, own.length), to: [member] });
+    }
+    return parcels.filter(({ bytes, to }) => bytes.length > 0 && to.length > 0);
   }
-}
-
-const sameMembers = (a: readonly Source[], b: readonly Source[]): boolean =>
-  a.length === b.length && a.every((m, i) => m === b[i]);
-
-function push<K>(runs: Map<K, number[]>, key: K, id: number): void {
-  remember(runs, key, () => []).push(id);
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {

@@ -14,7 +14,7 @@ import type { Attributes, NextHop } from "./attributes.ts";
 import { readFamily } from "./capabilities.ts";
 import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
-import { bytesKey, type Interner } from "./intern.ts";
+import type { Interner } from "./intern.ts";
 import { checkNlri, type Nlri } from "./nlri.ts";
 
 /** Routes that share one set of attributes (`nextHop` included). */
@@ -50,6 +50,15 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const listBytes = sized16(r, "path attributes");
   const withdrawn4 = checkNlri(4, withdrawnBytes);
   const nlri4 = checkNlri(4, r.rest());
+  const known =
+    nlri4.bytes.length > 0 && ctx.families.includes(4)
+      ? ctx.interner?.get(codeOf(ctx), listBytes)
+      : undefined;
+  if (known) {
+    // Seen before, whole and without MP attributes.
+    const withdrawn = withdrawn4.bytes.length > 0 ? [withdrawn4] : none;
+    return { kind: "update", withdrawn, announced: [{ nlri: nlri4, attributes: known }], problems: none };
+  }
   const { raw, problem } = splitAttributes(listBytes);
   const reach = only(raw, mpReach.type);
   const unreach = only(raw, mpUnreach.type);
@@ -59,7 +68,11 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   if (problem) out.problems.push(problem);
   out.withdraw(withdrawn4);
   if (unreach) out.withdraw(readUnreach(unreach, out.problems));
-  if (nlri4.bytes.length > 0) out.announce(nlri4, shared(rest, ctx, undefined, listBytes));
+  if (nlri4.bytes.length > 0)
+    out.announce(
+      nlri4,
+      shared(rest, ctx, undefined, rest.length === raw.length && !problem ? listBytes : undefined),
+    );
   if (reach) {
     const mp = readReach(reach, ctx);
     if (mp) out.announce(mp.nlri, mp.nextHop ? shared(rest, ctx, mp.nextHop) : malformedReach(mp.why));
@@ -133,24 +146,28 @@ function shared(
 ): ReadAttributes {
   const { interner } = ctx;
   if (!interner) return readAttributes(rest, { ...ctx, nextHop });
-  const key = attributesKey(rest, ctx, nextHop, whole);
-  const known = interner.peek(key);
-  if (known) return { attributes: known, problems: [] };
+  const code = whole ? codeOf(ctx) : codeOf(ctx) | 4;
+  const key = whole ?? keyOf(rest, nextHop);
+  const known = interner.get(code, key);
+  if (known) return { attributes: known, problems: none };
   const read = readAttributes(rest, { ...ctx, nextHop });
-  if (read.attributes && read.problems.length === 0) interner.get(key, () => read.attributes!); // just seen
+  if (read.attributes && read.problems.length === 0) interner.add(code, key, read.attributes);
   return read;
 }
 
-function attributesKey(
-  rest: readonly RawAttribute[],
-  ctx: UpdateContext,
-  nextHop?: NextHop,
-  whole?: Uint8Array,
-): string {
-  const context = `${ctx.as4 ? 4 : 2}${ctx.internal ? "i" : "e"}`;
-  if (whole && !nextHop) return context + bytesKey(whole);
-  const hop = nextHop ? `${nextHop.address.bits}/${nextHop.linkLocal?.bits ?? ""}` : "";
-  return `${context}${hop}|${rest.map((a) => String.fromCharCode(a.flags, a.type, a.value.length) + bytesKey(a.value)).join("")}`;
+const none: readonly never[] = [];
+
+/** What changes the meaning of attribute bytes. */
+const codeOf = ({ as4, internal }: AttributeContext): number => (as4 ? 1 : 0) | (internal ? 2 : 0);
+
+/** The next hop, then the attributes that are left beside MP_REACH and MP_UNREACH. */
+function keyOf(rest: readonly RawAttribute[], nextHop: NextHop | undefined): Uint8Array {
+  const w = new Writer(256);
+  w.u8(nextHop ? (nextHop.linkLocal ? 2 : 1) : 0);
+  if (nextHop) w.address(nextHop.address);
+  if (nextHop?.linkLocal) w.address(nextHop.linkLocal);
+  for (const { flags, type, value } of rest) w.u8(flags).u8(type).u16(value.length).bytes(value);
+  return w.done();
 }
 
 type Reach = { nlri: Nlri } & ({ nextHop: NextHop } | { nextHop?: undefined; why: string });

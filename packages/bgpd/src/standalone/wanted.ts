@@ -2,6 +2,7 @@
 import type { BGPFilter } from "@margay/api";
 import type { FilterRule } from "@margay/bgp";
 import { type Address, contains, type Family, formatAddress, type Prefix } from "@margay/net";
+import { everything } from "../announcer.ts";
 import type { Filters, Self, WantedPeer } from "../config.ts";
 import type { Wanted } from "../engine.ts";
 import { filtersOf, unsupported } from "../filters.ts";
@@ -24,7 +25,7 @@ export function wantedOf(file: File, interfaces: readonly OwnAddress[]): Wanted 
     self,
     peers: new Map(peers),
     origins: { blocks: file.networks, borrowed: [] },
-    isExported: () => true,
+    isExported: everything,
     exportKey: "all",
   };
 }
