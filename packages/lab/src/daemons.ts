@@ -31,7 +31,7 @@ export function nodeDaemons({ name }: LabNode, margay: readonly string[]): Daemo
   });
 }
 
-const READY_MS = 30_000;
+const READY_MS = 60_000;
 
 /** Resolves when the daemon says it is ready. LabError "exited" with its last words, or "timeout" with what it waits for. */
 export async function daemonReady(daemon: Daemon, processes: Processes): Promise<void> {

@@ -32,7 +32,7 @@ export interface LabOptions extends Layout {
 export const POD_PORTS = [80, 8080] as const;
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const GRACE_MS = 3000;
-const WAIT_MS = 20_000;
+const WAIT_MS = 30_000;
 
 /** A cluster on this machine; to be made inside the lab's own namespaces. */
 export class Lab {
