@@ -18,9 +18,9 @@ import { Recent } from "../recent.ts";
 import { remember } from "../remember.ts";
 import { writeAttributes } from "../wire/attribute-codec.ts";
 import type { Attributes } from "../wire/attributes.ts";
-import { lengths } from "../wire/code-points.ts";
+import { lengths, refreshSubtypes } from "../wire/code-points.ts";
 import { Interner } from "../wire/intern.ts";
-import { frame } from "../wire/message.ts";
+import { frame, writeMessage } from "../wire/message.ts";
 import { type WriteContext, writeEndOfRib } from "../wire/update.ts";
 import { fits, UpdatePacker, type WireAttributes } from "./packer.ts";
 import type { Route, Source } from "./path.ts";
@@ -49,6 +49,10 @@ interface Cursor {
   readonly since: number;
   /** End-of-RIB is due when the cursor first meets the tail. */
   endOfRib: boolean;
+  /** Which mark of RFC 7313 §4 is due: the begin first, the end when the cursor meets the tail. */
+  refresh?: "begin" | "end" | undefined;
+  /** Prefixes that the members have from another group and are not told by this one: withdrawn first. */
+  owed?: readonly number[] | undefined;
 }
 
 /** Attributes that go out, one object for those that are the same on the wire. */
@@ -112,16 +116,51 @@ export class UpdateGroup {
     return this.#sources[id + 1] === member ? undefined : this.#out[id + 1]?.attributes;
   }
 
-  /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again (route refresh). */
+  /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again. */
   join(member: Source, { endOfRib }: { endOfRib: boolean }): void {
-    const known = this.#cursors.find((c) => c.members.has(member));
+    const known = this.#cursorOf(member);
     this.leave(member);
-    this.#cursors.push({
-      at: 0,
-      members: new Set([member]),
-      since: known ? known.since : this.#clock,
-      endOfRib,
-    });
+    const since = known ? known.since : this.#clock;
+    // What was due besides the table still is.
+    const due = { endOfRib: endOfRib || known?.endOfRib === true, owed: known?.owed };
+    this.#cursors.push({ at: 0, members: new Set([member]), since, ...due });
+  }
+
+  /**
+   * The member asked for everything again (RFC 2918); `marked`: between the marks of RFC 7313 §4, which may not stand
+   * before the first End-of-RIB. One that is no member is told nothing.
+   */
+  refresh(member: Source, { marked }: { marked: boolean }): void {
+    if (!this.#cursorOf(member)) return;
+    this.join(member, { endOfRib: false });
+    const cursor = this.#cursorOf(member);
+    if (cursor && marked && !cursor.endOfRib) cursor.refresh = "begin";
+  }
+
+  /**
+   * Takes a member over from another group, because its export policy changed: it is told what this group says and, first,
+   * withdrawn what only the other one said. The session stays.
+   */
+  adopt(member: Source, from: UpdateGroup): void {
+    const before = from.#cursorOf(member);
+    const owed = before ? from.#saidTo(member, before).filter((id) => !this.sent(id, member)) : [];
+    from.leave(member);
+    this.join(member, { endOfRib: before?.endOfRib ?? true });
+    const cursor = this.#cursorOf(member);
+    if (cursor) Object.assign(cursor, { owed, refresh: before?.refresh });
+  }
+
+  #cursorOf(member: Source): Cursor | undefined {
+    return this.#cursors.find((c) => c.members.has(member));
+  }
+
+  /** Prefixes that the member may have from us: those we say, and those it has not been told that they are gone. */
+  #saidTo(member: Source, cursor: Cursor): number[] {
+    const said = new Set(cursor.owed);
+    for (let entry = 1; entry < this.#out.length; entry++)
+      if (this.sent(entry - 1, member)) said.add(entry - 1);
+    for (let entry = this.#next[cursor.at]!; entry !== 0; entry = this.#next[entry]!) said.add(entry - 1); // linked
+    return [...said].toSorted((a, b) => a - b);
   }
 
   leave(member: Source): void {
@@ -131,7 +170,7 @@ export class UpdateGroup {
 
   /** Whether a member is owed anything. */
   get pending(): boolean {
-    return this.#cursors.some((c) => c.at !== this.#prev[0] || this.#mayEnd(c));
+    return this.#cursors.some((c) => c.at !== this.#prev[0] || this.#mayEnd(c) || c.refresh || c.owed);
   }
 
   /**
@@ -183,19 +222,32 @@ export class UpdateGroup {
 
   #advance(cursor: Cursor): Outgoing[] {
     const parcels = new Parcels(cursor.members);
+    for (const id of cursor.owed ?? []) parcels.withdraw(id, undefined);
+    cursor.owed = undefined;
+    const marks = this.#marks(cursor);
     for (let count = 0; count < batch; count++) {
       const entry = this.#next[cursor.at]!; // a linked entry
       if (entry === 0) break;
       this.#sort(entry, cursor, parcels);
       cursor.at = entry;
     }
-    const out = parcels.encode(this.#options);
+    const out = [...marks, ...parcels.encode(this.#options), ...this.#marks(cursor)];
     if (this.#mayEnd(cursor) && cursor.at === this.#prev[0]) {
       cursor.endOfRib = false;
       const bytes = frame("update", writeEndOfRib(this.#options.prefixes.family));
       out.push({ bytes, to: [...cursor.members] });
     }
     return out;
+  }
+
+  /** The mark of RFC 7313 §4 that is due here, if any. */
+  #marks(cursor: Cursor): Outgoing[] {
+    const { refresh } = cursor;
+    if (!refresh || (refresh === "end" && cursor.at !== this.#prev[0])) return [];
+    cursor.refresh = refresh === "begin" ? "end" : undefined;
+    const { family } = this.#options.prefixes;
+    const subtype = refreshSubtypes[refresh];
+    return [{ bytes: writeMessage({ kind: "route-refresh", family, subtype }), to: [...cursor.members] }];
   }
 
   /** What one entry means for the members: an announcement, and a withdrawal for those it no longer goes to. */
@@ -218,7 +270,7 @@ export class UpdateGroup {
       // At the tail nothing before `since` is ever read again, unless it changes.
       const atTail = cursor.at === this.#prev[0];
       const twin = kept.find(
-        (c) => c.at === cursor.at && c.endOfRib === cursor.endOfRib && (atTail || c.since === cursor.since),
+        (c) => c.at === cursor.at && sameDuties(c, cursor) && (atTail || c.since === cursor.since),
       );
       if (twin) for (const member of cursor.members) twin.members.add(member);
       else kept.push(cursor);
@@ -257,6 +309,9 @@ export class UpdateGroup {
     this.#changed = grown(this.#changed, (n) => new Float64Array(n));
   }
 }
+
+const sameDuties = (a: Cursor, b: Cursor): boolean =>
+  a.endOfRib === b.endOfRib && a.refresh === b.refresh && !a.owed && !b.owed;
 
 const ownerAfter = (owner: Owner, source: Source): Owner =>
   owner === undefined || owner === source ? source : "several";
