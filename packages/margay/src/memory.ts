@@ -12,4 +12,8 @@ const FLAGS = [
   "--heap-growing-percent=20", // a full collection when the heap has grown by so much since the last one
 ];
 
-if (DAEMONS.includes(process.argv[2] ?? "")) for (const flag of FLAGS) setFlagsFromString(flag);
+/** A router or reflector of its own has tables of a size that this would make slow: 46 % of its time went into collections. */
+const isRouter =
+  process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
+
+if (DAEMONS.includes(process.argv[2] ?? "") && !isRouter) for (const flag of FLAGS) setFlagsFromString(flag);
