@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationSeconds, type Node, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
-import type { HeldHere } from "@margay/cni";
+import type { CniDeps, HeldHere } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
+import type { Address } from "@margay/net";
 import { Dataplane, type Pass } from "./dataplane.ts";
-import { heldHere } from "./held.ts";
+import { blockOf, heldHere } from "./held.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
@@ -137,6 +138,11 @@ export class Agent {
   /** All that IPAM holds for containers of this node. */
   held(): Iterable<HeldHere> {
     return heldHere(this.#blocks, this.#context.node);
+  }
+
+  blockOf(address: Address): ReturnType<CniDeps["blockOf"]> {
+    const prefix = blockOf(this.#blocks, address);
+    return prefix && { prefix, reserved: this.inventory.ipam().hostReserved };
   }
 
   /** What of an endpoint is not in the kernel, which is asked itself; what is missing is then mended. */

@@ -35,6 +35,8 @@ export interface CniServiceOptions {
   /** What of the endpoint is not in the kernel. */
   readonly audit: (id: string) => Promise<readonly string[]>;
   readonly held: CniDeps["held"];
+  readonly blockOf: CniDeps["blockOf"];
+  readonly podCidrs: CniDeps["podCidrs"];
   readonly localEndpoints: CniDeps["localEndpoints"];
   readonly notReady: () => string | undefined;
   readonly trouble: NonNullable<CniDeps["trouble"]>;
@@ -66,6 +68,8 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       ready: (key) => inForce(options, key),
       missing: (key) => options.audit(idOf(key)),
       held: options.held,
+      blockOf: options.blockOf,
+      podCidrs: options.podCidrs,
       localEndpoints: options.localEndpoints,
       families: () => familiesOf(options.pools(), options.labels()),
       interfacePrefix: options.interfacePrefix,

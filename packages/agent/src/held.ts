@@ -1,6 +1,6 @@
 import type { HeldHere } from "@margay/cni";
 import type { BlockView } from "@margay/ipam";
-import { offset, parsePrefix } from "@margay/net";
+import { type Address, contains, offset, type Prefix, parsePrefix } from "@margay/net";
 
 /** All that IPAM holds for containers of a node, as far as the view knows. */
 export function* heldHere(view: Pick<BlockView, "mine">, node: string): Generator<HeldHere> {
@@ -10,4 +10,13 @@ export function* heldHere(view: Pick<BlockView, "mine">, node: string): Generato
       if (attributes.node === node)
         yield { address: offset(first, Number(ordinal)), handle, containerId: attributes.containerID };
   }
+}
+
+/** The block of this node that an address is in. */
+export function blockOf(view: Pick<BlockView, "mine">, address: Address): Prefix | undefined {
+  for (const { value: block } of view.mine()) {
+    const prefix = parsePrefix(block.cidr);
+    if (contains(prefix, address)) return prefix;
+  }
+  return undefined;
 }

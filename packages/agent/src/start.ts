@@ -35,6 +35,8 @@ function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
     audit: (id) => agent.audit(id),
     held: () => agent.held(),
+    blockOf: (address) => agent.blockOf(address),
+    podCidrs: inventory.podCidrs,
     localEndpoints: agent.localEndpoints.list,
     notReady: () => agent.notReady(),
     trouble: () => agent.trouble(),

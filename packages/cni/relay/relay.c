@@ -5,7 +5,7 @@
  *   request   u32 length | "CNI_COMMAND=ADD" NUL ... "MARGAY_ARGV0=margay-cni" NUL | NUL | stdin
  *   answer    u32 length | u8 exit code | stdout                                     (lengths big-endian, of what follows them)
  *
- * A DEL that the agent cannot take now is kept as a file of the same bytes, and answered with success: src/spool.ts has the rest.
+ * A DEL that the agent cannot take now is kept as a file of the same bytes, and answered with success: src/keep.ts has the same, src/spool.ts the rest.
  *
  * Build: gcc -static -Os -s -o margay-cni relay.c
  */

@@ -1,12 +1,13 @@
 import { keyOf, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
-import type { Address, Family } from "@margay/net";
+import { addressSource, wishesOf } from "./addresses.ts";
+import type { Configuration } from "./configuration.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
-import { attributesOf, endpointOf, podOf } from "./pod.ts";
-import { formatIpamResult, formatResult } from "./result.ts";
+import { endpointOf, podOf } from "./pod.ts";
+import { formatResult } from "./result.ts";
 import { Undo } from "./undo.ts";
 import { HOST_MAC } from "./wire.ts";
 
@@ -32,31 +33,54 @@ export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply>
 async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promise<Reply> {
   const { cniVersion, ifname, netns, conf } = invocation;
   if (netns === undefined) throw new CniError("invalid-environment", "CNI_NETNS is missing");
+  refuseTaken(invocation);
   const pod = {
     ...podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() }),
     ...deps,
     now: deps.now(),
   };
   const mtu = conf.mtu || deps.mtu();
+  const asked = wishesOf(invocation);
+  const source = addressSource(deps, invocation, pod);
 
-  undo.push("release addresses", () => deps.ipam.release({ handle: pod.handle, reason: "add-failed" }));
-  const addresses = await assign(deps, invocation, pod);
+  undo.push("release addresses", () => source.release("add-failed"));
+  const { addresses, dns } = await source.assign();
 
   undo.push("remove interface", () => deps.unwire(pod.hostInterface));
   const { mac } = await deps.wire({
     ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu },
-    ...(conf.runtimeConfig?.mac && { mac: conf.runtimeConfig.mac }),
+    ...(asked.mac && { mac: asked.mac }),
   });
 
   undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
-  await write(deps, endpointOf(invocation, pod, { addresses, mac }));
+  await write(deps, endpointOf(invocation, pod, { addresses, mac, asked }));
 
   await deps.ready(keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
   return formatResult({
-    ...{ cniVersion, mtu, addresses },
+    ...{ cniVersion, mtu, addresses, dns: dnsOf(conf, dns) },
+    ...(conf.prevResult && { before: conf.prevResult }),
     hostInterface: { name: pod.hostInterface, mac: HOST_MAC },
     podInterface: { name: ifname, mac, netns },
   });
+}
+
+/** A plugin before us has made an interface of that name; ours would take its place. */
+function refuseTaken({ conf, ifname, netns }: Invocation): void {
+  const isTaken = conf.prevResult?.interfaces.some(
+    ({ name, sandbox }) => name === ifname && sandbox === netns,
+  );
+  if (!isTaken) return;
+  throw new CniError(
+    "invalid-configuration",
+    `a plugin before this one in the list has made ${ifname} already`,
+  );
+}
+
+/** What the runtime was told (CNI conventions, "dns"), else the configuration, else IPAM. */
+function dnsOf({ runtimeConfig, dns }: Configuration, ofIpam: object | undefined): object {
+  const told = runtimeConfig?.dns;
+  if (told) return { nameservers: told.servers, search: told.searches, options: told.options };
+  return dns ?? ofIpam ?? {};
 }
 
 /** Almost always there is none yet; what an earlier sandbox of the pod left is replaced. */
@@ -68,49 +92,3 @@ async function write({ endpoints }: CniDeps, endpoint: WorkloadEndpoint): Promis
     await endpoints.apply(endpoint);
   }
 }
-
-/** CNI ADD as margay-ipam: addresses only. Throws CniError. */
-export async function addIpam(deps: CniDeps, invocation: Invocation): Promise<Reply> {
-  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
-  try {
-    const addresses = await assign(deps, invocation, { ...pod, node: deps.node, now: deps.now() });
-    return formatIpamResult(invocation.cniVersion, addresses);
-  } catch (error) {
-    throw cniError(error);
-  }
-}
-
-async function assign(
-  deps: CniDeps,
-  invocation: Invocation,
-  pod: Parameters<typeof attributesOf>[1],
-): Promise<Address[]> {
-  const { conf } = invocation;
-  const families = familiesOf(deps, invocation);
-  const addresses = conf.args?.cni?.ips ?? conf.runtimeConfig?.ips;
-  const pools = families.flatMap((family) => conf.ipam?.[family === 4 ? "ipv4_pools" : "ipv6_pools"] ?? []);
-  const held = await deps.ipam.assign({
-    ...{ handle: pod.handle, families, attributes: attributesOf(invocation, pod) },
-    ...(pools.length > 0 && { pools }),
-    ...(addresses && { addresses }),
-  });
-  return held.map(({ address }) => address);
-}
-
-/** The configuration's word, else every family that has a pool, and those of addresses asked for. */
-function familiesOf(deps: CniDeps, { conf }: Invocation): Family[] {
-  const asked = (conf.args?.cni?.ips ?? conf.runtimeConfig?.ips ?? []).map(({ family }) => family);
-  const pooled = deps.families();
-  const wanted = {
-    4: conf.ipam?.assign_ipv4 ?? (pooled.includes(4) || asked.includes(4)),
-    6: conf.ipam?.assign_ipv6 ?? (pooled.includes(6) || asked.includes(6)),
-  };
-  const families = ([4, 6] as const).filter((family) => wanted[family]);
-  if (families.length > 0) return families;
-  throw new CniError("no-address", NO_POOL.message, NO_POOL);
-}
-
-export const NO_POOL = {
-  message: "no enabled pool gives addresses to pods",
-  details: "Create one: margay apply -f with an IPPool; `margay get ippools` lists them.",
-} as const;

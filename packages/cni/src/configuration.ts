@@ -28,7 +28,7 @@ const list = <T extends z.ZodType>(of: T) =>
     .transform((value) => value ?? []);
 
 /** A result as the plugin before us, or our own ADD, gave it. What else it has stays in it. */
-const result = z.looseObject({
+export const result = z.looseObject({
   interfaces: list(
     z.looseObject({ name: z.string(), mac: z.string().optional(), sandbox: z.string().optional() }),
   ),
@@ -62,6 +62,7 @@ export const configuration = z.looseObject({
       assign_ipv6: flag.optional(),
       ipv4_pools: z.array(z.string()).optional(),
       ipv6_pools: z.array(z.string()).optional(),
+      routes: z.array(z.looseObject({ dst: z.string(), gw: z.string().optional() })).optional(),
     })
     .optional(),
   dns: dns.optional(),
@@ -72,10 +73,14 @@ export const configuration = z.looseObject({
         .looseObject({
           labels: z.array(z.object({ key: z.string(), value: z.string() })).optional(),
           ips: z.array(ip).optional(),
+          annotations: z.record(z.string(), z.string()).optional(),
+          namespaceAnnotations: z.record(z.string(), z.string()).optional(),
         })
         .optional(),
     })
     .optional(),
+  /** Calico's switches of what an annotation may do. */
+  feature_control: z.looseObject({ ip_addrs_no_ipam: z.boolean().optional() }).optional(),
   /** Capabilities that the runtime fills in (CNI conventions). */
   runtimeConfig: z
     .looseObject({

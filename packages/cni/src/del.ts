@@ -1,5 +1,6 @@
 import type { WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
+import { addressSource } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
 import { cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
@@ -23,18 +24,7 @@ export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply>
     const wasThere = await deleteEndpoint(deps, invocation);
     if (await isOurs(deps, pod, wasThere)) await deps.unwire(pod.hostInterface);
     if (netns) await deps.unwireInside({ netns, ifname });
-    await deps.ipam.release({ handle: pod.handle, reason: "cni-del" });
-    return DONE;
-  } catch (error) {
-    throw cniError(error);
-  }
-}
-
-/** CNI DEL as margay-ipam. Throws CniError. */
-export async function delIpam(deps: CniDeps, invocation: Invocation): Promise<Reply> {
-  try {
-    const { handle } = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
-    await deps.ipam.release({ handle, reason: "cni-del" });
+    await addressSource(deps, invocation, pod).release("cni-del");
     return DONE;
   } catch (error) {
     throw cniError(error);

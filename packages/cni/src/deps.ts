@@ -1,7 +1,7 @@
 import type { WorkloadEndpoint } from "@margay/api";
 import type { Collection } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
-import type { Address, Family } from "@margay/net";
+import type { Address, Family, Prefix } from "@margay/net";
 import type { Owner } from "./owner.ts";
 
 /** What has to be made for one pod interface. */
@@ -19,6 +19,12 @@ export interface Wiring {
   readonly mac?: string;
 }
 
+/** How many addresses at either end of a block. */
+export interface Ends {
+  readonly first: number;
+  readonly last: number;
+}
+
 /** An address that this node's IPAM blocks hold for a container here. */
 export interface HeldHere {
   readonly address: Address;
@@ -33,6 +39,10 @@ export interface CniDeps {
   readonly ipam: Pick<Ipam, "assign" | "release">;
   /** All that IPAM holds for containers of this node. */
   readonly held: () => Iterable<HeldHere>;
+  /** The IPAM block that an address of this node is in, and how many of its ends are the host's. */
+  readonly blockOf: (address: Address) => { readonly prefix: Prefix; readonly reserved: Ends } | undefined;
+  /** This node's, for an IPAM plugin that uses them. */
+  readonly podCidrs: () => readonly string[];
   readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "create" | "apply" | "delete">;
   /**
    * Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced.

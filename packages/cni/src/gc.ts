@@ -1,3 +1,4 @@
+import { delegate, delegated } from "./delegate.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
@@ -24,6 +25,8 @@ export async function gc(deps: CniDeps, invocation: Invocation): Promise<Reply> 
     const interfaces = (await deps.owned()).filter(({ owner }) => isGone(owner));
     await Promise.all(interfaces.map(({ hostInterface }) => deps.unwire(hostInterface)));
     await releaseGone(deps, invocation.conf.name, isGone);
+    const type = delegated(invocation);
+    if (type) await delegate(invocation, { type, command: "GC", podCidrs: deps.podCidrs() });
     return DONE;
   } catch (error) {
     throw cniError(error);

@@ -1,11 +1,14 @@
-import { add, addIpam, NO_POOL } from "./add.ts";
-import { check, checkIpam } from "./check.ts";
-import { del, delIpam } from "./del.ts";
+import { add } from "./add.ts";
+import { NO_POOL } from "./addresses.ts";
+import { check } from "./check.ts";
+import { del } from "./del.ts";
+import { delegate, delegated } from "./delegate.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import { gc, gcIpam } from "./gc.ts";
 import type { Invocation } from "./invocation.ts";
+import { addIpam, checkIpam, delIpam } from "./ipam.ts";
 import { podOf } from "./pod.ts";
 import { DONE, formatError } from "./result.ts";
 
@@ -77,16 +80,19 @@ async function act(deps: CniDeps, invocation: Invocation): Promise<Reply> {
     case "GC":
       return plugin === "ipam" ? gcIpam(deps, invocation) : gc(deps, invocation);
     case "STATUS":
-      return status(deps);
+      return status(deps, invocation);
   }
 }
 
 /** CNI STATUS (1.1.0 §2): whether an ADD would succeed, and why not. */
-function status({ notReady, trouble, families }: CniDeps): Reply {
+async function status(deps: CniDeps, invocation: Invocation): Promise<Reply> {
+  const { notReady, trouble, families, podCidrs } = deps;
   const why = notReady?.();
   if (why) throw new CniError("plugin-unavailable", why);
   const found = trouble?.();
   if (found) throw new CniError(found.limited ? "limited-connectivity" : "plugin-unavailable", found.why);
-  if (families().length === 0) throw new CniError("plugin-unavailable", NO_POOL.message, NO_POOL);
+  const type = delegated(invocation);
+  if (type) await delegate(invocation, { type, command: "STATUS", podCidrs: podCidrs() });
+  else if (families().length === 0) throw new CniError("plugin-unavailable", NO_POOL.message, NO_POOL);
   return DONE;
 }

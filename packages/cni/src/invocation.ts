@@ -33,11 +33,14 @@ export interface Invocation {
   /** CNI_ARGS, such as K8S_POD_NAME. */
   readonly args: Readonly<Record<string, string>>;
   readonly conf: Configuration;
+  /** As it came: for a plugin that is executed in turn. */
+  readonly raw: { readonly env: Call["env"]; readonly document: object };
 }
 
 /** Parses and checks a call. Throws CniError 1, 4, 6 or 7, naming the variable or field. */
 export function parseCall({ env, stdin }: Call): Invocation {
-  const conf = parseConfiguration(stdin);
+  const document = parseDocument(stdin);
+  const conf = parseConfiguration(document);
   const commands = Object.keys(SINCE) as Command[]; // the keys just written
   const command = commands.find((known) => known === env.CNI_COMMAND);
   if (!command)
@@ -52,6 +55,7 @@ export function parseCall({ env, stdin }: Call): Invocation {
     plugin: env.MARGAY_ARGV0 === "margay-ipam" ? "ipam" : "cni",
     ...attachment(command, env),
     args: parseArgs(env.CNI_ARGS ?? ""),
+    raw: { env, document },
   };
 }
 
@@ -67,16 +71,18 @@ function versionOf(conf: Configuration, command: Command): CniVersion {
   });
 }
 
-function parseConfiguration(stdin: Uint8Array): Configuration {
-  let document: unknown;
+function parseDocument(stdin: Uint8Array): object {
   try {
-    document = JSON.parse(Buffer.from(stdin).toString());
+    return JSON.parse(Buffer.from(stdin).toString());
   } catch (error) {
     throw new CniError("undecodable", "the network configuration on standard input is not JSON", {
       details: (error as SyntaxError).message, // JSON.parse throws nothing else
       cause: error,
     });
   }
+}
+
+function parseConfiguration(document: object): Configuration {
   const parsed = configuration.safeParse(document);
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.map(

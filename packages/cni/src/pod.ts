@@ -4,6 +4,7 @@ import { type Address, formatPrefix, hostPrefix } from "@margay/net";
 import type { Invocation } from "./invocation.ts";
 import { handleOf, NETWORK, type Owner } from "./owner.ts";
 import { GATEWAY } from "./result.ts";
+import type { Wishes } from "./wishes.ts";
 
 /** Who an invocation is for, in Margay's names. Derived, so that ADD, DEL and a restarted agent agree. */
 export interface Pod {
@@ -42,17 +43,18 @@ function hostInterfaceName(prefix: string, of: { namespace: string; name: string
   return prefix + createHash("sha1").update(text).digest("hex").slice(0, 11);
 }
 
-/** What of a WorkloadEndpoint the kernel decided. */
+/** What of a WorkloadEndpoint IPAM, the kernel and the user decided. */
 export interface Wired {
   readonly addresses: readonly Address[];
   readonly mac: string;
+  readonly asked?: Pick<Wishes, "allowedSourcePrefixes">;
 }
 
 /** The endpoint that tells every node about the pod: its addresses, labels and profiles (pure). */
 export function endpointOf(
   invocation: Invocation,
   pod: Pod & { node: string; now: Date },
-  { addresses, mac }: Wired,
+  { addresses, mac, asked }: Wired,
 ): WorkloadEndpoint {
   const { namespace, orchestrator } = pod;
   const own = (invocation.conf.args?.cni?.labels ?? []).map(({ key, value }): [string, string] => [
@@ -82,6 +84,9 @@ export function endpointOf(
       ...(has(6) && { ipv6Gateway: GATEWAY[6] }),
       profiles: [`kns.${namespace}`],
       ...{ interfaceName: pod.hostInterface, mac },
+      ...(asked?.allowedSourcePrefixes.length && {
+        allowSpoofedSourcePrefixes: [...asked.allowedSourcePrefixes],
+      }),
     },
   };
 }

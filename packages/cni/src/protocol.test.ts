@@ -82,6 +82,7 @@ describe("parseCall", () => {
       ...{ command: "ADD", plugin: "cni", cniVersion: "1.1.0", containerId: "4f1c" },
       ...{ netns: "/run/netns/pod", ifname: "eth0", conf: CONF },
       args: { IgnoreUnknown: "1", K8S_POD_NAMESPACE: "shop", K8S_POD_NAME: "web-1" },
+      raw: { env: call().env, document: CONF },
     });
   });
 

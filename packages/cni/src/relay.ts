@@ -11,7 +11,7 @@ import {
   type Reply,
   socketOf,
 } from "./frame.ts";
-import { keep, spoolOf } from "./spool.ts";
+import { keep, spoolOf } from "./keep.ts";
 
 /** CNI versions this plugin speaks. */
 export const VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;

@@ -1,4 +1,5 @@
 import { type Address, formatAddress, width } from "@margay/net";
+import type { PreviousResult } from "./configuration.ts";
 import { CNI_CODES, type CniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { CniVersion } from "./invocation.ts";
@@ -13,38 +14,63 @@ export interface Attachment {
   readonly podInterface: { readonly name: string; readonly mac: string; readonly netns: string };
   readonly mtu: number;
   readonly addresses: readonly Address[];
+  readonly dns?: object;
+  /** What plugins before us in the list made: it stays, ours comes after it. */
+  readonly before?: PreviousResult;
+}
+
+/** An address as another plugin is to configure it. */
+export interface IpamAddress {
+  readonly address: Address;
+  /** Of the prefix. */
+  readonly length: number;
+  readonly gateway?: Address;
 }
 
 const host = (address: Address): string => `${formatAddress(address)}/${width(address.family)}`;
 
 /** The result of ADD in the shape of the version asked for (CNI specification, "ADD Success"). */
-export function formatResult({ cniVersion, hostInterface, podInterface, mtu, addresses }: Attachment): Reply {
+export function formatResult(made: Attachment): Reply {
+  const { cniVersion, hostInterface, podInterface, mtu, addresses, dns = {}, before } = made;
   const mtuOf = cniVersion === "1.1.0" ? { mtu } : {};
   const { name, mac, netns: sandbox } = podInterface;
+  const { interfaces = [], ips = [], routes = [] } = before ?? {};
   return success({
+    ...before,
     cniVersion,
-    interfaces: [
-      { ...hostInterface, ...mtuOf },
-      { name, mac, ...mtuOf, sandbox },
+    interfaces: [...interfaces, { ...hostInterface, ...mtuOf }, { name, mac, ...mtuOf, sandbox }],
+    ips: [
+      ...ips,
+      ...addresses.map((address) => ({
+        ...versioned(cniVersion, address),
+        address: host(address),
+        interface: interfaces.length + 1,
+      })),
     ],
-    ips: ips(cniVersion, addresses).map((one) => ({ ...one, interface: 1 })),
-    routes: defaultRoutes(addresses),
-    dns: {},
+    routes: [...routes, ...defaultRoutes(addresses)],
+    dns: Object.keys(dns).length > 0 ? dns : (before?.dns ?? {}),
   });
 }
 
 /** The result of ADD as margay-ipam: addresses only, for the plugin that called it. */
-export const formatIpamResult = (cniVersion: CniVersion, addresses: readonly Address[]): Reply =>
-  success({ cniVersion, ips: ips(cniVersion, addresses), dns: {} });
+export const formatIpamResult = (
+  cniVersion: CniVersion,
+  { ips, routes }: { ips: readonly IpamAddress[]; routes: readonly object[] },
+): Reply =>
+  success({
+    cniVersion,
+    ips: ips.map(({ address, length, gateway }) => ({
+      ...versioned(cniVersion, address),
+      address: `${formatAddress(address)}/${length}`,
+      ...(gateway && { gateway: formatAddress(gateway) }),
+    })),
+    ...(routes.length > 0 && { routes }),
+    dns: {},
+  });
 
 /** Versions before 1.0.0 say the family of each address. */
-function ips(cniVersion: CniVersion, addresses: readonly Address[]) {
-  const old = cniVersion.startsWith("0.");
-  return addresses.map((address) => ({
-    ...(old && { version: `${address.family}` }),
-    address: host(address),
-  }));
-}
+const versioned = (cniVersion: CniVersion, { family }: Address) =>
+  cniVersion.startsWith("0.") ? { version: `${family}` } : {};
 
 const defaultRoutes = (addresses: readonly Address[]) =>
   addresses.map(({ family }) => ({ dst: family === 4 ? "0.0.0.0/0" : "::/0", gw: GATEWAY[family] }));

@@ -89,7 +89,7 @@ test("a handler's own fault ends that call only, and is told", async () => {
     return { exitCode: 0, stdout: "served" };
   };
   await serve({ handle, onBadCall: (error) => bad.push(error) });
-  expect(JSON.parse((await ask()).stdout)).toMatchObject({ code: 11 });
+  expect(JSON.parse((await ask()).stdout)).toMatchObject({ code: 50 }); // of STATUS
   expect(await ask()).toEqual({ exitCode: 0, stdout: "served" });
   expect(String(bad[0])).toBe("Error: a fault");
 });

@@ -92,6 +92,8 @@ function depsOf(
       fault("ready");
     },
     held: () => [],
+    blockOf: () => undefined,
+    podCidrs: () => [],
     localEndpoints: () => [],
     ownerOf: async () => undefined,
     owned: async () => [],

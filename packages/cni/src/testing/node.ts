@@ -1,15 +1,18 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type IPAMConfiguration, type IPPool, parse, type WorkloadEndpoint } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
-import { type Block, heldIn, Ipam } from "@margay/ipam";
+import { BlockCache, heldIn, Ipam } from "@margay/ipam";
+import { contains, parsePrefix } from "@margay/net";
 import { deleteNamespace, inNamespace, listLinks, Netlink, newNamespace } from "@margay/netlink";
 import type { CniDeps } from "../deps.ts";
 import { cniHandler } from "../handler.ts";
 import { inspect, owned, ownerOf } from "../inspect.ts";
+import { spoolOf } from "../keep.ts";
 import { serveCni } from "../server.ts";
-import { Spool, spoolOf } from "../spool.ts";
+import { Spool } from "../spool.ts";
 import { unwirer } from "../unwirer.ts";
 import { unwireInside, wire } from "../wire.ts";
 
@@ -23,6 +26,26 @@ const CONFIG = (resource("IPAMConfiguration", "default", {}) as IPAMConfiguratio
 
 export const BIN = "/run/bin";
 export const SOCKET = "/run/margay/cni.sock";
+
+/** containernetworking-plugins. */
+const UPSTREAM = "/usr/lib/cni";
+
+export interface ListRun {
+  readonly list: {
+    readonly cniVersion: string;
+    readonly name: string;
+    readonly plugins: readonly {
+      readonly type: string;
+      readonly capabilities?: Readonly<Record<string, boolean>>;
+      readonly ipam?: object;
+    }[];
+  };
+  readonly sandbox: string;
+  readonly capabilities?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Of the ADD, for CHECK and DEL. */
+  readonly result?: object;
+}
 
 export interface Answer {
   readonly code: number | null;
@@ -63,6 +86,7 @@ export class TestNode {
   /** Starts the server, with an empty store unless told to keep the one there is. */
   async start({ keep = false, deps = {} }: { keep?: boolean; deps?: Partial<CniDeps> } = {}): Promise<void> {
     if (!keep) this.store = memoryStore();
+    if (!keep) this.#cache = new BlockCache({ node: "n1" });
     const handle = cniHandler({ ...this.deps(), ...deps });
     this.spool = new Spool({
       directory: spoolOf(SOCKET),
@@ -84,13 +108,28 @@ export class TestNode {
     this.#sandboxes.clear();
   }
 
+  /** IPAMConfiguration. */
+  config = CONFIG;
+
   deps(): CniDeps {
     const { store, netlink } = this;
-    const surroundings = { store, node: "n1", now: () => new Date(), labels: () => ({}) };
+    const surroundings = {
+      store,
+      node: "n1",
+      now: () => new Date(),
+      labels: () => ({}),
+      blocks: this.#cache,
+    };
     return {
       ...surroundings,
-      ipam: new Ipam({ ...surroundings, pools: () => POOLS, config: () => CONFIG }),
+      ipam: new Ipam({ ...surroundings, pools: () => POOLS, config: () => this.config }),
       held: () => this.#held(),
+      blockOf: (address) => {
+        const prefixes = [...this.#cache.mine()].map(({ value }) => parsePrefix(value.cidr));
+        const prefix = prefixes.find((one) => contains(one, address));
+        return prefix && { prefix, reserved: this.config.hostReserved };
+      },
+      podCidrs: () => ["10.9.0.0/24", "fd00:9::/64"],
       endpoints: resources(store, "WorkloadEndpoint"),
       localEndpoints: () => this.#endpoints,
       wire: (wiring) => wire(netlink, wiring),
@@ -118,17 +157,41 @@ export class TestNode {
   async cni(command: string, call: Called): Promise<Answer> {
     const { sandbox, pod = sandbox, plugin = "margay-cni", env = {}, conf = {} } = call;
     await this.observe();
-    const child = spawn(`${BIN}/${plugin}`, [], {
+    const found = [BIN, UPSTREAM].map((folder) => join(folder, plugin)).find(existsSync) ?? plugin;
+    const child = spawn(found, [], {
       env: {
         ...{ CNI_COMMAND: command, CNI_CONTAINERID: sandbox, CNI_NETNS: `/run/netns/${sandbox}` },
-        ...{ CNI_IFNAME: "eth0", CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`, CNI_PATH: BIN },
-        ...env,
+        ...{
+          CNI_IFNAME: "eth0",
+          CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=${pod}`,
+          CNI_PATH: `${BIN}:${UPSTREAM}`,
+        },
+        ...{ PATH: process.env.PATH, ...env },
       },
     });
     child.stdin.end(JSON.stringify({ cniVersion: "1.1.0", name: "net", type: "margay-cni", ...conf }));
     let stdout = "";
     child.stdout.on("data", (chunk) => (stdout += chunk));
     return new Promise((resolve) => child.on("close", (code) => resolve({ code, stdout })));
+  }
+
+  /** Executes a list of plugins, as a runtime's library does; stops at the first failure. DEL goes backwards. */
+  async list(command: "ADD" | "CHECK" | "DEL", run: ListRun): Promise<Answer> {
+    const { list, sandbox, capabilities = {}, result } = run;
+    let prevResult = result;
+    let answer: Answer = { code: 0, stdout: "" };
+    for (const plugin of command === "DEL" ? list.plugins.toReversed() : list.plugins) {
+      const wanted = Object.entries(capabilities).filter(([name]) => plugin.capabilities?.[name]);
+      const runtimeConfig = Object.fromEntries(wanted);
+      const conf = { ...plugin, cniVersion: list.cniVersion, name: list.name };
+      answer = await this.cni(command, {
+        ...{ sandbox, plugin: plugin.type, env: run.env ?? {} },
+        conf: { ...conf, ...(wanted.length > 0 && { runtimeConfig }), ...(prevResult && { prevResult }) },
+      });
+      if (answer.code !== 0) return answer;
+      if (command === "ADD") prevResult = JSON.parse(answer.stdout) as object;
+    }
+    return answer;
   }
 
   /** Everything there is: veths of ours, addresses in use, endpoints. */
@@ -146,16 +209,17 @@ export class TestNode {
   }
 
   #endpoints: WorkloadEndpoint[] = [];
-  #blocks: Block[] = [];
+  #cache = new BlockCache({ node: "n1" });
 
   /** What the agent's watch would bring. */
   async observe(): Promise<void> {
     this.#endpoints = await resources(this.store, "WorkloadEndpoint").list();
-    this.#blocks = (await resources(this.store, "IPAMBlock").list()).map(({ spec }) => spec as Block);
+    const { entries } = await this.store.list("/margay/v1/ipam");
+    this.#cache.apply(entries.map((entry) => ({ key: entry.key, entry })));
   }
 
   #held() {
-    return this.#blocks.flatMap((block) =>
+    return [...this.#cache.mine()].flatMap(({ value: block }) =>
       heldIn(block).map(({ address, handle }) => {
         const { attributes } = Object.values(block.allocations).find((one) => one.handle === handle)!; // it holds it
         return { address, handle, containerId: attributes.containerID };

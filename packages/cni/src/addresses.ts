@@ -1,0 +1,121 @@
+import type { ReleaseReason } from "@margay/api";
+import { type Address, type Family, formatAddress, NetError, sameAddress } from "@margay/net";
+import { hostOf, type PreviousResult } from "./configuration.ts";
+import { delegate, delegated } from "./delegate.ts";
+import type { CniDeps } from "./deps.ts";
+import { CniError } from "./errors.ts";
+import type { Invocation } from "./invocation.ts";
+import { attributesOf, type Pod } from "./pod.ts";
+import { type Wishes, wishes } from "./wishes.ts";
+
+/** Where a pod's addresses come from: Margay's IPAM, another plugin, or whoever asked for them. */
+export interface AddressSource {
+  /** Repeated, the same again. */
+  readonly assign: () => Promise<{ readonly addresses: readonly Address[]; readonly dns?: object }>;
+  /** None is success. */
+  readonly release: (reason: ReleaseReason) => Promise<unknown>;
+  /** Which of these the pod does not hold (any more), in words. */
+  readonly problems: (addresses: readonly Address[]) => Promise<string[]>;
+}
+
+/** Throws CniError for a wish that cannot be understood. */
+export function addressSource(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
+  const type = delegated(invocation);
+  if (type !== undefined) return others(deps, invocation, type);
+  return own(deps, invocation, pod);
+}
+
+/** What is asked for the pod of this call. */
+export const wishesOf = ({ conf, args }: Invocation): Wishes =>
+  wishes({
+    pod: conf.args?.cni?.annotations ?? {},
+    namespace: conf.args?.cni?.namespaceAnnotations ?? {},
+    conf,
+    args,
+  });
+
+function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
+  const { ipam, held } = deps;
+  return {
+    assign: async () => {
+      const asked = wishesOf(invocation);
+      const given = asked.addressesWithoutIpam;
+      return { addresses: given.length > 0 ? given : await assign(deps, invocation, { pod, asked }) };
+    },
+    release: (reason) => ipam.release({ handle: pod.handle, reason }),
+    problems: async (addresses) => {
+      if (wishesOf(invocation).addressesWithoutIpam.length > 0) return [];
+      const mine = [...held()].filter(({ handle }) => handle === pod.handle).map(({ address }) => address);
+      return addresses
+        .filter((address) => !mine.some((one) => sameAddress(one, address)))
+        .map((address) => `address ${formatAddress(address)}: IPAM does not hold it for ${pod.handle}`);
+    },
+  };
+}
+
+async function assign(
+  deps: CniDeps,
+  invocation: Invocation,
+  { pod, asked }: { pod: Pod; asked: Wishes },
+): Promise<Address[]> {
+  const families = familiesOf(deps, invocation, asked);
+  const pools = families.flatMap((family) => asked.pools[family]);
+  const attributes = attributesOf(invocation, { ...pod, node: deps.node, now: deps.now() });
+  const held = await deps.ipam.assign({
+    ...{ handle: pod.handle, families, attributes },
+    ...(pools.length > 0 && { pools }),
+    ...(asked.addresses.length > 0 && { addresses: asked.addresses }),
+  });
+  return held.map(({ address }) => address);
+}
+
+/** The pod's word, the configuration's, else every family that has a pool, and those of addresses asked for. */
+function familiesOf(deps: CniDeps, { conf }: Invocation, { families, addresses }: Wishes): readonly Family[] {
+  if (families) return families;
+  const asked = addresses.map(({ family }) => family);
+  const pooled = deps.families();
+  const wanted = {
+    4: conf.ipam?.assign_ipv4 ?? (pooled.includes(4) || asked.includes(4)),
+    6: conf.ipam?.assign_ipv6 ?? (pooled.includes(6) || asked.includes(6)),
+  };
+  const found = ([4, 6] as const).filter((family) => wanted[family]);
+  if (found.length > 0) return found;
+  throw new CniError("no-address", NO_POOL.message, NO_POOL);
+}
+
+export const NO_POOL = {
+  message: "no enabled pool gives addresses to pods",
+  details: "Create one: margay apply -f with an IPPool; `margay get ippools` lists them.",
+} as const;
+
+function others({ podCidrs }: CniDeps, invocation: Invocation, type: string): AddressSource {
+  const call = (command: "ADD" | "DEL" | "CHECK") =>
+    delegate(invocation, { type, command, podCidrs: podCidrs() });
+  return {
+    assign: async () => {
+      const { ips, dns } = await call("ADD");
+      if (ips.length === 0) throw new CniError("no-address", `${type}: its result has no address`);
+      return { addresses: parsedAddresses({ ips }), ...(dns && { dns }) };
+    },
+    release: () => call("DEL"),
+    problems: async () => {
+      try {
+        await call("CHECK");
+        return [];
+      } catch (error) {
+        if (error instanceof CniError && error.code === "no-address") return [`address: ${error.message}`];
+        throw error;
+      }
+    },
+  };
+}
+
+/** The addresses of a result. Throws CniError 7. */
+export function parsedAddresses({ ips }: Pick<PreviousResult, "ips">): Address[] {
+  try {
+    return ips.map(({ address }) => hostOf(address));
+  } catch (error) {
+    if (!(error instanceof NetError)) throw error;
+    throw new CniError("invalid-configuration", `result: ips: ${error.message}`);
+  }
+}
