@@ -61,26 +61,37 @@ export class Announcer {
 
   /** The member is owed the whole table of each family that was negotiated. */
   join(member: Member, self: Self | undefined): void {
-    const { peer, source, negotiated } = member;
-    this.#members.set(source, peer);
-    const { as4, internal, extendedMessage } = negotiated;
-    const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
-    for (const family of negotiated.families) {
-      const policy = exportPolicy(peer.wanted, { self, family });
-      this.#group({ family, policy, write, wanted: peer.wanted }).join(source, { endOfRib: true });
+    this.#members.set(member.source, member.peer);
+    for (const family of member.negotiated.families)
+      this.#groupOf(member, family, self).join(member.source, { endOfRib: true });
+  }
+
+  /** The export policy of a member is another one: it is told the difference, in the same session. */
+  move(member: Member, self: Self | undefined): void {
+    const before = this.#groupsOf(member.source);
+    for (const family of member.negotiated.families) {
+      const old = before.find((b) => b.family === family)?.group;
+      const group = this.#groupOf(member, family, self);
+      if (old && old !== group) group.adopt(member.source, old);
     }
+    this.#sweep();
   }
 
   leave(source: Source): void {
     this.#members.delete(source);
     for (const { group } of this.#groups.values()) group.leave(source);
+    this.#sweep();
+  }
+
+  /** Groups that nobody is in. */
+  #sweep(): void {
     for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
   }
 
-  /** The peer asked for everything again (RFC 2918). */
-  refresh(source: Source, wanted: Family): void {
+  /** The peer asked for everything again (RFC 2918); `marked`: between the marks of RFC 7313. */
+  refresh(source: Source, wanted: { readonly family: Family; readonly marked: boolean }): void {
     for (const { family, group } of this.#groupsOf(source))
-      if (family === wanted) group.join(source, { endOfRib: false });
+      if (family === wanted.family) group.refresh(source, wanted);
   }
 
   /** Best paths are others now. */
@@ -105,6 +116,13 @@ export class Announcer {
 
   #groupsOf(source: Source) {
     return [...this.#groups.values()].filter(({ group }) => group.members.includes(source));
+  }
+
+  #groupOf({ peer, negotiated }: Member, family: Family, self: Self | undefined): UpdateGroup {
+    const { wanted } = peer;
+    const { as4, internal, extendedMessage } = negotiated;
+    const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
+    return this.#group({ family, policy: exportPolicy(wanted, { self, family }), write, wanted });
   }
 
   /** The group of all peers that are told the same in the same form. */

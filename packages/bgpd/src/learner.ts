@@ -2,6 +2,7 @@
 import {
   type Attributes,
   applyFilter,
+  type FilterRule,
   type ImportPolicy,
   importRoute,
   Recent,
@@ -10,7 +11,7 @@ import {
   type Source,
   type Update,
 } from "@margay/bgp";
-import type { Family } from "@margay/net";
+import type { Family, Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 
 /** How routes of one source are judged, and the routes made of the attributes that it sent lately. */
@@ -53,18 +54,27 @@ export class Learner {
       const rib = this.#ribs[nlri.family];
       const route = this.#route(source, attributes, student);
       const rules = filters?.import[nlri.family] ?? [];
-      if (rules.length === 0 || !route.attributes) rib.announce(nlri, route);
-      else
-        rib.prefixes.eachId(nlri, (id) => {
-          const prefix = rib.prefixes.prefix(id);
-          const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
-          const verdict = applyFilter(rules, {
-            ...{ prefix, peerType, learned: true },
-            attributes: route.attributes ?? attributes,
-          });
-          rib.put(id, after(verdict, route));
-        });
+      if (rules.length === 0) rib.announce(nlri, route);
+      else rib.prefixes.eachId(nlri, (id) => rib.put(id, filtered(route, rib.prefixes.prefix(id), rules)));
     }
+  }
+
+  /**
+   * The policy of an established session is another one: its Adj-RIBs-In are judged again, nothing is asked of the peer.
+   * Stale routes wait for the peer to say them again.
+   */
+  relearn(source: Source, wanted: WantedPeer, self: Self | undefined): void {
+    this.begin(source, wanted, self);
+    const student = this.#students.get(source);
+    if (!student) return;
+    for (const rib of Object.values(this.#ribs))
+      for (const id of rib.ids()) {
+        const path = rib.paths(id).find((p) => p.source === source);
+        if (!path || path.stale) continue;
+        const prefix = rib.prefixes.prefix(id);
+        const rules = wanted.filters?.import[prefix.family] ?? [];
+        rib.put(id, filtered(this.#route(source, path.received, student), prefix, rules));
+      }
   }
 
   #route(source: Source, received: Attributes, { policy, routes }: Student): Route {
@@ -76,10 +86,13 @@ export class Learner {
   }
 }
 
-/** No rule matched: import policy stands. */
-function after(verdict: ReturnType<typeof applyFilter>, route: Route): Route {
-  if (!verdict || (verdict.accept && verdict.attributes === route.attributes)) return route;
-  const { source, received } = route;
+/** The route of one prefix after the filters; where no rule matches, import policy stands. */
+function filtered(route: Route, prefix: Prefix, rules: readonly FilterRule[]): Route {
+  const { source, received, attributes } = route;
+  if (!attributes) return route;
+  const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
+  const verdict = applyFilter(rules, { prefix, peerType, attributes, learned: true });
+  if (!verdict || (verdict.accept && verdict.attributes === attributes)) return route;
   return verdict.accept
     ? { source, received, attributes: verdict.attributes }
     : { source, received, refused: "refused by a BGPFilter" };

@@ -32,7 +32,8 @@ export interface PeerHooks {
   established(peer: Peer, negotiated: Negotiated): void;
   ended(peer: Peer, ending: Ending): void;
   routes(peer: Peer, update: Update): void;
-  refresh(peer: Peer, family: Family): void;
+  /** A ROUTE-REFRESH, or a mark of RFC 7313 around what it caused. */
+  refresh(peer: Peer, refresh: { readonly family: Family; readonly subtype: number }): void;
   /** Its socket takes bytes again. */
   drained(peer: Peer): void;
   changed(peer: Peer): void;
@@ -44,7 +45,7 @@ interface Link {
   connection?: Connection;
   dialling?: { cancel(): void };
   framer: Framer;
-  readonly timers: Map<TimerName, NodeJS.Timeout>;
+  readonly timers: Map<TimerName, { readonly timeout: NodeJS.Timeout; readonly seconds: number }>;
 }
 
 /** The last fault of each kind, in words, with when it was (milliseconds since 1970). */
@@ -72,7 +73,8 @@ const timerEvents = {
 } as const satisfies Record<TimerName, Event>;
 
 export class Peer {
-  readonly wanted: WantedPeer;
+  /** Its policy may change while the session lives; what makes the session may not. */
+  wanted: WantedPeer;
   readonly #options: PeerOptions;
   #main: Link;
   #rival: Link | undefined;
@@ -141,7 +143,7 @@ export class Peer {
 
   /** Silences a link for good. */
   #drop(link: Link): void {
-    for (const timer of link.timers.values()) clearTimeout(timer);
+    for (const { timeout } of link.timers.values()) clearTimeout(timeout);
     link.timers.clear();
     link.dialling?.cancel();
     link.connection?.close();
@@ -236,14 +238,11 @@ export class Peer {
           this.#dispatch(link, { kind: "Written" });
         return;
       case "arm":
-        clearTimeout(link.timers.get(effect.timer));
-        link.timers.set(
-          effect.timer,
-          setTimeout(() => this.#dispatch(link, timerEvents[effect.timer]), effect.seconds * 1000),
-        );
+        this.#arm(link, effect.timer, effect.seconds);
         return;
       case "disarm":
-        clearTimeout(link.timers.get(effect.timer));
+        clearTimeout(link.timers.get(effect.timer)?.timeout);
+        link.timers.delete(effect.timer);
         return;
       case "established":
         this.#established(link, effect.negotiated);
@@ -257,10 +256,26 @@ export class Peer {
         this.#options.hooks.routes(this, effect.update);
         return;
       case "refresh":
-        // RFC 7313 §4: subtypes 1 and 2 only mark what the peer sends.
-        if (effect.family && effect.subtype === 0) this.#options.hooks.refresh(this, effect.family);
+        if (effect.family)
+          this.#options.hooks.refresh(this, { family: effect.family, subtype: effect.subtype });
         return;
     }
+  }
+
+  /** Every UPDATE arms the hold timer again: the one that runs is set back, not made anew. */
+  #arm(link: Link, name: TimerName, seconds: number): void {
+    const { timers } = link;
+    const running = timers.get(name);
+    if (running?.seconds === seconds) {
+      running.timeout.refresh();
+      return;
+    }
+    clearTimeout(running?.timeout);
+    const expire = () => {
+      timers.delete(name);
+      this.#dispatch(link, timerEvents[name]);
+    };
+    timers.set(name, { timeout: setTimeout(expire, seconds * 1000), seconds });
   }
 
   #dial(link: Link): void {

@@ -1,6 +1,7 @@
 /** Many speakers in one process, each on its own address, over real TCP. */
 import { execFileSync } from "node:child_process";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import type { FilterRule } from "@margay/bgp";
 import { type Address, formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 import { Speaker } from "./speaker.ts";
@@ -96,6 +97,42 @@ unshared(import.meta.url, () => {
       }
     }
   }
+
+  describe("soft reconfiguration", () => {
+    const refuse = (text: string): FilterRule => ({
+      action: "reject",
+      cidr: { prefix: parsePrefix(text), operator: "Equal" },
+    });
+    const filters = (direction: "import" | "export", rule: FilterRule): Partial<WantedPeer> => {
+      const none = { 4: [], 6: [] };
+      return { filters: { import: none, export: none, [direction]: { 4: [rule], 6: [] } } };
+    };
+
+    test.each(["import", "export"] as const)("another %s policy, the same session", async (direction) => {
+      const one = await start(1, [to(1, 2)]);
+      const two = await start(2, [to(2, 1)]);
+      one.setOrigins(new Map([block(1), block(9)].map((b) => [b, parsePrefix(b)])));
+      const all = [block(1), block(9)].map((b) => `${b} via 10.0.0.1`);
+      const seen = () => table(two).filter((line) => line.endsWith("via 10.0.0.1"));
+      await eventually(seen, all);
+      const [side, from, peer] = direction === "import" ? [two, 2, 1] : [one, 1, 2];
+      side.setPeers(self(from), new Map([to(from, peer, filters(direction, refuse(block(9))))]));
+      await eventually(seen, [`${block(1)} via 10.0.0.1`]);
+      side.setPeers(self(from), new Map([to(from, peer)]));
+      await eventually(seen, all);
+      expect([...one.peers.values(), ...two.peers.values()].map((p) => p.counts.established)).toEqual([1, 1]);
+    });
+
+    test("what makes the session resets it", async () => {
+      const one = await start(1, [to(1, 2)]);
+      await start(2, [to(2, 1)]);
+      await eventually(() => states(one), ["Established"]);
+      const before = [...one.peers.values()][0];
+      one.setPeers(self(1), new Map([to(1, 2, { holdTimeSeconds: 30 })]));
+      expect([...one.peers.values()][0]).not.toBe(before);
+      await eventually(() => states(one), ["Established"]);
+    });
+  });
 
   describe("speakers", () => {
     test("a mesh of eight that all dial each other at once comes up, every collision resolved", async () => {

@@ -13,9 +13,11 @@ import {
   type Change,
   type Ending,
   Interner,
+  keepsRoutes,
   type Negotiated,
   Rib,
   type Route,
+  refreshSubtypes,
   type Settings,
   type Source,
   type Update,
@@ -143,7 +145,10 @@ export class Speaker {
     this.#self = self;
     for (const [key, peer] of this.#peers) {
       const next = wanted.get(key);
-      if (next && sameSelf && same(next, peer.wanted)) continue;
+      if (next && sameSelf && same(sessionOf(next), sessionOf(peer.wanted))) {
+        this.#reconfigure(peer, next);
+        continue;
+      }
       const code = next ? "configuration-change" : "peer-deconfigured";
       this.#options.log.info(
         { event: "peer-removed", peer: key, reason: code },
@@ -155,6 +160,21 @@ export class Speaker {
     }
     for (const [key, next] of wanted) if (self && !this.#peers.has(key)) this.#add(key, next, self);
     this.#checkConverged();
+  }
+
+  /** Soft reconfiguration: another policy for the same session. Both directions are judged again; nothing is reset. */
+  #reconfigure(peer: Peer, next: WantedPeer): void {
+    const isSame = same(next, peer.wanted);
+    peer.wanted = next;
+    const presence = this.#presences.get(peer);
+    if (isSame || !presence) return;
+    this.#learner.relearn(presence.source, next, this.#self);
+    this.#announcer.move({ peer, ...presence }, this.#self);
+    this.#options.log.info(
+      { event: "policy-changed", peer: keyOf(next) },
+      `policy of ${next.name} changed, its session stays`,
+    );
+    this.#due();
   }
 
   /** What we announce as our own. */
@@ -208,7 +228,7 @@ export class Speaker {
         established: (p, negotiated) => this.#established(p, negotiated),
         ended: (p, ending) => this.#ended(p, ending),
         routes: (p, update) => this.#routes(p, update),
-        refresh: (p, family) => this.#refresh(p, family),
+        refresh: (p, refresh) => this.#refresh(p, refresh),
         drained: () => this.#due(),
         changed: (p) =>
           this.#options.log.debug({ event: "session", peer: key, state: p.session.state }, "session"),
@@ -234,9 +254,11 @@ export class Speaker {
         families: told,
         as4: wanted.localAs,
         routeRefresh: true,
+        enhancedRouteRefresh: true,
         extendedMessage: true,
         gracefulRestart: {
           restarting: this.#deferring,
+          notification: true,
           restartTimeSeconds: wanted.restartTimeSeconds,
           // F bit: the kernel forwards whatever becomes of this process.
           families: told.map((family) => ({ family, forwarding: true })),
@@ -296,7 +318,7 @@ export class Speaker {
       `session with ${peer.wanted.name} ended: ${words}`,
     );
     const restart = presence.negotiated.gracefulRestart;
-    if (by === "tcp" && restart && restart.restartTimeSeconds > 0 && !this.#stopped)
+    if (restart && keepsRoutes(ending, presence.negotiated) && !this.#stopped)
       this.#keep(key, presence, restart.restartTimeSeconds);
     else for (const family of families) this.ribs[family].forget(presence.source);
     this.#due();
@@ -354,9 +376,15 @@ export class Speaker {
     this.#due(); // the routes that came just before are still to be decided
   }
 
-  #refresh(peer: Peer, family: Family): void {
+  /** RFC 2918 §4; RFC 7313 §4: between its marks the peer says all again, and what it does not say is gone. */
+  #refresh(peer: Peer, { family, subtype }: { family: Family; subtype: number }): void {
     const presence = this.#presences.get(peer);
-    if (presence) this.#announcer.refresh(presence.source, family);
+    if (!presence) return;
+    const { source, negotiated } = presence;
+    const marked = negotiated.enhancedRouteRefresh;
+    if (subtype === refreshSubtypes.request) this.#announcer.refresh(source, { family, marked });
+    else if (subtype === refreshSubtypes.begin && marked) this.ribs[family].markStale(source);
+    else if (subtype === refreshSubtypes.end && marked) this.ribs[family].sweepStale(source);
     this.#due();
   }
 
@@ -385,6 +413,18 @@ export class Speaker {
 }
 
 const ownAttributes: Attributes = { origin: "igp", asPath: [], localPref: 100 };
+
+/** What makes a session: all but the policy that its routes are judged by. */
+function sessionOf({
+  filters: _f,
+  nextHop: _n,
+  allowedLocalAs: _a,
+  warnings: _w,
+  type: _t,
+  ...rest
+}: WantedPeer) {
+  return rest;
+}
 
 const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
 
