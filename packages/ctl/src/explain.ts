@@ -1,4 +1,4 @@
-import { ApiError, ROOT } from "@margay/api";
+import { ApiError, parseKey, ROOT } from "@margay/api";
 import {
   type ExplainStep,
   type Explanation,
@@ -39,7 +39,8 @@ export async function explainPacket(
     throw new CtlError("usage", `${request.packet} is IPv${only}`);
   const family = only ?? request.family;
   const { entries } = await store.list(ROOT);
-  const cluster = survey(entries.map((entry) => updateOf(entry, terminal)));
+  const resources = entries.filter(({ key }) => parseKey(key)); // not barriers, nor IPAM's journal
+  const cluster = survey(resources.map((entry) => updateOf(entry, terminal)));
   const hasPorts = flow.destinationPort !== undefined;
   const found = placed(() =>
     explain(cluster, {
