@@ -1,4 +1,5 @@
 export { add } from "./add.ts";
+export { AttachError, type Attached, attach, commands, detach, type Workload } from "./attach.ts";
 export { command } from "./command.ts";
 export type { Configuration } from "./configuration.ts";
 export { del } from "./del.ts";

@@ -1,7 +1,8 @@
 import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { StoreError } from "@margay/datastore";
-import { type Called, NOTHING, TestNode } from "./testing/node.ts";
+import { attach, detach, parseLabels } from "./attach.ts";
+import { type Called, NOTHING, SOCKET, TestNode } from "./testing/node.ts";
 import { unshared } from "./testing/unshared.ts";
 
 const SPOOL = "/run/margay/cni-spool";
@@ -228,6 +229,37 @@ unshared(import.meta.url, () => {
         expect([readdirSync(SPOOL), readdirSync("/run/margay")]).toEqual([[], ["cni-spool"]]);
       },
     );
+  });
+
+  test("a namespace attached by hand, twice, and detached, with the agent up and down", async () => {
+    await node.start();
+    const netns = `/run/netns/${node.sandbox("vm")}`;
+    const vm = {
+      ...{ name: "vm", namespace: "shop", ifname: "eth0", netns, ips: [] },
+      labels: parseLabels(["app=vm"]),
+    };
+    const first = await attach(SOCKET, vm);
+    expect((await attach(SOCKET, vm)).ips).toEqual(first.ips);
+    const found = await node.deps().endpoints.get("n1-cni-vm-eth0", "shop");
+    expect(found?.metadata.labels).toMatchObject({ app: "vm", "projectcalico.org/orchestrator": "cni" });
+    expect(node.sh("ip -o -4 address show eth0", "vm")).toContain(first.ips[0]!.address);
+    const gc = { "cni.dev/valid-attachments": [] };
+    await node.cni("GC", { sandbox: "x", conf: gc }); // the runtime's network is another
+    expect((await node.world()).links).toBe(1);
+    const other = { ...vm, namespace: "bank", netns: `/run/netns/${node.sandbox("vm2")}` };
+    await attach(SOCKET, other);
+    await detach(SOCKET, { ...other, netns: "" });
+    expect((await node.world()).links).toBe(1);
+    await node.stop();
+    await detach(SOCKET, vm);
+    await node.start({ keep: true });
+    await node.spool.drain();
+    expect(await node.world()).toEqual(NOTHING);
+    const again = attach(SOCKET, { ...vm, netns: "/run/netns/none" });
+    await expect(again).rejects.toMatchObject({
+      code: 3,
+      message: "network namespace /run/netns/none does not exist",
+    });
   });
 
   test("with the agent down, ADD is to be tried again (11), and STATUS says that it is down (50)", async () => {

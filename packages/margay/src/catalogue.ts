@@ -11,6 +11,7 @@ export interface Entry {
 const agent = async () => [(await import("@margay/agent")).command as CommandModule];
 const bgpd = async () => [(await import("@margay/bgpd")).command as CommandModule];
 const cni = async () => [(await import("@margay/cni")).command];
+const attach = async () => (await import("@margay/cni")).commands;
 const lab = async () => [(await import("@margay/lab")).command];
 const ctl = async () => (await import("@margay/ctl")).commands;
 
@@ -24,6 +25,12 @@ export const catalogue: readonly Entry[] = [
   { name: "node", describe: "what a node's daemons say about themselves", load: ctl },
   { name: "wait", describe: "return once every node enforces all that was written before", load: ctl },
   { name: "explain", describe: "every step that a packet takes, with the rules that decide", load: ctl },
+  {
+    name: "attach",
+    describe: "give a network namespace an address, routes and policy, without Kubernetes",
+    load: attach,
+  },
+  { name: "detach", describe: "take back what attach gave", load: attach },
   { name: "lab", describe: "a whole cluster on this machine: nodes, routes, policy, BGP", load: lab },
   { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
   { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },
