@@ -4,7 +4,7 @@ import { namespacePath } from "./fabric.ts";
 import { bare, type LabNode, NODE_AS, OUTSIDE, TOR } from "./places.ts";
 import type { ProcessSpec } from "./processes.ts";
 
-const FOLDER = "/run/tor";
+const FOLDER = "/run/bird"; // where birdc looks by itself, as in `lab exec tor -- birdc`
 const CONTROL = `${FOLDER}/bird.ctl`;
 
 /** BIRD's configuration: one eBGP session per node carrying both families; it announces the outside and learns the pods. Pure. */
