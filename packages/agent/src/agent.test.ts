@@ -315,6 +315,25 @@ unshared(import.meta.url, () => {
     deleteNamespace("/run/netns/e");
   });
 
+  test("pods follow the uplink's MTU while they run, unless their configuration says one", async () => {
+    sh("ip link add up0 type veth peer name up1 && ip link set up0 up && ip addr add 172.20.0.11/24 dev up0");
+    await started(await cluster());
+    const a = await add("a");
+    newNamespace("/run/netns/fixed");
+    await call("ADD", "fixed", {}, { mtu: 1300 });
+    const mtu = (of: string) => /mtu (\d+)/.exec(sh(of))?.[1];
+    const inside = (pod: string) => mtu(`ip netns exec ${pod} ip link show eth0`);
+    expect([mtu(`ip link show ${a.host}`), inside("a"), inside("fixed")]).toEqual(["1500", "1500", "1300"]);
+    for (const now of ["1400", "1450"]) {
+      sh(`ip link set up0 mtu ${now}`);
+      await until(() => inside("a") === now && mtu(`ip link show ${a.host}`) === now);
+      expect(inside("fixed")).toBe("1300");
+    }
+    await add("b");
+    expect(inside("b")).toBe("1450");
+    sh("ip link del up0");
+  });
+
   test("an agent without its Node says so and is not ready", async () => {
     const store = memoryStore();
     const context = await start(store);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { durationSeconds, type Node, ROOT } from "@margay/api";
+import { durationSeconds, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
 import type { CniDeps, HeldHere } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
@@ -13,8 +13,8 @@ import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
+import { PodMtu } from "./pod-mtu.ts";
 import { keepDoing } from "./timers.ts";
-import { podMtu } from "./uplink.ts";
 
 /** Resolves early when the signal aborts. */
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
@@ -49,7 +49,7 @@ export class Agent {
   #passFailed: string | undefined;
   /** Destinations whose refusal has been logged. */
   #told: ReadonlySet<string> = new Set();
-  #mtu = 1500;
+  readonly #mtu: PodMtu;
   readonly calc: Calc;
   readonly inventory: Inventory;
   readonly localEndpoints: LocalEndpoints;
@@ -67,11 +67,21 @@ export class Agent {
     this.localEndpoints = new LocalEndpoints(node);
     this.kernel = new Kernel({
       onChange: (why) => this.#kernelChanged(why),
+      onLink: (link) => this.#mtu.heed(link),
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
+    });
+    this.#mtu = new PodMtu({
+      netlink: this.kernel.netlink,
+      self: () => this.inventory.self,
+      endpoints: this.localEndpoints.list,
+      onFollowed: (mtu, interfaces) =>
+        context.log.info({ event: "mtu", mtu, interfaces }, `pods now have MTU ${mtu}, as the uplink`),
+      onError: (error) =>
+        context.log.warn({ event: "mtu-unknown", err: error }, `pods get MTU ${this.mtu}: ${String(error)}`),
     });
     this.dataplane = new Dataplane({
       kernel: this.kernel,
@@ -118,7 +128,7 @@ export class Agent {
 
   /** Bytes, for pods whose configuration names none. */
   get mtu(): number {
-    return this.#mtu;
+    return this.#mtu.bytes;
   }
 
   /** Why no pod can be served now; undefined when it can. */
@@ -187,20 +197,11 @@ export class Agent {
     const why = this.#noNode();
     health.ready("node", self !== undefined, inSync ? why : "the datastore has not been read yet");
     if (inSync && !self) log.warn({ event: "node-missing", node }, why);
-    if (self) void this.#learnMtu(self);
+    if (self) this.#mtu.learn();
   }
 
   #noNode(): string {
     return `there is no Node ${this.#context.node} in the datastore: create it, or start with the right --node`;
-  }
-
-  async #learnMtu(self: Node): Promise<void> {
-    const { log } = this.#context;
-    try {
-      this.#mtu = await podMtu(this.kernel.netlink, self);
-    } catch (error) {
-      log.warn({ event: "mtu-unknown", err: error }, `pods get MTU ${this.#mtu}: ${String(error)}`);
-    }
   }
 
   #kernelChanged(why: string): void {

@@ -3,6 +3,7 @@ import type { Chain } from "@margay/iptables";
 import { formatAddress, formatPrefix } from "@margay/net";
 import {
   forgetConnections,
+  type Link,
   Netlink,
   type NetlinkError,
   type Notification,
@@ -20,6 +21,8 @@ import { notOurs, ROUTE_PROTOCOL, routesOf, wantedRoutes, wantedSettings } from 
 export interface KernelOptions {
   /** The kernel is no longer what was written, or an interface came: run a pass. */
   readonly onChange: (why: string) => void;
+  /** The kernel told of an interface, whosever it is. */
+  readonly onLink: (link: Link) => void;
   /** No more notifications. */
   readonly onError: (error: NetlinkError) => void;
   /** Connections of an address that is no longer a pod's are still known to the kernel. */
@@ -176,6 +179,7 @@ export class Kernel {
   #heed(notification: Notification): void {
     if (notification.kind === "link") {
       const { link, change } = notification;
+      if (change === "new") this.#options.onLink(link);
       if (this.#links.apply(notification) && this.#interfaces.has(link.name))
         this.#ask(`link ${link.name} ${change}`);
     }

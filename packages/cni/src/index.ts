@@ -5,6 +5,7 @@ export type { Configuration } from "./configuration.ts";
 export { del } from "./del.ts";
 export type { CniDeps, HeldHere, Wiring } from "./deps.ts";
 export { CNI_CODES, type CniCode, CniError } from "./errors.ts";
+export { followMtu } from "./follow-mtu.ts";
 export type { Call, Reply } from "./frame.ts";
 export { cniHandler, type Served } from "./handler.ts";
 export { inspect, owned, ownerOf } from "./inspect.ts";

@@ -45,6 +45,10 @@ export function ownerOfAlias(alias: string | undefined): Owner | undefined {
 /** The annotation of an endpoint that names its network. */
 export const NETWORK = "margay.dev/network";
 
+/** Annotations of an endpoint: the path of its namespace, and its MTU if the configuration said one. */
+export const NETNS = "margay.dev/netns";
+export const FIXED_MTU = "margay.dev/mtu";
+
 /** Undefined for an endpoint that no CNI call made. */
 export function ownerOfEndpoint({ metadata, spec }: WorkloadEndpoint): Owner | undefined {
   const network = metadata.annotations?.[NETWORK];

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { type WorkloadEndpoint, workloadEndpointName } from "@margay/api";
 import { type Address, formatPrefix, hostPrefix } from "@margay/net";
 import type { Invocation } from "./invocation.ts";
-import { handleOf, NETWORK, type Owner } from "./owner.ts";
+import { FIXED_MTU, handleOf, NETNS, NETWORK, type Owner } from "./owner.ts";
 import { GATEWAY } from "./result.ts";
 import type { Wishes } from "./wishes.ts";
 
@@ -73,7 +73,11 @@ export function endpointOf(
         "projectcalico.org/namespace": namespace,
         "projectcalico.org/orchestrator": orchestrator,
       },
-      annotations: { [NETWORK]: pod.owner.network },
+      annotations: {
+        [NETWORK]: pod.owner.network,
+        ...(invocation.netns && { [NETNS]: invocation.netns }),
+        ...(invocation.conf.mtu && { [FIXED_MTU]: `${invocation.conf.mtu}` }),
+      },
       creationTimestamp: pod.now.toISOString(),
     },
     spec: {

@@ -219,7 +219,7 @@ describe("names", () => {
       kind: "WorkloadEndpoint",
       metadata: {
         ...{ name: "n--1-k8s-web--1-eth0", namespace: "shop", creationTimestamp: "2026-11-22T12:00:00.000Z" },
-        annotations: { "margay.dev/network": "margay" },
+        annotations: { "margay.dev/network": "margay", "margay.dev/netns": "/run/netns/pod" },
         labels: {
           app: "web",
           "projectcalico.org/namespace": "shop",

@@ -1,0 +1,52 @@
+import type { Node, WorkloadEndpoint } from "@margay/api";
+import { followMtu } from "@margay/cni";
+import type { Link, Netlink } from "@margay/netlink";
+import { uplink } from "./uplink.ts";
+
+/** Ethernet's. */
+const DEFAULT_MTU = 1500;
+
+export interface PodMtuOptions {
+  readonly netlink: Netlink;
+  readonly self: () => Node | undefined;
+  /** Pods of this node. */
+  readonly endpoints: () => readonly WorkloadEndpoint[];
+  readonly onFollowed: (mtu: number, interfaces: number) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/** The MTU of pods: the uplink's, and running pods follow it. Bytes; 1500 while the uplink is not known. */
+export class PodMtu {
+  readonly #options: PodMtuOptions;
+  #mtu = DEFAULT_MTU;
+  #uplink: number | undefined;
+  #following: Promise<void> = Promise.resolve();
+
+  constructor(options: PodMtuOptions) {
+    this.#options = options;
+  }
+
+  get bytes(): number {
+    return this.#mtu;
+  }
+
+  /** The node's address, or what has it, may be another. */
+  learn(): void {
+    this.#following = this.#following.then(() => this.#follow()).catch(this.#options.onError);
+  }
+
+  /** The kernel told of a link. */
+  heed({ index, mtu }: Link): void {
+    if (index === this.#uplink && mtu !== this.#mtu) this.learn();
+  }
+
+  async #follow(): Promise<void> {
+    const { netlink, self, endpoints, onFollowed } = this.#options;
+    const link = await uplink(netlink, self());
+    this.#uplink = link?.index;
+    if (!link) return;
+    this.#mtu = link.mtu;
+    const interfaces = await followMtu(netlink, { mtu: link.mtu, endpoints: endpoints() });
+    if (interfaces > 0) onFollowed(link.mtu, interfaces);
+  }
+}
