@@ -123,7 +123,7 @@ const malformedReach = (why: string): ReadAttributes => ({
 });
 
 function sized16(r: Reader, what: string): Uint8Array {
-  const length = r.u16();
+  const length = r.left < 2 ? Number.POSITIVE_INFINITY : r.u16();
   if (length > r.left)
     throw new BgpError("malformed-attribute-list", { detail: `${what} overrun the message` });
   return r.bytes(length);
