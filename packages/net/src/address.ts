@@ -99,6 +99,10 @@ function longestZeroRun(parts: readonly number[]): { start: number; length: numb
 
 /** Network byte order, 4 or 16 bytes. */
 export function addressToBytes(a: Address): Uint8Array {
+  if (a.family === 4) {
+    const n = Number(a.bits);
+    return Uint8Array.of(n >>> 24, n >>> 16, n >>> 8, n);
+  }
   const size = width(a.family) / 8;
   const out = new Uint8Array(size);
   for (let i = size - 1, bits = a.bits; i >= 0; i--, bits >>= 8n) out[i] = Number(bits & 0xffn);
@@ -108,9 +112,13 @@ export function addressToBytes(a: Address): Uint8Array {
 /** From 4 or 16 bytes in network byte order; any other length is a RangeError. */
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length !== 4 && bytes.length !== 16) throw new RangeError(`address of ${bytes.length} bytes`);
+  if (bytes.length === 4) {
+    const [a = 0, b = 0, c = 0, d = 0] = bytes;
+    return { family: 4, bits: BigInt(((a << 24) | (b << 16) | (c << 8) | d) >>> 0) };
+  }
   let bits = 0n;
   for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
-  return { family: bytes.length === 4 ? 4 : 6, bits };
+  return { family: 6, bits };
 }
 
 /** Total order: IPv4 before IPv6, then numeric. */

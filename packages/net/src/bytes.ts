@@ -10,13 +10,11 @@ export class ShortInput extends Error {
 
 /** A cursor over a window of bytes, big-endian (network order). Every read past the window throws ShortInput. */
 export class Reader {
-  readonly #view: DataView;
   readonly #bytes: Uint8Array;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get left(): number {
@@ -34,16 +32,19 @@ export class Reader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.#bytes[this.#take(1)]!; // taken: in range, as below
   }
   u16(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return (this.#bytes[at]! << 8) | this.#bytes[at + 1]!;
   }
   u32(): number {
-    return this.#view.getUint32(this.#take(4));
+    const at = this.#take(4);
+    const bytes = this.#bytes;
+    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
   }
   u64(): bigint {
-    return this.#view.getBigUint64(this.#take(8));
+    return (BigInt(this.u32()) << 32n) | BigInt(this.u32());
   }
   /** A view, not a copy, of the next `n` bytes. */
   bytes(n: number): Uint8Array {
@@ -139,6 +140,15 @@ export class Writer {
   patch16(at: number, value: number): this {
     this.#view.setUint16(at, value);
     return this;
+  }
+  /** Empties it for other contents; they overwrite what `view` gave. */
+  reset(): this {
+    this.#at = 0;
+    return this;
+  }
+  /** What was written, not copied. */
+  view(): Uint8Array {
+    return this.#bytes.subarray(0, this.#at);
   }
   /** A copy of what was written. */
   done(): Uint8Array {

@@ -121,7 +121,9 @@ function toInternal(policy: ExportPolicy, a: Attributes, source: Source): Attrib
 /** Export policy with a memory: the same attributes object for the same route. */
 export function exporter(policy: ExportPolicy, family: Family): (route: Route) => Attributes | undefined {
   const known = new Recent<Route, Exported>();
-  return (route) => {
+  let last: Route | undefined;
+  let told: Attributes | undefined;
+  const decide = (route: Route): Attributes | undefined => {
     const { attributes } = route;
     if (!attributes) return undefined;
     let answer = known.get(route);
@@ -130,5 +132,10 @@ export function exporter(policy: ExportPolicy, family: Family): (route: Route) =
       known.set(route, answer);
     }
     return "attributes" in answer ? answer.attributes : undefined;
+  };
+  return (route) => {
+    if (route !== last) told = decide(route);
+    last = route;
+    return told;
   };
 }

@@ -29,7 +29,9 @@ export function readAsPath(r: Reader, asSize: 2 | 4): AsPath {
     const count = r.u8();
     if (!kind) throw new MalformedAsPath("unknown segment type");
     if (count === 0) throw new MalformedAsPath("empty segment");
-    path.push({ kind, ases: Array.from({ length: count }, () => (asSize === 4 ? r.u32() : r.u16())) });
+    const ases: number[] = [];
+    for (let i = 0; i < count; i++) ases.push(asSize === 4 ? r.u32() : r.u16());
+    path.push({ kind, ases });
   }
   return path;
 }
@@ -38,7 +40,7 @@ export function readAsPath(r: Reader, asSize: 2 | 4): AsPath {
 export function writeAsPath(w: Writer, path: AsPath, asSize: 2 | 4): void {
   for (const { kind, ases } of path)
     for (let from = 0; from < ases.length; from += 255) {
-      const part = ases.slice(from, from + 255);
+      const part = ases.length <= 255 ? ases : ases.slice(from, from + 255);
       w.u8(segmentTypes[kind]).u8(part.length);
       for (const as of part) asSize === 4 ? w.u32(as) : w.u16(as > 0xffff ? AS_TRANS : as);
     }

@@ -52,7 +52,9 @@ function exactly(r: Reader, bytes: number): Reader {
 function list<T>(r: Reader, size: number, item: () => T): T[] {
   if (r.left === 0 || r.left % size !== 0)
     throw new Malformed(`${r.left} bytes, a multiple of ${size} expected`);
-  return Array.from({ length: r.left / size }, item);
+  const items: T[] = [];
+  while (r.left > 0) items.push(item());
+  return items;
 }
 
 /** RFC 7607 §2: AS 0 makes a path malformed. */
