@@ -41,6 +41,11 @@ export class Flow {
     return flow;
   }
 
+  /** Lines that came back so far. */
+  get echoed(): number {
+    return this.#echoed;
+  }
+
   /** Stops sending, waits for what is under way, ends both. */
   async close(): Promise<{ sent: number; echoed: number; longestGapMs: number }> {
     clearInterval(this.#timer);
@@ -48,6 +53,13 @@ export class Flow {
     this.#client.stdin?.end();
     await Promise.all([exitOf(this.#client), exitOf(this.#server)]);
     return { sent: this.#sent, echoed: this.#echoed, longestGapMs: this.#longestGapMs };
+  }
+
+  /** Lets go of both at once, whatever is under way; what is left of them ends with the lab. */
+  end(): { sent: number; echoed: number } {
+    clearInterval(this.#timer);
+    for (const child of [this.#client, this.#server]) letGo(child);
+    return { sent: this.#sent, echoed: this.#echoed };
   }
 
   #heard(line: string): void {
@@ -59,4 +71,11 @@ export class Flow {
     this.#lastMs = performance.now();
     this.#echoed++;
   }
+}
+
+/** Its children may hold the pipes still: nobody waits for these. */
+export function letGo(child: ChildProcess): void {
+  for (const stream of child.stdio) stream?.destroy();
+  child.kill();
+  child.unref();
 }

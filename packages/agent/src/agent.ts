@@ -6,6 +6,7 @@ import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
 import type { Address } from "@margay/net";
+import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { blockOf, heldHere } from "./held.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
@@ -55,6 +56,7 @@ export class Agent {
   readonly localEndpoints: LocalEndpoints;
   readonly kernel: Kernel;
   readonly dataplane: Dataplane;
+  readonly #cutter: Cutter;
   readonly syncer: Syncer;
   readonly ipam: Ipam;
 
@@ -73,6 +75,15 @@ export class Agent {
       },
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
+    });
+    this.#cutter = new Cutter({
+      netlink: this.kernel.netlink,
+      onCut: (count) => this.#connectionsCut(count),
+      onError: (error, retryInMs) =>
+        context.log.warn(
+          { event: "cut-failed", err: error, retryInMs },
+          `connections not cut: ${String(error)}`,
+        ),
     });
     this.#mtu = new PodMtu({
       netlink: this.kernel.netlink,
@@ -123,6 +134,7 @@ export class Agent {
     this.#barriers.stop();
     await this.syncer.stop();
     await this.dataplane.stop();
+    await this.#cutter.stop();
     await this.kernel.close();
   }
 
@@ -210,6 +222,7 @@ export class Agent {
   }
 
   #applied({ state, outcomes, milliseconds }: Pass): void {
+    this.#cutter.enforced(state);
     const { health, log } = this.#context;
     const metrics = this.metrics;
     this.#passFailed = undefined;
@@ -227,6 +240,12 @@ export class Agent {
     if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
     this.#tellRefused();
     health.ready("dataplane", true);
+  }
+
+  #connectionsCut(count: number): void {
+    this.metrics.cut.inc(count);
+    const text = `${count} established connections are no longer allowed`;
+    this.#context.log.info({ event: "connections-cut", count }, text);
   }
 
   /** Once for each route, until it gets in. */

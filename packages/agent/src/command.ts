@@ -1,13 +1,26 @@
-import { type DaemonOptions, daemonFlags, runDaemon } from "@margay/daemon";
-import type { CommandModule } from "yargs";
-import { startAgent } from "./start.ts";
+import { daemonFlags, runDaemon } from "@margay/daemon";
+import type { CommandModule, Options } from "yargs";
+import { type AgentOptions, startAgent } from "./start.ts";
+
+const FLAGS = {
+  "cni-conf-dir": {
+    type: "string",
+    implies: "cni-bin-dir",
+    describe: "Install the CNI configuration there once pods can be served, such as /etc/cni/net.d",
+  },
+  "cni-bin-dir": {
+    type: "string",
+    implies: "cni-conf-dir",
+    describe: "Install the CNI plugins there before it, such as /opt/cni/bin",
+  },
+} as const satisfies Record<string, Options>;
 
 /** `margay agent`. */
-export const command: CommandModule<object, DaemonOptions> = {
+export const command: CommandModule<object, AgentOptions> = {
   command: "agent",
   describe: "daemon: addresses, routes and policy of one node",
   builder: (yargs) =>
-    daemonFlags(yargs).usage(
+    daemonFlags(yargs, FLAGS).usage(
       "$0 agent\n\nRuns on every node, as root, in the node's network namespace. Gives pods addresses and interfaces when the " +
         "container runtime asks (<run-dir>/cni.sock), routes them and enforces policy. Ending it leaves rules and routes in force.",
     ),

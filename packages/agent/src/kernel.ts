@@ -80,6 +80,11 @@ export class Kernel {
     return this.#refused;
   }
 
+  /** Packets and bytes by rule id. Not for the hot path. */
+  counters(): ReturnType<Tables["counters"]> {
+    return this.#tables.counters();
+  }
+
   /** The next pass reads these again; routes bring the interfaces' settings along. */
   distrust(what: "routes" | "rules" | "sets"): void {
     this.#changed();

@@ -4,6 +4,7 @@ import type { DaemonContext } from "@margay/daemon";
 import { Agent } from "./agent.ts";
 import { startCni } from "./cni-service.ts";
 import { observingStore } from "./observing-store.ts";
+import { RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
 import { showEndpoints, showRoutes, showState } from "./views.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
@@ -59,8 +60,15 @@ function logServed(log: DaemonContext["log"], { invocation, ms, error }: Served)
     );
 }
 
-function showTo({ control }: DaemonContext, { calc, kernel, dataplane }: Agent): void {
+function showTo({ control, metrics }: DaemonContext, { calc, kernel, dataplane }: Agent): void {
+  const counters = new RuleCounters(
+    () => kernel.counters(),
+    () => performance.now(),
+  );
+  ruleMetrics(counters, metrics);
   control.get("/state", async () => showState(calc.state(), { pending: await dataplane.pending() }));
   control.get("/endpoints", () => showEndpoints(calc.state(), (e, config) => kernel.missing(e, config)));
+  control.get("/policies", () => showPolicies(calc.state()));
+  control.get("/counters", async () => showCounters(await counters.counts()));
   control.get("/routes", () => showRoutes(kernel.netlink, kernel.refused));
 }

@@ -1,5 +1,5 @@
 import type { FelixSettings } from "@margay/api";
-import { type Chain, type Hook, type IpSet, Iptables, ipsetTarget } from "@margay/iptables";
+import { type Chain, type Counter, type Hook, type IpSet, Iptables, ipsetTarget } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Tracked, type Work } from "@margay/reconcile";
 import type { Rendered } from "./render/index.ts";
@@ -59,6 +59,17 @@ export class Tables {
       const found = there.get(key);
       return found && target.same(found, chain) ? [] : [key];
     });
+  }
+
+  /** Packets and bytes by rule id, of both families. Reads all of the kernel's rules. */
+  async counters(): Promise<ReadonlyMap<string, Counter>> {
+    const sums = new Map<string, Counter>();
+    for (const { iptables } of Object.values(this.#rules ?? {}))
+      for (const [id, { packets, bytes }] of await iptables.counters()) {
+        const sum = sums.get(id) ?? { packets: 0, bytes: 0 };
+        sums.set(id, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
+      }
+    return sums;
   }
 
   /** After a pass that succeeded: nothing of a former backend is left. */

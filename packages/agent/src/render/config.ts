@@ -8,6 +8,8 @@ export interface RenderConfig {
   readonly accept: string;
   readonly pass: string;
   readonly both: string;
+  /** Mark bit of a connection (not of its packets) that is cut. */
+  readonly cut: number;
   readonly allow: readonly string[];
   readonly deny: readonly string[];
   readonly log: readonly string[];
@@ -25,12 +27,13 @@ export function renderConfig(felix: FelixSettings): RenderConfig {
 }
 
 function read(felix: FelixSettings): RenderConfig {
-  const [accept, pass] = lowestBits(felix.iptablesMarkMask);
+  const [accept, pass, cut] = lowestBits(felix.iptablesMarkMask);
   return {
     interfaces: felix.interfacePrefix.split(",").map((prefix) => `${prefix}+`),
     accept: hex(accept),
     pass: hex(pass),
     both: hex(accept + pass),
+    cut,
     allow: ["-j", felix.iptablesFilterAllowAction.toUpperCase()],
     deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
     log: ["-j", "LOG", "--log-prefix", `${felix.logPrefix}: `, "--log-level", "5"],
@@ -39,11 +42,11 @@ function read(felix: FelixSettings): RenderConfig {
   };
 }
 
-/** The two lowest bits of the mask; api refuses a mask with fewer than eight. */
-function lowestBits(mask: number): readonly [number, number] {
+/** The three lowest bits of the mask; api refuses a mask with fewer than eight. */
+function lowestBits(mask: number): readonly [number, number, number] {
   const bits = Array.from({ length: 32 }, (_, i) => 2 ** i).filter((bit) => Math.floor(mask / bit) % 2 === 1);
-  const [first = 0x10000, second = 0x20000] = bits;
-  return [first, second];
+  const [first = 0x10000, second = 0x20000, third = 0x40000] = bits;
+  return [first, second, third];
 }
 
-const hex = (mark: number): string => `0x${mark.toString(16)}`;
+export const hex = (mark: number): string => `0x${mark.toString(16)}`;

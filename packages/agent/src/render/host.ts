@@ -1,7 +1,7 @@
 import { type NodeState, ruleIds } from "@margay/calc";
 import type { Hook, Rule } from "@margay/iptables";
 import { type Family, formatPrefix, hostPrefix } from "@margay/net";
-import type { RenderConfig } from "./config.ts";
+import { hex, type RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
 import type { SetRefs } from "./sets.ts";
 
@@ -9,7 +9,7 @@ import type { SetRefs } from "./sets.ts";
  * The path of a packet through our chains, by kernel hook:
  *
  *     raw PREROUTING    margay-prerouting     reverse path
- *     filter FORWARD    margay-forward        from workload, to workload, then allowed
+ *     filter FORWARD    margay-forward        cut connections, from workload, to workload, then allowed
  *     filter INPUT      margay-input          from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
  *     nat POSTROUTING   margay-nat-outgoing   masquerade
@@ -41,14 +41,26 @@ const each = (config: RenderConfig, rule: (pattern: string) => Rule): Rule[] => 
 
 /** What does not come from or go to a workload is none of our business and returns. */
 export const forwardRules = (config: RenderConfig): readonly Rule[] => [
+  ...cutRules(config, ["-i", "-o"]),
   ...each(config, (name) => ({ match: ["-i", name], target: ["-j", names.chains.fromWorkload] })),
   ...each(config, (name) => ({ match: ["-o", name], target: ["-j", names.chains.toWorkload] })),
   ...each(config, (name) => ({ match: ["-i", name], target: config.allow, id: ruleIds.forwarded })),
   ...each(config, (name) => ({ match: ["-o", name], target: config.allow, id: ruleIds.forwarded })),
 ];
 
-export const inputRules = (config: RenderConfig): readonly Rule[] =>
-  each(config, (name) => ({ match: ["-i", name], target: ["-g", names.chains.workloadToHost] }));
+export const inputRules = (config: RenderConfig): readonly Rule[] => [
+  ...cutRules(config, ["-i"]),
+  ...each(config, (name) => ({ match: ["-i", name], target: ["-g", names.chains.workloadToHost] })),
+];
+
+/** Connections that policy no longer allows, before the rules that let established ones through. */
+function cutRules(config: RenderConfig, words: readonly ("-i" | "-o")[]): readonly Rule[] {
+  if (!config.felix.cutDeniedConnections) return [];
+  const mark = ["-m", "connmark", "--mark", `${hex(config.cut)}/${hex(config.cut)}`];
+  return words.flatMap((word) =>
+    each(config, (name) => ({ match: [word, name, ...mark], target: config.deny, id: ruleIds.cut })),
+  );
+}
 
 /** kubelet's probes must reach a pod whatever its policy. */
 export const outputRules = (config: RenderConfig): readonly Rule[] =>

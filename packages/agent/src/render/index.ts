@@ -1,6 +1,7 @@
 import { isInFamily, type NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
+import { Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { endpointChains } from "./endpoint.ts";
@@ -23,7 +24,8 @@ export interface Rendered {
 
 /**
  * The chains and sets that enforce a node's state. This is the one place that knows both policies and chains
- * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects.
+ * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects, and each
+ * endpoint's chains are a part of their own, so that a change costs the same however many endpoints there are.
  */
 export function render(state: NodeState, config: RenderConfig = renderConfig(state.config)): Rendered {
   const { refs, ...chains } = renderChains(state, config);
@@ -57,25 +59,27 @@ function familyChains(
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
-  const chains = new Map<string, Chain>(fixedChains(config, family));
+  const shared = new Map<string, Chain>(fixedChains(config, family));
+  const parts = new Map<string, ReadonlyMap<string, Chain>>();
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
   const policies = new Set<PolicyChain>();
   for (const endpoint of endpoints) {
     const its = endpointChains(endpoint, { family, config, state });
-    add(chains, its.chains);
+    parts.set(endpoint.id, its.chains);
     for (const policy of its.policies) policies.add(policy);
   }
   for (const { name, chain, sets: its } of policies) {
-    chains.set(`filter/${name}`, chain);
+    shared.set(`filter/${name}`, chain);
     sets.include(its);
   }
   const interfaces = endpoints.map(({ interfaceName }) => interfaceName);
   for (const dispatch of [fromWorkload, toWorkload])
-    add(chains, dispatchChains(interfaces, dispatch, { config, family }));
-  chains.set(`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) });
+    for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
+      shared.set(key, chain);
+  shared.set(`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) });
   const nat = host.natOutgoingRules(state, config, { family, sets });
-  if (nat.length > 0) chains.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
-  return chains;
+  if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
+  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
 }
 
 const fixedChains = (config: RenderConfig, family: Family): [string, Chain][] =>
@@ -98,7 +102,3 @@ const closedChains = (config: RenderConfig): Chains =>
     [`filter/${names.chains.forward}`, { rules: host.closedRules(config, ["-i", "-o"]) }],
     [`filter/${names.chains.input}`, { rules: host.closedRules(config, ["-i"]) }],
   ]);
-
-function add(chains: Map<string, Chain>, more: ReadonlyMap<string, Chain>): void {
-  for (const [key, chain] of more) chains.set(key, chain);
-}

@@ -83,10 +83,13 @@ describe("golden text", () => {
 
   test("the fixed chains", () => {
     expect(show(one.chains4, /margay-(forward|input|output|wl-to-host|allow|pass|prerouting)$/)).toEqual([
+      "filter/margay-forward -i cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
+      "filter/margay-forward -o cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
       "filter/margay-forward -i cali+ -j margay-from-wl",
       "filter/margay-forward -o cali+ -j margay-to-wl",
       "filter/margay-forward -i cali+ -j ACCEPT # workload/forwarded",
       "filter/margay-forward -o cali+ -j ACCEPT # workload/forwarded",
+      "filter/margay-input -i cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
       "filter/margay-input -i cali+ -g margay-wl-to-host",
       "filter/margay-output -o cali+ -j ACCEPT # host-to-workload/allow",
       "filter/margay-wl-to-host -j margay-from-wl",
@@ -249,6 +252,8 @@ describe("per configuration", () => {
       "chains4",
       /forward|tw-/,
       [
+        "filter/margay-forward -i cali+ -m connmark --mark 0x400/0x400 -j REJECT # conntrack/cut",
+        "filter/margay-forward -o cali+ -m connmark --mark 0x400/0x400 -j REJECT # conntrack/cut",
         "filter/margay-forward -i cali+ -j margay-from-wl",
         "filter/margay-forward -o cali+ -j margay-to-wl",
         "filter/margay-forward -i cali+ -j RETURN # workload/forwarded",

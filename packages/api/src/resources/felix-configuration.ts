@@ -87,6 +87,10 @@ const settings = z.object({
     .boolean()
     .default(false)
     .describe("Do not drop packets that conntrack calls invalid."),
+  cutDeniedConnections: z
+    .boolean()
+    .default(true)
+    .describe("End established connections that policy no longer allows. Margay only."),
   removeExternalRoutes: z.boolean().default(true).describe("Remove routes of others to pods' interfaces."),
   deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
   deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),

@@ -12,6 +12,8 @@ export interface Walked extends Packet {
   readonly outInterface: string | undefined;
   readonly mac?: string;
   readonly ctstate?: string;
+  /** The mark of its connection. */
+  readonly connmark?: number;
   /** What the routing table says about the way back. */
   readonly isReversePath?: boolean;
 }
@@ -145,7 +147,8 @@ class Matcher {
         return value === p.mac;
       case "--mark": {
         const [mark, mask = 0] = value.split("/").map(Number);
-        return (this.#mark & mask) >>> 0 === mark;
+        const actual = words.includes("connmark") ? (p.connmark ?? 0) : this.#mark;
+        return (actual & mask) >>> 0 === mark;
       }
       case "--sports":
         return inList(value, p.sourcePort);

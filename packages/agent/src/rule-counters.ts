@@ -1,0 +1,73 @@
+import type { NodeState } from "@margay/calc";
+import type { Counter } from "@margay/iptables";
+import { Counter as Metric, type Registry } from "prom-client";
+
+/** Reading the kernel's rules costs some 40 ms: within this the last reading answers. */
+const MAX_AGE_MS = 5000;
+
+export type Counts = ReadonlyMap<string, Counter>;
+
+/** Packets and bytes by rule id, read from the kernel when somebody asks, and then not again for five seconds. */
+export class RuleCounters {
+  readonly #read: () => Promise<Counts>;
+  readonly #now: () => number;
+  #last: { readonly at: number; readonly counts: Promise<Counts> } | undefined;
+
+  /** `now` in milliseconds. */
+  constructor(read: () => Promise<Counts>, now: () => number) {
+    this.#read = read;
+    this.#now = now;
+  }
+
+  /** Throws what reading threw; the next one who asks tries anew. */
+  counts(): Promise<Counts> {
+    if (this.#last && this.#now() - this.#last.at < MAX_AGE_MS) return this.#last.counts;
+    const counts = this.#read();
+    this.#last = { at: this.#now(), counts };
+    counts.catch(() => (this.#last = undefined));
+    return counts;
+  }
+}
+
+/** What the control socket answers to GET /counters: by rule id. */
+export const showCounters = (counts: Counts): object => Object.fromEntries([...counts].sort());
+
+/** What the control socket answers to GET /policies: the policies and profiles in force here, with their rules. */
+export const showPolicies = ({ policies, profiles, endpoints }: NodeState): object[] =>
+  [...policies.values(), ...profiles.values()].map((policy) => ({
+    id: policy.id,
+    revision: policy.revision,
+    problem: policy.problem,
+    endpoints: endpoints.filter(
+      ({ ingress, egress, profiles: named }) =>
+        named.some((name) => profiles.get(name) === policy) ||
+        [...ingress, ...egress].some((tier) => tier.policies.includes(policy.id)),
+    ).length,
+    rules: [...policy.ingress, ...policy.egress].map(({ id, action }) => ({ id, action })),
+  }));
+
+/** The counters as metrics: series only for rules of endpoints here, read when scraped. */
+export function ruleMetrics(counters: RuleCounters, registry: Registry): void {
+  const common = { labelNames: ["rule" as const], registers: [registry] };
+  const fill = async (metric: Metric<"rule">, part: keyof Counter) => {
+    const counts = await counters.counts();
+    metric.reset();
+    for (const [rule, counter] of counts) metric.inc({ rule }, counter[part]);
+  };
+  new Metric({
+    ...{
+      name: "margay_agent_rule_packets_total",
+      help: "Packets that a rule matched, by rule id.",
+      ...common,
+    },
+    collect(): Promise<void> {
+      return fill(this, "packets");
+    },
+  });
+  new Metric({
+    ...{ name: "margay_agent_rule_bytes_total", help: "Bytes that a rule matched, by rule id.", ...common },
+    collect(): Promise<void> {
+      return fill(this, "bytes");
+    },
+  });
+}
