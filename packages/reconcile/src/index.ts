@@ -1,3 +1,4 @@
 export * from "./loop.ts";
+export { Parts } from "./parts.ts";
 export * from "./reconciler.ts";
 export * from "./target.ts";

@@ -1,4 +1,5 @@
-import { type Plan, plan, type Target } from "./target.ts";
+import { Parts, planParts } from "./parts.ts";
+import { type Plan, plan, type Same, type Target } from "./target.ts";
 
 /** One target with its desired state, type-erased so that targets of different values share a list. */
 export interface Work {
@@ -22,6 +23,8 @@ export interface Outcome {
 export class Tracked<V> {
   readonly target: Target<V>;
   #believed: Map<string, V> | undefined;
+  /** What the belief was made to match, to the last put and remove; undefined as soon as one is under way. */
+  #matches: Parts<V> | undefined;
 
   constructor(target: Target<V>) {
     this.target = target;
@@ -30,6 +33,7 @@ export class Tracked<V> {
   /** The next pass reads the world again. */
   distrust(): void {
     this.#believed = undefined;
+    this.#matches = undefined;
   }
 
   /** Binds the wanted state for one pass of `reconcile`. */
@@ -39,7 +43,8 @@ export class Tracked<V> {
       name: this.target.name,
       refresh: async () => {
         this.#believed ??= new Map(await this.target.list());
-        todo = plan(this.#believed, wanted, (a, w) => this.target.same(a, w));
+        todo = this.#plan(this.#believed, wanted);
+        this.#matches = undefined;
       },
       put: () =>
         this.#write(
@@ -47,13 +52,24 @@ export class Tracked<V> {
           () => this.target.put(todo.put),
           () => merge(this.#believed, todo),
         ),
-      remove: () =>
-        this.#write(
+      remove: async () => {
+        const count = await this.#write(
           todo.remove.length,
           () => this.target.remove(todo.remove),
           () => drop(this.#believed, todo),
-        ),
+        );
+        if (this.#believed && wanted instanceof Parts) this.#matches = wanted;
+        return count;
+      },
     };
+  }
+
+  #plan(actual: ReadonlyMap<string, V>, wanted: ReadonlyMap<string, V>): Plan<V> {
+    const same: Same<V> = (a, w) => this.target.same(a, w);
+    const matches = this.#matches;
+    return matches && wanted instanceof Parts
+      ? planParts({ actual, matches }, wanted, same)
+      : plan(actual, wanted, same);
   }
 
   /** A failed write leaves the world unknown: read it again next time. */

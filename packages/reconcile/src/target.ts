@@ -21,16 +21,29 @@ export interface Plan<V> {
   readonly remove: readonly string[];
 }
 
+/** Whether the world's value needs no put. */
+export type Same<V> = (actual: V, wanted: V) => boolean;
+
 /** The difference between what is and what should be (pure). */
 export function plan<V>(
   actual: ReadonlyMap<string, V>,
   wanted: ReadonlyMap<string, V>,
-  same: (actual: V, wanted: V) => boolean,
+  same: Same<V>,
 ): Plan<V> {
+  const put = differing(actual, wanted, same);
+  return { put, remove: [...actual.keys()].filter((key) => !wanted.has(key)) };
+}
+
+/** What of the wanted is not there, or is something else (pure). */
+export function differing<V>(
+  actual: ReadonlyMap<string, V>,
+  wanted: ReadonlyMap<string, V>,
+  same: Same<V>,
+): Map<string, V> {
   const put = new Map<string, V>();
   for (const [key, value] of wanted) {
     const now = actual.get(key);
     if (now === undefined || (now !== value && !same(now, value))) put.set(key, value);
   }
-  return { put, remove: [...actual.keys()].filter((key) => !wanted.has(key)) };
+  return put;
 }

@@ -59,8 +59,10 @@ function familyChains(
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
-  const shared = new Map<string, Chain>(fixedChains(config, family));
-  const parts = new Map<string, ReadonlyMap<string, Chain>>();
+  const shared = new Map<string, Chain>();
+  const parts = new Map<string, ReadonlyMap<string, Chain>>([
+    ["fixed", new Map(fixedChains(config, family))],
+  ]);
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
   const policies = new Set<PolicyChain>();
   for (const endpoint of endpoints) {

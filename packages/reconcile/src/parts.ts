@@ -1,0 +1,66 @@
+import { differing, type Plan, type Same } from "./target.ts";
+
+/**
+ * A map in parts, for desired state of which little changes at a time: a part that is the same object as the last time is
+ * not looked into. Two parts may hold the same key only with the same value.
+ */
+export class Parts<V> implements ReadonlyMap<string, V> {
+  /** By what they belong to. */
+  readonly parts: ReadonlyMap<string, ReadonlyMap<string, V>>;
+
+  constructor(parts: ReadonlyMap<string, ReadonlyMap<string, V>>) {
+    this.parts = parts;
+  }
+
+  /** Counts a key in two parts twice. */
+  get size(): number {
+    return [...this.parts.values()].reduce((sum, part) => sum + part.size, 0);
+  }
+
+  get(key: string): V | undefined {
+    for (const part of this.parts.values()) if (part.has(key)) return part.get(key);
+    return undefined;
+  }
+
+  has(key: string): boolean {
+    for (const part of this.parts.values()) if (part.has(key)) return true;
+    return false;
+  }
+
+  *entries(): MapIterator<[string, V]> {
+    for (const part of this.parts.values()) yield* part.entries();
+  }
+
+  *keys(): MapIterator<string> {
+    for (const part of this.parts.values()) yield* part.keys();
+  }
+
+  *values(): MapIterator<V> {
+    for (const part of this.parts.values()) yield* part.values();
+  }
+
+  [Symbol.iterator](): MapIterator<[string, V]> {
+    return this.entries();
+  }
+
+  forEach(visit: (value: V, key: string, map: ReadonlyMap<string, V>) => void): void {
+    for (const [key, value] of this) visit(value, key, this);
+  }
+}
+
+/** What is there, and the desired state that it was last made to match. */
+export interface Held<V> {
+  readonly actual: ReadonlyMap<string, V>;
+  readonly matches: Parts<V>;
+}
+
+/** As `plan`, but looks only into parts that changed since `matches` (pure). */
+export function planParts<V>({ actual, matches }: Held<V>, wanted: Parts<V>, same: Same<V>): Plan<V> {
+  const changed = [...wanted.parts].filter(([id, part]) => matches.parts.get(id) !== part);
+  const former = [...matches.parts].filter(([id, part]) => wanted.parts.get(id) !== part);
+  const put = new Map<string, V>();
+  for (const [, part] of changed)
+    for (const [key, value] of differing(actual, part, same)) put.set(key, value);
+  const keys = former.flatMap(([, part]) => [...part.keys()]);
+  return { put, remove: [...new Set(keys)].filter((key) => !wanted.has(key)) };
+}
