@@ -24,9 +24,18 @@ export function originsOf({ node, affinities, endpoints, pools }: OriginInputs):
     .map((b) => b.cidr);
   const borrowed = endpoints
     .filter(({ spec }) => spec.node === node)
-    .flatMap(({ spec }) => spec.ipNetworks.map((text) => parsePrefix(text)))
+    .flatMap(networksOf)
     .filter((host) => isExported(exported, host) && !blocks.some((block) => contains(block, host)));
   return { blocks, borrowed };
+}
+
+const kept = new WeakMap<WorkloadEndpoint, readonly Prefix[]>();
+
+/** Parsed once for each endpoint: all of a node's are gone through whenever one of them changes. */
+function networksOf(endpoint: WorkloadEndpoint): readonly Prefix[] {
+  const networks = kept.get(endpoint) ?? endpoint.spec.ipNetworks.map((text) => parsePrefix(text));
+  kept.set(endpoint, networks);
+  return networks;
 }
 
 /** Only a confirmed affinity means that the block is the node's; a lone address as block needs no confirmation. */
