@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
@@ -332,6 +332,25 @@ unshared(import.meta.url, () => {
     await add("b");
     expect(inside("b")).toBe("1450");
     sh("ip link del up0");
+  });
+
+  test("the CNI configuration appears when pods can be served, comes back when it is removed, and outlives a stop", async () => {
+    const [cniConfDir, cniBinDir] = ["/run/net.d", "/run/cni-bin"];
+    const store = memoryStore();
+    const context = testContext({ store, node: "n1", runDir, options: { cniConfDir, cniBinDir } });
+    running = { context, stop: (await startAgent(context.daemon)).stop };
+    await until(() => context.events("node-missing").length > 0);
+    await pause(1200); // as often as it looks
+    expect(existsSync(cniConfDir)).toBe(false);
+    await put(store, { kind: "Node", metadata: { name: "n1" }, spec: {} });
+    const conflist = `${cniConfDir}/10-margay.conflist`;
+    await until(() => existsSync(conflist));
+    expect(readdirSync(cniBinDir)).toEqual(["margay-cni", "margay-ipam"]);
+    expect(JSON.parse(readFileSync(conflist, "utf8")).plugins[0].socket).toBe(join(runDir, "cni.sock"));
+    rmSync(conflist);
+    await until(() => existsSync(conflist));
+    await stop();
+    expect(existsSync(conflist)).toBe(true);
   });
 
   test("an agent without its Node says so and is not ready", async () => {

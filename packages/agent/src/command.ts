@@ -1,6 +1,7 @@
 import { daemonFlags, runDaemon } from "@margay/daemon";
 import type { CommandModule, Options } from "yargs";
-import { type AgentOptions, startAgent } from "./start.ts";
+import type { AgentOptions } from "./options.ts";
+import { startAgent } from "./start.ts";
 
 const FLAGS = {
   "cni-conf-dir": {

@@ -3,22 +3,38 @@ import type { Served } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { Agent } from "./agent.ts";
 import { startCni } from "./cni-service.ts";
+import { keepInstalled } from "./keep-installed.ts";
 import { observingStore } from "./observing-store.ts";
+import type { AgentOptions } from "./options.ts";
 import { RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
 import { showEndpoints, showRoutes, showState } from "./views.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
-export async function startAgent(context: DaemonContext): Promise<{ stop(): Promise<void> }> {
+export async function startAgent(context: DaemonContext<AgentOptions>): Promise<{ stop(): Promise<void> }> {
   const agent = new Agent(context);
   void agent.start(); // a rejection is a fault of the program: it ends the process
   const cni = await serveRuntime(context, agent);
+  const stopInstalling = installFor(context, agent);
   showTo(context, agent);
   return {
     async stop() {
+      stopInstalling();
       await cni.close();
       await agent.stop();
     },
   };
+}
+
+/** Does nothing unless told where. */
+function installFor({ options, log }: DaemonContext<AgentOptions>, agent: Agent): () => void {
+  const { cniConfDir: confDir, cniBinDir: binDir, runDir } = options;
+  if (!confDir || !binDir) return () => undefined;
+  return keepInstalled({
+    ...{ confDir, binDir, socket: join(runDir, "cni.sock") },
+    whyNot: () => agent.notReady() ?? agent.trouble()?.why,
+    onInstalled: (paths) => log.info({ event: "cni-installed", paths }, `CNI installed in ${confDir}`),
+    onError: (error) => log.error({ event: "cni-not-installed", err: error }, `CNI not installed: ${error}`),
+  });
 }
 
 function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent) {

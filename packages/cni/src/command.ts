@@ -1,6 +1,5 @@
-import { dirname, join, resolve } from "node:path";
 import type { CommandModule } from "yargs";
-import { install } from "./install.ts";
+import { install, installed } from "./install.ts";
 import { serveStdio } from "./stdio.ts";
 
 interface InstallFlags {
@@ -9,10 +8,8 @@ interface InstallFlags {
   readonly relay: string | undefined;
   readonly socket: string | undefined;
   readonly mtu: number | undefined;
+  readonly "cni-version": string | undefined;
 }
-
-/** The executable that is running. */
-const self = (): string => resolve(process.argv[1] ?? "margay");
 
 const installCommand: CommandModule<object, InstallFlags> = {
   command: "install",
@@ -35,20 +32,22 @@ const installCommand: CommandModule<object, InstallFlags> = {
       })
       .option("socket", { type: "string", describe: "the agent's socket [default: /run/margay/cni.sock]" })
       .option("mtu", { type: "number", describe: "MTU of pods in bytes [default: the agent decides]" })
+      .option("cni-version", {
+        choices: ["1.0.0", "1.1.0"] as const,
+        describe: "of the configuration; 1.1.0 if every plugin in it knows that [default: 1.0.0]",
+      })
       .usage(
         "$0 cni install\n\nCopies margay-cni and margay-ipam, then writes 10-margay.conflist; from then on the runtime calls the agent " +
           "for every new pod. Repeating it updates all three.",
       ),
-  handler: ({ "bin-dir": binDir, "conf-dir": confDir, relay, socket, mtu }) => {
+  handler: ({ "bin-dir": binDir, "conf-dir": confDir, relay, socket, mtu, "cni-version": cniVersion }) => {
     const written = install({
-      ...{
-        binDir,
-        confDir,
-        relay: relay ?? join(dirname(self()), "margay-cni"),
-        margay: [process.execPath, self()],
-      },
+      ...installed(),
+      ...{ binDir, confDir },
+      ...(relay && { relay }),
       ...(socket && { socket }),
       ...(mtu && { mtu }),
+      ...(cniVersion && { cniVersion }),
     });
     process.stdout.write(written.map((path) => `installed ${path}\n`).join(""));
   },

@@ -9,7 +9,7 @@ export { followMtu } from "./follow-mtu.ts";
 export type { Call, Reply } from "./frame.ts";
 export { cniHandler, type Served } from "./handler.ts";
 export { inspect, owned, ownerOf } from "./inspect.ts";
-export { conflist, type InstallOptions, install } from "./install.ts";
+export { conflist, conflistPath, type InstallOptions, install, installed } from "./install.ts";
 export { type Invocation, parseCall } from "./invocation.ts";
 export { spoolOf } from "./keep.ts";
 export { type Pod, podOf } from "./pod.ts";

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
@@ -29,7 +30,11 @@ test("the relay under both names, and a configuration that only root reads; repe
     cniVersion: "1.0.0",
     name: "margay",
     plugins: [
-      { type: "margay-cni", socket: "/run/x.sock", mtu: 1400 },
+      {
+        type: "margay-cni",
+        capabilities: { ips: true, mac: true, dns: true },
+        ...{ socket: "/run/x.sock", mtu: 1400 },
+      },
       { type: "portmap", snat: true, capabilities: { portMappings: true } },
     ],
   });
@@ -38,4 +43,28 @@ test("the relay under both names, and a configuration that only root reads; repe
 test("without a compiled relay, a script that runs `margay cni`", () => {
   install(options());
   expect(execFileSync(join(root, "bin/margay-cni"), { encoding: "utf8" })).toBe("a'b cni\n");
+});
+
+test("limits of bandwidth only where there is who sets them; another version of the configuration", () => {
+  mkdirSync(join(root, "bin"));
+  writeFileSync(join(root, "bin/bandwidth"), "machine code");
+  install({ ...options(), cniVersion: "1.1.0" });
+  const { cniVersion, plugins } = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
+  expect(cniVersion).toBe("1.1.0");
+  expect(plugins.map(({ type }: { type: string }) => type)).toEqual(["margay-cni", "portmap", "bandwidth"]);
+});
+
+test("a runtime that looks all the time never sees half a file, or none", async () => {
+  writeFileSync(join(root, "relay"), "x".repeat(1 << 20));
+  install(options());
+  for (let i = 0; i < 50; i++) {
+    const looking = [
+      readFile(join(root, "conf/10-margay.conflist"), "utf8"),
+      readFile(join(root, "bin/margay-cni")),
+    ];
+    install(options());
+    const [conf, relay] = await Promise.all(looking);
+    expect([JSON.parse(`${conf}`).name, relay?.length]).toEqual(["margay", 1 << 20]);
+    expect(readdirSync(join(root, "conf"))).toEqual(["10-margay.conflist"]);
+  }
 });

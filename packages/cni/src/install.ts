@@ -1,5 +1,5 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 
 export interface InstallOptions {
   /** Where the container runtime looks for plugins. */
@@ -14,7 +14,18 @@ export interface InstallOptions {
   readonly socket?: string;
   /** Bytes; the agent decides when absent. */
   readonly mtu?: number;
+  /** Of the network configuration; 1.1.0, where every plugin of the list knows it, brings GC and STATUS. */
+  readonly cniVersion?: string;
 }
+
+/** The running executable and its compiled relay, as `install` wants them. */
+export const installed = (): Pick<InstallOptions, "relay" | "margay"> => {
+  const self = resolve(process.argv[1] ?? "margay");
+  return { relay: join(dirname(self), "margay-cni"), margay: [process.execPath, self] };
+};
+
+/** Where the network configuration is, once installed. */
+export const conflistPath = (confDir: string): string => join(confDir, "10-margay.conflist");
 
 /** The plugins' names: the same relay, told apart by the name it is executed by. */
 const NAMES = ["margay-cni", "margay-ipam"] as const;
@@ -33,19 +44,29 @@ export function install(options: InstallOptions): string[] {
     ),
   );
   const conf = `${JSON.stringify(conflist(options), undefined, 2)}\n`;
-  return [
-    ...plugins,
-    place(join(confDir, "10-margay.conflist"), 0o600, (fresh) => writeFileSync(fresh, conf)),
-  ];
+  return [...plugins, place(conflistPath(confDir), 0o600, (fresh) => writeFileSync(fresh, conf))];
 }
 
-/** The configuration of a chain: Margay, then host ports (CNI specification §1). */
-export const conflist = ({ socket, mtu }: Pick<InstallOptions, "socket" | "mtu">): object => ({
-  cniVersion: "1.0.0",
+/** The configuration of a chain: Margay, host ports, and limits of bandwidth if there is who sets them. */
+export const conflist = ({
+  socket,
+  mtu,
+  binDir,
+  cniVersion = "1.0.0",
+}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "cniVersion">): object => ({
+  cniVersion,
   name: "margay",
   plugins: [
-    { type: "margay-cni", ...(socket && { socket }), ...(mtu && { mtu }) },
+    {
+      type: "margay-cni",
+      capabilities: { ips: true, mac: true, dns: true },
+      ...(socket && { socket }),
+      ...(mtu && { mtu }),
+    },
     { type: "portmap", snat: true, capabilities: { portMappings: true } },
+    ...(existsSync(join(binDir, "bandwidth"))
+      ? [{ type: "bandwidth", capabilities: { bandwidth: true } }]
+      : []),
   ],
 });
 
@@ -53,7 +74,7 @@ const script = ({ margay }: InstallOptions, name: string): string =>
   `#!/bin/sh\nMARGAY_ARGV0=${name} exec ${margay.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")} cni\n`;
 
 function place(path: string, mode: number, write: (fresh: string) => void): string {
-  const fresh = `${path}.new`;
+  const fresh = join(dirname(path), `.${basename(path)}.new`); // no runtime reads a name like that
   write(fresh);
   chmodSync(fresh, mode);
   renameSync(fresh, path);

@@ -20,13 +20,23 @@ export interface TestContext {
   readonly get: (path: string) => Promise<unknown>;
 }
 
-export function testContext(given: { store: Store; node: string; runDir: string }): TestContext {
+export function testContext(given: {
+  store: Store;
+  node: string;
+  runDir: string;
+  options?: object;
+}): TestContext {
   const logged: Event[] = [];
   const write = (event: Event) => void logged.push(event);
   const conditions = new Map<string, string | undefined>([["dataplane", "not told"]]);
   const views = new Map<string, (query: Readonly<Record<string, string>>) => unknown>();
   const daemon = {
-    ...{ store: given.store, node: given.node, metrics: new Registry(), options: { runDir: given.runDir } },
+    ...{
+      store: given.store,
+      node: given.node,
+      metrics: new Registry(),
+      options: { runDir: given.runDir, ...given.options },
+    },
     log: { debug: () => {}, info: write, warn: write, error: write },
     health: {
       ready: (name: string, isReady: boolean, why = "not yet") =>
