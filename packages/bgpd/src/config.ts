@@ -1,4 +1,4 @@
-import type { FilterRule } from "@margay/bgp";
+import type { FilterRule, Policy, PrefixLimit, Role } from "@margay/bgp";
 import type { Address, Family, Prefix } from "@margay/net";
 
 /** What this node is as a BGP speaker. Parsed; nothing here is text that still has to be understood. */
@@ -28,6 +28,29 @@ export interface Filters {
   readonly export: Readonly<Record<Family, readonly FilterRule[]>>;
 }
 
+/** What few peers need of their session; a change resets it. */
+export interface SessionTerms {
+  /** What we are to the peer, RFC 9234; `roleRequired`: it must say its own. */
+  readonly role?: Role;
+  readonly roleRequired?: boolean;
+  /** Announce RFC 8950. */
+  readonly extendedNextHop?: boolean;
+  /** RFC 4271 §8.1.1 DelayOpen. */
+  readonly delayOpenSeconds?: number;
+}
+
+/** What few peers need of their policy; a change resets nothing. */
+export interface PolicyTerms {
+  /** Beside filters, and before them on import, after them on export. */
+  readonly import?: Policy;
+  readonly export?: Policy;
+  readonly prefixLimits?: Readonly<Partial<Record<Family, PrefixLimit>>>;
+  readonly removePrivateAs?: "remove" | "replace";
+  readonly enforceFirstAs?: boolean;
+  /** Where `localAs` is not the speaker's own: show that too in what goes out, and `localAs` in what comes in. */
+  readonly showBothAses?: boolean;
+}
+
 /** One session that should be. Its key is the peer's address. */
 export interface WantedPeer {
   /** For people: the node's name, or that of the BGPPeer. */
@@ -38,6 +61,12 @@ export interface WantedPeer {
   readonly localAddress?: Address;
   readonly localAs: number;
   readonly peerAs: number;
+  /** TCP-MD5; a change of it alone touches no session. */
+  readonly password?: string;
+  /** GTSM: the peer is at most so many hops away. */
+  readonly ttlSecurityHops?: number;
+  /** Only over this interface. */
+  readonly device?: string;
   /** Never dialled. */
   readonly passive?: boolean;
   /** Both when absent. */
@@ -49,6 +78,8 @@ export interface WantedPeer {
   readonly restartTimeSeconds: number;
   readonly allowedLocalAs: number;
   readonly filters?: Filters;
+  readonly sessionTerms?: SessionTerms;
+  readonly policyTerms?: PolicyTerms;
   /** What of the configuration is not carried out as written; the session is up all the same. */
   readonly warnings?: readonly string[];
   /** Why the session cannot be opened as configured; it stays down. */

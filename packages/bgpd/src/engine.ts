@@ -7,7 +7,7 @@ import { kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, type Origins, originated } from "./originate.ts";
 import { type Log, Speaker } from "./speaker.ts";
-import { listen } from "./transport.ts";
+import { type Listener, listen, type Passwords } from "./transport.ts";
 
 /** All that the engine should do, as one value. */
 export interface Wanted {
@@ -35,7 +35,7 @@ export class Engine {
   readonly kernel: RouteTable;
   readonly speaker: Speaker;
   #wanted: Wanted | undefined;
-  #listener: { close(): void } | undefined;
+  #listener: Listener | undefined;
   #listenKey = "";
   #listening: Promise<void> = Promise.resolve();
   /** Why nobody can connect to us. */
@@ -74,6 +74,7 @@ export class Engine {
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
     if (before?.origins !== wanted.origins) this.#allRoutes();
+    this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers);
     this.#listenAs(wanted.self);
     if (before === undefined) this.kernel.start();
@@ -135,6 +136,7 @@ export class Engine {
       if (!options || this.#stopped) return;
       try {
         this.#listener = await listen(options, (connection, from) => this.speaker.accept(connection, from));
+        if (this.#wanted) this.#listener.protect(passwordsOf(this.#wanted));
         this.listenFault = undefined;
         this.#log.info({ event: "listening", port: options.port }, `listening on port ${options.port}`);
       } catch (error) {
@@ -146,3 +148,10 @@ export class Engine {
     });
   }
 }
+
+const passwordsOf = ({ peers }: Wanted): Passwords =>
+  new Map(
+    [...peers].flatMap(([key, { address: peer, password }]) =>
+      password === undefined ? [] : [[key, { peer, password }] as const],
+    ),
+  );

@@ -25,7 +25,7 @@ import {
 } from "@margay/bgp";
 import type { Family } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
-import { type Connection, dial } from "./transport.ts";
+import { type Connection, dial, type Guard } from "./transport.ts";
 
 /** What a peer tells the speaker, always in the course of an event. */
 export interface PeerHooks {
@@ -78,6 +78,8 @@ export class Peer {
   readonly #options: PeerOptions;
   #main: Link;
   #rival: Link | undefined;
+  /** Given up for too many prefixes, until the idle hold time is over. */
+  #barred = false;
   since = Date.now();
   readonly faults: Faults = {};
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, problems: 0 };
@@ -112,6 +114,16 @@ export class Peer {
     this.#drop(this.#main);
   }
 
+  /** Ends the session for a fault of the peer; it is not let in again before `restartSeconds` are over, or we restart. */
+  giveUp(error: BgpError, restartSeconds?: number): void {
+    this.#barred = true;
+    this.#dispatch(this.#main, {
+      kind: "AutomaticStop",
+      error,
+      ...(restartSeconds === undefined ? {} : { restartSeconds }),
+    });
+  }
+
   /** Whole messages for an established session. */
   send(bytes: Uint8Array): void {
     this.counts.messagesOut++;
@@ -120,10 +132,11 @@ export class Peer {
 
   /** A connection that the peer opened. */
   accept(connection: Connection): void {
-    if (this.wanted.problem) {
+    if (this.wanted.problem || this.#barred) {
       connection.close();
       return;
     }
+    connection.guard(this.wanted.address.family, this.#guard);
     const link = this.#link("peer");
     link.session = { ...link.session, state: "Active", failures: this.#main.session.failures };
     if (this.#rival) this.#drop(this.#rival);
@@ -135,6 +148,21 @@ export class Peer {
       this.#rival = undefined;
     } else this.#rival = link;
     this.#attach(link, connection);
+  }
+
+  /** The password is another one: for what is connected, and for what comes. */
+  rekey(): void {
+    const { address, password } = this.wanted;
+    for (const link of [this.#main, this.#rival]) link?.connection?.rekey(address, password);
+  }
+
+  get #guard(): Guard {
+    const { password, ttlSecurityHops, device } = this.wanted;
+    return {
+      ...(password === undefined ? {} : { password }),
+      ...(ttlSecurityHops === undefined ? {} : { ttlSecurityHops }),
+      ...(device === undefined ? {} : { device }),
+    };
   }
 
   #link(opener: Opener): Link {
@@ -209,6 +237,7 @@ export class Peer {
 
   #dispatch(link: Link, event: Event): void {
     const before = link.session.state;
+    if (event.kind === "Start" || event.kind === "IdleHoldTimerExpired") this.#barred = false;
     const [session, effects] = step(link.session, event, 0.75 + Math.random() / 4);
     link.session = session;
     for (const effect of effects) this.#perform(link, effect);
@@ -281,7 +310,7 @@ export class Peer {
   #dial(link: Link): void {
     const { address, port, localAddress } = this.wanted;
     link.dialling = dial(
-      { address, port, ...(localAddress ? { localAddress } : {}) },
+      { address, port, guard: this.#guard, ...(localAddress ? { localAddress } : {}) },
       {
         onUp: (connection) => this.#attach(link, connection),
         onDown: (why) => {

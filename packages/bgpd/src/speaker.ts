@@ -14,12 +14,15 @@ import {
   type Ending,
   Interner,
   keepsRoutes,
+  type LimitState,
+  limitState,
   type Negotiated,
   Rib,
   type Route,
   refreshSubtypes,
   type Settings,
   type Source,
+  tooManyPrefixes,
   type Update,
 } from "@margay/bgp";
 import { type Address, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
@@ -57,6 +60,8 @@ interface Presence {
   readonly negotiated: Negotiated;
   /** Families whose End-of-RIB has come. */
   readonly ended: Set<Family>;
+  /** Where its prefixes stood against the limit, when that was last said. */
+  readonly limits: Map<Family, LimitState>;
   /** Set while the peer is away and its routes are kept. */
   staleTimer?: NodeJS.Timeout;
 }
@@ -165,11 +170,14 @@ export class Speaker {
   /** Soft reconfiguration: another policy for the same session. Both directions are judged again; nothing is reset. */
   #reconfigure(peer: Peer, next: WantedPeer): void {
     const isSame = same(next, peer.wanted);
+    const hasNewPassword = next.password !== peer.wanted.password;
     peer.wanted = next;
+    if (hasNewPassword) peer.rekey();
     const presence = this.#presences.get(peer);
     if (isSame || !presence) return;
     this.#learner.relearn(presence.source, next, this.#self);
     this.#announcer.move({ peer, ...presence }, this.#self);
+    this.#limit(peer, presence);
     this.#options.log.info(
       { event: "policy-changed", peer: keyOf(next) },
       `policy of ${next.name} changed, its session stays`,
@@ -241,7 +249,7 @@ export class Speaker {
   }
 
   #settings(wanted: WantedPeer, self: Self): Settings {
-    const told = wanted.families ?? families;
+    const { families: told = families, sessionTerms: terms } = wanted;
     return {
       localAs: wanted.localAs,
       peerAs: wanted.peerAs,
@@ -250,7 +258,11 @@ export class Speaker {
       connectRetrySeconds: this.#options.connectRetrySeconds ?? 5,
       idleHoldSeconds: this.#options.idleHoldSeconds ?? 1,
       passive: wanted.passive ?? false,
+      ...(terms?.delayOpenSeconds ? { delayOpenSeconds: terms.delayOpenSeconds } : {}),
+      ...(terms?.roleRequired ? { roleRequired: true } : {}),
       capabilities: {
+        ...(terms?.role ? { role: terms.role } : {}),
+        ...(terms?.extendedNextHop ? { extendedNextHop: true } : {}),
         families: told,
         as4: wanted.localAs,
         routeRefresh: true,
@@ -288,7 +300,7 @@ export class Speaker {
     const { name, peerAs: as, address, client } = wanted;
     const source: Source = { kind, name, as, bgpId, address, client };
     if (away) this.#takeBack(away, source, negotiated);
-    const presence: Presence = { source, negotiated, ended: new Set() };
+    const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
     this.#presences.set(peer, presence);
     this.#learner.begin(source, wanted, this.#self);
     this.#announcer.join({ peer, source, negotiated }, this.#self);
@@ -347,8 +359,29 @@ export class Speaker {
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
     this.#learner.learn(source, peer.wanted, update);
+    this.#limit(peer, presence);
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
     this.#due();
+  }
+
+  /** RFC 4271 §6.7: a peer that announces too many prefixes is warned of, then its session ends. */
+  #limit(peer: Peer, { source, limits }: Presence): void {
+    for (const family of families) {
+      const limit = peer.wanted.policyTerms?.prefixLimits?.[family];
+      if (!limit) continue;
+      const state = limitState(limit, this.ribs[family].counts(source).received);
+      if (state === (limits.get(family) ?? "below")) continue;
+      limits.set(family, state);
+      const { max } = limit;
+      if (state !== "below")
+        this.#options.log.warn(
+          { event: "prefix-limit", peer: keyOf(peer.wanted), family, state, max },
+          `${peer.wanted.name}: prefixes of IPv${family} ${state} the limit of ${max}`,
+        );
+      if (state !== "above" || limit.exceeded === "warn") continue;
+      peer.giveUp(tooManyPrefixes(family, limit), limit.exceeded.restartSeconds);
+      return;
+    }
   }
 
   #endOfRib(presence: Presence, family: Family): void {
@@ -415,14 +448,16 @@ export class Speaker {
 const ownAttributes: Attributes = { origin: "igp", asPath: [], localPref: 100 };
 
 /** What makes a session: all but the policy that its routes are judged by. */
-function sessionOf({
-  filters: _f,
-  nextHop: _n,
-  allowedLocalAs: _a,
-  warnings: _w,
-  type: _t,
-  ...rest
-}: WantedPeer) {
+function sessionOf(wanted: WantedPeer) {
+  const {
+    filters: _f,
+    policyTerms: _p,
+    nextHop: _n,
+    allowedLocalAs: _a,
+    warnings: _w,
+    type: _t,
+    ...rest
+  } = wanted;
   return rest;
 }
 

@@ -1,9 +1,23 @@
 /** TCP for BGP: listening sockets, dialling, and what is ready to take more. */
-import { connect, createServer, type Server, type Socket } from "node:net";
-import { type Address, formatAddress, parseAddress } from "@margay/net";
+import { connect, createServer, type Server, Socket } from "node:net";
+import { type Address, type Family, formatAddress, parseAddress } from "@margay/net";
+import { NetlinkError, setHops, socketIn, tcpMd5 } from "@margay/netlink";
 
 /** A peer whose socket holds this much unsent is given nothing more until it drains. */
 const unsentLimitBytes = 256 * 1024;
+
+/** What protects a session below BGP. */
+export interface Guard {
+  /** TCP-MD5 (RFC 2385). */
+  readonly password?: string;
+  /** The peer is at most so many hops away; what comes from farther is dropped in the kernel (GTSM, RFC 5082). */
+  readonly ttlSecurityHops?: number;
+  /** Only over this interface. */
+  readonly device?: string;
+}
+
+const hopsOf = ({ ttlSecurityHops: hops }: Guard) =>
+  hops === undefined ? {} : { ttl: 255, minTtl: 256 - hops };
 
 /** One connection. Callbacks are set by who takes it over; none is called after `close`. */
 export class Connection {
@@ -38,6 +52,23 @@ export class Connection {
     return this.#socket.writableLength;
   }
 
+  /** What a connection that the peer opened lacks; its password it has from the listening socket. */
+  guard(family: Family, guard: Guard): void {
+    const fd = this.#fd;
+    if (fd !== undefined) setHops(fd, family, hopsOf(guard));
+  }
+
+  /** Another password from now on; the session stays when the peer changes too before the hold time is over. */
+  rekey(peer: Address, password: string | undefined): void {
+    const fd = this.#fd;
+    if (fd !== undefined) setKey(fd, peer, password);
+  }
+
+  /** Node has no other way to a socket's descriptor. */
+  get #fd(): number | undefined {
+    return (this.#socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
+  }
+
   send(bytes: Uint8Array): void {
     if (!this.#closed) this.#socket.write(bytes);
   }
@@ -68,15 +99,19 @@ export interface DialOptions {
   readonly address: Address;
   readonly port: number;
   readonly localAddress?: Address;
+  readonly guard?: Guard;
 }
 
 /** Dials; `onUp` once connected, `onDown` if that fails. `cancel` before either makes both silent. */
 export function dial(
-  { address, port, localAddress }: DialOptions,
+  options: DialOptions,
   { onUp, onDown }: { onUp: (connection: Connection) => void; onDown: (why: string) => void },
 ): { cancel(): void } {
-  const local = localAddress && { localAddress: formatAddress(localAddress) };
-  const socket = connect({ host: formatAddress(address), port, ...local });
+  const socket = open(options);
+  if (!(socket instanceof Socket)) {
+    const refused = setImmediate(() => onDown(socket.why));
+    return { cancel: () => clearImmediate(refused) };
+  }
   let why = "connection failed";
   socket.on("error", (error: NodeJS.ErrnoException) => {
     why = words[error.code ?? ""] ?? error.message;
@@ -95,6 +130,48 @@ export function dial(
   };
 }
 
+/** A plain socket, or one with options that must be there before the SYN. */
+function open({ address, port, localAddress, guard = {} }: DialOptions): Socket | { readonly why: string } {
+  const host = formatAddress(address);
+  const local = localAddress && { localAddress: formatAddress(localAddress) };
+  if (Object.values(guard).every((value) => value === undefined)) return connect({ host, port, ...local });
+  const { password, device } = guard;
+  try {
+    const fd = socketIn(undefined, {
+      family: address.family,
+      type: "stream",
+      options: {
+        ...hopsOf(guard),
+        ...(password === undefined ? {} : { md5: [{ peer: address, key: password }] }),
+        ...(device === undefined ? {} : { bindToDevice: device }),
+        ...(localAddress ? { bind: { address: localAddress, port: 0 } } : {}),
+      },
+    });
+    return new Socket({ fd }).connect({ host, port });
+  } catch (error) {
+    if (!(error instanceof NetlinkError)) throw error;
+    return { why: error.message };
+  }
+}
+
+/** Sets a key or takes it away; one that was not there is gone already. */
+function setKey(fd: number, peer: Address, password: string | undefined): void {
+  try {
+    tcpMd5(fd, peer, password);
+  } catch (error) {
+    if (!(error instanceof NetlinkError && error.code === "ENOENT" && password === undefined)) throw error;
+  }
+}
+
+/** Passwords of peers by address. */
+export type Passwords = ReadonlyMap<string, { readonly peer: Address; readonly password: string }>;
+
+export interface Listener {
+  /** The kernel takes connections of these peers only with their password; others need none. */
+  protect(passwords: Passwords): void;
+  close(): void;
+}
+
 export interface ListenOptions {
   /** Undefined: every address of both families. */
   readonly addresses?: readonly Address[];
@@ -105,41 +182,56 @@ export interface ListenOptions {
 export async function listen(
   { addresses, port }: ListenOptions,
   onConnection: (connection: Connection, from: Address) => void,
-): Promise<{ close(): void }> {
-  const servers: Server[] = [];
+): Promise<Listener> {
+  const servers: { server: Server; family: Family; fd: number }[] = [];
   const close = () => {
-    for (const server of servers) server.close();
+    for (const { server } of servers) server.close();
+  };
+  const onSocket = (socket: Socket) => {
+    const from = socket.remoteAddress?.replace(/%.*$/, "");
+    if (from) onConnection(new Connection(socket), parseAddress(from));
+    else socket.destroy(); // gone before we looked
   };
   try {
-    for (const host of addresses?.map(formatAddress) ?? ["0.0.0.0", "::"]) {
-      const server = await listenOn(host, port, (socket) => {
-        const from = socket.remoteAddress?.replace(/%.*$/, "");
-        if (from) onConnection(new Connection(socket), parseAddress(from));
-        else socket.destroy(); // gone before we looked
-      });
-      if (server) servers.push(server);
+    for (const address of addresses ?? [anyAddress4, anyAddress6]) {
+      const opened = await listenOn(address, port, onSocket);
+      if (opened) servers.push(opened);
     }
   } catch (error) {
     close();
     throw error;
   }
-  return { close };
+  let known: Passwords = new Map();
+  const protect = (wanted: Passwords) => {
+    for (const [key, { peer }] of [...known, ...wanted])
+      for (const { family, fd } of servers)
+        if (family === peer.family && known.get(key)?.password !== wanted.get(key)?.password)
+          setKey(fd, peer, wanted.get(key)?.password);
+    known = wanted;
+  };
+  return { protect, close };
 }
 
-async function listenOn(
-  host: string,
-  port: number,
-  onSocket: (s: Socket) => void,
-): Promise<Server | undefined> {
-  const server = createServer(onSocket);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject).listen({ host, port, ipv6Only: host.includes(":") }, resolve);
+const anyAddress4 = parseAddress("0.0.0.0");
+const anyAddress6 = parseAddress("::");
+
+/** TTL 255: the answer to a SYN must pass the peer's GTSM too. */
+async function listenOn(address: Address, port: number, onSocket: (s: Socket) => void) {
+  const { family } = address;
   try {
+    const fd = socketIn(undefined, {
+      family,
+      type: "stream",
+      options: { ttl: 255, reuse: true, bind: { address, port } },
+    });
+    const server = createServer(onSocket);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    server.once("error", reject).listen({ fd }, resolve);
     await promise;
-    return server;
+    return { server, family, fd };
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException; // listen fails with system errors only
-    if (host === "::" && (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")) return undefined;
+    const { code } = error as NodeJS.ErrnoException; // NetlinkErrors and system errors alike
+    if (address === anyAddress6 && (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")) return undefined;
     throw error;
   }
 }

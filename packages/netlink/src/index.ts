@@ -27,4 +27,4 @@ export { formatRoute, mainTable, type Nexthop, type Route, sameRoute } from "./r
 export { type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
-export { closeSocket, md5KeyLimit, type SocketOptions, socketIn, tcpMd5 } from "./tcp.ts";
+export { closeSocket, md5KeyLimit, type SocketOptions, setHops, socketIn, tcpMd5 } from "./tcp.ts";

@@ -64,11 +64,17 @@ function apply(fd: number, family: Family, o: SocketOptions): void {
       new TextEncoder().encode(`${o.bindToDevice}\0`),
       `bind to device ${o.bindToDevice}`,
     );
-  const { level: at, ttl, minTtl } = hops[family];
-  if (o.ttl !== undefined) set(at, ttl, int(o.ttl), `set TTL ${o.ttl}`);
-  if (o.minTtl !== undefined) set(at, minTtl, int(o.minTtl), `set minimum TTL ${o.minTtl}`);
+  setHops(fd, family, o);
   for (const { peer, key } of o.md5 ?? []) tcpMd5(fd, peer, key);
   if (o.bind) bind(fd, o.bind);
+}
+
+/** TTL of what is sent and the least accepted (RFC 5082), on any socket. Throws NetlinkError. */
+export function setHops(fd: number, family: Family, o: Pick<SocketOptions, "ttl" | "minTtl">): void {
+  const { level: at, ttl, minTtl } = hops[family];
+  if (o.ttl !== undefined) check(native().setsockopt(fd, at, ttl, int(o.ttl)), `set TTL ${o.ttl}`);
+  if (o.minTtl !== undefined)
+    check(native().setsockopt(fd, at, minTtl, int(o.minTtl)), `set minimum TTL ${o.minTtl}`);
 }
 
 function bind(fd: number, { address, port, scope }: NonNullable<SocketOptions["bind"]>): void {

@@ -64,6 +64,19 @@ const neighbor = object({
   as: as.describe("Of the peer; ours makes it an internal one."),
   port: port.default(179).describe("That we connect to."),
   passive: z.boolean().default(false).describe("Never connect, only listen."),
+  password: z
+    .string()
+    .min(1)
+    .refine((text) => new TextEncoder().encode(text).length <= 80, "must be at most 80 bytes long (Linux)")
+    .optional()
+    .describe("TCP-MD5 (RFC 2385). A changed one is taken up without a reset."),
+  "ttl-security": z
+    .int()
+    .min(1)
+    .max(254)
+    .optional()
+    .describe("GTSM (RFC 5082): the peer is at most so many hops away."),
+  interface: z.string().min(1).max(15).optional().describe("Connect over this interface only."),
   "rr-client": z.boolean().default(false).describe("Reflect routes to it and from it (RFC 4456)."),
   "local-as": as.optional().describe("Ours towards this peer."),
   "source-address": address
