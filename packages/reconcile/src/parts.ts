@@ -61,6 +61,9 @@ export function planParts<V>({ actual, matches }: Held<V>, wanted: Parts<V>, sam
   const put = new Map<string, V>();
   for (const [, part] of changed)
     for (const [key, value] of differing(actual, part, same)) put.set(key, value);
-  const keys = former.flatMap(([, part]) => [...part.keys()]);
-  return { put, remove: [...new Set(keys)].filter((key) => !wanted.has(key)) };
+  const left = former.flatMap(([id, part]) => {
+    const now = wanted.parts.get(id);
+    return [...part.keys()].filter((key) => !now?.has(key));
+  });
+  return { put, remove: [...new Set(left)].filter((key) => !wanted.has(key)) };
 }
