@@ -10,7 +10,7 @@ import { CtlError } from "./error.ts";
 import { formats, get } from "./get.ts";
 import { ipamCommand } from "./ipam-commands.ts";
 import { nodeStatus } from "./node.ts";
-import { explainCommand } from "./policy-commands.ts";
+import { explainCommand, policyCommand } from "./policy-commands.ts";
 import { processTerminal as terminal } from "./terminal.ts";
 import { wait } from "./wait.ts";
 
@@ -162,4 +162,5 @@ export const commands: readonly CommandModule[] = [
   group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),
   waitCommand,
   explainCommand,
+  policyCommand,
 ];

@@ -74,10 +74,6 @@ const ipamSplit = command({
         name: { type: "string", conflicts: "cidr", describe: "The pool, by name" },
         cidr: { type: "string", describe: "The pool, by its range" },
         output,
-      })
-      .check(({ name, cidr }) => {
-        if (name === undefined && cidr === undefined) throw new Error("say which pool: --name or --cidr");
-        return true;
       }),
   handler: (args) => withStore(args, (store) => split(store, args, terminal)),
 });

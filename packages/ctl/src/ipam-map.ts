@@ -10,9 +10,12 @@ const HEIGHT = 32;
  * A pool as a picture: one character for each block (or for each equal part of a pool that has more than 2,048), row by
  * row in order of address. `·` nobody's, then by how full: ░ to a third, ▒ to two thirds, ▓ more, █ full.
  */
-export function heatMap({ name, cidr, blocks, inUse, total }: PoolUsage, terminal: Terminal): string {
+export function heatMap(
+  { name, cidr, blockSize, blocks, inUse, total }: PoolUsage,
+  terminal: Terminal,
+): string {
   const pool = parsePrefix(cidr);
-  const finest = Math.max(pool.length, ...blocks.map((block) => parsePrefix(block.cidr).length));
+  const finest = Math.max(blockSize, ...blocks.map((block) => parsePrefix(block.cidr).length));
   const length = Math.min(finest, pool.length + Math.log2(WIDTH * HEIGHT));
   const cells = cellsOf(pool, length, blocks);
   const starts = cells.filter((_, i) => i % WIDTH === 0);

@@ -23,6 +23,8 @@ export interface SplitRequest {
  * `not-found`.
  */
 export async function split(store: Store, request: SplitRequest, terminal: Terminal): Promise<void> {
+  if (request.name === undefined && request.cidr === undefined)
+    throw new CtlError("usage", "say which pool: --name or --cidr");
   const pools = resources(store, "IPPool");
   const whole = (await pools.list()).find(
     ({ metadata, spec }) => metadata.name === request.name || spec.cidr === request.cidr,

@@ -1,5 +1,6 @@
-import { command, output, storeFlags, withStore } from "./command.ts";
+import { command, group, output, storeFlags, withStore } from "./command.ts";
 import { explainPacket } from "./explain.ts";
+import { showPolicy } from "./policy.ts";
 import { processTerminal as terminal } from "./terminal.ts";
 
 /** Linux's first ephemeral port: rules may name source ports. */
@@ -43,3 +44,24 @@ export const explainCommand = command({
       if (verdict !== "allowed") process.exitCode = EXIT_NOT_ALLOWED;
     }),
 });
+
+const policyShow = command({
+  command: "show [name]",
+  describe: "the policies in force on this node, rule by rule",
+  builder: (yargs) =>
+    storeFlags(yargs)
+      .positional("name", { type: "string", describe: "Only this one: np/shop/db, shop/db or db" })
+      .options({
+        counters: {
+          type: "boolean",
+          default: false,
+          describe: "Packets and bytes that each rule matched (read at most every five seconds)",
+        },
+        output,
+      }),
+  handler: (args) => showPolicy(args, terminal),
+});
+
+export const policyCommand = group("policy", "policies in force on a node, and what they match", [
+  policyShow,
+]);

@@ -31,6 +31,7 @@ export const catalogue: readonly Entry[] = [
     load: attach,
   },
   { name: "detach", describe: "take back what attach gave", load: attach },
+  { name: "policy", describe: "policies in force on a node, and what they match", load: ctl },
   { name: "lab", describe: "a whole cluster on this machine: nodes, routes, policy, BGP", load: lab },
   { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
   { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },
