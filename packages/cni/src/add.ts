@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { keyOf, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { addressSource, wishesOf } from "./addresses.ts";
@@ -46,22 +48,45 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   undo.push("release addresses", () => source.release("add-failed"));
   const { addresses, dns } = await source.assign();
 
+  const mac = asked.mac ?? macOf(pod.handle);
   undo.push("remove interface", () => deps.unwire(pod.hostInterface));
-  const { mac } = await deps.wire({
-    ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu },
-    ...(asked.mac && { mac: asked.mac }),
-  });
-
   undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
-  await write(deps, endpointOf(invocation, pod, { addresses, mac, asked }));
+  const writing = write(deps, endpointOf(invocation, pod, { addresses, mac, asked }));
+  await setImmediate(); // lets the request leave: wiring keeps this thread until it is done
+  const wiring = deps.wire({
+    ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu, mac },
+  });
+  await both(wiring, writing);
 
-  await deps.ready(keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
+  await ready(deps, keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
   return formatResult({
     ...{ cniVersion, mtu, addresses, dns: dnsOf(conf, dns) },
     ...(conf.prevResult && { before: conf.prevResult }),
     hostInterface: { name: pod.hostInterface, mac: HOST_MAC },
     podInterface: { name: ifname, mac, netns },
   });
+}
+
+/** Waits for the end of both, so that nothing is still under way when they are taken back. */
+async function both(...steps: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(steps)).find(({ status }) => status === "rejected");
+  if (failed?.status === "rejected") throw failed.reason;
+}
+
+/**
+ * First all that the kernel has told of the new interface is heard, which takes one reading of sockets between two turns:
+ * what is known of an earlier one of that name would else pass for it.
+ */
+async function ready(deps: CniDeps, key: string): Promise<void> {
+  await setImmediate();
+  await setImmediate();
+  await deps.ready(key);
+}
+
+/** A local unicast MAC of this sandbox's own: known before the interface is there, so that its endpoint can be written meanwhile. */
+function macOf(handle: string): string {
+  const hash = createHash("sha1").update(handle).digest("hex");
+  return `02${hash.slice(0, 10)}`.replace(/..(?=.)/g, "$&:");
 }
 
 /** A plugin before us has made an interface of that name; ours would take its place. */

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { StoreError } from "@margay/datastore";
+import type { CniDeps } from "./deps.ts";
 import { NOTHING, TestNode } from "./testing/node.ts";
 import { unshared } from "./testing/unshared.ts";
 
@@ -69,6 +71,68 @@ unshared(import.meta.url, () => {
       expect(await node.world()).toEqual(NOTHING);
     },
   );
+
+  describe("an ADD that fails leaves nothing, without any DEL", () => {
+    const boom = () => Promise.reject(new StoreError("unavailable", "injected"));
+    /** Everything that ADD calls, made to fail before it does anything, or after it did all. */
+    const failing = (step: string, when: string): Partial<CniDeps> => {
+      const deps = node.deps();
+      const fail =
+        <A extends unknown[], T>(act: (...args: A) => Promise<T>) =>
+        async (...args: A): Promise<T> => {
+          if (when === "after") await act(...args);
+          return boom();
+        };
+      switch (step) {
+        case "assign":
+          return {
+            ipam: {
+              assign: fail((request) => deps.ipam.assign(request)),
+              release: (of) => deps.ipam.release(of),
+            },
+          };
+        case "wire":
+          return { wire: fail(deps.wire) };
+        case "endpoint":
+          return { endpoints: { ...deps.endpoints, create: fail(deps.endpoints.create) } };
+        default:
+          return { ready: fail(deps.ready) };
+      }
+    };
+
+    test.each(
+      ["assign", "wire", "endpoint", "ready"].flatMap((step) => [
+        [step, "before"],
+        [step, "after"],
+      ]),
+    )("%s fails %s it acted", async (step, when) => {
+      await node.start();
+      await node.stop();
+      await node.start({ keep: true, deps: failing(step, when) });
+      const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
+      expect(JSON.parse(stdout)).toMatchObject({ code: 11, msg: expect.stringContaining("injected") });
+      expect(JSON.parse(stdout).details ?? "").not.toContain("Left behind");
+      expect(await node.world()).toEqual(NOTHING);
+      expect(node.sh("ip -br link | grep -v ^lo || true", "web")).toBe("");
+    });
+
+    test.each<[what: string, sabotage: string, left: RegExp]>([
+      ["making the veth: the name is a bridge's", "ip link add eth0 type bridge", /^eth0/],
+      [
+        "the default route: there is one",
+        "ip link add up0 type veth peer name up1 && ip link set up0 up && ip address add 10.1.0.1/24 dev up0 && ip link set up1 up && ip route add default via 10.1.0.2",
+        /^up[01]@/,
+      ],
+    ])("the kernel refuses %s", async (_what, sabotage, left) => {
+      await node.start();
+      node.sandbox("web");
+      node.sh(sabotage, "web");
+      const { code, stdout } = await node.cni("ADD", { sandbox: "web" });
+      expect([code, JSON.parse(stdout)]).toMatchObject([1, { code: 5 }]);
+      expect(await node.world()).toEqual(NOTHING);
+      expect(node.sh("ip -br link | grep -v ^lo || true", "web")).toMatch(left);
+    });
+  });
 
   test("a namespace that is gone: ADD says so and leaves nothing, DEL succeeds", async () => {
     await node.start();
