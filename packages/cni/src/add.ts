@@ -52,10 +52,12 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   undo.push("remove interface", () => deps.unwire(pod.hostInterface));
   undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
   const writing = write(deps, endpointOf(invocation, pod, { addresses, mac, asked }));
-  await setImmediate(); // lets the request leave: wiring keeps this thread until it is done
-  const wiring = deps.wire({
-    ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu, mac },
-  });
+  const turn = setImmediate(); // lets the request leave: wiring keeps this thread until it is done
+  const wiring = turn.then(() =>
+    deps.wire({
+      ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu, mac },
+    }),
+  );
   await both(wiring, writing);
 
   await ready(deps, keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
