@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { type WorkloadEndpoint, workloadEndpointName } from "@margay/api";
 import { type Address, formatPrefix, hostPrefix } from "@margay/net";
 import type { Invocation } from "./invocation.ts";
@@ -95,8 +96,13 @@ export function endpointOf(
   };
 }
 
-/** For people: who has an address. */
-export const attributesOf = (invocation: Invocation, pod: Pod & { node: string; now: Date }) => ({
-  ...{ pod: pod.name, namespace: pod.namespace, node: pod.node, containerID: invocation.containerId },
-  timestamp: pod.now.toISOString(),
-});
+/** Who has an address: for people, and for IPAM to prove one day that nobody has it any more. */
+export function attributesOf(invocation: Invocation, pod: Pod & { node: string; now: Date }) {
+  const { netns, containerId } = invocation;
+  const netnsInode = netns && statSync(netns, { throwIfNoEntry: false })?.ino;
+  return {
+    ...{ pod: pod.name, namespace: pod.namespace, node: pod.node, containerID: containerId },
+    timestamp: pod.now.toISOString(),
+    ...(netns && netnsInode && { netns, netnsInode: `${netnsInode}` }),
+  };
+}

@@ -40,6 +40,8 @@ unshared(import.meta.url, () => {
       held.map(({ local, prefixlen }: { local: string; prefixlen: number }) => `${local}/${prefixlen}`),
     );
     expect(node.sh(`ip link show ${host}`)).toMatch(/alias margay:net web eth0$/m);
+    const blocks = (await node.store.list("/margay/v1/ipamblocks/")).entries.map(({ value }) => value);
+    expect(blocks[0]).toContain(`"netnsInode":"${node.sh("stat -Lc %i /run/netns/web").trim()}"`);
     expect(await node.cni("DEL", { sandbox: "web" })).toEqual({ code: 0, stdout: "" });
     expect(await node.world()).toEqual(NOTHING);
   });
