@@ -1,6 +1,7 @@
 /** What peers are told: update groups by export policy, and the sending of what they owe. */
 import {
   applyFilter,
+  applyPolicy,
   type Change,
   type ExportPolicy,
   exporter,
@@ -120,21 +121,24 @@ export class Announcer {
 
   #groupOf({ peer, negotiated }: Member, family: Family, self: Self | undefined): UpdateGroup {
     const { wanted } = peer;
-    const { as4, internal, extendedMessage } = negotiated;
+    const { as4, internal, extendedMessage, extendedNextHop } = negotiated;
     const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
-    return this.#group({ family, policy: exportPolicy(wanted, { self, family }), write, wanted });
+    const policy = exportPolicy(wanted, { self, family, extendedNextHop });
+    return this.#group({ family, policy, write, wanted });
   }
 
   /** The group of all peers that are told the same in the same form. */
   #group(of: { family: Family; policy: ExportPolicy; write: Write; wanted: WantedPeer }): UpdateGroup {
     const { family, policy, write, wanted } = of;
     const rules = wanted.filters?.export[family] ?? [];
-    const key = textOf([family, policy, write, rules]);
+    const own = wanted.policyTerms?.export;
+    const peer = { address: wanted.address, as: wanted.peerAs };
+    const key = textOf([family, policy, write, rules, ...(own ? [own, peer] : [])]);
     const known = this.#groups.get(key);
     if (known) return known.group;
     const { prefixes } = this.#options.ribs[family];
     const out = exporter(policy, family);
-    const isOpen = () => rules.length === 0 && this.#isExported === everything;
+    const isOpen = () => rules.length === 0 && !own && this.#isExported === everything;
     const group = new UpdateGroup({
       prefixes,
       write,
@@ -146,8 +150,16 @@ export class Announcer {
         if (!prefix) return undefined;
         const learned = path.source.kind !== "local";
         const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
-        if (!verdict) return this.#isExported(prefix) ? attributes : undefined; // no rule: the default decides
-        return verdict.accept ? verdict.attributes : undefined;
+        // No rule: the default decides.
+        const accept = verdict ? verdict.accept : this.#isExported(prefix);
+        const after = verdict?.attributes ?? attributes;
+        if (!accept || !own) return accept ? after : undefined;
+        const self = policy.self[family];
+        const told = applyPolicy(own, {
+          ...{ prefix, attributes: after, learned: path.source.kind, peer },
+          ...(self ? { self } : {}),
+        });
+        return told.accept ? told.attributes : undefined;
       },
     });
     this.#groups.set(key, { family, group });
@@ -162,17 +174,28 @@ export class Announcer {
 }
 
 /** What export policy must know of the peer and of us. */
-function exportPolicy(wanted: WantedPeer, us: { self: Self | undefined; family: Family }): ExportPolicy {
+function exportPolicy(
+  wanted: WantedPeer,
+  us: { self: Self | undefined; family: Family; extendedNextHop: boolean },
+): ExportPolicy {
   const { localAs, peerAs, client, nextHop, address, localAddress } = wanted;
   const own = us.self?.addresses;
+  const { policyTerms: terms } = wanted;
   const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
   const hop = localAddress?.family === us.family ? localAddress : own?.[us.family]?.address;
   const shared = subnet && (us.family === subnet.family ? subnet : own?.[us.family]?.subnet);
   return {
     to: localAs === peerAs ? "ibgp" : "ebgp",
     ...{ localAs, client, nextHop },
-    self: hop ? { [us.family]: { address: hop } } : {},
+    self: {
+      ...(us.extendedNextHop && own?.[6] ? { 6: { address: own[6].address } } : {}),
+      ...(hop ? { [us.family]: { address: hop } } : {}),
+    },
+    ...(us.extendedNextHop ? { extendedNextHop: true } : {}),
     ...(us.self?.clusterId !== undefined ? { clusterId: us.self.clusterId } : {}),
     ...(shared ? { shared } : {}),
+    ...(wanted.sessionTerms?.role ? { role: wanted.sessionTerms.role } : {}),
+    ...(terms?.removePrivateAs ? { removePrivateAs: terms.removePrivateAs } : {}),
+    ...(terms?.showBothAses && us.self ? { trueAs: us.self.as } : {}),
   };
 }

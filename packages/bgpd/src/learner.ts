@@ -2,9 +2,11 @@
 import {
   type Attributes,
   applyFilter,
+  applyPolicy,
   type FilterRule,
   type ImportPolicy,
   importRoute,
+  type Policy,
   Recent,
   type Rib,
   type Route,
@@ -18,6 +20,8 @@ import type { Self, WantedPeer } from "./config.ts";
 interface Student {
   readonly policy: ImportPolicy;
   readonly routes: Recent<Attributes, Route>;
+  /** Import policy of the peer alone. */
+  readonly own?: Policy | undefined;
 }
 
 export class Learner {
@@ -30,14 +34,18 @@ export class Learner {
 
   /** A session is up: how its routes are judged from now on. */
   begin(source: Source, wanted: WantedPeer, self: Self | undefined): void {
+    const { policyTerms: terms } = wanted;
     const policy = {
       localAs: wanted.localAs,
       bgpId: self?.bgpId ?? 0,
       ownAddresses: Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : [])),
       allowedLocalAs: wanted.allowedLocalAs,
       ...(self?.clusterId !== undefined ? { clusterId: self.clusterId } : {}),
+      ...(wanted.sessionTerms?.role ? { role: wanted.sessionTerms.role } : {}),
+      ...(terms?.enforceFirstAs ? { enforceFirstAs: true } : {}),
+      ...(terms?.showBothAses && self ? { trueAs: self.as } : {}),
     };
-    this.#students.set(source, { policy, routes: new Recent() });
+    this.#students.set(source, { policy, routes: new Recent(), own: terms?.import });
   }
 
   /** The session is over; what it said may stay in the RIBs. */
@@ -54,8 +62,12 @@ export class Learner {
       const rib = this.#ribs[nlri.family];
       const route = this.#route(source, attributes, student);
       const rules = filters?.import[nlri.family] ?? [];
-      if (rules.length === 0) rib.announce(nlri, route);
-      else rib.prefixes.eachId(nlri, (id) => rib.put(id, filtered(route, rib.prefixes.prefix(id), rules)));
+      if (rules.length === 0 && !student.own) rib.announce(nlri, route);
+      else
+        rib.prefixes.eachId(nlri, (id) => {
+          const prefix = rib.prefixes.prefix(id);
+          rib.put(id, filtered(judged(route, prefix, student.own), prefix, rules));
+        });
     }
   }
 
@@ -73,7 +85,8 @@ export class Learner {
         if (!path || path.stale) continue;
         const prefix = rib.prefixes.prefix(id);
         const rules = wanted.filters?.import[prefix.family] ?? [];
-        rib.put(id, filtered(this.#route(source, path.received, student), prefix, rules));
+        const route = judged(this.#route(source, path.received, student), prefix, student.own);
+        rib.put(id, filtered(route, prefix, rules));
       }
   }
 
@@ -84,6 +97,15 @@ export class Learner {
     routes.set(received, route);
     return route;
   }
+}
+
+/** The route of one prefix after the peer's own policy. */
+function judged(route: Route, prefix: Prefix, policy: Policy | undefined): Route {
+  const { source, received, attributes } = route;
+  if (!policy || !attributes) return route;
+  const verdict = applyPolicy(policy, { prefix, attributes, learned: source.kind, peer: source });
+  if (!verdict.accept) return { source, received, refused: `refused by policy: ${verdict.by}` };
+  return verdict.attributes === attributes ? route : { source, received, attributes: verdict.attributes };
 }
 
 /** The route of one prefix after the filters; where no rule matches, import policy stands. */

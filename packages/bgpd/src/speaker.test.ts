@@ -1,10 +1,10 @@
 /** Many speakers in one process, each on its own address, over real TCP. */
 import { execFileSync } from "node:child_process";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
-import type { FilterRule } from "@margay/bgp";
+import type { FilterRule, Policy } from "@margay/bgp";
 import { type Address, formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
-import { Speaker } from "./speaker.ts";
+import { type Log, Speaker } from "./speaker.ts";
 import { unshared } from "./testing/unshared.ts";
 import { listen } from "./transport.ts";
 
@@ -57,9 +57,10 @@ unshared(import.meta.url, () => {
     peers: [string, WantedPeer][],
     me = self(n),
     retry = 0.3,
+    log: Log = quiet,
   ): Promise<Speaker> {
     const speaker = new Speaker({
-      log: quiet,
+      log,
       cost: () => 0,
       onChanges: () => {},
       restarting: false,
@@ -121,6 +122,59 @@ unshared(import.meta.url, () => {
       side.setPeers(self(from), new Map([to(from, peer)]));
       await eventually(seen, all);
       expect([...one.peers.values(), ...two.peers.values()].map((p) => p.counts.established)).toEqual([1, 1]);
+    });
+
+    test("RFC 4486 too many prefixes: warned of, ended with Cease 6/1, let in again after the restart time", async () => {
+      const events: string[] = [];
+      const log = { ...quiet, warn: (_fields: object, text: string) => void events.push(text) };
+      const prefixLimits = { 4: { max: 3, warnPercent: 60, exceeded: { restartSeconds: 1 } } };
+      const one = await start(1, [to(1, 2)]);
+      const two = await start(2, [to(2, 1, { policyTerms: { prefixLimits } })], self(2), 0.3, log);
+      const origins = (...all: number[]) => new Map(all.map((n) => [block(n), parsePrefix(block(n))]));
+      one.setOrigins(origins(1, 8));
+      await eventually(() => events, ["n1: prefixes of IPv4 near the limit of 3"]);
+      one.setOrigins(origins(1, 8, 9, 10));
+      const received = () => [...one.peers.values()][0]?.faults.received?.words;
+      await eventually(
+        received,
+        "Cease: Hard Reset: Cease: Maximum Number of Prefixes Reached: more than 3 prefixes of IPv4",
+      );
+      expect(states(two)).toEqual(["Idle"]);
+      one.setOrigins(origins(1));
+      await eventually(() => [states(one), states(two)], [["Established"], ["Established"]]);
+    });
+
+    test("policy as data, both ways", async () => {
+      const tag: Policy = {
+        statements: [
+          {
+            match: { prefixes: [{ prefix: parsePrefix("10.244.0.0/16"), max: 32 }] },
+            set: [{ kind: "add-communities", values: [7] }],
+            verdict: "accept",
+          },
+        ],
+        otherwise: "reject",
+      };
+      const high: Policy = {
+        statements: [
+          {
+            match: { anyCommunity: [7], peers: [parsePrefix("10.0.0.1/32")] },
+            set: [{ kind: "local-pref", value: 300 }],
+            verdict: "accept",
+          },
+        ],
+        otherwise: "reject",
+      };
+      const one = await start(1, [to(1, 2, { policyTerms: { export: tag } })]);
+      const two = await start(2, [to(2, 1, { policyTerms: { import: high } })]);
+      one.setOrigins(new Map(["10.244.1.0/26", "10.99.0.0/16"].map((b) => [b, parsePrefix(b)])));
+      const seen = () =>
+        [...two.ribs[4].entries()].flatMap(({ prefix, best }) =>
+          best?.source.kind === "ibgp"
+            ? [[formatPrefix(prefix), best.attributes?.localPref, best.attributes?.communities]]
+            : [],
+        );
+      await eventually(seen, [["10.244.1.0/26", 300, [7]]]);
     });
 
     test("what makes the session resets it", async () => {

@@ -203,11 +203,12 @@ const ours = (s: Session, error: BgpError): Ending => ({
   notification: ourNotification(s, error),
 });
 
+const forGood: ReadonlySet<ErrorCode> = new Set(["admin-shutdown", "peer-deconfigured", "max-prefixes"]);
+
 /** RFC 8538 §3: with the N bit, what is meant for good is said as a Hard Reset; else the peer would keep the routes. */
 function ourNotification(s: Session, error: BgpError): Notification {
   const plain = notificationOf(error);
-  const forGood = error.code === "admin-shutdown" || error.code === "peer-deconfigured";
-  return forGood && s.negotiated?.gracefulRestart?.notification ? hardReset(plain) : plain;
+  return forGood.has(error.code) && s.negotiated?.gracefulRestart?.notification ? hardReset(plain) : plain;
 }
 
 /** The connection is still without OPEN: nobody to notify. */

@@ -360,11 +360,12 @@ describe("which endings keep the peer's routes", () => {
     const session = { ...at("Established"), negotiated: both({ notification: true }) };
     const sent = (code: ErrorCode) =>
       words(step(session, { kind: "Stop", error: new BgpError(code) }, 1)[1])[0];
-    expect([sent("admin-shutdown"), sent("peer-deconfigured"), sent("admin-reset")]).toEqual([
-      "send 6/9",
-      "send 6/9",
-      "send 6/4",
-    ]);
+    expect([
+      sent("admin-shutdown"),
+      sent("peer-deconfigured"),
+      sent("max-prefixes"),
+      sent("admin-reset"),
+    ]).toEqual(["send 6/9", "send 6/9", "send 6/9", "send 6/4"]);
   });
 });
 
