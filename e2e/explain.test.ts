@@ -128,3 +128,40 @@ test("ping between pods, nodes and the outside, by the command line and its exit
     })),
   );
 }, 60_000);
+
+test("the rule that explain names counts the packets, on the node that decides", async () => {
+  await lab.apply(
+    "{ apiVersion: margay.dev/v1, kind: NetworkPolicy, metadata: { name: p, namespace: shop }, spec: { selector: app == 'b', ingress: [{ action: Deny, protocol: ICMP }] } }",
+  );
+  const told = await lab.exec("fabric", ["margay", "explain", "shop/a1", "shop/b2", "icmp", "-o", "json"]);
+  const { decidedBy, verdict } = JSON.parse(told.stdout) as {
+    verdict: string;
+    decidedBy: { node: string; rule: string };
+  };
+  expect({ verdict, code: told.code, ...decidedBy }).toMatchObject({
+    ...{ verdict: "denied", code: 3, node: "n2", rule: "np/shop/p/in/0" },
+  });
+  const target = placeOf("shop/b2", survey(await read(LASTING))).addresses.find(({ family }) => family === 4);
+  await lab.exec("shop/a1", [
+    "ping",
+    "-c",
+    "3",
+    "-i",
+    "0.2",
+    "-W",
+    "1",
+    target ? formatAddress(target) : "none",
+  ]);
+  const { stdout } = await lab.exec(decidedBy.node, [
+    "margay",
+    "policy",
+    "show",
+    "shop/p",
+    "--counters",
+    "-o",
+    "json",
+  ]);
+  expect((JSON.parse(stdout) as { policies: object[] }).policies).toMatchObject([
+    { id: "np/shop/p", rules: [{ id: decidedBy.rule, action: "deny", packets: 3, bytes: 252 }] },
+  ]);
+}, 30_000);
