@@ -14,6 +14,8 @@ export interface Wanted {
   readonly self: Self | undefined;
   readonly peers: ReadonlyMap<string, WantedPeer>;
   readonly origins: Origins;
+  /** Prefixes, by text, whose kernel routes the agent writes (calc's reach()). */
+  readonly leftToAgent?: ReadonlySet<string>;
   /** Whether a prefix may leave this node. */
   readonly isExported: (prefix: Prefix) => boolean;
   /** Changes whenever `isExported` answers differently. */
@@ -73,7 +75,7 @@ export class Engine {
     this.#wanted = wanted;
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
-    if (before?.origins !== wanted.origins) this.#allRoutes();
+    if (before?.origins !== wanted.origins || before?.leftToAgent !== wanted.leftToAgent) this.#allRoutes();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers);
     this.#listenAs(wanted.self);
@@ -114,11 +116,12 @@ export class Engine {
     const prefix = rib.prefixes.prefix(id);
     const origins = this.#wanted?.origins;
     const metric = this.#wanted?.self?.metric[family] ?? 1024;
-    const own = origins && isOwnBlock(origins, prefix);
-    const route = own
+    const key = formatPrefix(prefix);
+    const isAgents = (origins && isOwnBlock(origins, prefix)) || this.#wanted?.leftToAgent?.has(key);
+    const route = isAgents
       ? undefined
       : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
-    this.kernel.want(formatPrefix(prefix), route);
+    this.kernel.want(key, route);
   }
 
   /** Listens where the speaker's configuration says; a port in use is tried again every second. */

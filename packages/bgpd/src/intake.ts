@@ -10,6 +10,7 @@ import {
   parseKey,
   type ResourceOf,
 } from "@margay/api";
+import { IMPLEMENTED_WAYS } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
 import { formatPrefix, type Prefix } from "@margay/net";
 import type { Wanted } from "./engine.ts";
@@ -22,6 +23,7 @@ import {
   originsOf,
 } from "./originate.ts";
 import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
+import { leftToAgent } from "./reached.ts";
 
 const kinds = [
   "Node",
@@ -46,6 +48,7 @@ export class Intake {
   readonly #onCorrupt: (key: string, error: ApiError) => void;
   readonly #resources: Tables;
   #origins: Origins = { blocks: [], borrowed: [] };
+  #leftToAgent: ReadonlySet<string> = new Set();
 
   constructor(node: string, onCorrupt: (key: string, error: ApiError) => void) {
     this.#node = node;
@@ -69,7 +72,7 @@ export class Intake {
     return changed;
   }
 
-  /** What the engine should do. The same origins stay the same object. */
+  /** What the engine should do. The same origins, and the same blocks left to the agent, stay the same object. */
   wanted(): Wanted {
     const inputs = this.#inputs();
     const pools = this.#all("IPPool");
@@ -78,6 +81,8 @@ export class Intake {
     const endpoints = this.#all("WorkloadEndpoint");
     const origins = originsOf({ node: this.#node, affinities, endpoints, pools });
     if (textOf(origins) !== textOf(this.#origins)) this.#origins = origins;
+    const left = this.#leftToAgentNow();
+    if ([...left].join() !== [...this.#leftToAgent].join()) this.#leftToAgent = left; // both sorted by prefix
     const exportKey = [exported.open, exported.closed]
       .map((l) => l.map(formatPrefix).sort().join())
       .join(" ");
@@ -85,17 +90,26 @@ export class Intake {
       self: selfOf(inputs),
       peers: wantedPeers(inputs),
       origins: this.#origins,
+      leftToAgent: this.#leftToAgent,
       isExported: (prefix) => isExported(exported, prefix),
       exportKey,
     };
   }
 
-  /** Blocks of other nodes that those nodes announce. */
+  /** Blocks of other nodes that those nodes announce, and whose routes we write. */
   remoteBlocks(): RemoteBlock[] {
     const exported = exportedPools(this.#all("IPPool"));
     return confirmedBlocks(this.#all("BlockAffinity")).filter(
-      ({ node, cidr }) => node !== this.#node && isExported(exported, cidr),
+      ({ node, cidr }) =>
+        node !== this.#node && isExported(exported, cidr) && !this.#leftToAgent.has(formatPrefix(cidr)),
     );
+  }
+
+  #leftToAgentNow(): ReadonlySet<string> {
+    return leftToAgent({
+      ...{ node: this.#node, ways: IMPLEMENTED_WAYS, nodes: this.#all("Node") },
+      ...{ affinities: this.#all("BlockAffinity"), pools: this.#all("IPPool") },
+    });
   }
 
   #inputs(): PeerInputs {

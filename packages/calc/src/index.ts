@@ -6,9 +6,10 @@ export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
 export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";
 export * from "./reach.ts";
+export { readPool } from "./resources.ts";
 export { ruleIds } from "./rule-ids.ts";
 export type { NodeState } from "./state.ts";
-export { type Survey, type SurveyedPod, type SurveyedPool, survey } from "./survey.ts";
+export { readReachable, type Survey, type SurveyedPod, type SurveyedPool, survey } from "./survey.ts";
 export {
   type Enforced,
   forward,
