@@ -32,9 +32,9 @@ export const unsupported = (filters: readonly BGPFilter[]): string[] =>
 const lists = ["importV4", "importV6", "exportV4", "exportV6"] as const;
 const known: ReadonlySet<string> = new Set([
   ...["action", "cidr", "matchOperator", "prefixLength", "source", "peerType"],
-  ...["communities", "asPathPrefix", "operations"],
+  ...["communities", "asPathPrefix", "priority", "operations"],
 ]);
-const knownOperations: ReadonlySet<string> = new Set(["addCommunity", "prependASPath"]);
+const knownOperations: ReadonlySet<string> = new Set(["addCommunity", "prependASPath", "setPriority"]);
 
 /** Parts of a rule that we cannot carry out, whatever a later version of the resource may bring. */
 function lacking(rule: BGPFilterRule): string[] {
@@ -59,6 +59,7 @@ function ruleOf(rule: BGPFilterRule): FilterRule[] {
       ...(peerType ? { peerType: peerType === "eBGP" ? "ebgp" : "ibgp" } : {}),
       ...(community ? { community: communityOf(community) } : {}),
       ...(asPathPrefix ? { asPathPrefix } : {}),
+      ...(rule.priority === undefined ? {} : { priority: rule.priority }),
       operations: closed ? [] : (rule.operations ?? []).flatMap(operationOf),
     },
   ];
@@ -66,9 +67,10 @@ function ruleOf(rule: BGPFilterRule): FilterRule[] {
 
 type Operation = NonNullable<BGPFilterRule["operations"]>[number];
 
-function operationOf({ addCommunity, prependASPath }: Operation): FilterOperation[] {
+function operationOf({ addCommunity, prependASPath, setPriority }: Operation): FilterOperation[] {
   if (addCommunity) return [{ kind: "add-community", value: communityOf(addCommunity.value) }];
   if (prependASPath) return [{ kind: "prepend", ases: prependASPath.prefix }];
+  if (setPriority) return [{ kind: "set-priority", value: setPriority.value }];
   return [];
 }
 

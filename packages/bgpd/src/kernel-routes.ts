@@ -75,7 +75,9 @@ export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Rou
   const hops = paths.flatMap(({ attributes }) => hopsOf(attributes, fabric));
   const distinct = [...new Map(hops.map((h) => [`${h.via && formatAddress(h.via)}%${h.dev}`, h])).values()];
   if (distinct.length === 0) return undefined;
-  return { dst: prefix, protocol: bgpProtocol, type: "unicast", metric, nexthops: distinct.slice(0, widest) };
+  const nexthops = distinct.slice(0, widest);
+  const priority = paths[0]?.attributes?.priority ?? metric; // a filter's word comes first
+  return { dst: prefix, protocol: bgpProtocol, type: "unicast", metric: priority, nexthops };
 }
 
 const hopsOf = (attributes: Attributes | undefined, fabric: Fabric): readonly Nexthop[] =>

@@ -20,6 +20,8 @@ import type { Self, WantedPeer } from "./config.ts";
 interface Student {
   readonly policy: ImportPolicy;
   readonly routes: Recent<Attributes, Route>;
+  /** Metric that routes have in the kernel unless a filter says another. */
+  readonly metric: Readonly<Record<Family, number>> | undefined;
   /** Import policy of the peer alone. */
   readonly own?: Policy | undefined;
 }
@@ -45,7 +47,7 @@ export class Learner {
       ...(terms?.enforceFirstAs ? { enforceFirstAs: true } : {}),
       ...(terms?.showBothAses && self ? { trueAs: self.as } : {}),
     };
-    this.#students.set(source, { policy, routes: new Recent(), own: terms?.import });
+    this.#students.set(source, { policy, routes: new Recent(), metric: self?.metric, own: terms?.import });
   }
 
   /** The session is over; what it said may stay in the RIBs. */
@@ -66,7 +68,10 @@ export class Learner {
       else
         rib.prefixes.eachId(nlri, (id) => {
           const prefix = rib.prefixes.prefix(id);
-          rib.put(id, filtered(judged(route, prefix, student.own), prefix, rules));
+          rib.put(
+            id,
+            filtered(judged(route, prefix, student.own), rules, { prefix, metric: student.metric }),
+          );
         });
     }
   }
@@ -86,7 +91,7 @@ export class Learner {
         const prefix = rib.prefixes.prefix(id);
         const rules = wanted.filters?.import[prefix.family] ?? [];
         const route = judged(this.#route(source, path.received, student), prefix, student.own);
-        rib.put(id, filtered(route, prefix, rules));
+        rib.put(id, filtered(route, rules, { prefix, metric: student.metric }));
       }
   }
 
@@ -109,11 +114,18 @@ function judged(route: Route, prefix: Prefix, policy: Policy | undefined): Route
 }
 
 /** The route of one prefix after the filters; where no rule matches, import policy stands. */
-function filtered(route: Route, prefix: Prefix, rules: readonly FilterRule[]): Route {
+function filtered(
+  route: Route,
+  rules: readonly FilterRule[],
+  { prefix, metric }: { readonly prefix: Prefix; readonly metric: Student["metric"] },
+): Route {
   const { source, received, attributes } = route;
   if (!attributes) return route;
   const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
-  const verdict = applyFilter(rules, { prefix, peerType, attributes, learned: true });
+  const verdict = applyFilter(rules, {
+    ...{ prefix, peerType, attributes, learned: true },
+    ...(metric ? { priority: metric[prefix.family] } : {}),
+  });
   if (!verdict || (verdict.accept && verdict.attributes === attributes)) return route;
   return verdict.accept
     ? { source, received, attributes: verdict.attributes }

@@ -297,12 +297,6 @@ describe("a BGPFilter rule with a part that we do not have fails closed, and is 
   const ten = { cidr: "10.0.0.0/8", matchOperator: "In" } as const;
   test.each<[string, object, string]>([
     ["Reject by interface would let all pass", { action: "Reject", interface: "eth*", ...ten }, "interface"],
-    ["Accept by metric, and then Reject", { action: "Accept", priority: 512, ...ten }, "priority"],
-    [
-      "an operation that would be left out",
-      { action: "Accept", ...ten, operations: [{ setPriority: { value: 7 } }] },
-      "setPriority",
-    ],
     ["a condition of tomorrow", { action: "Accept", ...ten, weather: "fair" }, "weather"],
   ])("%s", (_why, rule, what) => {
     const filter: BGPFilter = make("BGPFilter", "f", { importV4: [rule] });
@@ -311,6 +305,16 @@ describe("a BGPFilter rule with a part that we do not have fails closed, and is 
       { action: "reject", cidr: { prefix: parsePrefix("10.0.0.0/8"), operator: "In" }, operations: [] },
     ]);
   });
+});
+
+test("a BGPFilter's priority and setPriority are those of the kernel route", () => {
+  const filter: BGPFilter = make("BGPFilter", "f", {
+    importV4: [{ action: "Accept", priority: 1024, operations: [{ setPriority: { value: 512 } }] }],
+  });
+  expect(unsupported([filter])).toEqual([]);
+  expect(filtersOf([filter]).import[4]).toEqual([
+    { action: "accept", priority: 1024, operations: [{ kind: "set-priority", value: 512 }] },
+  ]);
 });
 
 describe("kernel routes", () => {
@@ -366,6 +370,11 @@ describe("kernel routes", () => {
     ["our own route is the agent's business", [path("10.0.0.2", "local")], undefined],
   ])("%s", (_why, paths, expected) => {
     expect(text(...paths)).toBe(expected);
+  });
+  test("a filter's metric comes before the node's", () => {
+    const { source, attributes, ...rest } = path("10.0.0.2");
+    const priority: Path = { source, ...rest, attributes: { ...attributes!, priority: 512 } }; // given by path()
+    expect(text(priority)).toBe("10.244.1.0/26 via 10.0.0.2 dev eth0 metric 512");
   });
   test("cost: 0 for a neighbour, 1 behind a gateway, none without a way", () => {
     expect(["10.0.0.2", "10.1.0.1", "192.0.2.1"].map((a) => fabric.cost(parseAddress(a)))).toEqual([

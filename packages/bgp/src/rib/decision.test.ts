@@ -52,6 +52,12 @@ describe("each step, both orders", () => {
       { localPref: 200, hop: "10.9.0.1" },
     ],
     [
+      "RFC 9494 §4.3 any other route beats a long-lived stale one",
+      "long-lived-stale",
+      { localPref: 1 },
+      { localPref: 200, communities: [0xffff0006] },
+    ],
+    [
       "§9.1.1 higher LOCAL_PREF beats a shorter AS_PATH",
       "local-pref",
       { localPref: 200, asPath: [1, 2, 3] },
@@ -138,7 +144,7 @@ test("MED needs elimination over the whole set: pairwise comparison would go rou
     expect(decided([a, b, c], order)).toEqual({ best: b, lost: ["med", undefined, "bgp-identifier"] });
 });
 
-test("ECMP: equal up to step 7, one path for each next hop", () => {
+test("ECMP: equal up to step 8, one path for each next hop", () => {
   const same = () => 1;
   const paths = [
     path({ hop: "10.0.0.1", id: 3 }),
@@ -174,6 +180,6 @@ test("the outcome does not depend on the order of the paths", () => {
 });
 
 test("the steps are numbered without gaps, each with its clause", () => {
-  expect(Object.values(decisionSteps).map((s) => s.number)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect(Object.values(decisionSteps).map((s) => s.number)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
   for (const { rfc } of Object.values(decisionSteps)) expect(rfc).toMatch(/^RFC \d+ §/);
 });

@@ -6,6 +6,7 @@ import { type Address, compareAddress } from "@margay/net";
 import { asPathLength, neighbourAs } from "../wire/as-path.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import { origins } from "../wire/attributes.ts";
+import { communities } from "../wire/code-points.ts";
 import type { DecisionStep, Route } from "./path.ts";
 
 /** Cost of the way to a next hop; undefined when there is none. */
@@ -13,7 +14,7 @@ export type Cost = (nextHop: Address) => number | undefined;
 
 export interface Decision {
   readonly best?: Route;
-  /** The routes equal to the best up to step 7, itself first: what ECMP may use. Next hops are distinct. */
+  /** The routes equal to the best up to step 8, itself first: what ECMP may use. Next hops are distinct. */
   readonly equal: readonly Route[];
 }
 
@@ -34,6 +35,7 @@ export function decide(routes: readonly Route[], cost: Cost, onLost: OnLost = un
   const lowest = (step: DecisionStep, rank: (r: Candidate) => number) => {
     if (left.length > 1) keepLowest(left, rank, (r) => onLost(r, step));
   };
+  lowest("long-lived-stale", isLastResort);
   lowest("local-pref", minusLocalPref);
   lowest("locally-originated", isLearned);
   lowest("as-path", pathLength);
@@ -59,6 +61,8 @@ export const isUsable = (route: Route, cost: Cost): boolean =>
 const costOf = ({ source, attributes }: Candidate, cost: Cost): number | undefined =>
   source.kind === "local" || !attributes.nextHop ? 0 : cost(attributes.nextHop.address);
 
+const isLastResort = (r: Candidate): number =>
+  r.attributes.communities?.includes(communities.llgrStale) ? 1 : 0;
 const minusLocalPref = (r: Candidate): number => -(r.attributes.localPref ?? 100);
 const isLearned = (r: Candidate): number => (r.source.kind === "local" ? 0 : 1);
 const pathLength = (r: Candidate): number => asPathLength(r.attributes.asPath);

@@ -39,24 +39,25 @@ export interface Path extends Route {
 /** The steps of the decision process, in order. A path is shown with the step that eliminated it. */
 export const decisionSteps = {
   "next-hop": { number: 0, rfc: "RFC 4271 §9.1.2.1", text: "its next hop is not reachable" },
-  "local-pref": { number: 1, rfc: "RFC 4271 §9.1.1", text: "lower LOCAL_PREF" },
+  "long-lived-stale": { number: 1, rfc: "RFC 9494 §4.3", text: "long-lived stale: the last resort" },
+  "local-pref": { number: 2, rfc: "RFC 4271 §9.1.1", text: "lower LOCAL_PREF" },
   "locally-originated": {
-    number: 2,
+    number: 3,
     rfc: "RFC 4271 §9.1.1",
     text: "learned, while another is originated here",
   },
-  "as-path": { number: 3, rfc: "RFC 4271 §9.1.2.2 a", text: "longer AS_PATH" },
-  origin: { number: 4, rfc: "RFC 4271 §9.1.2.2 b", text: "higher ORIGIN" },
+  "as-path": { number: 4, rfc: "RFC 4271 §9.1.2.2 a", text: "longer AS_PATH" },
+  origin: { number: 5, rfc: "RFC 4271 §9.1.2.2 b", text: "higher ORIGIN" },
   med: {
-    number: 5,
+    number: 6,
     rfc: "RFC 4271 §9.1.2.2 c",
     text: "higher MULTI_EXIT_DISC from the same neighbouring AS",
   },
-  "ebgp-over-ibgp": { number: 6, rfc: "RFC 4271 §9.1.2.2 d", text: "learned by iBGP, another by eBGP" },
-  "igp-cost": { number: 7, rfc: "RFC 4271 §9.1.2.2 e", text: "higher cost to the next hop" },
-  "bgp-identifier": { number: 8, rfc: "RFC 4271 §9.1.2.2 f", text: "higher BGP Identifier or ORIGINATOR_ID" },
-  "cluster-list": { number: 9, rfc: "RFC 4456 §9", text: "longer CLUSTER_LIST" },
-  "peer-address": { number: 10, rfc: "RFC 4271 §9.1.2.2 g", text: "higher peer address" },
+  "ebgp-over-ibgp": { number: 7, rfc: "RFC 4271 §9.1.2.2 d", text: "learned by iBGP, another by eBGP" },
+  "igp-cost": { number: 8, rfc: "RFC 4271 §9.1.2.2 e", text: "higher cost to the next hop" },
+  "bgp-identifier": { number: 9, rfc: "RFC 4271 §9.1.2.2 f", text: "higher BGP Identifier or ORIGINATOR_ID" },
+  "cluster-list": { number: 10, rfc: "RFC 4456 §9", text: "longer CLUSTER_LIST" },
+  "peer-address": { number: 11, rfc: "RFC 4271 §9.1.2.2 g", text: "higher peer address" },
 } as const;
 
 export type DecisionStep = keyof typeof decisionSteps;
