@@ -41,7 +41,7 @@ test("summarise: totals per pool, blocks in address order, what is borrowed, wha
   expect(summarise(pools, BLOCKS)).toEqual({
     pools: [
       {
-        ...{ name: "p", cidr: "10.0.0.0/24", total: 256n, inUse: 4, free: 252n },
+        ...{ name: "p", cidr: "10.0.0.0/24", blockSize: 30, total: 256n, inUse: 4, free: 252n },
         blocks: [
           { cidr: "10.0.0.8/30", node: "n1", size: 4, inUse: 2 },
           { cidr: "10.0.0.40/30", size: 4, inUse: 1 },

@@ -41,6 +41,8 @@ export interface InUse {
 export interface PoolUsage {
   readonly name: string;
   readonly cidr: string;
+  /** Length of its blocks' prefixes. */
+  readonly blockSize: number;
   readonly total: bigint;
   readonly inUse: number;
   readonly free: bigint;
@@ -66,6 +68,7 @@ function usageOf(pool: Pool, blocks: readonly Block[]): PoolUsage {
   return {
     name: pool.name,
     cidr: formatPrefix(pool.cidr),
+    blockSize: pool.blockSize,
     total,
     inUse,
     free: total - BigInt(inUse),

@@ -1,0 +1,198 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { AnyResource, IPAMConfiguration, IPPool, IPReservation } from "@margay/api";
+import { etcdStore, resources, type Store } from "@margay/datastore";
+import { audit, deleteNode, Ipam, parsePools, whoHas } from "@margay/ipam";
+import { parseAddress } from "@margay/net";
+import { POOLS, resource } from "./cluster.ts";
+import { startEtcd } from "./etcd.ts";
+import { type Certain, formatLine, judge, parseLines } from "./history.ts";
+import { random } from "./random.ts";
+
+const WORKER = fileURLToPath(new URL("worker.ts", import.meta.url));
+const NODES = Array.from({ length: 8 }, (_, i) => `n${i}`);
+
+export interface Round {
+  readonly seed: number;
+  readonly operations: number;
+  readonly say: (text: string) => void;
+}
+
+export interface Outcome {
+  readonly operations: number;
+  readonly kills: number;
+  readonly deletions: number;
+  readonly changes: number;
+  /** Addresses given, and how many of them were somebody else's before. */
+  readonly assigned: number;
+  readonly violations: readonly string[];
+}
+
+/** Eight processes on one etcd of their own, with kills, pool changes and node deletions, until so many operations are done. */
+export async function runRound(round: Round): Promise<Outcome> {
+  const directory = mkdtempSync(join(tmpdir(), "margay-soak-"));
+  const etcd = await startEtcd();
+  const store = etcdStore({ endpoints: [etcd.endpoint] });
+  const soak = new Soak({ ...round, directory, endpoint: etcd.endpoint, store });
+  try {
+    return await soak.run();
+  } finally {
+    soak.kill();
+    await store.close();
+    await etcd.remove();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+interface Site extends Round {
+  readonly directory: string;
+  readonly endpoint: string;
+  readonly store: Store;
+}
+
+class Soak {
+  readonly #site: Site;
+  readonly #draw: () => number;
+  readonly #workers = new Map<string, ChildProcess>();
+  /** Nodes whose process has done something since its start: only those are killed, or a busy machine would do nothing else. */
+  readonly #busy = new Set<string>();
+  readonly #faults: string[] = [];
+  #operations = 0;
+  #counts = { kills: 0, deletions: 0, changes: 0 };
+
+  constructor(site: Site) {
+    this.#site = site;
+    this.#draw = random(site.seed);
+  }
+
+  kill(): void {
+    for (const worker of this.#workers.values()) worker.kill("SIGKILL");
+  }
+
+  async run(): Promise<Outcome> {
+    for (const pool of POOLS) await this.#apply(pool);
+    for (const node of NODES) this.#start(node);
+    while (this.#operations < this.#site.operations && this.#faults.length === 0) {
+      await delay(100 + this.#draw() * 400);
+      await this.#disturb();
+      this.#site.say(`${this.#operations} operations, ${this.#counts.kills} kills`);
+    }
+    await Promise.all([...this.#workers.values()].map((worker) => ended(worker, "SIGTERM")));
+    return this.#judge();
+  }
+
+  #start(node: string): void {
+    const { directory, endpoint } = this.#site;
+    const seed = String(Math.floor(this.#draw() * 2 ** 31));
+    const view = this.#draw() < 0.75 ? "watch" : "list";
+    const worker = fork(WORKER, [node, endpoint, join(directory, `${node}.log`), seed, view], {
+      execArgv: ["--conditions=margay-source", "--no-warnings"],
+    });
+    worker.on("message", (count) => {
+      this.#operations += Number(count);
+      this.#busy.add(node);
+    });
+    worker.on("exit", (code) => {
+      if (code) this.#faults.push(`the process of ${node} ended with code ${code}: its own words are above`);
+    });
+    this.#workers.set(node, worker);
+  }
+
+  async #disturb(): Promise<void> {
+    const [what, which] = [this.#draw(), this.#draw()];
+    const node = [...this.#busy].sort()[Math.floor(which * this.#busy.size)];
+    if (what < 0.5 && node !== undefined) {
+      this.#busy.delete(node);
+      await ended(this.#workers.get(node), "SIGKILL");
+      this.#counts.kills++;
+      if (what < 0.15) await this.#deleteNode(node);
+      this.#start(node);
+    } else if (what > 0.7) {
+      this.#counts.changes++;
+      await this.#change(this.#draw());
+    }
+  }
+
+  async #deleteNode(node: string): Promise<void> {
+    this.#counts.deletions++;
+    const line = { at: process.hrtime.bigint(), kind: "delete-node", handle: node, addresses: [] } as const;
+    appendFileSync(join(this.#site.directory, "deletions.log"), formatLine(line));
+    await deleteNode({ store: this.#site.store, now: () => new Date() }, node);
+  }
+
+  async #change(which: number): Promise<void> {
+    const flag = this.#draw() < 0.5;
+    const [, second] = POOLS;
+    if (which < 0.3 && second)
+      return this.#apply(resource<IPPool>("IPPool", "four-b", { ...second.spec, disabled: flag }));
+    if (which < 0.6) {
+      const reservedCIDRs = flag ? ["10.0.0.8/30", "fd00::10/124"] : [];
+      return this.#apply(resource<IPReservation>("IPReservation", "r", { reservedCIDRs }));
+    }
+    const cooldown = { ipCooldownSeconds: this.#draw() < 0.3 ? 1 : 0 };
+    return this.#apply(
+      resource<IPAMConfiguration>("IPAMConfiguration", "default", { strictAffinity: flag, ...cooldown }),
+    );
+  }
+
+  async #apply(wanted: AnyResource): Promise<void> {
+    await resources(this.#site.store, wanted.kind).apply(wanted as never); // the collection is of its kind
+  }
+
+  async #judge(): Promise<Outcome> {
+    const { directory, store } = this.#site;
+    const lines = readdirSync(directory).flatMap((name) =>
+      parseLines(readFileSync(join(directory, name), "utf8")),
+    );
+    const { violations, end } = judge(lines);
+    const assigned = lines.filter(({ kind }) => kind === "assigned").length;
+    const inStore = await contradictions(store, end);
+    return {
+      ...{ operations: this.#operations, assigned, ...this.#counts },
+      violations: [...this.#faults, ...violations, ...inStore],
+    };
+  }
+}
+
+async function ended(worker: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (!worker || worker.exitCode !== null || worker.signalCode !== null) return;
+  const exit = once(worker, "exit");
+  worker.kill(signal);
+  await exit;
+}
+
+/** What is certain by the processes' logs, and what the datastore has; and every invariant, after each node healed. */
+async function contradictions(store: Store, end: ReadonlyMap<string, Certain>): Promise<string[]> {
+  const pools = await resources(store, "IPPool").list();
+  const config = resource<IPAMConfiguration>("IPAMConfiguration", "default", {}).spec;
+  for (const node of NODES) {
+    const now = () => new Date();
+    const ipam = new Ipam({ store, node, now, pools: () => pools, config: () => config, labels: () => ({}) });
+    await ipam.release({ handle: "nobody" }); // heals what the last kill left
+  }
+  const blocks = (await resources(store, "IPAMBlock").list()).map(({ spec }) => spec);
+  const affinities = (await resources(store, "BlockAffinity").list()).map(({ spec }) => spec);
+  const handles = new Set(
+    blocks.flatMap((block) => Object.values(block.allocations).map(({ handle }) => handle)),
+  );
+  const wrong = [...end].flatMap(([handle, certain]) => {
+    if (certain.kind === "free")
+      return handles.has(handle) ? [`${handle} was released, but holds an address`] : [];
+    if (certain.kind === "unknown") return [];
+    return certain.addresses
+      .filter((address) => whoHas(blocks, parseAddress(address))?.handle !== handle)
+      .map((address) => `${handle} was given ${address}, but does not hold it`);
+  });
+  const strangers = [...handles]
+    .filter((handle) => !end.has(handle))
+    .map((handle) => `${handle} is nobody's`);
+  const nodes = new Set(NODES);
+  const problems = audit({ pools: parsePools(pools), blocks, affinities, nodes, endpoints: new Map() });
+  const broken = problems.filter(({ code }) => code !== "leaked").map((problem) => JSON.stringify(problem));
+  return [...wrong, ...strangers, ...broken];
+}
