@@ -18,6 +18,7 @@ export class Flow {
     this.#client = client;
     if (!client.stdout) throw new Error("the client has no pipe");
     createInterface(client.stdout).on("line", (line) => this.#heard(line));
+    client.stdin?.on("error", () => {}); // it has ended; what is missing is counted
     this.#timer = setInterval(() => client.stdin?.write(`${this.#sent++}\n`), 20);
   }
 
@@ -33,12 +34,18 @@ export class Flow {
     const server = lab.spawn(to, [
       "sh",
       "-c",
-      `mkfifo /run/echo${port}; nc -lN ${port} < /run/echo${port} | tee /run/echo${port} > /dev/null; rm /run/echo${port}`,
+      `rm -f /run/echo${port}; mkfifo /run/echo${port}; nc -lN ${port} < /run/echo${port} | tee /run/echo${port} > /dev/null; rm /run/echo${port}`,
     ]);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    const listening = async () => (await lab.exec(to, ["ss", "-Hltn", `sport = :${port}`])).stdout !== "";
+    await eventually(`${to} listens`, listening);
     const flow = new Flow(server, lab.spawn(from, ["nc", "-N", address, String(port)]));
-    await eventually("the first line is back", async () => flow.#echoed > 0);
-    return flow;
+    try {
+      await eventually("the first line is back", async () => flow.#echoed > 0);
+      return flow;
+    } catch (error) {
+      flow.end();
+      throw error;
+    }
   }
 
   /** Lines that came back so far. */
