@@ -61,14 +61,18 @@ export class Cutter {
   async #pass(): Promise<void> {
     const state = this.#wanted;
     if (!state || state === this.#done) return;
-    const isOn = state.config.cutDeniedConnections;
-    const endpoints = isOn
-      ? affected(this.#done?.config === state.config ? this.#done : undefined, state)
-      : [];
+    const endpoints = state.config.cutDeniedConnections ? this.#toJudge(state) : [];
     const addresses = endpoints.flatMap((endpoint) => endpoint.addresses);
     if (addresses.length > 0) await this.#cut(state, { endpoints, addresses });
     this.#done = state;
     if (addresses.length > 0) await pause(PAUSE_MS, this.#stopped.signal);
+  }
+
+  /** Those whose policy changed. A new one has no connections yet: its address's former ones ended with the pod that had it. */
+  #toJudge(state: NodeState): NodeState["endpoints"] {
+    const since = this.#done?.config === state.config ? this.#done : undefined;
+    const known = new Set(since?.endpoints.map(({ id }) => id));
+    return affected(since, state).filter(({ id }) => !since || known.has(id));
   }
 
   async #cut(
