@@ -1,5 +1,6 @@
 /** The file of `margay bgpd --config-file`: every field once, with its default and what it means. */
 import { definitions } from "@margay/api";
+import { roles } from "@margay/bgp";
 import { NetError, parseAddress, parsePrefix } from "@margay/net";
 import * as z from "zod";
 
@@ -58,6 +59,13 @@ const policy = z.union(
   },
 );
 
+const prefixLimit = object({
+  max: z.int().min(1).max(4294967295).describe("More end the session (RFC 4486)."),
+  "warn-percent": z.int().min(1).max(100).default(75).describe("Said in the log from here on."),
+  "restart-after": z.int().min(1).optional().describe("Seconds; not by itself when absent."),
+  "warn-only": z.boolean().default(false).describe("The session stays."),
+});
+
 const neighbor = object({
   name: z.string().optional().describe("For people; the address when absent."),
   address: address.describe("Of the peer."),
@@ -97,6 +105,12 @@ const neighbor = object({
     .max(10)
     .default(0)
     .describe("How often our AS may stand in a path from it."),
+  role: z.enum(roles).optional().describe("Ours towards it: keeps route leaks out (RFC 9234)."),
+  "role-required": z.boolean().default(false).describe("It must announce its own."),
+  "extended-next-hop": z.boolean().default(false).describe("IPv4 routes by way of IPv6 (RFC 8950)."),
+  "max-prefixes": object({ ipv4: prefixLimit.optional(), ipv6: prefixLimit.optional() }).optional(),
+  "remove-private-as": z.enum(["remove", "replace"]).optional().describe("In what we announce (RFC 6996)."),
+  "enforce-first-as": z.boolean().default(false).describe("Paths begin with its AS (RFC 4271 §6.3)."),
   import: policy
     .optional()
     .describe("What is accepted. Absent: all from internal peers, see ebgp-policy for others."),

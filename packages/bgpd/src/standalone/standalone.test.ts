@@ -56,6 +56,25 @@ unshared(import.meta.url, () => {
     });
   });
 
+  test("terms of a neighbor: role, limits, private ASes", () => {
+    const terms = `role: customer, role-required: true, extended-next-hop: true, enforce-first-as: true, remove-private-as: replace,
+      max-prefixes: {ipv4: {max: 1000, restart-after: 900}, ipv6: {max: 10, warn-percent: 50, warn-only: true}}`;
+    const wanted = peer(`{${local}, neighbors: [{address: 10.0.0.2, as: 1, ${terms}}]}`);
+    expect([wanted.sessionTerms, wanted.policyTerms]).toEqual([
+      { role: "customer", roleRequired: true, extendedNextHop: true },
+      {
+        prefixLimits: {
+          4: { max: 1000, warnPercent: 75, exceeded: { restartSeconds: 900 } },
+          6: { max: 10, warnPercent: 50, exceeded: "warn" },
+        },
+        removePrivateAs: "replace",
+        enforceFirstAs: true,
+      },
+    ]);
+    const plain = peer(`{${local}, neighbors: [{address: 10.0.0.2, as: 1}]}`);
+    expect([plain.sessionTerms, plain.policyTerms]).toEqual([undefined, undefined]);
+  });
+
   describe("RFC 8212: an external neighbor without policy exchanges no routes", () => {
     const rejecting = { 4: [{ action: "reject" }], 6: [{ action: "reject" }] };
     test.each<[string, string, unknown]>([

@@ -1,6 +1,6 @@
 /** From the file to what the engine should do (pure). */
 import type { BGPFilter } from "@margay/api";
-import type { FilterRule } from "@margay/bgp";
+import type { FilterRule, PrefixLimit } from "@margay/bgp";
 import { type Address, contains, type Family, formatAddress, type Prefix } from "@margay/net";
 import { everything } from "../announcer.ts";
 import type { Filters, Self, WantedPeer } from "../config.ts";
@@ -82,8 +82,38 @@ function peerOf(neighbor: Neighbor, { file, own, self }: Scene): WantedPeer {
     restartTimeSeconds: neighbor["restart-time"],
     allowedLocalAs: neighbor["allowed-local-as"],
     ...(filters ? { filters } : {}),
+    ...termsOf(neighbor),
     ...(warnings.length > 0 ? { warnings } : {}),
   };
+}
+
+/** Nothing where nothing is wanted, so that peers that are told the same share an update group. */
+function termsOf(neighbor: Neighbor): Pick<WantedPeer, "sessionTerms" | "policyTerms"> {
+  const { role, "max-prefixes": limits, "remove-private-as": removePrivateAs } = neighbor;
+  const sessionTerms = {
+    ...(role ? { role } : {}),
+    ...(neighbor["role-required"] ? { roleRequired: true } : {}),
+    ...(neighbor["extended-next-hop"] ? { extendedNextHop: true } : {}),
+  };
+  const policyTerms = {
+    ...(limits ? { prefixLimits: { ...limitOf(4, limits.ipv4), ...limitOf(6, limits.ipv6) } } : {}),
+    ...(removePrivateAs ? { removePrivateAs } : {}),
+    ...(neighbor["enforce-first-as"] ? { enforceFirstAs: true } : {}),
+  };
+  return {
+    ...(Object.keys(sessionTerms).length > 0 ? { sessionTerms } : {}),
+    ...(Object.keys(policyTerms).length > 0 ? { policyTerms } : {}),
+  };
+}
+
+function limitOf(
+  family: Family,
+  limit: NonNullable<Neighbor["max-prefixes"]>["ipv4"],
+): Partial<Record<Family, PrefixLimit>> {
+  if (!limit) return {};
+  const { max, "warn-percent": warnPercent, "restart-after": restartSeconds } = limit;
+  const restart = restartSeconds === undefined ? {} : { restartSeconds };
+  return { [family]: { max, warnPercent, exceeded: limit["warn-only"] ? "warn" : restart } };
 }
 
 type Policy = NonNullable<Neighbor["import"]>;
