@@ -20,13 +20,15 @@ export async function startBgpd(context: DaemonContext): Promise<{ stop(): Promi
     log.error({ event: "corrupt", key, err: error }, error.message),
   );
   let isInSync = false;
+  let hasApplied = false;
   const pending = () =>
     isInSync ? pendingOf(engine, intake.remoteBlocks()) : "the datastore is not in sync";
 
   const loop = new Loop({
     pass: async () => {
       engine.apply(intake.wanted());
-      await firstApply(engine);
+      if (!hasApplied) await firstApply(engine); // later passes wait for nothing: they are what others wait for
+      hasApplied = true;
       health.ready("kernel", true);
     },
     sleep,
