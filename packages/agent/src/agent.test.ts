@@ -6,9 +6,9 @@ import { encode, keyOf, parse } from "@margay/api";
 import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore, raiseBarrier, StoreError } from "@margay/datastore";
 import { deleteNamespace, newNamespace, readSysctl } from "@margay/netlink";
+import { unshared } from "@margay/testing";
 import { startAgent } from "./start.ts";
 import { pause, type TestContext, testContext } from "./testing/context.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const sh = (command: string): string =>
   execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { unshared } from "@margay/testing";
 import { type ListRun, NOTHING, TestNode } from "./testing/node.ts";
-import { unshared } from "./testing/unshared.ts";
 
 interface Result {
   interfaces: { name: string; sandbox?: string }[];

@@ -1,9 +1,9 @@
 import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { StoreError } from "@margay/datastore";
+import { unshared } from "@margay/testing";
 import { attach, detach, parseLabels } from "./attach.ts";
 import { type Called, NOTHING, SOCKET, TestNode } from "./testing/node.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const SPOOL = "/run/margay/cni-spool";
 

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { StoreError } from "@margay/datastore";
+import { unshared } from "@margay/testing";
 import type { CniDeps } from "./deps.ts";
 import { NOTHING, TestNode } from "./testing/node.ts";
-import { unshared } from "./testing/unshared.ts";
 
 interface Result {
   cniVersion: string;

@@ -14,8 +14,8 @@ import {
   newNamespace,
   readSysctl,
 } from "@margay/netlink";
+import { unshared } from "@margay/testing";
 import type { Wiring } from "./deps.ts";
-import { unshared } from "./testing/unshared.ts";
 import { unwirer } from "./unwirer.ts";
 import { unwireInside, wire } from "./wire.ts";
 

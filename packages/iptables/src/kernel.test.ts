@@ -4,6 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Family } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
+import { unshared } from "@margay/testing";
 import fc from "fast-check";
 import {
   type Backend,
@@ -16,7 +17,6 @@ import {
   type Rule,
 } from "./index.ts";
 import { RestoreStream } from "./restore-stream.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const sh = (script: string): string =>
   execFileSync("sh", ["-ec", `PATH=$PATH:/usr/sbin:/sbin; ${script}`], { encoding: "utf8" });

@@ -5,6 +5,7 @@ import { connect, createServer, Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
+import { unshared } from "@margay/testing";
 import {
   addAddress,
   addRoutes,
@@ -40,7 +41,6 @@ import {
   sysctl,
   tcpMd5,
 } from "./index.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
 const lines = (text: string): string[] =>

@@ -1,0 +1,1 @@
+export { unshared, unsharedWithUsers } from "./unshared.ts";
