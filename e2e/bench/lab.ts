@@ -8,6 +8,7 @@ const DIST = fileURLToPath(new URL("../../packages/margay/dist/", import.meta.ur
 const MARGAY = `${DIST}margay.mjs`;
 const RELAY = `${DIST}margay-cni`;
 const INSIDE = fileURLToPath(new URL("inside.ts", import.meta.url));
+const IPAM_SCALE = fileURLToPath(new URL("ipam-scale.ts", import.meta.url));
 const READY_MS = 120_000;
 const execute = promisify(execFile);
 
@@ -52,6 +53,13 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
     },
   };
 }
+
+/** For the one benchmark that needs no lab. */
+export const withoutLab: BenchLab = {
+  bench: (_name, quick) =>
+    lines(["--conditions=margay-source", "--no-warnings", IPAM_SCALE, quick ? "quick" : "full"]),
+  end: async () => {},
+};
 
 /** Runs Node with these words; it dies with us, even when we are killed. */
 const mortal = (words: readonly string[], stdout: "ignore" | "pipe"): ChildProcess =>

@@ -1,24 +1,29 @@
 import { parseArgs } from "node:util";
-import { labUp } from "./lab.ts";
+import { labUp, withoutLab } from "./lab.ts";
 import { kept, type Result, table } from "./result.ts";
 
 const HELP = `npm run bench -- [--only NAME] [--quick]
 
-Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins. Standard output: one JSON line
-for each result, then (on a terminal, or with --table) a table. Progress goes to standard error.
+Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins; and IPAM with a thousand simulated
+nodes on one etcd. Standard output: one JSON line for each result, then (on a terminal, or with --table) a table. Progress
+goes to standard error.
 
   --only NAME   one benchmark; may be repeated
   --quick       fewer samples
   --table       the table also when standard output is no terminal
 `;
 
-/** Benchmarks by the lab they need: blocks of one address make every ADD claim one, and so announce a route. */
-const GROUPS = [
+/**
+ * Benchmarks by the lab they need: blocks of one address make every ADD claim one, and so announce a route. Without flags:
+ * none, an etcd is enough.
+ */
+const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
   {
     flags: [],
     names: ["pod-add-sequential", "pod-add-100-at-once", "policy-to-enforced", "footprint-100-pods"],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
+  { names: ["ipam-1000-nodes"] },
 ];
 
 /** @returns the exit code: 1 if a benchmark could not be run. A missed target is no failure: figures are not tests. */
@@ -45,7 +50,7 @@ async function main(argv: string[]): Promise<number> {
   const failed: string[] = [];
   for (const { flags, names } of GROUPS) {
     const chosen = names.filter((name) => only?.includes(name) ?? true);
-    if (chosen.length > 0) await measure({ flags, chosen, quick }, results, failed);
+    if (chosen.length > 0) await measure({ flags, names: chosen, quick }, results, failed);
   }
   if (values.table && results.length > 0) process.stdout.write(`\n${table(results)}\n`);
   const missed = results.filter((result) => kept(result) === false).length;
@@ -56,15 +61,15 @@ async function main(argv: string[]): Promise<number> {
 }
 
 interface Group {
-  readonly flags: readonly string[];
-  readonly chosen: readonly string[];
+  readonly flags?: readonly string[] | undefined;
+  readonly names: readonly string[];
   readonly quick: boolean;
 }
 
-async function measure({ flags, chosen, quick }: Group, results: Result[], failed: string[]): Promise<void> {
-  const lab = await labUp(flags);
+async function measure({ flags, names, quick }: Group, results: Result[], failed: string[]): Promise<void> {
+  const lab = flags ? await labUp(flags) : withoutLab;
   try {
-    for (const name of chosen) {
+    for (const name of names) {
       process.stderr.write(`${name}\n`);
       const lines = await lab.bench(name, quick).catch((error: Error) => {
         process.stderr.write(`${name}: ${error.message}\n`);

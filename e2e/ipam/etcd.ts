@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -13,7 +13,7 @@ export interface Etcd {
   remove(): Promise<void>;
 }
 
-/** Starts etcd on free ports, without the disk's delays. It dies with this process; so do its files, unless that is killed. */
+/** Starts etcd on free ports, without the disk's delays, and waits until it serves. It dies with this process; so do its files, unless that is killed. */
 export async function startEtcd(): Promise<Etcd> {
   const directory = mkdtempSync(join(tmpdir(), "margay-soak-etcd-"));
   const [port, peer] = [await freePort(), await freePort()];
@@ -27,7 +27,7 @@ export async function startEtcd(): Promise<Etcd> {
   const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...words], { stdio: "ignore" });
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", cleanUp);
-  await listening(port);
+  await healthy(urls.client);
   return {
     endpoint: urls.client,
     async remove() {
@@ -40,18 +40,14 @@ export async function startEtcd(): Promise<Etcd> {
   };
 }
 
-async function listening(port: number): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
-    const socket = connect(port, "127.0.0.1");
-    const up = await once(socket, "connect").then(
-      () => true,
-      () => false, // refused: not yet
-    );
-    socket.destroy();
-    if (up) return;
+/** It listens before it has elected itself; only then does it serve. */
+async function healthy(url: string): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    const answer = await fetch(`${url}/health`).catch(() => undefined); // refused: not yet
+    if (answer?.ok && (await answer.text()).includes('"true"')) return;
     await delay(50);
   }
-  throw new Error(`etcd did not listen on port ${port} within 10 s`);
+  throw new Error(`etcd at ${url} did not serve within 30 s`);
 }
 
 async function freePort(): Promise<number> {
