@@ -14,8 +14,17 @@ const inside = "MARGAY_TEST_UNSHARED";
  * with the process.
  */
 export function unshared(testFile: string, tests: () => void): void {
+  rerunIn("-Urnm", testFile, tests);
+}
+
+/** The same for daemons that change their user: root keeps the users that there are, others see only themselves. */
+export function unsharedWithUsers(testFile: string, tests: () => void): void {
+  rerunIn(process.getuid?.() === 0 ? "-nm" : "-Urnm", testFile, tests);
+}
+
+function rerunIn(namespaces: string, testFile: string, tests: () => void): void {
   if (process.env[inside]) tests();
-  else for (const result of rerun(fileURLToPath(testFile))) report(result);
+  else for (const result of rerun(namespaces, fileURLToPath(testFile))) report(result);
 }
 
 interface Result {
@@ -24,7 +33,7 @@ interface Result {
   readonly failureMessages: readonly string[];
 }
 
-function rerun(path: string): Result[] {
+function rerun(namespaces: string, path: string): Result[] {
   const directory = mkdtempSync(join(tmpdir(), "margay-unshared-"));
   const output = join(directory, "results.json");
   try {
@@ -40,7 +49,7 @@ function rerun(path: string): Result[] {
       path,
     ];
     const script = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"';
-    const child = spawnSync("unshare", ["-Urnm", "sh", "-c", script, "sh", ...node, ...options], {
+    const child = spawnSync("unshare", [namespaces, "sh", "-c", script, "sh", ...node, ...options], {
       env: { ...process.env, [inside]: "1" },
       encoding: "utf8",
     });

@@ -1,0 +1,230 @@
+/**
+ * Ours against BIRD, FRR, GoBGP and OpenBGPD. The other daemon stands between two speakers of ours, which announce
+ * thousands of routes each: what it has is counted in its own table, what it passes on arrives at the far end.
+ */
+import { afterAll, describe, expect, jest, test } from "@jest/globals";
+import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { Speaker } from "./speaker.ts";
+import { eventually, run } from "./testing/bird.ts";
+import { lacking, type Neighbour, Other, type Recipe, recipes } from "./testing/others.ts";
+import { unsharedWithUsers } from "./testing/unshared.ts";
+import { type Listener, listen } from "./transport.ts";
+
+const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
+const password = "sesame";
+/** Of each of our speakers, by family. */
+const routesEach = { 4: 10_000, 6: 200 } as const;
+
+jest.setTimeout(60_000); // a busy machine
+
+/** Distinct blocks of one speaker. */
+function blocks(n: number): Map<string, Prefix> {
+  const v4 = Array.from(
+    { length: routesEach[4] },
+    (_, i) => `10.${n * 20 + (i >> 10)}.${(i >> 2) & 255}.${(i & 3) << 6}/26`,
+  );
+  const v6 = Array.from({ length: routesEach[6] }, (_, i) => `fd00:${n}:${(i + 1).toString(16)}::/48`);
+  return new Map([...v4, ...v6].map((text) => [text, parsePrefix(text)]));
+}
+
+class Ours {
+  readonly speaker: Speaker;
+  readonly #listener: Listener;
+  private constructor(speaker: Speaker, listener: Listener) {
+    this.speaker = speaker;
+    this.#listener = listener;
+  }
+
+  static async start(
+    n: number,
+    as: number,
+    peers: readonly Partial<WantedPeer>[],
+    clusterId?: number,
+  ): Promise<Ours> {
+    const address = parseAddress(`172.20.0.${n}`);
+    const self: Self = {
+      node: `n${n}`,
+      as,
+      bgpId: n,
+      ...(clusterId === undefined ? {} : { clusterId }),
+      addresses: {
+        4: { address, subnet: parsePrefix("172.20.0.0/24") },
+        6: { address: parseAddress(`fd00:172:20::${n}`), subnet: parsePrefix("fd00:172:20::/64") },
+      },
+      listenPort: 179,
+      bindNodeAddress: true,
+      metric: { 4: 1024, 6: 1024 },
+    };
+    const speaker = new Speaker({
+      log: quiet,
+      cost: () => 0,
+      onChanges: () => {},
+      restarting: false,
+      connectRetrySeconds: 0.5,
+      idleHoldSeconds: 0.2,
+    });
+    const listener = await listen({ addresses: [address], port: 179 }, (c, from) => speaker.accept(c, from));
+    const wanted = peers.map(
+      (more): WantedPeer => ({
+        ...{
+          name: "other",
+          type: "global",
+          address,
+          port: 179,
+          localAddress: address,
+          localAs: as,
+          peerAs: as,
+        },
+        ...{ client: false, nextHop: "auto", holdTimeSeconds: 90, restartTimeSeconds: 30, allowedLocalAs: 0 },
+        ...more,
+      }),
+    );
+    const keyed = wanted.flatMap((p) =>
+      p.password ? [[p.name, { peer: p.address, password: p.password }] as const] : [],
+    );
+    listener.protect(new Map(keyed));
+    speaker.setOrigins(blocks(n - 10));
+    speaker.setPeers(self, new Map(wanted.map((p) => [`172.20.0.${Number(p.address.bits & 255n)}`, p])));
+    return new Ours(speaker, listener);
+  }
+
+  state(): string {
+    return [...this.speaker.peers.values()].map((p) => p.session.state).join();
+  }
+
+  /** Prefixes that were learned and chosen. */
+  learned(family: Family): number {
+    const rib = this.speaker.ribs[family];
+    return [...rib.ids()].filter((id) => rib.best(id)?.source.kind !== "local" && rib.best(id)).length;
+  }
+
+  stop(): void {
+    this.speaker.stop();
+    this.#listener.close();
+  }
+}
+
+unsharedWithUsers(import.meta.url, () => {
+  run("ip link add br0 type bridge && ip link set br0 up");
+  for (const n of [11, 12])
+    run(`ip addr add 172.20.0.${n}/24 dev br0; ip addr add fd00:172:20::${n}/64 dev br0 nodad`);
+  const cells = new Map<string, string[]>();
+  const passed = (daemon: string, feature: string) =>
+    cells.set(daemon, [...(cells.get(daemon) ?? []), feature]);
+  afterAll(() => {
+    for (const [daemon, features] of cells)
+      process.stderr.write(`${daemon.padEnd(9)} ${features.join(" | ")}\n`);
+  });
+
+  /** Puts the daemon between two speakers of ours. */
+  async function between(
+    recipe: Recipe,
+    n: number,
+    roles: { as: number; ours: [number, number]; client: boolean },
+  ) {
+    const address = `172.20.0.${n}`;
+    const neighbours = [11, 12].map(
+      (m, i): Neighbour => ({ address: `172.20.0.${m}`, as: roles.ours[i]!, client: roles.client }),
+    ); // two of each
+    const peer = { address: parseAddress(address), peerAs: roles.as, password };
+    const speakers = await Promise.all([11, 12].map((m, i) => Ours.start(m, roles.ours[i]!, [peer])));
+    const other = new Other(recipe, `x${n}`, {
+      ...{ address, address6: `fd00:172:20::${n}`, as: roles.as, neighbours, password },
+    });
+    const stop = async () => {
+      for (const one of speakers) one.stop();
+      await other.stop();
+    };
+    return { speakers, other, stop };
+  }
+
+  describe.each(recipes.map((r, i) => [r.name, r, i + 2] as const))("%s", (name, recipe, n) => {
+    const why = lacking(recipe);
+    if (why) {
+      test(`left out: ${why}`, () => {
+        passed(name, `left out: ${why}`);
+      });
+      return;
+    }
+    run(
+      `ip netns add x${n} && ip link add v${n} master br0 type veth peer name eth0 netns x${n} && ip link set v${n} up &&
+       ip -n x${n} addr add 172.20.0.${n}/24 dev eth0 && ip -n x${n} addr add fd00:172:20::${n}/64 dev eth0 nodad &&
+       ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
+    );
+    const total = (family: Family) => 2 * routesEach[family];
+
+    test("eBGP with MD5: 10,000 routes each way, IPv4 and IPv6 in one IPv4 session; route refresh", async () => {
+      const { speakers, other, stop } = await between(recipe, n, {
+        as: 65000 + n,
+        ours: [64512, 64513],
+        client: false,
+      });
+      try {
+        await eventually(() => speakers.map((s) => s.state()), ["Established", "Established"]);
+        passed(name, "eBGP MD5");
+        for (const family of [4, 6] as const) {
+          await eventually(() => other.count(family), total(family), 300);
+          if (family === 6 && recipe.lacksIPv6) {
+            passed(name, `IPv6 to it; ${recipe.lacksIPv6}`);
+            continue;
+          }
+          await eventually(
+            () => speakers.map((s) => s.learned(family)),
+            [routesEach[family], routesEach[family]],
+          );
+          passed(name, `IPv${family} ${routesEach[family]} each way`);
+        }
+        expect(speakers.map((s) => s.state())).toEqual(["Established", "Established"]);
+        if (!recipe.refresh) return;
+        const [peer] = speakers[0]!.speaker.peers.values(); // one each
+        const before = peer!.counts.messagesOut;
+        other.refresh("172.20.0.11");
+        await eventually(() => peer!.counts.messagesOut > before, true);
+        await eventually(() => other.count(4), total(4), 300);
+        passed(name, "route refresh");
+      } finally {
+        await stop();
+      }
+    });
+
+    test("iBGP, theirs as reflector of ours", async () => {
+      const { speakers, other, stop } = await between(recipe, n, {
+        as: 64512,
+        ours: [64512, 64512],
+        client: true,
+      });
+      try {
+        for (const family of [4, 6] as const) {
+          await eventually(() => other.count(family), total(family), 300);
+          await eventually(
+            () => speakers.map((s) => s.learned(family)),
+            [routesEach[family], routesEach[family]],
+          );
+        }
+        passed(name, "iBGP, their reflector");
+      } finally {
+        await stop();
+      }
+    });
+
+    test("iBGP, ours as reflector: it learns another client's routes from us", async () => {
+      const peer = { address: parseAddress(`172.20.0.${n}`), name: "other", client: true, password };
+      const client = { address: parseAddress("172.20.0.12"), name: "twelve", client: true };
+      const us = await Ours.start(11, 64512, [peer, client], 77);
+      const twelve = await Ours.start(12, 64512, [{ address: parseAddress("172.20.0.11") }]);
+      const neighbours = [{ address: "172.20.0.11", as: 64512, client: false }];
+      const other = new Other(recipe, `x${n}`, {
+        ...{ address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as: 64512, neighbours, password },
+      });
+      try {
+        for (const family of [4, 6] as const) await eventually(() => other.count(family), total(family), 300);
+        passed(name, "iBGP, our reflector");
+      } finally {
+        us.stop();
+        twelve.stop();
+        await other.stop();
+      }
+    });
+  });
+});
