@@ -10,6 +10,9 @@ const PACKAGES = {
   ipset: "ipset",
   nftables: "nft",
   bird2: "bird",
+  frr: "vtysh",
+  gobgpd: "gobgpd",
+  openbgpd: "bgpctl",
   conntrack: "conntrack",
   iproute2: "ip",
   "iputils-ping": "ping",
@@ -20,7 +23,13 @@ const PACKAGES = {
 };
 
 /** Services that Debian would start and enable; the lab runs its own copies in its own namespaces. */
-const SERVICES = { "etcd-server": "etcd", bird2: "bird" };
+const SERVICES = {
+  "etcd-server": "etcd",
+  bird2: "bird",
+  frr: "frr",
+  gobgpd: "gobgpd",
+  openbgpd: "openbgpd",
+};
 const POLICY = "/usr/sbin/policy-rc.d";
 const MARK = "# written by margay set-up while apt runs; safe to remove";
 
