@@ -6,12 +6,14 @@ import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
 import type { Address } from "@margay/net";
+import { listLinks } from "@margay/netlink";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { blockOf, heldHere } from "./held.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
+import { leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { PodMtu } from "./pod-mtu.ts";
@@ -48,6 +50,7 @@ export class Agent {
   /** Why the datastore cannot be followed now, and why the last pass failed. */
   #storeLost: string | undefined;
   #passFailed: string | undefined;
+  #lookedBack = false;
   /** Destinations whose refusal has been logged. */
   #told: ReadonlySet<string> = new Set();
   readonly #mtu: PodMtu;
@@ -145,7 +148,8 @@ export class Agent {
 
   /** Why no pod can be served now; undefined when it can. */
   notReady(): string | undefined {
-    return this.#inSync ? undefined : "the agent has not yet read the datastore; is etcd reachable?";
+    if (!this.#inSync) return "the agent has not yet read the datastore; is etcd reachable?";
+    return this.#lookedBack ? undefined : "the agent is looking for what vanished while it was away";
   }
 
   /** Why an ADD would fail now, and whether pods that are there suffer too. */
@@ -196,6 +200,7 @@ export class Agent {
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
     if (inSync) {
       if (!this.#inSync) log.info({ event: "in-sync", keys: updates.length }, "the datastore has been read");
+      if (!this.#inSync) void this.#lookBack();
       this.#inSync = true;
       this.dataplane.changed();
     }
@@ -275,6 +280,23 @@ export class Agent {
       const { error, retryInMs } = status;
       log.warn({ event: "datastore-lost", err: error, retryInMs }, `datastore: ${error.message}`);
     }
+  }
+
+  /** Before the first call is served. What fails is left to the runtime's own DEL and GC. */
+  async #lookBack(): Promise<void> {
+    const { log, store } = this.#context;
+    try {
+      const interfaces = new Set((await listLinks(this.kernel.netlink)).map(({ name }) => name));
+      const found = leftBehind(this.localEndpoints.list(), interfaces);
+      if (found) {
+        const names = found.endpoints.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+        log.info({ event: "left-behind", endpoints: names }, `${names.length} pods vanished meanwhile`);
+        await removeLeftBehind({ store, ipam: this.ipam }, found);
+      }
+    } catch (error) {
+      log.warn({ event: "look-back-failed", err: error }, `vanished pods not looked for: ${String(error)}`);
+    }
+    this.#lookedBack = true;
   }
 
   /** Empty blocks go back; what fails now is done the next time. */

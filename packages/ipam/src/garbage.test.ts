@@ -71,8 +71,18 @@ describe("what is proved", () => {
     ],
     [
       "the endpoint's interface has vanished, whatever the endpoint says",
-      { goneInterfaces: new Set(["cb"]), endpoints: new Map([["10.0.0.1", "cb"]]) },
+      { goneInterfaces: new Map([["10.0.0.1", "cb"]]), endpoints: new Map([["10.0.0.1", "cb"]]) },
       ["b interface-gone 10.0.0.1#101"],
+    ],
+    [
+      "the interface of one family only, or of the container before: nothing goes",
+      {
+        goneInterfaces: new Map([
+          ["10.0.0.0", "ca"],
+          ["10.0.0.1", "old"],
+        ]),
+      },
+      [],
     ],
     [
       "the node was deleted: all on it, tunnels too, endpoints or not",

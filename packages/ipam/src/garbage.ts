@@ -11,8 +11,8 @@ export interface Evidence {
   readonly goneContainers?: ReadonlySet<string>;
   /** Network namespaces that do not exist any more, as `namespaceId` names them. */
   readonly goneNamespaces?: ReadonlySet<string>;
-  /** Containers whose interface has vanished from the node, and so their address, by id. */
-  readonly goneInterfaces?: ReadonlySet<string>;
+  /** Addresses whose interface has vanished from the node, to the container that had it. */
+  readonly goneInterfaces?: ReadonlyMap<string, string>;
   /** Addresses that a live endpoint has now, to its container: never freed, whatever else is said of that container. */
   readonly endpoints?: ReadonlyMap<string, string | undefined>;
 }
@@ -64,7 +64,7 @@ function proof({ attributes }: Allocation, address: string, evidence: Evidence):
   const has = (set: ReadonlySet<string> | undefined, id: string | undefined) =>
     id !== undefined && set?.has(id) === true;
   if (has(evidence.goneNodes, node)) return "node-deleted";
-  const interfaceGone = has(evidence.goneInterfaces, containerID);
+  const interfaceGone = containerID !== undefined && evidence.goneInterfaces?.get(address) === containerID;
   const { endpoints } = evidence;
   const inUse = endpoints?.has(address) && (endpoints.get(address) ?? containerID) === containerID;
   if (inUse && !interfaceGone) return undefined;
