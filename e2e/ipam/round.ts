@@ -38,6 +38,8 @@ export async function runRound(round: Round): Promise<Outcome> {
   const directory = mkdtempSync(join(tmpdir(), "margay-soak-"));
   const etcd = await startEtcd();
   const store = etcdStore({ endpoints: [etcd.endpoint] });
+  const cleanUp = () => rmSync(directory, { recursive: true, force: true });
+  process.once("exit", cleanUp);
   const soak = new Soak({ ...round, directory, endpoint: etcd.endpoint, store });
   try {
     return await soak.run();
@@ -45,7 +47,8 @@ export async function runRound(round: Round): Promise<Outcome> {
     soak.kill();
     await store.close();
     await etcd.remove();
-    rmSync(directory, { recursive: true });
+    cleanUp();
+    process.off("exit", cleanUp);
   }
 }
 
@@ -78,7 +81,7 @@ class Soak {
     for (const pool of POOLS) await this.#apply(pool);
     for (const node of NODES) this.#start(node);
     while (this.#operations < this.#site.operations && this.#faults.length === 0) {
-      await delay(100 + this.#draw() * 400);
+      await delay(50 + this.#draw() * 150);
       await this.#disturb();
       this.#site.say(`${this.#operations} operations, ${this.#counts.kills} kills`);
     }

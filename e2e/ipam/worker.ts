@@ -14,6 +14,9 @@ const HANDLES = 4;
 /** Operations between two messages to the parent. */
 const REPORT = 20;
 
+process.on("disconnect", () => process.exit()); // the parent has gone, or all is done
+if (!process.connected) process.exit();
+
 const [node = "", endpoint = "", path = "", seed = "0", view = "watch"] = process.argv.slice(2);
 const draw = random(Number(seed));
 const log = openSync(path, "a");
@@ -30,8 +33,6 @@ let done = 0;
 process.on("SIGTERM", () => {
   stopping = true;
 });
-
-process.on("disconnect", () => process.exit()); // the parent has gone, or all is done
 
 const write = (kind: Kind, handle: string, addresses: readonly string[] = []) =>
   void writeSync(log, formatLine({ at: process.hrtime.bigint(), kind, handle, addresses }));
