@@ -61,7 +61,7 @@ describe("the judge of histories", () => {
 test("8 processes on one etcd, killed, their nodes deleted, their pools changed: no address twice, nothing lost", async () => {
   const soak = fileURLToPath(new URL("ipam/soak.ts", import.meta.url));
   const seed = String(Math.floor(Math.random() * 2 ** 31));
-  const words = ["--conditions=margay-source", "--no-warnings", soak, "--operations", "2000", "--seed", seed];
+  const words = ["--conditions=margay-source", "--no-warnings", soak, "--operations", "1200", "--seed", seed];
   const { stdout } = await promisify(execFile)(process.execPath, words).catch((error) => error); // exit 1: said on stdout
   expect(stdout).toMatch(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/);
 }, 60_000);
