@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type AnyResource, parseFile } from "@margay/api";
 import { apply, type Terminal } from "@margay/ctl";
 import { etcdStore, raiseBarrier, resources, type Store } from "@margay/datastore";
-import pc from "picocolors";
+import { pcOut as pc } from "./colours.ts";
 import { daemonReady, nodeDaemons } from "./daemons.ts";
 import { LabError } from "./errors.ts";
 import { ENDPOINT, etcd, etcdReady } from "./etcd.ts";

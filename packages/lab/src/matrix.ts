@@ -1,6 +1,6 @@
 import type { Family } from "@margay/net";
 import Table from "cli-table3";
-import pc from "picocolors";
+import { pcOut as pc } from "./colours.ts";
 import { type Answer, askAll, type Party, type Prober, type Protocol } from "./probe.ts";
 
 /** Whether a connection should be possible; undefined: no opinion. */

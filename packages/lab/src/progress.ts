@@ -1,4 +1,4 @@
-import pc from "picocolors";
+import { pcErr as pc } from "./colours.ts";
 
 /** Runs one named step of a start and reports it with its duration. */
 export type Step = <T>(name: string, work: () => Promise<T>) => Promise<T>;

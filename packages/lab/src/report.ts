@@ -1,5 +1,5 @@
 import Table from "cli-table3";
-import pc from "picocolors";
+import { pcOut as pc } from "./colours.ts";
 import type { Lab } from "./lab.ts";
 import { formatMatrix, type Matrix } from "./matrix.ts";
 import { bare, TOR } from "./places.ts";

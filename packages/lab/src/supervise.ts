@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import pc from "picocolors";
+import { pcErr as pc } from "./colours.ts";
 import { serve } from "./control.ts";
 import { type DemoOptions, demo } from "./demo.ts";
 import { BIN, CONTROL_SOCKET } from "./discover.ts";
