@@ -109,11 +109,11 @@ describe("etcd goes away under load", () => {
     const { world } = follow(store);
     await store.put(`${PREFIX}a`, "1");
     await until(() => world.get(`${PREFIX}a`) === "1");
-    server.signal("SIGSTOP");
+    await server.signal("SIGSTOP");
     const before = Date.now();
     await expect(store.put(`${PREFIX}a`, "2")).rejects.toMatchObject({ code: "unavailable" });
     expect(Date.now() - before).toBeLessThan(5000);
-    server.signal("SIGCONT");
+    await server.signal("SIGCONT");
     // whether etcd still carries out "2", before or even after what comes next, is its own race: why callers must read again
     await store.put(`${PREFIX}b`, "3");
     await until(() => world.get(`${PREFIX}b`) === "3");

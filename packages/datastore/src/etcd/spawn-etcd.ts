@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,8 @@ export interface SpawnedEtcd {
   start(): Promise<void>;
   /** Ends it at once, as a power cut would. */
   kill(): Promise<void>;
-  signal(name: NodeJS.Signals): void;
+  /** SIGSTOP: resolves once it stands still; SIGCONT. */
+  signal(name: "SIGSTOP" | "SIGCONT"): Promise<void>;
   /** Ends it and removes its files. */
   remove(): Promise<void>;
 }
@@ -70,7 +71,10 @@ export async function spawnEtcd({ flags = [], scheme = "http" }: SpawnOptions = 
       await exited;
       child = undefined;
     },
-    signal: (name) => void child?.kill(name),
+    async signal(name) {
+      child?.kill(name);
+      while (name === "SIGSTOP" && !standsStill(child?.pid ?? 0)) await sleep(5);
+    },
     async remove() {
       await etcd.kill();
       cleanUp();
@@ -85,6 +89,12 @@ export async function spawnEtcd({ flags = [], scheme = "http" }: SpawnOptions = 
     throw error;
   }
 }
+
+/** kill(2) returns before the threads have stopped: a request may still slip through until each says T (proc(5)). */
+const standsStill = (pid: number): boolean =>
+  readdirSync(`/proc/${pid}/task`).every((thread) =>
+    /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8")),
+  );
 
 /** Until it accepts connections; calls then wait by themselves for its election. */
 async function listening(port: number, child: ChildProcess): Promise<void> {
