@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { encode, keyOf, parse, type Resource } from "@margay/api";
 import type { ControlHandler, DaemonContext } from "@margay/daemon";
 import { memoryStore, raiseBarrier } from "@margay/datastore";
+import { unshared } from "@margay/testing";
 import { Registry } from "prom-client";
 import { startBgpd } from "./start.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const birdConf = (routes: string) => `
 router id 172.20.0.2;

@@ -4,11 +4,11 @@
  */
 import { afterAll, describe, expect, jest, test } from "@jest/globals";
 import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import { unsharedWithUsers } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { Speaker } from "./speaker.ts";
 import { eventually, run } from "./testing/bird.ts";
 import { lacking, type Neighbour, Other, type Recipe, recipes } from "./testing/others.ts";
-import { unsharedWithUsers } from "./testing/unshared.ts";
 import { type Listener, listen } from "./transport.ts";
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };

@@ -1,10 +1,10 @@
 /** Our speaker against a real BIRD in another network namespace; the verdict is BIRD's own table, and the kernel's. */
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
+import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { Engine, type Wanted } from "./engine.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
-import { unshared } from "./testing/unshared.ts";
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 

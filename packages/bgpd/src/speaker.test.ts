@@ -3,9 +3,9 @@ import { execFileSync } from "node:child_process";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import type { FilterRule, Policy } from "@margay/bgp";
 import { type Address, formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { type Log, Speaker } from "./speaker.ts";
-import { unshared } from "./testing/unshared.ts";
 import { listen } from "./transport.ts";
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };

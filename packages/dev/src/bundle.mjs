@@ -85,7 +85,7 @@ const requireBuiltins = {
 
 /**
  * Files that code in chunks/ looks for one folder above itself: etcd3's protocol and the addon. A running daemon has the addon
- * mapped: writing into that file would kill it (SIGSEGV, seen), so another takes its name.
+ * mapped: writing into that file would kill it (SIGSEGV), so another takes its name.
  */
 function besideChunks() {
   cpSync(join(ROOT, "node_modules/etcd3/proto"), join(DIST, "proto"), { recursive: true });
