@@ -3,6 +3,7 @@ import { type BGPConfigurationSpec, bgpConfiguration } from "./resources/bgp-con
 import { type BGPFilterSpec, bgpFilter } from "./resources/bgp-filter.ts";
 import { type BGPPeerSpec, bgpPeer } from "./resources/bgp-peer.ts";
 import { type ClusterInformationSpec, clusterInformation } from "./resources/cluster-information.ts";
+import { type EndpointSliceSpec, endpointSlice } from "./resources/endpoint-slice.ts";
 import { type FelixConfigurationSpec, felixConfiguration } from "./resources/felix-configuration.ts";
 import { type IPPoolSpec, ipPool } from "./resources/ip-pool.ts";
 import { type IPReservationSpec, ipReservation } from "./resources/ip-reservation.ts";
@@ -45,6 +46,7 @@ interface Specs {
   readonly Profile: ProfileSpec;
   readonly NetworkSet: NetworkSetSpec;
   readonly GlobalNetworkSet: GlobalNetworkSetSpec;
+  readonly EndpointSlice: EndpointSliceSpec;
   readonly BlockAffinity: BlockAffinitySpec;
   readonly IPAMBlock: IPAMBlockSpec;
   readonly IPAMConfiguration: IPAMConfigurationSpec;
@@ -70,6 +72,7 @@ export type Tier = ResourceOf<"Tier">;
 export type Profile = ResourceOf<"Profile">;
 export type NetworkSet = ResourceOf<"NetworkSet">;
 export type GlobalNetworkSet = ResourceOf<"GlobalNetworkSet">;
+export type EndpointSlice = ResourceOf<"EndpointSlice">;
 export type BlockAffinity = ResourceOf<"BlockAffinity">;
 export type IPAMBlock = ResourceOf<"IPAMBlock">;
 export type IPAMConfiguration = ResourceOf<"IPAMConfiguration">;
@@ -91,6 +94,7 @@ export const definitions: { readonly [K in Kind]: Definition<K, Specs[K]> } = {
   Profile: profile,
   NetworkSet: networkSet,
   GlobalNetworkSet: globalNetworkSet,
+  EndpointSlice: endpointSlice,
   BlockAffinity: blockAffinityDefinition,
   IPAMBlock: ipamBlockDefinition,
   IPAMConfiguration: ipamConfigurationDefinition,

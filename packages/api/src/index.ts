@@ -21,6 +21,7 @@ export type { BGPConfigurationSpec, BGPSettings } from "./resources/bgp-configur
 export type { BGPFilterRule, BGPFilterSpec } from "./resources/bgp-filter.ts";
 export { type BGPPeerSpec, type PeerAddress, parsePeerIP } from "./resources/bgp-peer.ts";
 export type { ClusterInformationSpec } from "./resources/cluster-information.ts";
+export type { EndpointSliceSpec } from "./resources/endpoint-slice.ts";
 export type { FelixConfigurationSpec, FelixSettings } from "./resources/felix-configuration.ts";
 export type { IPPoolSpec } from "./resources/ip-pool.ts";
 export type { IPReservationSpec } from "./resources/ip-reservation.ts";

@@ -1,6 +1,7 @@
 import type * as z from "zod";
 import { ApiError, type Issue } from "../errors.ts";
 import { nameIn, type Parsed, parse, validate, withoutNulls } from "../parse.ts";
+import { endpointSliceFrom, kubernetesEndpointSlice } from "./endpoint-slice.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";
 import { kubernetesNetworkPolicy, networkPolicyFrom } from "./network-policy.ts";
 
@@ -20,6 +21,7 @@ const conversion = <S extends z.ZodType>(
 
 const conversions: Readonly<Record<string, Conversion<z.ZodType>>> = {
   "v1 Namespace": conversion(kubernetesNamespace, profileFrom),
+  "discovery.k8s.io/v1 EndpointSlice": conversion(kubernetesEndpointSlice, endpointSliceFrom),
   "networking.k8s.io/v1 NetworkPolicy": conversion(kubernetesNetworkPolicy, networkPolicyFrom),
 };
 

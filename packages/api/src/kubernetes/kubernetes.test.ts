@@ -305,6 +305,31 @@ test("a namespace becomes a profile that allows all and hands on its labels", ()
   });
 });
 
+test("an endpoint slice keeps the addresses and ports of its service", () => {
+  const slice = {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { name: "db-x", namespace: "shop", labels: { "kubernetes.io/service-name": "db" } },
+    addressType: "IPv6",
+    endpoints: [
+      { addresses: ["fd00::1"], conditions: { ready: false, serving: true }, nodeName: "n1", zone: "z" },
+      { addresses: ["fd00::2"] },
+    ],
+    ports: [{ name: "sql", port: 5432 }, { name: "any" }],
+  };
+  const spec = {
+    service: "db",
+    endpoints: [
+      { addresses: ["fd00::1"], ready: false, nodeName: "n1" },
+      { addresses: ["fd00::2"], ready: true },
+    ],
+    ports: [{ name: "sql", protocol: "TCP", port: 5432 }],
+  };
+  expect(parseKubernetes(slice)?.resource).toMatchObject({ kind: "EndpointSlice", spec });
+  const names = { ...slice, addressType: "FQDN", endpoints: [{ addresses: ["db.example.org"] }] };
+  expect(parseKubernetes(names)?.resource).toMatchObject({ spec: { endpoints: [] } });
+});
+
 test("other kinds are not converted", () => {
   expect(parseKubernetes({ apiVersion: "v1", kind: "Pod" })).toBeUndefined();
   expect(parseKubernetes(undefined)).toBeUndefined();
