@@ -10,7 +10,6 @@ import {
   parseKey,
   type ResourceOf,
 } from "@margay/api";
-import { IMPLEMENTED_WAYS } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
 import { formatPrefix, type Prefix } from "@margay/net";
 import type { Wanted } from "./engine.ts";
@@ -33,6 +32,7 @@ const kinds = [
   "BGPFilter",
   "BlockAffinity",
   "WorkloadEndpoint",
+  "FelixConfiguration",
 ] as const;
 type Read = (typeof kinds)[number];
 type Tables = Record<Read, Map<string, AnyResource>>;
@@ -107,7 +107,7 @@ export class Intake {
 
   #leftToAgentNow(): ReadonlySet<string> {
     return leftToAgent({
-      ...{ node: this.#node, ways: IMPLEMENTED_WAYS, nodes: this.#all("Node") },
+      ...{ node: this.#node, configurations: this.#all("FelixConfiguration"), nodes: this.#all("Node") },
       ...{ affinities: this.#all("BlockAffinity"), pools: this.#all("IPPool") },
     });
   }

@@ -40,7 +40,7 @@ export function routeText(leg: Leg): string {
       return `by the node's own routes: ${leg.why}`;
     case "remote": {
       const { block, way, daemon, wanted, via } = leg.reached;
-      const instead = wanted ? `, as ${wanted} is not built yet` : "";
+      const instead = wanted ? `, as ${wanted} is not possible between the two (yet)` : "";
       return `${formatPrefix(block)} of ${leg.node}, by ${way}${instead}${via ? ` through ${formatAddress(via)}` : ""} (${daemon} writes the route)`;
     }
   }

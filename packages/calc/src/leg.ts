@@ -1,5 +1,5 @@
 import { type Address, contains, formatPrefix, hostPrefix, type Prefix, sameAddress } from "@margay/net";
-import { IMPLEMENTED_WAYS, type Reached, reach } from "./reach.ts";
+import { programsPlain, type Reached, reach } from "./reach.ts";
 import type { Survey } from "./survey.ts";
 
 /** Where a node's kernel sends packets to one address. */
@@ -32,14 +32,14 @@ export function legTo(address: Address, node: string, survey: Survey): Leg {
   if (!block)
     return { kind: "own-routes", why: pool ? `no node has a block of it` : "it is outside all pools" };
   if (block.node === node) return { kind: "blackhole", block: block.cidr };
-  if (pool?.isExported !== true)
+  const { nodes, pools, configurations } = survey;
+  const plain = programsPlain(configurations, node);
+  const [reached] = reach({ node, blocks: [block], nodes, pools, programsPlain: plain });
+  if (!reached) return { kind: "own-routes", why: "nothing reaches it" };
+  if (reached.daemon === "bgpd" && pool?.isExported !== true)
     return {
       kind: "own-routes",
       why: `${formatPrefix(block.cidr)} of ${block.node} is not announced: ${pool ? `pool ${pool.name} has disableBGPExport` : "it lies in no pool"}`,
     };
-  const { nodes, pools } = survey;
-  const [reached] = reach({ node, blocks: [block], nodes, pools, ways: IMPLEMENTED_WAYS });
-  return reached
-    ? { kind: "remote", node: block.node, reached }
-    : { kind: "own-routes", why: "nothing reaches it" };
+  return { kind: "remote", node: block.node, reached };
 }

@@ -1,8 +1,14 @@
-import { type AnyResource, type Node, parseKey, type WorkloadEndpoint } from "@margay/api";
-import { type Address, type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import {
+  type AnyResource,
+  type FelixConfiguration,
+  type Node,
+  parseKey,
+  type WorkloadEndpoint,
+} from "@margay/api";
+import { type Address, type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import type { Update } from "./calc.ts";
 import type { Pool } from "./model.ts";
-import type { OwnedBlock, ReachableNode } from "./reach.ts";
+import { type OwnedBlock, ownedBlocks, type ReachableNode, type Tunnel } from "./reach.ts";
 import { hostOf, readPool } from "./resources.ts";
 
 /** One interface of a pod, wherever it runs. */
@@ -30,6 +36,7 @@ export interface Survey {
   /** Confirmed ones. */
   readonly blocks: readonly OwnedBlock[];
   readonly pools: readonly SurveyedPool[];
+  readonly configurations: readonly FelixConfiguration[];
 }
 
 /** Reads a cluster from the values of its keys. Of equal keys the last counts; what has no value, or none that can be read, is left out. */
@@ -42,10 +49,9 @@ export function survey(updates: readonly Update[]): Survey {
     updates,
     pods: of("WorkloadEndpoint").map(readPod),
     nodes: of("Node").map(readReachable),
-    blocks: of("BlockAffinity")
-      .filter(({ spec }) => spec.state === "confirmed")
-      .map(({ spec }) => ({ cidr: parsePrefix(spec.cidr), node: spec.node })),
+    blocks: ownedBlocks(of("BlockAffinity")),
     pools: of("IPPool").map((pool) => ({ ...readPool(pool), isExported: !pool.spec.disableBGPExport })),
+    configurations: of("FelixConfiguration"),
   };
 }
 
@@ -71,8 +77,21 @@ export function readReachable({ metadata, spec }: Node): ReachableNode {
       address: parseAddress(address),
       subnet: subnetOf(text),
     })),
+    tunnels: {
+      ...tunnelOf(spec.ipv4VXLANTunnelAddr, spec.vxlanTunnelMACAddr, 4),
+      ...tunnelOf(spec.ipv6VXLANTunnelAddr, spec.vxlanTunnelMACAddrV6, 6),
+    },
   };
 }
+
+const tunnelOf = (
+  address: string | undefined,
+  mac: string | undefined,
+  family: Family,
+): Partial<Record<Family, Tunnel>> =>
+  address !== undefined && mac !== undefined
+    ? { [family]: { address: parseAddress(address), mac: mac.toLowerCase() } }
+    : {};
 
 const hostText = (text: string): string => text.split("/")[0] ?? text;
 const subnetOf = (text: string): Prefix => parsePrefix(text, { mask: true });
