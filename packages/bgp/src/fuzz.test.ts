@@ -17,7 +17,7 @@ import { BgpError } from "./wire/error.ts";
 import { Framer } from "./wire/framer.ts";
 import { Interner } from "./wire/intern.ts";
 import { frame, readMessage, writeMessage } from "./wire/message.ts";
-import { prefixesOf } from "./wire/nlri.ts";
+import { pathsOf, prefixesOf } from "./wire/nlri.ts";
 import { describeNotification } from "./wire/notification.ts";
 import { readUpdate, type UpdateContext, writeAnnouncements } from "./wire/update.ts";
 
@@ -43,6 +43,7 @@ const contexts: readonly UpdateContext[] = [
   { ...ctx, internal: true },
   { ...ctx, as4: false },
   { ...ctx, extendedNextHop: true },
+  { ...ctx, addPath: [4, 6] },
   { ...ctx, internal: true, interner: new Interner<Attributes>() },
 ];
 const context = fc.constantFrom(...contexts);
@@ -126,7 +127,7 @@ describe("fuzz: what was read is read again from what is written", () => {
         const written = writeAnnouncements(announcement, { ...of, maxLength: 65_535 });
         const again = written.flatMap((body) => readUpdate(new Reader(body), of).announced);
         expect(again.map((a) => a.attributes)).toEqual(again.map(() => announcement.attributes));
-        expect(again.flatMap((a) => [...prefixesOf(a.nlri)])).toEqual([...prefixesOf(announcement.nlri)]);
+        expect(again.flatMap((a) => [...pathsOf(a.nlri)])).toEqual([...pathsOf(announcement.nlri)]);
       }
     }),
     3000,

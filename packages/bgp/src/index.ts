@@ -38,6 +38,7 @@ export {
 export { type AttributeContext, type AttributeRow, attributeTable } from "./wire/attribute-table.ts";
 export * from "./wire/attributes.ts";
 export {
+  type AddPath,
   type Capabilities,
   type GracefulRestart,
   type LongLived,

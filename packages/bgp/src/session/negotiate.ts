@@ -1,5 +1,6 @@
 import { type Family, Writer } from "@margay/net";
 import {
+  type AddPath,
   type Capabilities,
   type GracefulRestart,
   type LongLived,
@@ -41,6 +42,8 @@ export interface Negotiated {
   readonly extendedNextHop: boolean;
   /** What we are to the peer, if it agrees (RFC 9234). */
   readonly role?: Role;
+  /** Families in which we receive, and send, several paths of one prefix (RFC 7911 §4). */
+  readonly addPath?: { readonly receive: readonly Family[]; readonly send: readonly Family[] };
   /** Families whose routes may be kept as a last resort, with the peer's times (RFC 9494 §3.1: only with graceful restart). */
   readonly longLived?: readonly LongLived[];
   /** The peer's announcement, when both sides announced it. */
@@ -86,6 +89,7 @@ export function negotiate(ours: Settings, theirs: Open): Negotiated {
     extendedNextHop: Boolean(a.extendedNextHop && b.extendedNextHop),
     ...agreedRole(ours, b.role),
     ...agreedRestart(a, b),
+    ...agreedPaths(a, b, families),
     holdTimeSeconds,
     keepaliveSeconds: holdTimeSeconds / timers.keepaliveShare,
     sendHoldSeconds: holdTimeSeconds === 0 ? 0 : Math.max(timers.sendHold, 2 * holdTimeSeconds),
@@ -107,6 +111,16 @@ function agreedRole({ capabilities: { role }, roleRequired, localAs, peerAs }: S
   if (theirs ? theirs !== opposite[role] : roleRequired)
     throw new BgpError("role-mismatch", { detail: `we are ${role}, the peer says ${theirs ?? "nothing"}` });
   return { role };
+}
+
+/** RFC 7911 §4: path identifiers go in a direction that one side announced as sender and the other as receiver. */
+function agreedPaths({ addPath: ours = [] }: Capabilities, b: Capabilities, families: readonly Family[]) {
+  const theirs = b.addPath ?? [];
+  const can = (list: readonly AddPath[], family: Family, way: "receive" | "send") =>
+    list.some((a) => a.family === family && a[way]);
+  const receive = families.filter((f) => can(ours, f, "receive") && can(theirs, f, "send"));
+  const send = families.filter((f) => can(ours, f, "send") && can(theirs, f, "receive"));
+  return receive.length + send.length > 0 ? { addPath: { receive, send } } : {};
 }
 
 /** RFC 4724 §3; RFC 8538 §2: the N bit counts when both sent it; RFC 9494 §3.1: nothing long-lived without it. */

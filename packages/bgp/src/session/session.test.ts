@@ -403,3 +403,24 @@ test.each<[string, [number, number], [number, number], string]>([
     kept === "us" ? "peer" : "us",
   );
 });
+
+describe("ADD-PATH, RFC 7911 §4: a direction needs a sender and a receiver", () => {
+  type Ways = "receive" | "send" | "both" | undefined;
+  const agreed = (ours: Ways, theirs: Ways, family: 4 | 6 = 4) => {
+    const of = (ways: Ways): Settings["capabilities"] => ({
+      ...settings.capabilities,
+      ...(ways ? { addPath: [{ family, receive: ways !== "send", send: ways !== "receive" }] } : {}),
+    });
+    return negotiate({ ...settings, capabilities: of(ours) }, { ...open, capabilities: of(theirs) }).addPath;
+  };
+  test.each<[Ways, Ways, ReturnType<typeof agreed>]>([
+    ["both", "both", { receive: [4], send: [4] }],
+    ["receive", "send", { receive: [4], send: [] }],
+    ["send", "receive", { receive: [], send: [4] }],
+    ["both", "receive", { receive: [], send: [4] }],
+    ["receive", "receive", undefined],
+    ["send", "send", undefined],
+    ["both", undefined, undefined],
+    [undefined, "both", undefined],
+  ])("we %s, the peer %s", (ours, theirs, outcome) => expect(agreed(ours, theirs)).toEqual(outcome));
+});

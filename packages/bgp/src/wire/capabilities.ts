@@ -20,6 +20,13 @@ export interface LongLived {
   readonly staleTimeSeconds: number;
 }
 
+/** RFC 7911 §4: in which directions the speaker can have several paths of one prefix. */
+export interface AddPath {
+  readonly family: Family;
+  readonly receive: boolean;
+  readonly send: boolean;
+}
+
 /** What a speaker is to the other side, in code order. RFC 9234 §4.1. */
 export const roles = ["provider", "rs", "rs-client", "customer", "peer"] as const;
 export type Role = (typeof roles)[number];
@@ -36,6 +43,7 @@ export interface Capabilities {
   readonly extendedNextHop?: boolean;
   readonly role?: Role;
   readonly longLived?: readonly LongLived[];
+  readonly addPath?: readonly AddPath[];
   readonly unknown?: readonly number[];
 }
 
@@ -86,6 +94,9 @@ function readOne(code: number, r: Reader, into: Draft): void {
     case codes.longLived.code:
       into.longLived = readLongLived(r);
       return;
+    case codes.addPath.code:
+      into.addPath = readAddPath(r);
+      return;
     default:
       into.unknown = [...(into.unknown ?? []), code];
   }
@@ -135,6 +146,17 @@ function readLongLived(r: Reader): LongLived[] {
   return out;
 }
 
+/** RFC 7911 §4: | AFI 2 | SAFI 1 | send/receive 1 | each: 1 receive, 2 send, 3 both; any other value is ignored. */
+function readAddPath(r: Reader): AddPath[] {
+  const out: AddPath[] = [];
+  while (r.left >= 4) {
+    const family = readFamily(r.u16(), r.u8());
+    const code = r.u8();
+    if (family && code >= 1 && code <= 3) out.push({ family, receive: code !== 2, send: code !== 1 });
+  }
+  return out;
+}
+
 /** Our family of an AFI/SAFI pair, or undefined: families that we do not carry are skipped. */
 export function readFamily(afiCode: number, safi: number): Family | undefined {
   if (safi !== safiUnicast) return undefined;
@@ -158,6 +180,17 @@ export function writeCapabilities(w: Writer, c: Capabilities): void {
   }
   if (c.enhancedRouteRefresh) w.u8(codes.enhancedRouteRefresh.code).u8(0);
   if (c.longLived) writeLongLived(w, c.longLived);
+  const addPath = c.addPath?.filter(({ receive, send }) => receive || send) ?? [];
+  if (addPath.length > 0) writeAddPath(w, addPath);
+}
+
+function writeAddPath(w: Writer, families: readonly AddPath[]): void {
+  w.u8(codes.addPath.code).sized8((v) => {
+    for (const { family, receive, send } of families)
+      v.u16(afi[family])
+        .u8(safiUnicast)
+        .u8((receive ? 1 : 0) | (send ? 2 : 0));
+  });
 }
 
 function writeLongLived(w: Writer, families: readonly LongLived[]): void {

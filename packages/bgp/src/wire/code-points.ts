@@ -25,6 +25,7 @@ export const capabilityCodes = {
   role: { code: 9, rfc: "RFC 9234 §4.1" },
   gracefulRestart: { code: 64, rfc: "RFC 4724 §3" },
   as4: { code: 65, rfc: "RFC 6793 §3" },
+  addPath: { code: 69, rfc: "RFC 7911 §4" },
   enhancedRouteRefresh: { code: 70, rfc: "RFC 7313 §3.1" },
   longLived: { code: 71, rfc: "RFC 9494 §3.1" },
 } as const;

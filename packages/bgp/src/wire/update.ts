@@ -15,7 +15,7 @@ import { readFamily } from "./capabilities.ts";
 import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
 import type { Interner } from "./intern.ts";
-import { checkNlri, type Nlri } from "./nlri.ts";
+import { checkNlri, leadOf, type Nlri } from "./nlri.ts";
 
 /** Routes that share one set of attributes (`nextHop` included). */
 export interface Announcement {
@@ -40,6 +40,8 @@ export interface UpdateContext extends AttributeContext {
   readonly families: readonly Family[];
   /** Both sides announced RFC 8950. */
   readonly extendedNextHop?: boolean;
+  /** Families whose prefixes come with path identifiers (RFC 7911 §3). */
+  readonly addPath?: readonly Family[];
   /** Where the same attribute bytes become the same object. */
   readonly interner?: Interner<Attributes>;
 }
@@ -48,8 +50,8 @@ export interface UpdateContext extends AttributeContext {
 export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const withdrawnBytes = sized16(r, "withdrawn routes");
   const listBytes = sized16(r, "path attributes");
-  const withdrawn4 = checkNlri(4, withdrawnBytes);
-  const nlri4 = checkNlri(4, r.rest());
+  const withdrawn4 = nlriOf(4, withdrawnBytes, ctx);
+  const nlri4 = nlriOf(4, r.rest(), ctx);
   const known =
     nlri4.bytes.length > 0 && ctx.families.includes(4)
       ? ctx.interner?.get(codeOf(ctx), listBytes)
@@ -67,7 +69,7 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const out = new Collector(ctx.families);
   if (problem) out.problems.push(problem);
   out.withdraw(withdrawn4);
-  if (unreach) out.withdraw(readUnreach(unreach, out.problems));
+  if (unreach) out.withdraw(readUnreach(unreach, ctx, out.problems));
   if (nlri4.bytes.length > 0)
     out.announce(
       nlri4,
@@ -81,6 +83,9 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const empty = withdrawn4.bytes.length === 0 && nlri4.bytes.length === 0 && !reach;
   return { kind: "update", ...out.done(), ...(empty ? endOfRib(raw, unreach) : {}) };
 }
+
+const nlriOf = (family: Family, bytes: Uint8Array, { addPath }: UpdateContext): Nlri =>
+  checkNlri(family, bytes, addPath?.includes(family));
 
 /** RFC 7606 §5.2: broken attributes of no routes at all: their routes must be hidden in what could not be read. */
 function refuseHidden(rest: readonly RawAttribute[], of: { ctx: UpdateContext; problem?: Problem }): void {
@@ -179,7 +184,7 @@ function readReach(attribute: RawAttribute, ctx: UpdateContext): Reach | undefin
     const hop = r.window(r.u8());
     r.u8();
     if (!family) return undefined;
-    const nlri = checkNlri(family, r.rest());
+    const nlri = nlriOf(family, r.rest(), ctx);
     if (!optionalOnly(attribute)) return { nlri, why: "flags" };
     const nextHop = readNextHop(hop, hopSizes(family, ctx));
     return nextHop ? { nlri, nextHop } : { nlri, why: "next hop length" };
@@ -202,12 +207,12 @@ function readNextHop(r: Reader, sizes: readonly number[]): NextHop | undefined {
 }
 
 /** Wrong flags are a problem, and what is withdrawn stays withdrawn (RFC 7606 §3 c). */
-function readUnreach(attribute: RawAttribute, problems: Problem[]): Nlri | undefined {
+function readUnreach(attribute: RawAttribute, ctx: UpdateContext, problems: Problem[]): Nlri | undefined {
   if (!optionalOnly(attribute))
     problems.push({ type: mpUnreach.type, outcome: "treat-as-withdraw", why: "flags" });
   return mpField(attribute, (r) => {
     const family = readFamily(r.u16(), r.u8());
-    return family && checkNlri(family, r.rest());
+    return family && nlriOf(family, r.rest(), ctx);
   });
 }
 
@@ -289,12 +294,14 @@ export function writeWithdrawals(nlri: Nlri, maxLength: number = lengths.max): U
 }
 
 /** Cuts a run between prefixes into parts of at most `room` bytes. */
-function* slices({ bytes }: Nlri, room: number): Generator<Uint8Array> {
-  if (room < 17) throw new RangeError("the attributes leave no room for a prefix");
+function* slices(nlri: Nlri, room: number): Generator<Uint8Array> {
+  const { bytes } = nlri;
+  const lead = leadOf(nlri);
+  if (room < 17 + lead) throw new RangeError("the attributes leave no room for a prefix");
   let from = 0;
   let at = 0;
   while (at < bytes.length) {
-    const next = at + 1 + ((bytes[at]! + 7) >> 3); // at < bytes.length
+    const next = at + lead + 1 + ((bytes[at + lead]! + 7) >> 3); // checked run
     if (next - from > room) {
       yield bytes.subarray(from, at);
       from = at;

@@ -9,7 +9,7 @@ import { BgpError } from "./error.ts";
 import { Framer } from "./framer.ts";
 import { Interner } from "./intern.ts";
 import { frame, type Message, readMessage, writeMessage } from "./message.ts";
-import { packPrefixes, prefixesOf } from "./nlri.ts";
+import { countPrefixes, type Nlri, packPaths, packPrefixes, pathsOf, prefixesOf } from "./nlri.ts";
 import { describeNotification } from "./notification.ts";
 import {
   readUpdate,
@@ -92,6 +92,23 @@ describe("messages, hex <-> value", () => {
           role: "customer",
           gracefulRestart: { restarting: false, notification: true, restartTimeSeconds: 120, families: [] },
           longLived: [{ family: 4, forwarding: true, staleTimeSeconds: 3600 }],
+        },
+      },
+    ],
+    [
+      "RFC 7911 §4 IPv4 both ways, IPv6 received",
+      `${marker} 002f 01 | 04 fc00 005a 0a000001 | 12 02 10 | 0104 00010001 | 4508 0001 01 03 0002 01 01`,
+      {
+        kind: "open",
+        as: 64512,
+        holdTimeSeconds: 90,
+        bgpId: 0x0a000001,
+        capabilities: {
+          families: [4],
+          addPath: [
+            { family: 4, receive: true, send: true },
+            { family: 6, receive: true, send: false },
+          ],
         },
       },
     ],
@@ -334,6 +351,53 @@ describe("path attributes, hex <-> value", () => {
     const written = writeAnnouncements({ nlri: packPrefixes(4, prefixes), attributes: full }, ctx);
     expect(written.every((b) => frame("update", b).length <= 4096)).toBe(true);
     expect(written.flatMap((b) => [...prefixesOf(update(b).announced[0]!.nlri)])).toEqual(prefixes);
+  });
+});
+
+describe("ADD-PATH, RFC 7911 §3", () => {
+  const both: UpdateContext = { ...ctx, addPath: [4, 6] };
+  const paths = (nlri: Nlri) => [...pathsOf(nlri)].map((p) => `${formatPrefix(p.prefix)}#${p.pathId}`);
+
+  test("path identifiers in IPv4 NLRI and withdrawn routes", () => {
+    const { withdrawn, announced } = readUpdate(
+      new Reader(
+        hex(`0006 | 00000007 08 0a | 0018 | ${base} | 00000001 10 0a01 | ffffffff 10 0a01 | 00000001 00`),
+      ),
+      both,
+    );
+    expect(withdrawn.map(paths)).toEqual([["10.0.0.0/8#7"]]);
+    expect(announced.map((a) => paths(a.nlri))).toEqual([
+      ["10.1.0.0/16#1", "10.1.0.0/16#4294967295", "0.0.0.0/0#1"],
+    ]);
+    expect(announced.map((a) => countPrefixes(a.nlri))).toEqual([3]);
+  });
+
+  test.each([4, 6] as const)("IPv%s, written and read again, in messages that are full", (family) => {
+    const nlri = packPaths(
+      family,
+      Array.from({ length: 2000 }, (_, i) => ({
+        prefix: parsePrefix(family === 4 ? `10.${i >> 8}.${i & 255}.0/24` : `fd00:${i.toString(16)}::/32`),
+        pathId: i * 1e6,
+      })),
+    );
+    const nextHop = { address: parseAddress(family === 4 ? "10.0.0.1" : "fd00::1") };
+    const attributes: Attributes = { origin: "igp", asPath: [], nextHop };
+    const read = (body: Uint8Array) => readUpdate(new Reader(body), both);
+    const written = writeAnnouncements({ nlri, attributes }, ctx);
+    expect(written.flatMap((b) => read(b).announced.flatMap((a) => paths(a.nlri)))).toEqual(paths(nlri));
+    const gone = writeWithdrawals(nlri);
+    expect(gone.flatMap((b) => read(b).withdrawn.flatMap(paths))).toEqual(paths(nlri));
+    expect([...written, ...gone].every((b) => b.length <= 4096 - 19)).toBe(true);
+  });
+
+  test.each([
+    ["a path id cut off", "0000 0018", "0000"],
+    ["a path id without a prefix", "0000 0018", "00000001"],
+    ["a prefix that is too long", "0000 0018", "00000001 21 0a000000 00"],
+  ])("RFC 7911 §5, RFC 7606 §5.3: %s resets the session", (_why, head, tail) => {
+    expect(() => readUpdate(new Reader(hex(`${head} ${base} ${tail}`)), both)).toThrow(
+      expect.objectContaining({ code: "invalid-network" }),
+    );
   });
 });
 
