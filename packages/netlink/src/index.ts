@@ -9,10 +9,13 @@ export {
   type Tuple,
 } from "./conntrack.ts";
 export { NetlinkError } from "./error.ts";
-export type { Link, LinkChange, Veth } from "./link.ts";
+export { type EventOptions, EventSocket } from "./events.ts";
+export { deleteForwarding, type Forwarding, listForwarding, setForwarding } from "./forwarding.ts";
+export type { Link, LinkChange, Veth, Vxlan } from "./link.ts";
 export {
   createBridge,
   createVeth,
+  createVxlan,
   deleteLink,
   deleteLinks,
   linkByName,
@@ -20,11 +23,14 @@ export {
   setLink,
   setMaster,
 } from "./links.ts";
+export { attributes, bytesOf, Encoder, type Message, type Request, text } from "./message.ts";
 export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";
 export { Netlink, type NetlinkOptions, type Notification } from "./netlink.ts";
 export { formatRoute, mainTable, type Nexthop, type Route, sameRoute } from "./route.ts";
 export { type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
+export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
 export { closeSocket, md5KeyLimit, type SocketOptions, setHops, socketIn, tcpMd5 } from "./tcp.ts";
+export { sameVxlan, type VxlanSettings } from "./vxlan.ts";

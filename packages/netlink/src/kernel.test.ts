@@ -13,7 +13,9 @@ import {
   connectionsOf,
   createBridge,
   createVeth,
+  createVxlan,
   deleteConnections,
+  deleteForwarding,
   deleteLink,
   deleteNamespace,
   deleteRoutes,
@@ -22,6 +24,7 @@ import {
   inNamespace,
   linkByName,
   listAddresses,
+  listForwarding,
   listNeighbours,
   listRoutes,
   markConnections,
@@ -34,6 +37,8 @@ import {
   readSysctl,
   routeTarget,
   sameRoute,
+  sameVxlan,
+  setForwarding,
   setLink,
   setMaster,
   setNeighbour,
@@ -129,6 +134,50 @@ unshared(import.meta.url, () => {
     await expect(setMaster(nl, "port", "br9")).rejects.toThrow("no link br9");
     await deleteLink(nl, "port");
     await deleteLink(nl, "br0");
+  });
+
+  test("a vxlan is made as said, told apart from another, and forwards where its database says", async () => {
+    const own = address("172.20.0.11");
+    const settings = { id: 4096, port: 4789, local: own, learning: false };
+    const mac = "66:00:00:00:00:01";
+    await createVxlan(nl, { name: "vx", mtu: 1450, mac, ...settings });
+    const made = await linkByName(nl, "vx");
+    expect(made).toMatchObject({ kind: "vxlan", mtu: 1450, mac, vxlan: settings });
+    expect(ip("-d", "link", "show", "vx")).toMatch(
+      /vxlan id 4096 local 172.20.0.11 .* dstport 4789 nolearning/,
+    );
+    expect(sameVxlan(made?.vxlan ?? { ...settings, id: 0 }, settings)).toBe(true);
+    expect(sameVxlan({ ...settings, port: 8472 }, settings)).toBe(false);
+    const again = createVxlan(nl, { name: "vx2", mtu: 1450, mac, ...settings });
+    await expect(again).rejects.toMatchObject({ code: "EEXIST" });
+    const six = { ...settings, local: address("fd00:172:20::11") };
+    await createVxlan(nl, { name: "vx6", mtu: 1430, mac, ...six }); // the same VNI and port: another family
+    expect((await linkByName(nl, "vx6"))?.vxlan).toEqual(six);
+
+    const told: Notification[] = [];
+    const listener = Netlink.open({ groups: ["neigh"], onNotification: (n) => told.push(n) });
+    const far = { mac: "66:00:00:00:00:02", to: address("172.20.0.12") };
+    await setForwarding(nl, "vx", { ...far, to: address("172.20.0.99") });
+    await setForwarding(nl, "vx", far); // replaced, not a second
+    await setForwarding(nl, "vx6", { mac: far.mac, to: address("fd00::12") });
+    expect(await listForwarding(nl, "vx")).toEqual([far]);
+    const shown = execFileSync("bridge", ["fdb", "show", "dev", "vx"], { encoding: "utf8" });
+    expect(shown.trim()).toBe("66:00:00:00:00:02 dst 172.20.0.12 self permanent");
+    await deleteForwarding(nl, "vx", far);
+    await deleteForwarding(nl, "vx", far); // gone already
+    expect(await listForwarding(nl, "vx")).toEqual([]);
+    await until(() => told.some((n) => n.kind === "forwarding" && n.change === "deleted"));
+    expect(told).toContainEqual(
+      expect.objectContaining({
+        kind: "forwarding",
+        change: "deleted",
+        forwarding: { ...far, index: made?.index },
+      }),
+    );
+    listener.close();
+    await deleteLink(nl, "vx");
+    await deleteLink(nl, "vx6");
+    await expect(listForwarding(nl, "vx")).rejects.toMatchObject({ code: "ENODEV" });
   });
 
   test("proxy neighbours are a table of their own", async () => {

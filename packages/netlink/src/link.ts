@@ -10,6 +10,7 @@ import {
   u32,
 } from "./message.ts";
 import { openNamespace } from "./namespace.ts";
+import { formatVxlan, readVxlan, type VxlanSettings, writeVxlan } from "./vxlan.ts";
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
@@ -62,6 +63,8 @@ export interface Link {
   readonly peerIndex?: number;
   /** Free text of whoever made it: an owner's mark. */
   readonly alias?: string;
+  /** Of a vxlan device. */
+  readonly vxlan?: VxlanSettings;
 }
 
 /** What setLink can change; absent is left alone. `master` null takes the link out of its bridge. */
@@ -90,6 +93,13 @@ export interface Veth {
     readonly namespace?: string;
     readonly mac?: string;
   };
+}
+
+export interface Vxlan extends VxlanSettings {
+  readonly name: string;
+  /** Bytes, of what is carried. */
+  readonly mtu: number;
+  readonly mac: string;
 }
 
 /** "ee:ee:ee:ee:ee:ee" -> 6 bytes; RangeError when it is no MAC. */
@@ -175,6 +185,20 @@ export const newBridge = (name: string, mtu?: number): Request => ({
   },
 });
 
+export const newVxlan = ({ name, mtu, mac, ...settings }: Vxlan): Request => ({
+  type: RTM_NEWLINK,
+  flags: flags.create | flags.exclusive,
+  words: () => `create vxlan ${name} ${formatVxlan(settings)}`,
+  body: (e) =>
+    header(e, 0, undefined)
+      .attributeText(attribute.name, name)
+      .attributeU32(attribute.mtu, mtu)
+      .attributeBytes(attribute.address, macBytes(mac))
+      .attribute(attribute.linkInfo, (i) =>
+        i.attributeText(info.kind, "vxlan").attribute(info.data, (d) => writeVxlan(d, settings)),
+      ),
+});
+
 /** `masterIndex` is 0 to leave the master, undefined to keep it. */
 export function changeLink(link: Link, change: LinkChange, masterIndex: number | undefined): Request {
   const body = (e: Encoder) => {
@@ -227,7 +251,8 @@ export function readLink(message: Message): Link | undefined {
   const [mac, nested, state] = [attribute.address, attribute.linkInfo, attribute.operState].map((a) =>
     found.get(a),
   );
-  const kind = nested && attributes(nested, 0).get(info.kind);
+  const about = nested && attributes(nested, 0);
+  const [kind, data] = [about?.get(info.kind), about?.get(info.data)];
   const alias = found.get(attribute.alias);
   const [master, peerIndex] = [u32(found.get(attribute.master)), u32(found.get(attribute.link))];
   return {
@@ -241,5 +266,6 @@ export function readLink(message: Message): Link | undefined {
     ...(master !== undefined && { master }),
     ...(peerIndex !== undefined && { peerIndex }),
     ...(alias && { alias: text(alias) }),
+    ...(kind && data && text(kind) === "vxlan" && { vxlan: readVxlan(data) }),
   };
 }

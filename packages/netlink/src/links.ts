@@ -5,9 +5,11 @@ import {
   type Link,
   type LinkChange,
   newBridge,
+  newVxlan,
   removeGroup,
   removeLink,
   type Veth,
+  type Vxlan,
   withVeth,
 } from "./link.ts";
 import type { Request } from "./message.ts";
@@ -41,6 +43,9 @@ export const createVeth = (nl: Netlink, veth: Veth): Promise<void> =>
 
 export const createBridge = (nl: Netlink, bridge: { name: string; mtu?: number }): Promise<void> =>
   request(nl, newBridge(bridge.name, bridge.mtu));
+
+/** NetlinkError EEXIST when the name is taken, or another device of the namespace has the VNI and port. */
+export const createVxlan = (nl: Netlink, vxlan: Vxlan): Promise<void> => request(nl, newVxlan(vxlan));
 
 /** Changes a link; NetlinkError ENODEV when it, or its new master, does not exist. */
 export async function setLink(nl: Netlink, name: string, change: LinkChange): Promise<void> {

@@ -1,6 +1,7 @@
 import { type ListedAddress, RTM_DELADDR, RTM_NEWADDR, readAddress } from "./address.ts";
 import type { NetlinkError } from "./error.ts";
 import { EventSocket } from "./events.ts";
+import { type ListedForwarding, readForwarding } from "./forwarding.ts";
 import { dumpLinks, getLink, type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from "./link.ts";
 import type { Message } from "./message.ts";
 import { type ListedNeighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from "./neighbour.ts";
@@ -25,6 +26,7 @@ export type Notification = { readonly change: "new" | "deleted"; readonly own: b
   | { readonly kind: "route"; readonly route: Route }
   | { readonly kind: "address"; readonly address: ListedAddress }
   | { readonly kind: "neighbour"; readonly neighbour: ListedNeighbour }
+  | { readonly kind: "forwarding"; readonly forwarding: ListedForwarding }
 );
 
 export interface NetlinkOptions {
@@ -137,8 +139,10 @@ export class Netlink {
       }
       case RTM_NEWNEIGH:
       case RTM_DELNEIGH: {
-        const neighbour = readNeighbour(message);
         const change = message.type === RTM_NEWNEIGH ? "new" : "deleted";
+        const forwarding = readForwarding(message);
+        if (forwarding) return { kind: "forwarding", change, own, forwarding };
+        const neighbour = readNeighbour(message);
         return neighbour && { kind: "neighbour", change, own, neighbour };
       }
       default:

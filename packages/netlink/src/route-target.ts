@@ -9,6 +9,8 @@ export interface RouteTargetOptions {
   /** Our mark: only routes of this protocol are listed, replaced or removed. Of each destination, one. */
   readonly protocol: number;
   readonly family?: 4 | 6;
+  /** Which of that protocol's: a program may keep two kinds apart, each a target of its own. All when absent. */
+  readonly only?: (route: Route) => boolean;
   /**
    * Told of each route that could not be put (its interface is not there yet, a foreign route is in its place), while
    * the others are in. Without it `put` throws the first such error, after having tried them all.
@@ -27,7 +29,8 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): Target<Ro
   let held = new Map<string, Route[]>();
 
   const list = async (): Promise<ReadonlyMap<string, Route>> => {
-    held = Map.groupBy(await listRoutes(nl, options), (r) => formatPrefix(r.dst));
+    const ours = (await listRoutes(nl, options)).filter(options.only ?? (() => true));
+    held = Map.groupBy(ours, (r) => formatPrefix(r.dst));
     return new Map([...held].flatMap(([key, [first]]) => (first ? [[key, first] as const] : [])));
   };
 

@@ -17,7 +17,9 @@ const SOCK_RAW = 3;
 const SOL_NETLINK = 270;
 const SOL_SOCKET = 1;
 const option = { capAck: 10, extendedAck: 11, strictCheck: 12 } as const;
+const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
 /** NLMSGERR_ATTR_MSG. */
@@ -28,6 +30,8 @@ const EINTR = 4;
 /** Refusals are queued on the socket until we read: as many as surely fit its receive buffer. */
 const batchLimit = 128;
 const batchBytes = 16_384;
+/** Below this a datagram fits the default send buffer. */
+const transactionBuffer = 100_000;
 /** Datagrams read before other work of this process gets its turn. */
 const chunksPerTurn = 16;
 const dumpAttempts = 10;
@@ -52,6 +56,12 @@ export function receiveBuffer(fd: number, bytes: number): void {
     native().setsockopt(fd, SOL_SOCKET, SO_RCVBUF, int(bytes));
 }
 
+/** Asks for room for one datagram of `bytes`; what is longer is refused as EMSGSIZE. */
+function sendBuffer(fd: number, bytes: number): void {
+  if (native().setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, int(bytes)) < 0)
+    native().setsockopt(fd, SOL_SOCKET, SO_SNDBUF, int(bytes));
+}
+
 /** A C int. */
 export const int = (n: number): Uint8Array => new Uint8Array(new Int32Array([n]).buffer);
 
@@ -63,6 +73,7 @@ export class RequestSocket {
   readonly #fd: number;
   readonly #buffer = new Uint8Array(65_536);
   #sequence = 0;
+  #sendBytes = 0;
   #port = 0;
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -128,6 +139,46 @@ export class RequestSocket {
           if (index === end - 1) return;
         }
       }
+    }
+  }
+
+  /**
+   * Sends all requests as one datagram: a transaction, where the kernel takes it for one (nfnetlink, between its BEGIN and
+   * END). Throws the first refusal; EMSGSIZE when it is longer than the send buffer could be made.
+   */
+  transaction(requests: readonly Request[]): Promise<void> {
+    return this.#exclusive(async () => {
+      const out = new Encoder(batchBytes);
+      const base = this.#sequence + 1;
+      for (const request of requests) out.message(request, ++this.#sequence);
+      const words = (index = 0) => requests[index]?.words() ?? "transaction";
+      if (out.length > transactionBuffer) this.#growSendBuffer(out.length);
+      check(native().send(this.#fd, out.view()), words);
+      for (const message of this.#queued(words)) {
+        this.#port = message.port;
+        const error = refusal(message, () => words(message.sequence - base));
+        if (error) throw error;
+      }
+    });
+  }
+
+  #growSendBuffer(bytes: number): void {
+    if (bytes <= this.#sendBytes) return;
+    this.#sendBytes = 2 * bytes;
+    sendBuffer(this.#fd, this.#sendBytes);
+  }
+
+  /** All that is queued, copied: the kernel has answered when `send` returns. */
+  #queued(words: () => string): readonly Message[] {
+    const found: Message[] = [];
+    for (;;) {
+      const length = native().recv(this.#fd, this.#buffer);
+      if (length === -EAGAIN) return found;
+      if (length === -EINTR) continue;
+      check(length, words);
+      found.push(
+        ...messages(new DataView(this.#buffer.slice(0, Math.min(length, this.#buffer.length)).buffer)),
+      );
     }
   }
 
