@@ -1,21 +1,43 @@
 import { canonical, type Labels, type Selector, selectorId } from "@margay/api";
 import type { Family } from "@margay/net";
+import { certainty, type Doubt } from "./doubt.ts";
 import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
 
-/** What a set stands for: the addresses of what `selector` selects, or one named port of it. */
+/** What sets are made of: endpoints and network sets, what stands behind services, nodes. */
+export type Among = "endpoints" | "services" | "nodes";
+
+/** What a set stands for: the addresses of what `selector` selects, or named ports of it. */
 export interface SetSpec {
+  /** Endpoints if absent. */
+  readonly among?: Among;
   readonly selector: Selector;
-  /** `protocol` is ipset's word for it: tcp, udp, sctp. */
-  readonly port?: { readonly name: string; readonly protocol: string };
+  /** Every port, or that of a name; `protocol` is ipset's word for it: tcp, udp, sctp. */
+  readonly port?: "every" | { readonly name: string; readonly protocol: string };
 }
 
+/** The label under which slices are found, and no others. */
+const SERVICE = "service";
+
+/** What stands behind a service, which a selector over labels cannot mean. */
+export const behindService = (service: string, port?: "every"): SetSpec => ({
+  ...{ among: "services", selector: { kind: "equals", label: SERVICE, value: service } },
+  ...(port && { port }),
+});
+
+export const serviceLabels = (service: string): Labels => ({ [SERVICE]: service });
+
 /** The name of a set: the same wherever the same thing is meant, so that policies share it. */
-export const setId = ({ selector, port }: SetSpec): string =>
-  port ? `p:${selectorId(selector)}:${port.protocol}:${port.name}` : `s:${selectorId(selector)}`;
+export function setId({ among, selector, port }: SetSpec): string {
+  const of = among && among !== "endpoints" ? `${among}:` : "";
+  if (!port) return `s:${of}${selectorId(selector)}`;
+  return `p:${of}${selectorId(selector)}:${port === "every" ? port : `${port.protocol}:${port.name}`}`;
+}
 
 /** What one endpoint or network set adds to the sets it is selected for. */
 export interface Contribution {
+  /** To sets of these; endpoints if absent. */
+  readonly among?: Among;
   /** Member texts by family: addresses, or networks of a network set. */
   readonly members: Readonly<Record<Family, readonly string[]>>;
   /** Named ports; several may bear one name. */
@@ -29,28 +51,58 @@ interface ActiveSet {
   readonly counts: Readonly<Record<Family, Map<string, number>>>;
   /** The value handed out; undefined once it is out of date. */
   snapshot: NeutralSet | undefined;
+  /** What of `ActiveSets.doubts` may belong to it. */
+  doubted?: { readonly among: readonly Doubt[]; readonly by: string | undefined };
 }
 
 /** The sets that rules in use here refer to, with their cluster-wide members, kept up to date member by member. */
 export class ActiveSets {
   readonly #sets = new Map<string, ActiveSet>();
   readonly #items = new Map<string, Contribution>();
-  readonly #index = new SelectorIndex({
-    matched: (set, item) => this.#contribute(set, item, 1),
-    unmatched: (set, item) => this.#contribute(set, item, -1),
-  });
+  readonly #indexes: Readonly<Record<Among, SelectorIndex>>;
+  #doubts: readonly Doubt[] = [];
   #snapshot: ReadonlyMap<string, NeutralSet> | undefined;
 
-  /** Adds or changes an endpoint or network set. */
+  constructor() {
+    const listener = {
+      matched: (set: string, item: string) => this.#contribute(set, item, 1),
+      unmatched: (set: string, item: string) => this.#contribute(set, item, -1),
+    };
+    const index = () => new SelectorIndex(listener);
+    this.#indexes = { endpoints: index(), services: index(), nodes: index() };
+  }
+
+  /** What is there and cannot be read: the same array as long as nothing changes. */
+  get doubts(): readonly Doubt[] {
+    return this.#doubts;
+  }
+
+  set doubts(doubts: readonly Doubt[]) {
+    if (JSON.stringify(doubts) !== JSON.stringify(this.#doubts)) this.#doubts = doubts;
+  }
+
+  /** Why it cannot be said who is in a set, if so. */
+  doubtOf(id: string): string | undefined {
+    const set = this.#sets.get(id);
+    if (!set || this.#doubts.length === 0) return undefined;
+    if (set.doubted?.among !== this.#doubts) {
+      const doubt = this.#doubts.find((one) => mayHold(set.spec, one));
+      const by = doubt && `${doubt.subject} cannot be read, and may be meant by ${about(set.spec)}`;
+      set.doubted = { among: this.#doubts, by };
+    }
+    return set.doubted.by;
+  }
+
+  /** Adds or changes an endpoint, network set, slice or node. */
   setItem(id: string, labels: Labels, contribution: Contribution): void {
     const old = this.#items.get(id);
     if (old && !sameContribution(old, contribution)) this.deleteItem(id);
     this.#items.set(id, contribution);
-    this.#index.setItem(id, labels);
+    this.#indexOf(contribution).setItem(id, labels);
   }
 
   deleteItem(id: string): void {
-    this.#index.deleteItem(id);
+    this.#indexOf(this.#items.get(id)).deleteItem(id);
     this.#items.delete(id);
   }
 
@@ -63,7 +115,7 @@ export class ActiveSets {
     }
     this.#sets.set(id, { spec, users: 1, counts: { 4: new Map(), 6: new Map() }, snapshot: undefined });
     this.#snapshot = undefined;
-    this.#index.addSelector(id, spec.selector);
+    this.#indexOf(spec).addSelector(id, spec.selector);
   }
 
   /** One fewer uses it; the last one takes it away. */
@@ -71,7 +123,7 @@ export class ActiveSets {
     const set = this.#sets.get(id);
     if (!set || --set.users > 0) return;
     this.#sets.delete(id);
-    this.#index.deleteSelector(id);
+    this.#indexOf(set.spec).deleteSelector(id);
     this.#snapshot = undefined;
   }
 
@@ -79,6 +131,10 @@ export class ActiveSets {
   snapshot(): ReadonlyMap<string, NeutralSet> {
     this.#snapshot ??= new Map([...this.#sets].map(([id, set]) => [id, snapshotOf(set)]));
     return this.#snapshot;
+  }
+
+  #indexOf(of: { readonly among?: Among } | undefined): SelectorIndex {
+    return this.#indexes[of?.among ?? "endpoints"];
   }
 
   #contribute(setId: string, itemId: string, by: 1 | -1): void {
@@ -98,9 +154,18 @@ export class ActiveSets {
   }
 }
 
+/** Whether what is in doubt may be in a set. */
+function mayHold({ among = "endpoints", selector, port }: SetSpec, doubt: Doubt): boolean {
+  if (doubt.among !== among || (port !== undefined && !doubt.hasPorts)) return false;
+  return certainty(selector, doubt) !== false;
+}
+
 function membersOf({ port }: SetSpec, item: Contribution, family: Family): readonly string[] {
   if (!port) return item.members[family];
-  const ports = item.ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol);
+  const ports =
+    port === "every"
+      ? item.ports
+      : item.ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol);
   return ports.flatMap((p) => item.members[family].map((address) => `${address},${p.protocol}:${p.port}`));
 }
 
@@ -111,11 +176,18 @@ function snapshotOf(set: ActiveSet): NeutralSet {
 
 const neutral = ({ spec, counts }: ActiveSet): NeutralSet => ({
   kind: spec.port ? "ip-port" : "net",
-  about: spec.port ? `port ${spec.port.name} of ${canonical(spec.selector)}` : canonical(spec.selector),
+  about: about(spec),
   members: { 4: new Set(counts[4].keys()), 6: new Set(counts[6].keys()) },
 });
 
+function about({ among = "endpoints", selector, port }: SetSpec): string {
+  const what = `${among === "endpoints" ? "" : `${among}: `}${canonical(selector)}`;
+  if (!port) return what;
+  return port === "every" ? `ports of ${what}` : `port ${port.name} of ${what}`;
+}
+
 const sameContribution = (a: Contribution, b: Contribution): boolean =>
+  a.among === b.among &&
   sameTexts(a.members[4], b.members[4]) &&
   sameTexts(a.members[6], b.members[6]) &&
   sameTexts(a.ports.map(portText), b.ports.map(portText));

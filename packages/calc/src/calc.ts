@@ -1,6 +1,7 @@
 import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
 import { ActiveSets, type Contribution } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
+import { doubtsOf } from "./doubts.ts";
 import { Inheritance } from "./inheritance.ts";
 import type { Problem } from "./model.ts";
 import { compareText } from "./order.ts";
@@ -61,6 +62,7 @@ export class Calc {
 
   /** The whole desired state; the same object as long as nothing in it changed. */
   state(): NodeState {
+    this.#sets.doubts = doubtsOf(this.#corrupt.keys(), this.#labels);
     const policies = this.#policies.compiled();
     const profiles = this.#profiles.compiled();
     const facts = this.#cluster.facts();
@@ -87,7 +89,7 @@ export class Calc {
       this.#setPolicy(name, { value, corrupt });
     else if (kind === "Tier")
       this.#policies.setTier(name.name, value?.kind === "Tier" ? read.readTier(value) : undefined);
-    else if (kind === "Profile") this.#setProfile(name.name, value);
+    else if (kind === "Profile") this.#setProfile(name.name, { value, corrupt });
     else if (kind === "NetworkSet" || kind === "GlobalNetworkSet") this.#setNetworkSet({ key, value });
   }
 
@@ -127,8 +129,13 @@ export class Calc {
     });
   }
 
-  /** Labels of an endpoint or network set, inherited ones included, are new. */
-  #label(id: string, labels: Labels, contribution: Contribution): void {
+  /** Labels of an endpoint or network set, inherited ones included, are new; unknown ones select nothing (`Doubt`). */
+  #label(id: string, labels: Labels | undefined, contribution: Contribution): void {
+    if (!labels) {
+      this.#sets.deleteItem(id);
+      this.#policies.deleteEndpoint(id);
+      return;
+    }
     this.#sets.setItem(id, labels, contribution);
     if (this.#workloads.has(id)) this.#policies.setEndpoint(id, labels);
   }
@@ -144,12 +151,13 @@ export class Calc {
     else this.#policies.deletePolicy(id);
   }
 
-  #setProfile(name: string, value: AnyResource | undefined): void {
+  #setProfile(name: string, { value, corrupt }: Omit<Update, "key">): void {
     const profile = value?.kind === "Profile" ? value : undefined;
     const isNews = this.#profiles.has(name) !== (profile !== undefined);
     this.#profiles.set(name, profile && read.readProfile(profile));
     if (isNews) this.#workloads.forgetProfile(name);
-    this.#labels.setProfile(name, profile && (profile.spec.labelsToApply ?? {}));
+    const labels = profile && (profile.spec.labelsToApply ?? {});
+    this.#labels.setProfile(name, corrupt === undefined ? labels : "unreadable");
   }
 
   #noteCorrupt({ key, corrupt }: Update): void {

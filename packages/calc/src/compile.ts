@@ -30,6 +30,11 @@ export interface PolicySource {
 export interface Compiled {
   readonly policy: CompiledPolicy;
   readonly sets: ReadonlyMap<string, SetSpec>;
+  /**
+   * The sets that must be known whole. A member that is missing makes an Allow narrower, which is closed; it makes a
+   * Deny narrower, or what is allowed outside of a set wider, which is open; and a Pass may be either.
+   */
+  readonly critical: ReadonlySet<string>;
 }
 
 /** A rule that cannot be expressed in the model. */
@@ -44,7 +49,10 @@ class CompileError extends Error {
 export function compile(source: PolicySource): Compiled {
   const sets = new Map<string, SetSpec>();
   const common = { id: source.id, ...(source.revision !== undefined && { revision: source.revision }) };
-  if (source.problem !== undefined) return { policy: closed(common, source.problem), sets };
+  const refused = (why: string): Compiled => ({
+    ...{ policy: closed(common, why), sets: new Map(), critical: new Set() },
+  });
+  if (source.problem !== undefined) return refused(source.problem);
   const need = (spec: SetSpec): string => {
     const id = setId(spec);
     sets.set(id, spec);
@@ -59,16 +67,34 @@ export function compile(source: PolicySource): Compiled {
       }),
     );
   try {
-    return { policy: { ...common, ingress: compileAll("ingress"), egress: compileAll("egress") }, sets };
+    const [ingress, egress] = [compileAll("ingress"), compileAll("egress")];
+    const critical = new Set([...ingress, ...egress].flatMap(criticalSets));
+    return { policy: { ...common, ingress, egress }, sets, critical };
   } catch (error) {
     if (!(error instanceof CompileError || error instanceof SelectorError || error instanceof NetError))
       throw error;
-    return { policy: closed(common, error.message), sets: new Map() };
+    return refused(error.message);
   }
 }
 
-/** Denies everything, both ways. */
-function closed(common: { readonly id: string }, problem: string): CompiledPolicy {
+function criticalSets({ action, source, destination }: CompiledRule): readonly string[] {
+  const [within, outside] = [source, destination].reduce<[string[], string[]]>(
+    ([a, b], { sets, namedPorts, notSets, notNamedPorts }) => [
+      [...a, ...sets, ...namedPorts],
+      [...b, ...notSets, ...notNamedPorts],
+    ],
+    [[], []],
+  );
+  const needed = { allow: outside, deny: within, pass: [...within, ...outside], log: [] };
+  return needed[action];
+}
+
+/** The policy, denying everything both ways for a reason. */
+export function closed(
+  { id, revision }: Pick<CompiledPolicy, "id" | "revision">,
+  problem: string,
+): CompiledPolicy {
+  const common = { id, ...(revision !== undefined && { revision }) };
   const deny = (direction: Direction): CompiledRule[] => [
     { id: ruleIds.policyRule(common.id, direction, 0), action: "deny", source: ANY, destination: ANY },
   ];

@@ -11,14 +11,15 @@ interface Item<T> {
  * Labels with inheritance: an endpoint bears its own labels and those its profiles apply, such as its namespace's
  * under `pcns.`. A label of its own wins, except under those two prefixes: else a pod could pretend to be in another
  * namespace. `changed` is told whenever the outcome may differ; `payload` is handed through.
+ * Without labels: a profile is there and cannot be read, so that nobody knows them.
  */
 export class Inheritance<T> {
-  readonly #changed: (id: string, labels: Labels, payload: T) => void;
+  readonly #changed: (id: string, labels: Labels | undefined, payload: T) => void;
   readonly #items = new Map<string, Item<T>>();
   readonly #itemsByProfile = new Map<string, Set<string>>();
-  readonly #profiles = new Map<string, Labels>();
+  readonly #profiles = new Map<string, Labels | "unreadable">();
 
-  constructor(changed: (id: string, labels: Labels, payload: T) => void) {
+  constructor(changed: (id: string, labels: Labels | undefined, payload: T) => void) {
     this.#changed = changed;
   }
 
@@ -42,18 +43,31 @@ export class Inheritance<T> {
   }
 
   /** The labels that a profile applies; undefined: there is no such profile. */
-  setProfile(name: string, labels: Labels | undefined): void {
+  setProfile(name: string, labels: Labels | "unreadable" | undefined): void {
     if (labels) this.#profiles.set(name, labels);
     else this.#profiles.delete(name);
     for (const id of this.#itemsByProfile.get(name) ?? []) this.#tell(id);
   }
 
+  /** Different values of one own label among those that name a profile; undefined for those without. */
+  readonly valuesUnder = (profile: string, label: string): ReadonlySet<string | undefined> => {
+    const ids = this.#itemsByProfile.get(profile) ?? [];
+    return new Set([...ids].map((id) => this.#items.get(id)?.own[label]));
+  };
+
+  /** What a profile applies; undefined: it cannot be read. */
+  readonly labelsOf = (profile: string): Labels | undefined => {
+    const labels = this.#profiles.get(profile) ?? {};
+    return labels === "unreadable" ? undefined : labels;
+  };
+
   /** The first profile that gives a label wins. */
   #tell(id: string): void {
     const item = this.#items.get(id);
     if (!item) return;
-    const inherited = item.profiles.toReversed().map((profile) => this.#profiles.get(profile) ?? {});
-    this.#changed(id, Object.assign({}, ...inherited, item.own), item.payload);
+    const inherited = item.profiles.toReversed().map((profile) => this.labelsOf(profile));
+    const labels = inherited.includes(undefined) ? undefined : Object.assign({}, ...inherited, item.own);
+    this.#changed(id, labels, item.payload);
   }
 }
 
