@@ -5,6 +5,7 @@ import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { Engine, type Wanted } from "./engine.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
+import { RouteWatch } from "./testing/route-watch.ts";
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 
@@ -66,6 +67,11 @@ unshared(import.meta.url, () => {
   const bird = new Bird("tor");
   let engine: Engine;
   const state = () => [...engine.speaker.peers.values()].map((p) => p.session.state).join();
+  /** What BIRD said before it died has been said again. */
+  const restartIsOver = () =>
+    ([4, 6] as const).every((f) =>
+      [...engine.speaker.ribs[f].entries()].every(({ paths }) => paths.every((path) => !path.stale)),
+    );
 
   const learned = [
     "192.0.2.0/24 via 172.20.0.2 dev eth0 metric 1024",
@@ -98,12 +104,17 @@ unshared(import.meta.url, () => {
     });
 
     test("a route that somebody deletes or changes is back within a second", async () => {
+      const watch = new RouteWatch();
       run(
         "ip route del 192.0.2.0/24 proto 143; ip route replace 198.51.100.0/24 dev eth0 proto 143 metric 1024",
       );
-      const began = Date.now();
-      await eventually(kernelRoutes, learned);
-      expect(Date.now() - began).toBeLessThan(1000);
+      // From what the kernel said to what it said next: starting `ip` takes long on a busy machine.
+      const repairs = () =>
+        ["192.0.2.0/24", "198.51.100.0/24"].map((dst) => watch.events.filter((e) => e.dst === dst));
+      await eventually(() => repairs().every((events) => events.length >= 2), true, 5);
+      for (const [broken, repaired] of repairs()) expect(repaired!.at - broken!.at).toBeLessThan(1000);
+      watch.close();
+      expect(kernelRoutes()).toEqual(learned);
     });
 
     test("foreign routes are left alone", async () => {
@@ -129,14 +140,29 @@ unshared(import.meta.url, () => {
       expect(state()).toBe("Established");
     });
 
-    test("BIRD is killed: its routes stay for its restart time, then BIRD is back and they are confirmed", async () => {
+    test("BIRD is killed: its routes stay until it is back and confirms them, none is gone for a moment", async () => {
+      const watch = new RouteWatch();
       await bird.kill();
       await eventually(state, expect.not.stringMatching("Established"));
       expect(kernelRoutes()).toEqual(learned);
-      bird.start(birdConf);
+      bird.start(birdConf, { recovers: true });
       await eventually(state, "Established");
       await eventually(() => bird.routes(), announced);
+      await eventually(restartIsOver, true);
       expect(kernelRoutes()).toEqual(learned);
+      expect(watch.lost).toEqual([]);
+      watch.close();
+    });
+
+    test("it comes back without its forwarding state (no F bit): its old routes go at once, then come again", async () => {
+      const watch = new RouteWatch();
+      await bird.kill();
+      await eventually(state, expect.not.stringMatching("Established"));
+      bird.start(birdConf);
+      await eventually(state, "Established");
+      await eventually(() => new Set(watch.lost).size, learned.length);
+      await eventually(kernelRoutes, learned);
+      watch.close();
     });
 
     test("an orderly end (Cease) withdraws at once", async () => {

@@ -43,10 +43,15 @@ export class Bird {
     this.#namespace = namespace;
   }
 
-  start(configuration: string): void {
+  /**
+   * `recovers`: it follows a BIRD whose kernel routes are still there, and says so (F bit, RFC 4724 §3); otherwise peers
+   * let go of its old routes at once.
+   */
+  start(configuration: string, { recovers = false } = {}): void {
     const file = join(this.#directory, "bird.conf");
     writeFileSync(file, configuration);
-    const args = ["netns", "exec", this.#namespace, "bird", "-f", "-c", file, "-s", this.#socket];
+    const bird = ["bird", "-f", "-c", file, "-s", this.#socket, ...(recovers ? ["-R"] : [])];
+    const args = ["netns", "exec", this.#namespace, ...bird];
     this.#process = spawn("ip", args, { stdio: "ignore" }); // "ip netns exec" becomes bird
   }
 
