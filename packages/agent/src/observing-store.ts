@@ -15,6 +15,11 @@ export function observingStore(store: Store, observe: (entry: Entry) => void): S
     update: (key, value, ifRevision) => told(store.update(key, value, ifRevision)),
     put: (key, value, options) => told(store.put(key, value, options)),
     delete: (key, ifRevision) => store.delete(key, ifRevision),
+    commit: async (changes) => {
+      const entries = await store.commit(changes);
+      for (const entry of entries) observe(entry);
+      return entries;
+    },
     close: () => store.close(),
   };
 }

@@ -1,10 +1,12 @@
 import {
   alreadyExists,
+  type Change,
   compacted,
   conflicting,
   type Entry,
   notFound,
   type Revision,
+  refusalOf,
   type Store,
   StoreError,
   type Watch,
@@ -58,19 +60,35 @@ export function memoryStore(): MemoryStore {
     expiries.set(key, timer.unref());
   }
 
-  function set(key: string, value: string, ttlSeconds?: number): Entry {
-    const entry = { key, value, revision: ++history.now };
+  function set(key: string, value: string, { ttlSeconds, revision = history.now + 1 }: How = {}): Entry {
+    const entry = { key, value, revision };
+    history.now = revision;
     entries.set(key, entry);
     expire(key, ttlSeconds);
     record({ type: "put", entry });
     return entry;
   }
 
-  function remove(key: string): boolean {
+  function remove(key: string, revision = history.now + 1): boolean {
     if (!entries.delete(key)) return false;
+    history.now = revision;
     expire(key, undefined);
-    record({ type: "delete", key, revision: ++history.now });
+    record({ type: "delete", key, revision });
     return true;
+  }
+
+  /** The watches wake after this turn, and so see all of it. */
+  function commit(changes: readonly Change[]): Entry[] {
+    const refused = changes
+      .map((change) => refusalOf(change, entries.get(change.key)?.revision))
+      .find((error) => error !== undefined);
+    if (refused) throw refused;
+    const revision = history.now + 1;
+    return changes.flatMap((change) => {
+      if (change.type !== "delete") return [set(change.key, change.value, { revision })];
+      remove(change.key, revision);
+      return [];
+    });
   }
 
   /** Every write passes here, one at a time: the place of the faults. */
@@ -102,7 +120,7 @@ export function memoryStore(): MemoryStore {
     create: (key, value, options) =>
       write(() => {
         if (entries.has(key)) throw alreadyExists(key);
-        return set(key, value, options?.ttlSeconds);
+        return set(key, value, options);
       }),
     update: (key, value, ifRevision) =>
       write(() => {
@@ -111,7 +129,7 @@ export function memoryStore(): MemoryStore {
         if (now.revision !== ifRevision) throw conflicting(key, ifRevision);
         return set(key, value);
       }),
-    put: (key, value, options) => write(() => set(key, value, options?.ttlSeconds)),
+    put: (key, value, options) => write(() => set(key, value, options)),
     delete: (key, ifRevision) =>
       write(() => {
         const now = entries.get(key);
@@ -119,6 +137,7 @@ export function memoryStore(): MemoryStore {
           throw conflicting(key, ifRevision);
         return remove(key);
       }),
+    commit: (changes) => write(() => commit(changes)),
     close: async () => {
       for (const watch of watches) watch.close();
       for (const timer of expiries.values()) clearTimeout(timer);
@@ -134,6 +153,11 @@ export function memoryStore(): MemoryStore {
         watch.fail(new StoreError("unavailable", "memory store: disconnected on demand"));
     },
   };
+}
+
+interface How {
+  readonly ttlSeconds?: number;
+  readonly revision?: Revision;
 }
 
 interface History {

@@ -3,7 +3,7 @@ import { Etcd3 } from "etcd3";
 import { type SpawnedEtcd, spawnEtcd } from "./etcd/spawn-etcd.ts";
 import { etcdStore } from "./etcd/store.ts";
 import { type MemoryStore, memoryStore } from "./memory-store.ts";
-import { type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
+import { MAX_CHANGES, type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
 
 jest.setTimeout(60_000); // a busy machine must not fail a test
 
@@ -101,6 +101,78 @@ describe.each(beds)("every store keeps the contract: %s", (_name, makeBed) => {
       expect(entries.length).toBe(2300);
       expect(entries[1200]?.value).toBe((await second).revision <= revision ? "later" : "first");
       expect(entries[2299]?.value).toBe((await third).revision <= revision ? "later" : "first");
+    });
+  });
+
+  describe("commit", () => {
+    const create = (name: string, value: string) => ({ type: "create", key: root + name, value }) as const;
+
+    test("several keys change at one revision, and the watch brings them together", async () => {
+      const old = await store.create(`${root}old`, "1");
+      const gone = await store.create(`${root}gone`, "1");
+      const seen: (readonly WatchEvent[])[] = [];
+      const watch = store.watch(root, gone.revision);
+      const reading = (async () => {
+        for await (const events of watch) {
+          if (events.length > 0) seen.push(events);
+          if (events.length > 0) break;
+        }
+      })();
+      const written = await store.commit([
+        create("new", "a"),
+        { type: "delete", key: gone.key, ifRevision: gone.revision },
+        { type: "update", key: old.key, value: "2", ifRevision: old.revision },
+        { type: "delete", key: `${root}never` },
+      ]);
+      await reading;
+      expect(written.map(({ key, value }) => [key, value])).toEqual([
+        [`${root}new`, "a"],
+        [old.key, "2"],
+      ]);
+      expect(new Set(written.map(({ revision }) => revision)).size).toBe(1);
+      expect((await store.list(root)).entries).toEqual([written[0], written[1]]);
+      expect(seen).toHaveLength(1);
+      expect(seen[0]).toHaveLength(3);
+      expect(await store.update(old.key, "3", written[1]!.revision)).toMatchObject({ value: "3" }); // two were written
+    });
+
+    test.each<[string, string, (at: number) => Parameters<Store["commit"]>[0][number]]>([
+      ["a key that exists", "exists", () => create("there", "x")],
+      [
+        "a key changed since",
+        "conflict",
+        (at) => ({ type: "update", key: `${root}there`, value: "x", ifRevision: at - 1 }),
+      ],
+      [
+        "a key changed since it was to be deleted",
+        "conflict",
+        (at) => ({ type: "delete", key: `${root}there`, ifRevision: at - 1 }),
+      ],
+      [
+        "a key that is gone",
+        "not-found",
+        (at) => ({ type: "update", key: `${root}gone`, value: "x", ifRevision: at }),
+      ],
+      ["a deleted key", "not-found", (at) => ({ type: "delete", key: `${root}gone`, ifRevision: at })],
+    ])("%s refuses all of it and is named", async (_why, code, refused) => {
+      const there = await store.put(`${root}there`, "1");
+      const change = refused(there.revision);
+      await expect(store.commit([create("first", "1"), change, create("last", "1")])).rejects.toMatchObject({
+        code,
+        key: change.key,
+      });
+      expect((await store.list(root)).entries).toEqual([there]);
+    });
+
+    test("nothing to change is nothing written", async () => {
+      const before = (await store.list(root)).revision;
+      expect(await store.commit([])).toEqual([]);
+      expect((await store.list(root)).revision).toBe(before);
+    });
+
+    test("as many changes as promised fit", async () => {
+      const many = Array.from({ length: MAX_CHANGES }, (_, i) => create(`${i}`, "x"));
+      expect(await store.commit(many)).toHaveLength(MAX_CHANGES);
     });
   });
 

@@ -39,6 +39,15 @@ export interface Listing {
   readonly revision: Revision;
 }
 
+/** One write of several. `create` wants the key absent, a revision wants it as it was then. */
+export type Change =
+  | { readonly type: "create"; readonly key: string; readonly value: string }
+  | { readonly type: "update"; readonly key: string; readonly value: string; readonly ifRevision: Revision }
+  | { readonly type: "delete"; readonly key: string; readonly ifRevision?: Revision };
+
+/** Changes in one commit: below the 128 that etcd takes unless told otherwise (--max-txn-ops). */
+export const MAX_CHANGES = 120;
+
 /**
  * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable"
  * or "unauthorized"; after "unavailable" a write may or may not have taken effect.
@@ -58,6 +67,12 @@ export interface Store {
   put(key: string, value: string, options?: WriteOptions): Promise<Entry>;
   /** False when there was nothing to delete. Throws "conflict" when the key is no longer at `ifRevision`. */
   delete(key: string, ifRevision?: Revision): Promise<boolean>;
+  /**
+   * All of them or none, at one revision; each key once, at most MAX_CHANGES. A delete without a revision never
+   * refuses. Throws "exists", "conflict" or "not-found" with the key of the first that is refused.
+   * @returns what was written, in order, without the deletes
+   */
+  commit(changes: readonly Change[]): Promise<readonly Entry[]>;
   close(): Promise<void>;
 }
 
@@ -90,6 +105,14 @@ export const conflicting = (key: string, ifRevision: Revision) =>
   new StoreError("conflict", `${key} was changed since revision ${ifRevision}: read it again and retry`, {
     key,
   });
+
+/** Why a change is refused while its key is at `now` (undefined: absent); undefined when it is not. */
+export function refusalOf(change: Change, now: Revision | undefined): StoreError | undefined {
+  const { key } = change;
+  if (change.type === "create") return now === undefined ? undefined : alreadyExists(key);
+  if (change.ifRevision === undefined || now === change.ifRevision) return undefined;
+  return now === undefined ? notFound(key) : conflicting(key, change.ifRevision);
+}
 
 export const compacted = (afterRevision: Revision) =>
   new StoreError("compacted", `revision ${afterRevision} is compacted: list again`);

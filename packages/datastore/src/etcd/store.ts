@@ -1,6 +1,15 @@
 import { randomInt } from "node:crypto";
 import type { Etcd3, ICompare, IKeyValue, IRequestOp, ITxnResponse } from "etcd3";
-import { alreadyExists, conflicting, type Entry, type Listing, notFound, type Store } from "../store.ts";
+import {
+  alreadyExists,
+  type Change,
+  conflicting,
+  type Entry,
+  type Listing,
+  notFound,
+  refusalOf,
+  type Store,
+} from "../store.ts";
 import { EtcdClient, type EtcdOptions } from "./client.ts";
 import { keyAfter, prefixEnd } from "./key-range.ts";
 import { etcdWatch } from "./watch.ts";
@@ -78,6 +87,7 @@ export function etcdStore(options: EtcdOptions): Store {
       if (ifRevision !== undefined && exists(answer)) throw conflicting(key, ifRevision);
       return false;
     },
+    commit: (changes) => (changes.length === 0 ? Promise.resolve([]) : commit(client, changes)),
     close: async () => client.close(),
   };
 }
@@ -86,6 +96,38 @@ interface Write {
   readonly value: string;
   readonly compare: ICompare[];
   readonly ttlSeconds?: number | undefined;
+}
+
+/** One transaction, whose failure branch says what each key is at. */
+async function commit(client: EtcdClient, changes: readonly Change[]): Promise<Entry[]> {
+  const [{ key: first }] = changes as [Change]; // not empty
+  const look = ({ key }: Change) => ({ request_range: { key: Buffer.from(key), keys_only: true } });
+  const request = {
+    compare: changes.flatMap(conditionOf),
+    success: changes.map(operationOf),
+    failure: changes.map(look),
+  };
+  const answer = await client.call({ key: first, idempotent: false }, (etcd) => etcd.kv.txn(request));
+  if (answer.succeeded)
+    return changes.flatMap((change) =>
+      change.type === "delete" ? [] : [written(change.key, change.value, answer)],
+    );
+  const refused = changes.flatMap((change, i) => {
+    const found = answer.responses[i]?.response_range.kvs[0];
+    return refusalOf(change, found && Number(found.mod_revision)) ?? [];
+  });
+  throw refused[0] ?? new Error(`etcd refused to write ${first} and says that nothing stood against it`);
+}
+
+function conditionOf(change: Change): ICompare[] {
+  if (change.type === "create") return [absent(change.key)];
+  return change.ifRevision === undefined ? [] : [unchanged(change.key, change.ifRevision)];
+}
+
+function operationOf(change: Change): IRequestOp {
+  const key = Buffer.from(change.key);
+  if (change.type === "delete") return { request_delete_range: { key } };
+  return { request_put: { key, value: Buffer.from(change.value) } };
 }
 
 /** Page after page at the revision of the first one. */
