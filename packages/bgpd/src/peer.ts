@@ -3,74 +3,24 @@
  * undecided (RFC 4271 §6.8): `main`, and `rival`, a connection that the peer opened meanwhile.
  */
 import {
-  type Attributes,
   BgpError,
   type Effect,
   type Ending,
   type Event,
-  Framer,
-  type Interner,
-  idle,
   type Negotiated,
   type Open,
   type Opener,
-  readMessage,
   type Session,
   type Settings,
   step,
   survivor,
-  type TimerName,
-  type Update,
   writeMessage,
 } from "@margay/bgp";
-import type { Family } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
-import { type Connection, dial, type Guard } from "./transport.ts";
-
-/** What a peer tells the speaker, always in the course of an event. */
-export interface PeerHooks {
-  established(peer: Peer, negotiated: Negotiated): void;
-  ended(peer: Peer, ending: Ending): void;
-  routes(peer: Peer, update: Update): void;
-  /** A ROUTE-REFRESH, or a mark of RFC 7313 around what it caused. */
-  refresh(peer: Peer, refresh: { readonly family: Family; readonly subtype: number }): void;
-  /** Its socket takes bytes again. */
-  drained(peer: Peer): void;
-  changed(peer: Peer): void;
-}
-
-interface Link {
-  readonly opener: Opener;
-  session: Session;
-  connection?: Connection;
-  dialling?: { cancel(): void };
-  framer: Framer;
-  readonly timers: Map<TimerName, { readonly timeout: NodeJS.Timeout; readonly seconds: number }>;
-}
-
-/** The last fault of each kind, in words, with when it was (milliseconds since 1970). */
-export interface Faults {
-  sent?: { readonly words: string; readonly at: number };
-  received?: { readonly words: string; readonly at: number };
-  connection?: { readonly words: string; readonly at: number };
-}
-
-export interface PeerOptions {
-  readonly wanted: WantedPeer;
-  readonly settings: Settings;
-  readonly hooks: PeerHooks;
-  readonly interner: Interner<Attributes>;
-}
-
-const timerEvents = {
-  connectRetry: { kind: "ConnectRetryTimerExpired" },
-  hold: { kind: "HoldTimerExpired" },
-  keepalive: { kind: "KeepaliveTimerExpired" },
-  idleHold: { kind: "IdleHoldTimerExpired" },
-  delayOpen: { kind: "DelayOpenTimerExpired" },
-  sendHold: { kind: "SendHoldTimerExpired" },
-  stable: { kind: "StableTimerExpired" },
-} as const satisfies Record<TimerName, Event>;
+import { guardOf, Link } from "./link.ts";
+import { type Faults, type PeerOptions, recordFault } from "./peer-hooks.ts";
+import { messageEvent, timerEvents } from "./session-events.ts";
+import type { Connection } from "./transport.ts";
 
 export class Peer {
   /** Its policy may change while the session lives; what makes the session may not. */
@@ -108,10 +58,10 @@ export class Peer {
 
   /** Ends the session with a Cease, or without a word when `error` is absent (graceful restart, RFC 4724 §4). */
   stop(error?: BgpError): void {
-    if (this.#rival) this.#drop(this.#rival);
+    this.#rival?.drop();
     this.#rival = undefined;
     if (error) this.#dispatch(this.#main, { kind: "Stop", error });
-    this.#drop(this.#main);
+    this.#main.drop();
   }
 
   /** Ends the session for a fault of the peer; it is not let in again before `restartSeconds` are over, or we restart. */
@@ -136,14 +86,14 @@ export class Peer {
       connection.close();
       return;
     }
-    connection.guard(this.wanted.address.family, this.#guard);
+    connection.guard(this.wanted.address.family, guardOf(this.wanted));
     const link = this.#link("peer");
     link.session = { ...link.session, state: "Active", failures: this.#main.session.failures };
-    if (this.#rival) this.#drop(this.#rival);
+    this.#rival?.drop();
     const { state } = this.#main.session;
     // Idle too: a peer that came back is not made to wait for our own idle hold (README, deviations).
     if (state === "Idle" || state === "Active") {
-      this.#drop(this.#main);
+      this.#main.drop();
       this.#main = link;
       this.#rival = undefined;
     } else this.#rival = link;
@@ -156,34 +106,12 @@ export class Peer {
     for (const link of [this.#main, this.#rival]) link?.connection?.rekey(address, password);
   }
 
-  get #guard(): Guard {
-    const { password, ttlSecurityHops, device } = this.wanted;
-    return {
-      ...(password === undefined ? {} : { password }),
-      ...(ttlSecurityHops === undefined ? {} : { ttlSecurityHops }),
-      ...(device === undefined ? {} : { device }),
-    };
-  }
-
   #link(opener: Opener): Link {
-    return { opener, session: idle(this.#options.settings), framer: new Framer(), timers: new Map() };
-  }
-
-  /** Silences a link for good. */
-  #drop(link: Link): void {
-    for (const { timeout } of link.timers.values()) clearTimeout(timeout);
-    link.timers.clear();
-    link.dialling?.cancel();
-    link.connection?.close();
-    link.dialling = undefined;
-    link.connection = undefined;
-    link.session = { ...link.session, state: "Idle" };
+    return new Link(opener, this.#options.settings, (link, name) => this.#dispatch(link, timerEvents[name]));
   }
 
   #attach(link: Link, connection: Connection): void {
-    link.dialling = undefined;
-    link.connection = connection;
-    link.framer = new Framer();
+    link.attach(connection);
     connection.onBytes = (bytes) => this.#receive(link, bytes);
     connection.onClosed = (why) => {
       link.connection = undefined;
@@ -202,36 +130,13 @@ export class Peer {
       for (const frame of link.framer.push(bytes)) {
         if (link.connection !== connection) return; // an earlier message ended the session
         this.counts.messagesIn++;
-        const event = this.#eventOf(link, frame);
+        const event = messageEvent(frame, link.session, this.#options.interner);
         if (event.kind !== "OpenReceived" || this.#survivesCollision(link, event.open))
           this.#dispatch(link, event);
       }
     } catch (error) {
       if (!(error instanceof BgpError)) throw error;
       this.#dispatch(link, { kind: "MessageRefused", error });
-    }
-  }
-
-  #eventOf(link: Link, frame: Parameters<typeof readMessage>[0]): Event {
-    const { negotiated } = link.session;
-    const { as4 = false, internal = false, families = [], extendedNextHop = false } = negotiated ?? {};
-    const { interner } = this.#options;
-    const message = readMessage(frame, { as4, internal, families, extendedNextHop, interner });
-    switch (message.kind) {
-      case "open":
-        return { kind: "OpenReceived", open: message };
-      case "keepalive":
-        return { kind: "KeepaliveReceived" };
-      case "update":
-        return { kind: "UpdateReceived", update: message };
-      case "notification":
-        return { kind: "NotificationReceived", notification: message };
-      case "route-refresh":
-        return {
-          kind: "RefreshReceived",
-          subtype: message.subtype,
-          ...(message.family ? { family: message.family } : {}),
-        };
     }
   }
 
@@ -251,13 +156,13 @@ export class Peer {
   #perform(link: Link, effect: Effect): void {
     switch (effect.kind) {
       case "connect":
-        this.#dial(link);
+        link.dial(this.wanted, {
+          onUp: (connection) => this.#attach(link, connection),
+          onDown: (why) => this.#dispatch(link, { kind: "TcpFailed", why }),
+        });
         return;
       case "close":
-        link.dialling?.cancel();
-        link.connection?.close();
-        link.dialling = undefined;
-        link.connection = undefined;
+        link.close();
         return;
       case "send":
         this.counts.messagesOut++;
@@ -267,11 +172,10 @@ export class Peer {
           this.#dispatch(link, { kind: "Written" });
         return;
       case "arm":
-        this.#arm(link, effect.timer, effect.seconds);
+        link.arm(effect.timer, effect.seconds);
         return;
       case "disarm":
-        clearTimeout(link.timers.get(effect.timer)?.timeout);
-        link.timers.delete(effect.timer);
+        link.disarm(effect.timer);
         return;
       case "established":
         this.#established(link, effect.negotiated);
@@ -291,39 +195,9 @@ export class Peer {
     }
   }
 
-  /** Every UPDATE arms the hold timer again: the one that runs is set back, not made anew. */
-  #arm(link: Link, name: TimerName, seconds: number): void {
-    const { timers } = link;
-    const running = timers.get(name);
-    if (running?.seconds === seconds) {
-      running.timeout.refresh();
-      return;
-    }
-    clearTimeout(running?.timeout);
-    const expire = () => {
-      timers.delete(name);
-      this.#dispatch(link, timerEvents[name]);
-    };
-    timers.set(name, { timeout: setTimeout(expire, seconds * 1000), seconds });
-  }
-
-  #dial(link: Link): void {
-    const { address, port, localAddress } = this.wanted;
-    link.dialling = dial(
-      { address, port, guard: this.#guard, ...(localAddress ? { localAddress } : {}) },
-      {
-        onUp: (connection) => this.#attach(link, connection),
-        onDown: (why) => {
-          link.dialling = undefined;
-          this.#dispatch(link, { kind: "TcpFailed", why });
-        },
-      },
-    );
-  }
-
   #promoteRival(): void {
     if (!this.#rival) return;
-    this.#drop(this.#main);
+    this.#main.drop();
     this.#main = this.#rival;
     this.#rival = undefined;
   }
@@ -358,7 +232,7 @@ export class Peer {
     if (link === this.#rival && this.#main.session.state === "Established")
       this.#dispatch(this.#main, { kind: "TcpFailed", why: restarted });
     const loser = link === this.#main ? this.#rival : this.#main;
-    if (loser) this.#drop(loser);
+    if (loser) loser.drop();
     this.#main = link;
     this.#rival = undefined;
     this.counts.established++;
@@ -370,13 +244,11 @@ export class Peer {
 
   #ended(link: Link, ending: Ending): void {
     if (link === this.#rival) {
-      this.#drop(link);
+      link.drop();
       this.#rival = undefined;
       return;
     }
-    const at = Date.now();
-    if (ending.by === "tcp") this.faults.connection = { words: ending.words, at };
-    else this.faults[ending.by === "us" ? "sent" : "received"] = { words: ending.words, at };
+    recordFault(this.faults, ending, Date.now());
     if (ending.established) {
       this.counts.flaps++;
       this.#options.hooks.ended(this, ending);

@@ -14,31 +14,27 @@ import {
   type Ending,
   Interner,
   keepsRoutes,
-  type LimitState,
-  limitState,
   type Negotiated,
   Rib,
-  type Route,
   refreshSubtypes,
-  type Settings,
   type Source,
-  tooManyPrefixes,
   type Update,
 } from "@margay/bgp";
-import { type Address, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
+import { type Address, type Family, formatAddress, type Prefix } from "@margay/net";
 import { Announcer } from "./announcer.ts";
+import { Away } from "./away.ts";
 import type { Self, WantedPeer } from "./config.ts";
+import { Deferral } from "./deferral.ts";
 import { Learner } from "./learner.ts";
+import type { Log } from "./log.ts";
+import { OwnRoutes } from "./own-routes.ts";
 import { Peer } from "./peer.ts";
-import { textOf } from "./text-of.ts";
+import type { Presence } from "./presence.ts";
+import { keyOf, same, sessionOf, settingsOf } from "./settings.ts";
 import type { Connection } from "./transport.ts";
+import { watchLimits } from "./watch-limits.ts";
 
-/** The part of a logger that we use; pino's. */
-export interface Log {
-  info(fields: object, text: string): void;
-  warn(fields: object, text: string): void;
-  debug(fields: object, text: string): void;
-}
+export type { Log } from "./log.ts";
 
 export interface SpeakerOptions {
   readonly log: Log;
@@ -54,22 +50,7 @@ export interface SpeakerOptions {
   readonly idleHoldSeconds?: number;
 }
 
-/** What a peer is in the RIB while its session is up, and while its routes are kept stale. */
-interface Presence {
-  readonly source: Source;
-  readonly negotiated: Negotiated;
-  /** Families whose End-of-RIB has come. */
-  readonly ended: Set<Family>;
-  /** Where its prefixes stood against the limit, when that was last said. */
-  readonly limits: Map<Family, LimitState>;
-  /** Set while the peer is away and its routes are kept. */
-  staleTimer?: NodeJS.Timeout;
-}
-
 const families = [4, 6] as const;
-
-/** How long a restarted speaker waits for End-of-RIB before it trusts what it has (RFC 4724 §4.1 Selection_Deferral_Timer). */
-export const deferralSeconds = 120;
 
 export class Speaker {
   readonly #options: SpeakerOptions;
@@ -78,37 +59,24 @@ export class Speaker {
   #self: Self | undefined;
   readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
-  /** Peers that are away, by address, with their stale routes. */
-  readonly #away = new Map<string, Presence>();
+  readonly #away: Away;
   readonly #learner: Learner;
   readonly #announcer: Announcer;
-  #origins = new Map<string, Prefix>();
-  readonly #local: Source;
-  readonly #ownRoute: Route;
+  readonly #own: OwnRoutes;
   #turnDue = false;
-  #deferring: boolean;
+  readonly #deferral: Deferral;
   #hasConverged: boolean;
-  #deferral: NodeJS.Timeout | undefined;
   #stopped = false;
 
   constructor(options: SpeakerOptions) {
     this.#options = options;
-    this.#deferring = options.restarting;
     this.#hasConverged = !options.restarting;
     this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
     this.#learner = new Learner(this.ribs);
-    this.#announcer = new Announcer({ ribs: this.ribs, mayEnd: () => !this.#deferring });
-    this.#local = {
-      kind: "local",
-      name: "local",
-      as: 0,
-      bgpId: 0,
-      address: parseAddress("0.0.0.0"),
-      client: false,
-    };
-    this.#ownRoute = { source: this.#local, received: ownAttributes, attributes: ownAttributes };
-    if (options.restarting)
-      this.#deferral = setTimeout(() => this.#converge("time is up"), deferralSeconds * 1000);
+    this.#own = new OwnRoutes(this.ribs);
+    this.#away = new Away(this.ribs, () => this.#due());
+    this.#deferral = new Deferral({ ...options, onOver: () => this.#due() }); // routes that came just before are still to be decided
+    this.#announcer = new Announcer({ ribs: this.ribs, mayEnd: () => !this.#deferral.isActive });
   }
 
   #rib(family: Family): Rib {
@@ -131,7 +99,7 @@ export class Speaker {
 
   /** The source of a peer's routes, while it has any. */
   sourceOf(peer: Peer): Source | undefined {
-    return (this.#presences.get(peer) ?? this.#away.get(keyOf(peer.wanted)))?.source;
+    return this.#presences.get(peer)?.source ?? this.#away.sourceOf(keyOf(peer.wanted));
   }
 
   negotiatedOf(peer: Peer): Negotiated | undefined {
@@ -160,7 +128,7 @@ export class Speaker {
         `peer ${peer.wanted.name} removed`,
       );
       peer.stop(new BgpError(code));
-      this.#forgetAway(key);
+      this.#away.forget(key);
       this.#peers.delete(key);
     }
     for (const [key, next] of wanted) if (self && !this.#peers.has(key)) this.#add(key, next, self);
@@ -177,7 +145,7 @@ export class Speaker {
     if (isSame || !presence) return;
     this.#learner.relearn(presence.source, next, this.#self);
     this.#announcer.move({ peer, ...presence }, this.#self);
-    this.#limit(peer, presence);
+    watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     this.#options.log.info(
       { event: "policy-changed", peer: keyOf(next) },
       `policy of ${next.name} changed, its session stays`,
@@ -187,9 +155,7 @@ export class Speaker {
 
   /** What we announce as our own. */
   setOrigins(origins: ReadonlyMap<string, Prefix>): void {
-    for (const [text, prefix] of this.#origins) if (!origins.has(text)) this.#withdrawOwn(prefix);
-    for (const [text, prefix] of origins) if (!this.#origins.has(text)) this.#announceOwn(prefix);
-    this.#origins = new Map(origins);
+    this.#own.set(origins);
     this.#due();
   }
 
@@ -222,15 +188,15 @@ export class Speaker {
   /** Ends all sessions without a NOTIFICATION, so that peers keep our routes while we restart (RFC 4724 §4). */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#deferral);
+    this.#deferral.stop();
     for (const peer of this.#peers.values()) peer.stop();
-    for (const key of this.#away.keys()) clearTimeout(this.#away.get(key)?.staleTimer);
+    this.#away.stop();
   }
 
   #add(key: string, wanted: WantedPeer, self: Self): void {
     const peer = new Peer({
       wanted,
-      settings: this.#settings(wanted, self),
+      settings: settingsOf(wanted, { ...this.#options, self, restarting: this.#deferral.isActive }),
       interner: this.interner,
       hooks: {
         established: (p, negotiated) => this.#established(p, negotiated),
@@ -248,73 +214,20 @@ export class Speaker {
     peer.start();
   }
 
-  #settings(wanted: WantedPeer, self: Self): Settings {
-    const { families: told = families, sessionTerms: terms } = wanted;
-    return {
-      localAs: wanted.localAs,
-      peerAs: wanted.peerAs,
-      bgpId: self.bgpId,
-      holdTimeSeconds: wanted.holdTimeSeconds,
-      connectRetrySeconds: this.#options.connectRetrySeconds ?? 5,
-      idleHoldSeconds: this.#options.idleHoldSeconds ?? 1,
-      passive: wanted.passive ?? false,
-      ...(terms?.delayOpenSeconds ? { delayOpenSeconds: terms.delayOpenSeconds } : {}),
-      ...(terms?.roleRequired ? { roleRequired: true } : {}),
-      capabilities: {
-        ...(terms?.role ? { role: terms.role } : {}),
-        ...(terms?.extendedNextHop ? { extendedNextHop: true } : {}),
-        families: told,
-        as4: wanted.localAs,
-        routeRefresh: true,
-        enhancedRouteRefresh: true,
-        extendedMessage: true,
-        gracefulRestart: {
-          restarting: this.#deferring,
-          notification: true,
-          restartTimeSeconds: wanted.restartTimeSeconds,
-          // F bit: the kernel forwards whatever becomes of this process.
-          families: told.map((family) => ({ family, forwarding: true })),
-        },
-      },
-    };
-  }
-
-  #announceOwn(prefix: Prefix): void {
-    const rib = this.ribs[prefix.family];
-    rib.put(rib.prefixes.add(prefix), this.#ownRoute);
-  }
-
-  #withdrawOwn(prefix: Prefix): void {
-    const rib = this.ribs[prefix.family];
-    rib.remove(this.#local, rib.prefixes.add(prefix));
-  }
-
   #established(peer: Peer, negotiated: Negotiated): void {
     const { wanted, session } = peer;
     const key = keyOf(wanted);
     const bgpId = session.peer?.bgpId ?? 0;
     const kind = negotiated.internal ? "ibgp" : "ebgp";
-    const away = this.#away.get(key);
-    clearTimeout(away?.staleTimer);
-    this.#away.delete(key);
     const { name, peerAs: as, address, client } = wanted;
     const source: Source = { kind, name, as, bgpId, address, client };
-    if (away) this.#takeBack(away, source, negotiated);
+    this.#away.takeBack(key, source, negotiated);
     const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
     this.#presences.set(peer, presence);
     this.#learner.begin(source, wanted, this.#self);
     this.#announcer.join({ peer, source, negotiated }, this.#self);
     this.#options.log.info({ event: "established", peer: key, as, name }, `session with ${name} is up`);
     this.#due();
-  }
-
-  /** RFC 4724 §4.2: stale routes of families whose forwarding state the peer lost go at once. */
-  #takeBack(away: Presence, source: Source, { gracefulRestart }: Negotiated): void {
-    const kept = gracefulRestart?.families.filter((f) => f.forwarding).map((f) => f.family) ?? [];
-    for (const family of families) {
-      this.ribs[family].rename(away.source, source);
-      if (!kept.includes(family)) this.ribs[family].sweepStale(source);
-    }
   }
 
   #ended(peer: Peer, ending: Ending): void {
@@ -331,24 +244,8 @@ export class Speaker {
     );
     const restart = presence.negotiated.gracefulRestart;
     if (restart && keepsRoutes(ending, presence.negotiated) && !this.#stopped)
-      this.#keep(key, presence, restart.restartTimeSeconds);
+      this.#away.keep(key, presence, restart.restartTimeSeconds);
     else for (const family of families) this.ribs[family].forget(presence.source);
-    this.#due();
-  }
-
-  /** RFC 4724 §4.2: the peer restarts; its routes stay for as long as it asked. */
-  #keep(key: string, presence: Presence, seconds: number): void {
-    for (const family of families) this.ribs[family].markStale(presence.source);
-    presence.staleTimer = setTimeout(() => this.#forgetAway(key), seconds * 1000);
-    this.#away.set(key, presence);
-  }
-
-  #forgetAway(key: string): void {
-    const away = this.#away.get(key);
-    if (!away) return;
-    clearTimeout(away.staleTimer);
-    this.#away.delete(key);
-    for (const family of families) this.ribs[family].forget(away.source);
     this.#due();
   }
 
@@ -359,29 +256,9 @@ export class Speaker {
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
     this.#learner.learn(source, peer.wanted, update);
-    this.#limit(peer, presence);
+    watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
     this.#due();
-  }
-
-  /** RFC 4271 §6.7: a peer that announces too many prefixes is warned of, then its session ends. */
-  #limit(peer: Peer, { source, limits }: Presence): void {
-    for (const family of families) {
-      const limit = peer.wanted.policyTerms?.prefixLimits?.[family];
-      if (!limit) continue;
-      const state = limitState(limit, this.ribs[family].counts(source).received);
-      if (state === (limits.get(family) ?? "below")) continue;
-      limits.set(family, state);
-      const { max } = limit;
-      if (state !== "below")
-        this.#options.log.warn(
-          { event: "prefix-limit", peer: keyOf(peer.wanted), family, state, max },
-          `${peer.wanted.name}: prefixes of IPv${family} ${state} the limit of ${max}`,
-        );
-      if (state !== "above" || limit.exceeded === "warn") continue;
-      peer.giveUp(tooManyPrefixes(family, limit), limit.exceeded.restartSeconds);
-      return;
-    }
   }
 
   #endOfRib(presence: Presence, family: Family): void {
@@ -390,23 +267,13 @@ export class Speaker {
     this.#checkConverged();
   }
 
-  /** RFC 4724 §4.1: every peer has said End-of-RIB, or restarts itself, or cannot say it. */
   #checkConverged(): void {
-    if (!this.#deferring || this.#peers.size === 0) return;
-    const done = [...this.#peers.values()].every((peer) => {
-      const presence = this.#presences.get(peer);
-      if (!presence) return Boolean(peer.wanted.problem);
-      const { gracefulRestart, families: wanted } = presence.negotiated;
-      return !gracefulRestart || gracefulRestart.restarting || wanted.every((f) => presence.ended.has(f));
-    });
-    if (done) this.#converge("every peer has said End-of-RIB");
-  }
-
-  #converge(why: string): void {
-    this.#deferring = false;
-    clearTimeout(this.#deferral);
-    this.#options.log.info({ event: "converged", why }, `restart is over: ${why}`);
-    this.#due(); // the routes that came just before are still to be decided
+    this.#deferral.check(
+      [...this.#peers.values()].map((peer) => ({
+        presence: this.#presences.get(peer),
+        hopeless: Boolean(peer.wanted.problem),
+      })),
+    );
   }
 
   /** RFC 2918 §4; RFC 7313 §4: between its marks the peer says all again, and what it does not say is gone. */
@@ -437,30 +304,10 @@ export class Speaker {
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
-    if (!this.#deferring && !this.#hasConverged) {
+    if (!this.#deferral.isActive && !this.#hasConverged) {
       this.#hasConverged = true;
       this.#options.onConverged?.();
     }
     if (this.#announcer.send()) this.#due();
   }
 }
-
-const ownAttributes: Attributes = { origin: "igp", asPath: [], localPref: 100 };
-
-/** What makes a session: all but the policy that its routes are judged by. */
-function sessionOf(wanted: WantedPeer) {
-  const {
-    filters: _f,
-    policyTerms: _p,
-    nextHop: _n,
-    allowedLocalAs: _a,
-    warnings: _w,
-    type: _t,
-    ...rest
-  } = wanted;
-  return rest;
-}
-
-const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
-
-const same = (a: unknown, b: unknown): boolean => textOf(a) === textOf(b);

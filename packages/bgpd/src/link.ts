@@ -1,0 +1,90 @@
+/** One connection to a peer, or the attempt at one, with its session machine's state and timers. */
+import { Framer, idle, type Opener, type Session, type Settings, type TimerName } from "@margay/bgp";
+import type { WantedPeer } from "./config.ts";
+import { type Connection, dial, type Guard } from "./transport.ts";
+
+/** What protects the session of a peer below BGP. */
+export const guardOf = ({ password, ttlSecurityHops, device }: WantedPeer): Guard => ({
+  ...(password === undefined ? {} : { password }),
+  ...(ttlSecurityHops === undefined ? {} : { ttlSecurityHops }),
+  ...(device === undefined ? {} : { device }),
+});
+
+/** A timer that runs: set back rather than made anew, for every UPDATE arms the hold timer again. */
+interface Running {
+  readonly timeout: NodeJS.Timeout;
+  readonly seconds: number;
+}
+
+export class Link {
+  readonly opener: Opener;
+  session: Session;
+  framer = new Framer();
+  connection: Connection | undefined;
+  dialling: { cancel(): void } | undefined;
+  readonly #timers = new Map<TimerName, Running>();
+  readonly #onTimer: (link: Link, name: TimerName) => void;
+
+  constructor(opener: Opener, settings: Settings, onTimer: (link: Link, name: TimerName) => void) {
+    this.opener = opener;
+    this.session = idle(settings);
+    this.#onTimer = onTimer;
+  }
+
+  /** Connects; one of the two is called, unless `close` comes first. */
+  dial(to: WantedPeer, { onUp, onDown }: Parameters<typeof dial>[1]): void {
+    const { address, port, localAddress } = to;
+    const guard = guardOf(to);
+    this.dialling = dial(
+      { address, port, guard, ...(localAddress ? { localAddress } : {}) },
+      {
+        onUp,
+        onDown: (why) => {
+          this.dialling = undefined;
+          onDown(why);
+        },
+      },
+    );
+  }
+
+  /** Takes over a connection; what was read of an earlier one is forgotten. */
+  attach(connection: Connection): void {
+    this.dialling = undefined;
+    this.connection = connection;
+    this.framer = new Framer();
+  }
+
+  arm(name: TimerName, seconds: number): void {
+    const running = this.#timers.get(name);
+    if (running?.seconds === seconds) {
+      running.timeout.refresh();
+      return;
+    }
+    clearTimeout(running?.timeout);
+    const expire = () => {
+      this.#timers.delete(name);
+      this.#onTimer(this, name);
+    };
+    this.#timers.set(name, { timeout: setTimeout(expire, seconds * 1000), seconds });
+  }
+
+  disarm(name: TimerName): void {
+    clearTimeout(this.#timers.get(name)?.timeout);
+    this.#timers.delete(name);
+  }
+
+  /** Closes what is open and gives up what is being opened. */
+  close(): void {
+    this.dialling?.cancel();
+    this.connection?.close();
+    this.dialling = undefined;
+    this.connection = undefined;
+  }
+
+  /** Silences the link for good. */
+  drop(): void {
+    for (const name of [...this.#timers.keys()]) this.disarm(name);
+    this.close();
+    this.session = { ...this.session, state: "Idle" };
+  }
+}

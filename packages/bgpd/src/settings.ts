@@ -1,0 +1,65 @@
+/** From a wanted peer to what its session machine is configured with (pure). */
+import type { Settings } from "@margay/bgp";
+import { formatAddress } from "@margay/net";
+import type { Self, WantedPeer } from "./config.ts";
+import { textOf } from "./text-of.ts";
+
+const both = [4, 6] as const;
+
+export interface SettingsInputs {
+  readonly self: Self;
+  /** The R bit: this speaker has restarted and waits for its peers (RFC 4724 §3). */
+  readonly restarting: boolean;
+  readonly connectRetrySeconds?: number | undefined;
+  readonly idleHoldSeconds?: number | undefined;
+}
+
+export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings {
+  const { families = both, sessionTerms: terms } = wanted;
+  const { self, restarting, connectRetrySeconds = 5, idleHoldSeconds = 1 } = inputs;
+  return {
+    localAs: wanted.localAs,
+    peerAs: wanted.peerAs,
+    bgpId: self.bgpId,
+    holdTimeSeconds: wanted.holdTimeSeconds,
+    ...{ connectRetrySeconds, idleHoldSeconds },
+    passive: wanted.passive ?? false,
+    ...(terms?.delayOpenSeconds ? { delayOpenSeconds: terms.delayOpenSeconds } : {}),
+    ...(terms?.roleRequired ? { roleRequired: true } : {}),
+    capabilities: {
+      ...(terms?.role ? { role: terms.role } : {}),
+      ...(terms?.extendedNextHop ? { extendedNextHop: true } : {}),
+      families,
+      as4: wanted.localAs,
+      routeRefresh: true,
+      enhancedRouteRefresh: true,
+      extendedMessage: true,
+      gracefulRestart: {
+        restarting,
+        notification: true,
+        restartTimeSeconds: wanted.restartTimeSeconds,
+        // F bit: the kernel forwards whatever becomes of this process.
+        families: families.map((family) => ({ family, forwarding: true })),
+      },
+    },
+  };
+}
+
+/** What makes a session: all but the policy that its routes are judged by. */
+export function sessionOf(wanted: WantedPeer) {
+  const {
+    filters: _f,
+    policyTerms: _p,
+    nextHop: _n,
+    allowedLocalAs: _a,
+    warnings: _w,
+    type: _t,
+    ...rest
+  } = wanted;
+  return rest;
+}
+
+/** What the peer goes by: its address. */
+export const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
+
+export const same = (a: unknown, b: unknown): boolean => textOf(a) === textOf(b);
