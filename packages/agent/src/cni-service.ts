@@ -1,4 +1,4 @@
-import { evaluate, type IPPool, parseKey, parseSelector } from "@margay/api";
+import { type IPPool, parseKey } from "@margay/api";
 import {
   type CniDeps,
   CniError,
@@ -16,8 +16,8 @@ import {
 } from "@margay/cni";
 import { resources, type Store } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
-import { type Family, parsePrefix } from "@margay/net";
 import type { Netlink } from "@margay/netlink";
+import { familiesOf } from "./pool-families.ts";
 
 export interface CniServiceOptions {
   readonly socket: string;
@@ -28,6 +28,7 @@ export interface CniServiceOptions {
   readonly netlink: Netlink;
   readonly pools: () => readonly IPPool[];
   readonly labels: () => Readonly<Record<string, string>>;
+  readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
   readonly interfacePrefix: () => string;
   readonly mtu: () => number;
   /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
@@ -71,7 +72,11 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       blockOf: options.blockOf,
       podCidrs: options.podCidrs,
       localEndpoints: options.localEndpoints,
-      families: () => familiesOf(options.pools(), options.labels()),
+      families: (namespace) =>
+        familiesOf(options.pools(), {
+          node: options.labels(),
+          ...(namespace !== undefined && { namespace: options.namespaceLabels(namespace) }),
+        }),
       interfacePrefix: options.interfacePrefix,
       mtu: options.mtu,
       notReady: options.notReady,
@@ -108,16 +113,4 @@ async function inForce({ ready }: CniServiceOptions, key: string): Promise<void>
 function idOf(key: string): string {
   const { namespace, name } = parseKey(key) ?? { name: key };
   return `${namespace}/${name}`;
-}
-
-/** Families of the pools that give this node's pods addresses unasked. */
-function familiesOf(pools: readonly IPPool[], labels: Readonly<Record<string, string>>): Family[] {
-  const ours = pools.filter(
-    ({ spec }) =>
-      !spec.disabled &&
-      spec.assignmentMode === "Automatic" &&
-      spec.allowedUses.includes("Workload") &&
-      evaluate(parseSelector(spec.nodeSelector), labels),
-  );
-  return [...new Set(ours.map(({ spec }) => parsePrefix(spec.cidr).family))];
 }

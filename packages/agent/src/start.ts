@@ -47,6 +47,7 @@ function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent
     netlink: agent.kernel.netlink,
     pools: inventory.pools,
     labels: inventory.labels,
+    namespaceLabels: inventory.namespaceLabels,
     interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
     mtu: () => agent.mtu,
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),

@@ -58,7 +58,7 @@ async function assign(
   invocation: Invocation,
   { pod, asked }: { pod: Pod; asked: Wishes },
 ): Promise<Address[]> {
-  const families = familiesOf(deps, invocation, asked);
+  const families = familiesOf(deps, invocation, { pod, asked });
   const pools = families.flatMap((family) => asked.pools[family]);
   const attributes = attributesOf(invocation, { ...pod, node: deps.node, now: deps.now() });
   const held = await deps.ipam.assign({
@@ -70,10 +70,14 @@ async function assign(
 }
 
 /** The pod's word, the configuration's, else every family that has a pool, and those of addresses asked for. */
-function familiesOf(deps: CniDeps, { conf }: Invocation, { families, addresses }: Wishes): readonly Family[] {
+function familiesOf(
+  deps: CniDeps,
+  { conf }: Invocation,
+  { pod, asked: { families, addresses } }: { pod: Pod; asked: Wishes },
+): readonly Family[] {
   if (families) return families;
   const asked = addresses.map(({ family }) => family);
-  const pooled = deps.families();
+  const pooled = deps.families(pod.namespace);
   const wanted = {
     4: conf.ipam?.assign_ipv4 ?? (pooled.includes(4) || asked.includes(4)),
     6: conf.ipam?.assign_ipv6 ?? (pooled.includes(6) || asked.includes(6)),

@@ -67,8 +67,8 @@ export interface CniDeps {
   readonly inspect: (wiring: Omit<Wiring, "mtu" | "mac">) => Promise<readonly string[]>;
   /** What of the rules and routes of the endpoint with this key is not in the kernel. */
   readonly missing: (key: string) => Promise<readonly string[]>;
-  /** Families that enabled pools exist for: what a pod gets unless the configuration says otherwise. */
-  readonly families: () => readonly Family[];
+  /** Families that enabled pools exist for (of those open to `namespace`): what a pod gets unless the configuration says otherwise. */
+  readonly families: (namespace?: string) => readonly Family[];
   /** FelixConfiguration.interfacePrefix, its first. */
   readonly interfacePrefix: () => string;
   /** For pods whose configuration names none; bytes. */
