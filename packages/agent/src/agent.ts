@@ -17,6 +17,7 @@ import { leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { PodMtu } from "./pod-mtu.ts";
+import { ProblemTeller } from "./problems.ts";
 import { keepDoing } from "./timers.ts";
 
 /** Resolves early when the signal aborts. */
@@ -43,6 +44,7 @@ const TIDY_SECONDS = 150;
 export class Agent {
   readonly #context: DaemonContext;
   readonly metrics: AgentMetrics;
+  readonly #problems: ProblemTeller;
   readonly #barriers: BarrierResponder;
   readonly #blocks: BlockCache;
   readonly #stopTimers: () => void;
@@ -67,6 +69,7 @@ export class Agent {
     const { store, node, metrics } = context;
     this.#context = context;
     this.metrics = agentMetrics(metrics);
+    this.#problems = new ProblemTeller(context.log, metrics);
     this.calc = new Calc(node);
     this.inventory = new Inventory(node);
     this.localEndpoints = new LocalEndpoints(node);
@@ -232,6 +235,7 @@ export class Agent {
     const metrics = this.metrics;
     this.#passFailed = undefined;
     if (outcomes.length === 0) return; // it was so already
+    this.#problems.tell(state);
     metrics.apply.observe(milliseconds / 1000);
     metrics.endpoints.set(state.endpoints.length);
     metrics.closed.set(state.endpoints.filter(({ ok }) => !ok).length);
