@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { definitions, kinds } from "@margay/api";
+import { valuesPage, valuesSchema, valuesYaml } from "./chart/pages.ts";
 import { commandsPage } from "./command-reference.ts";
 import { crd } from "./crds.ts";
 import { resourcesPage } from "./reference.ts";
@@ -33,6 +34,9 @@ const help = (words: readonly string[]): string =>
 const wanted = new Map<string, string>([
   ["docs/reference/resources.md", resourcesPage()],
   ["docs/reference/cli.md", commandsPage(help)],
+  ["docs/reference/values.md", valuesPage()],
+  ["charts/margay/values.yaml", valuesYaml()],
+  ["charts/margay/values.schema.json", valuesSchema()],
   ...kinds.map((kind): [string, string] => [`${CRDS}/${definitions[kind].plural}.yaml`, crd(kind)]),
 ]);
 

@@ -5,7 +5,7 @@ import { parseSync } from "@swc/core";
 const LAYERS = {
   net: 0, reconcile: 0, testing: 0,
   api: 1, bgp: 1, iptables: 1, kubernetes: 1, netlink: 1,
-  calc: 2, datastore: 2,
+  calc: 2, datastore: 2, nftables: 2,
   ipam: 3, daemon: 3,
   agent: 4, bgpd: 4, controllers: 4, cni: 4, ctl: 4, lab: 4,
   margay: 5, dev: 5,
