@@ -1,5 +1,13 @@
 import { ApiError, type BlockAffinity, encode, type IPAMBlock } from "@margay/api";
-import { alreadyDecoded, type Entry, resourceOf, type Store, StoreError } from "@margay/datastore";
+import {
+  alreadyDecoded,
+  type Change,
+  type Entry,
+  type Revision,
+  resourceOf,
+  type Store,
+  StoreError,
+} from "@margay/datastore";
 import { parsePrefix } from "@margay/net";
 import { affinityOf, type Block, disown, isEmpty, newBlock } from "./block.ts";
 import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
@@ -149,6 +157,33 @@ const createBlock = ({ store, view }: Site, block: Block) =>
 export const updateBlock = ({ store, view }: Site, block: Block, revision: number) =>
   putBlock(view, block, (key, value) => store.update(key, value, revision));
 
+/**
+ * Updates blocks and writes what goes along, all or nothing; the view learns of all of it.
+ * @returns the key that stood against it, if one did
+ */
+export async function updateTogether(
+  { store, view }: Site,
+  updates: readonly { readonly after: Block; readonly revision: Revision }[],
+  along: readonly Change[],
+): Promise<{ readonly refused: string } | undefined> {
+  const resources = updates.map(({ after }) => resourceFor(after));
+  const blocks = updates.map(({ after, revision }, i): Change => {
+    const value = encode(resources[i]!); // one resource each
+    return { type: "update", key: blockKey(after.cidr), value, ifRevision: revision };
+  });
+  try {
+    const entries = await store.commit([...blocks, ...along]);
+    for (const [i, entry] of entries.entries()) {
+      const resource = resources[i];
+      view.observe(resource ? alreadyDecoded(entry, resource) : entry);
+    }
+    return undefined;
+  } catch (error) {
+    if (isRefusal(error)) return { refused: error.key ?? "" };
+    throw error;
+  }
+}
+
 /** Deletes the block if still at `revision`; false: it is not. */
 export const deleteBlock = ({ store, view }: Site, cidr: string, revision: number): Promise<boolean> =>
   deleted(store, view, { key: blockKey(cidr), revision });
@@ -176,8 +211,10 @@ async function unlessRefused<T>(write: () => Promise<T>): Promise<T | undefined>
   try {
     return await write();
   } catch (error) {
-    if (error instanceof StoreError && ["exists", "conflict", "not-found"].includes(error.code))
-      return undefined;
+    if (isRefusal(error)) return undefined;
     throw error;
   }
 }
+
+const isRefusal = (error: unknown): error is StoreError =>
+  error instanceof StoreError && ["exists", "conflict", "not-found"].includes(error.code);

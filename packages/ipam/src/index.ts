@@ -19,6 +19,7 @@ export type { IpamEvent } from "./events.ts";
 export * from "./garbage.ts";
 export * from "./invariants.ts";
 export { type Assignment, Ipam, type IpamOptions, type Released } from "./ipam.ts";
+export type { Along } from "./joint.ts";
 export type { Freed } from "./journal.ts";
 export { type Cluster, deleteNode, releaseFound } from "./node.ts";
 export type { Sequenced } from "./plan.ts";

@@ -70,7 +70,7 @@ const familyAndHandle = (line: string): string =>
 /** Counts writes, and lets a test make one fail. */
 function counting(store: Store): Store & { writes: number } {
   const counted = { ...store, writes: 0 };
-  for (const name of ["create", "update", "put", "delete"] as const) {
+  for (const name of ["create", "update", "put", "delete", "commit"] as const) {
     const act = store[name] as (...args: unknown[]) => Promise<never>;
     Object.assign(counted, {
       [name]: (...args: unknown[]) => {
@@ -129,10 +129,87 @@ describe("one allocator", () => {
   test("dual stack: when the second family's write fails, the first is taken back", async () => {
     const store = memoryStore();
     const ipam = ipamOn(store, "n1");
-    await ipam.assign(pod("first", [4, 6]));
+    await ipam.assign(pod("first", [4])); // the second family's block has yet to be claimed
     store.failNext({ when: "before", afterWrites: 1 });
     await expect(ipam.assign(pod("h", [4, 6]))).rejects.toMatchObject({ code: "datastore" });
     expect((await allocationsIn(store)).filter((line) => line.endsWith(" h"))).toEqual([]);
+  });
+
+  test("dual stack in blocks that the node has: one write, both families or neither", async () => {
+    const memory = memoryStore();
+    const store = counting(memory);
+    const ipam = ipamOn(store, "n1");
+    await ipam.assign(pod("first", [4, 6]));
+    const before = store.writes;
+    await ipam.assign(pod("h", [4, 6]));
+    expect(store.writes).toBe(before + 1);
+    memory.failNext({ when: "before" });
+    await expect(ipam.assign(pod("lost", [4, 6]))).rejects.toMatchObject({ code: "datastore" });
+    expect((await allocationsIn(store)).filter((line) => line.endsWith(" lost"))).toEqual([]);
+  });
+
+  describe("what goes along", () => {
+    const beside = (key: string, value = "it") => [{ type: "create", key, value } as const];
+
+    test("is in the same write as the addresses, and knows them; a burst's is in one, too", async () => {
+      const store = counting(memoryStore());
+      const ipam = ipamOn(store, "n1", { pools: () => [pool("big", "10.244.0.0/16", 24)] });
+      await ipam.assign(pod("first"));
+      const before = store.writes;
+      const all = await Promise.all(
+        ["a", "b", "c"].map((name) =>
+          ipam.assignWith(pod(name), ([one]) => beside(`/x/${name}`, formatAddress(one!.address))),
+        ),
+      );
+      expect(store.writes).toBe(before + 1);
+      expect(all.map(({ wroteAlong }) => wroteAlong)).toEqual([true, true, true]);
+      const { entries } = await store.list("/x/");
+      expect(entries.map(({ value }) => value)).toEqual(
+        all.map(({ held }) => formatAddress(held[0]!.address)),
+      );
+      const [block] = (await store.list(BLOCKS)).entries;
+      expect(new Set([block, ...entries].map((entry) => entry?.revision)).size).toBe(1);
+    });
+
+    test("is left to the caller when the block must be claimed first, or when the handle has its address already", async () => {
+      const store = memoryStore();
+      const ipam = ipamOn(store, "n1");
+      const asked = () => ipam.assignWith(pod("h"), () => beside("/x/h"));
+      expect(await asked()).toMatchObject({ wroteAlong: false });
+      expect(await asked()).toMatchObject({ wroteAlong: false });
+      expect((await store.list("/x/")).entries).toEqual([]);
+    });
+
+    test("refused, it costs nobody an address", async () => {
+      const store = memoryStore();
+      const ipam = ipamOn(store, "n1");
+      await ipam.assign(pod("first"));
+      await store.put("/x/there", "before");
+      const [refused, other] = await Promise.all([
+        ipam.assignWith(pod("h"), () => beside("/x/there")),
+        ipam.assignWith(pod("i"), () => beside("/x/new")),
+      ]);
+      expect([refused, other]).toMatchObject([{ wroteAlong: false }, { wroteAlong: false }]);
+      expect(await allocationsIn(store)).toHaveLength(3);
+      expect(await store.get("/x/there")).toMatchObject({ value: "before" });
+      expect(await store.get("/x/new")).toBeUndefined();
+    });
+
+    test("is not there when the addresses are not: another node has written the block meanwhile", async () => {
+      const store = memoryStore();
+      const cache = new BlockCache({ node: "n1" }); // sees what n1 writes only
+      const ipam = ipamOn(store, "n1", { blocks: cache });
+      await ipam.assign(pod("first"));
+      const [entry] = (await store.list(BLOCKS)).entries;
+      await store.put(entry!.key, entry!.value); // the same, one revision on
+      const seen: number[] = [];
+      const { wroteAlong } = await ipam.assignWith(pod("h"), () => {
+        seen.push(store.revision);
+        return beside("/x/h");
+      });
+      expect({ wroteAlong, plans: seen.length }).toEqual({ wroteAlong: true, plans: 2 });
+      expect(await allocationsIn(store)).toHaveLength(2);
+    });
   });
 
   test("a repeat that shares a write that fails keeps what it had", async () => {

@@ -9,15 +9,17 @@ import {
   releaseAffinity,
   type Site,
   updateBlock,
+  updateTogether,
 } from "./affinity.ts";
 import type { Block, Held } from "./block.ts";
 import type { Change } from "./draft.ts";
 import { IpamError } from "./errors.ts";
 import { type IpamEvent, limitWarning } from "./events.ts";
 import { type Evidence, type Garbage, garbage } from "./garbage.ts";
+import { type Along, type Joint, jointOf } from "./joint.ts";
 import { type Answer, type Operation, plan, type Sequenced } from "./plan.ts";
 import { isDisposable, surplusBlocks } from "./tidy.ts";
-import { AFFINITIES, BLOCKS, BlockCache, type BlockView, type Versioned } from "./view.ts";
+import { AFFINITIES, BLOCKS, BlockCache, type BlockView, blockKey, type Versioned } from "./view.ts";
 import { type AssignRequest, type Surroundings, worldOf } from "./world.ts";
 
 export interface IpamOptions extends Surroundings {
@@ -38,8 +40,8 @@ export type Released = Held;
  * won one.
  */
 const MAX_ATTEMPTS = 50;
-/** Operations served by one plan. */
-const MAX_BATCH = 256;
+/** Operations served by one plan: one transaction holds their blocks and what goes along. */
+const MAX_BATCH = 100;
 
 type Outcome = "written" | "refused" | Error;
 
@@ -49,10 +51,12 @@ interface Why {
 
 interface Pending {
   readonly operation: Operation;
-  readonly resolve: (held: readonly Held[]) => void;
+  readonly resolve: (held: readonly Held[], wroteAlong: boolean) => void;
   readonly reject: (error: unknown) => void;
   /** Assigned and written so far, while another family's is not: failing now must take these back. */
   taken?: readonly Held[];
+  /** Forgotten when it was refused. */
+  along?: Along | undefined;
 }
 
 /**
@@ -82,6 +86,27 @@ export class Ipam {
    */
   assign(request: AssignRequest): Promise<readonly Assignment[]> {
     return this.#submit({ kind: "assign", ...request });
+  }
+
+  /**
+   * The same, writing something else in the same transaction: both or neither, if the addresses are from this node's own
+   * blocks and nothing stands against what goes along. Else `wroteAlong` is false, and writing it is left to the caller.
+   */
+  assignWith(
+    request: AssignRequest,
+    along: Along,
+  ): Promise<{ held: readonly Assignment[]; wroteAlong: boolean }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{
+      held: readonly Assignment[];
+      wroteAlong: boolean;
+    }>();
+    this.#enqueue({
+      operation: { kind: "assign", ...request },
+      resolve: (held, wroteAlong) => resolve({ held, wroteAlong }),
+      reject,
+      along,
+    });
+    return promise;
   }
 
   /** Frees all addresses of a handle; none is success. */
@@ -144,9 +169,13 @@ export class Ipam {
 
   #submit(operation: Operation): Promise<readonly Held[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly Held[]>();
-    this.#queue.push({ operation, resolve, reject });
-    this.#serving ??= this.#serve();
+    this.#enqueue({ operation, resolve, reject });
     return promise;
+  }
+
+  #enqueue(pending: Pending): void {
+    this.#queue.push(pending);
+    this.#serving ??= this.#serve();
   }
 
   async #serve(): Promise<void> {
@@ -166,9 +195,16 @@ export class Ipam {
         await this.#readStale(site, reads);
         const operations = waiting.map(({ operation }) => operation);
         const { answers, changes } = plan(worldOf(this.#options, site.view, reads), operations);
-        const results = new Map(await Promise.all(changes.map((change) => this.#write(site, change))));
+        const along = waiting.map((pending) => pending.along);
+        const joint = jointOf(this.#options.node, changes, { answers, along });
+        const apart = changes.filter((change) => !joint.changes.includes(change));
+        const each = apart.map(async (change) => [await this.#write(site, change)]);
+        const all = await Promise.all([this.#writeTogether(site, joint, waiting), ...each]);
+        const results = new Map(all.flat());
         this.#tellClaimed(site, changes, results);
-        waiting = waiting.flatMap((pending, i) => this.#settle(pending, answers[i]!, results)); // one answer each
+        waiting = waiting.flatMap(
+          (pending, i) => this.#settle(pending, answers[i]!, { results, wroteAlong: joint.along.has(i) }), // one answer each
+        );
       }
       const failure = { code: "contention", node: this.#options.node, attempts: MAX_ATTEMPTS } as const;
       for (const { reject } of waiting) reject(new IpamError(failure));
@@ -192,7 +228,29 @@ export class Ipam {
     );
   }
 
-  /** The one place that changes the store; "refused" and a store's failure make the block stale. */
+  /** What was refused for what goes along is planned again without: whoever asked writes it. */
+  async #writeTogether(
+    site: Site,
+    { changes, along }: Joint,
+    waiting: readonly Pending[],
+  ): Promise<[string, Outcome][]> {
+    if (changes.length === 0) return [];
+    const updates = changes.map(({ before, after }) => ({ after: after!, revision: before!.revision })); // updates, all
+    const all = (outcome: Outcome) => changes.map(({ cidr }): [string, Outcome] => [cidr, outcome]);
+    try {
+      const found = await updateTogether(site, updates, [...along.values()].flat());
+      if (!found) return all("written");
+      const lost = changes.find(({ cidr }) => blockKey(cidr) === found.refused);
+      if (lost) this.#stale.add(lost.cidr);
+      else for (const pending of waiting) pending.along = undefined;
+      return all("refused");
+    } catch (error) {
+      for (const { cidr } of changes) this.#stale.add(cidr);
+      return all(this.#failure(error));
+    }
+  }
+
+  /** One block that stands for itself; "refused" and a store's failure make the block stale. */
   async #write(site: Site, change: Change): Promise<[string, Outcome]> {
     const { cidr } = change;
     try {
@@ -215,7 +273,11 @@ export class Ipam {
   }
 
   /** Answers the operation, or returns what must be planned again. */
-  #settle(pending: Pending, answer: Answer, results: ReadonlyMap<string, Outcome>) {
+  #settle(
+    pending: Pending,
+    answer: Answer,
+    { results, wroteAlong }: { results: ReadonlyMap<string, Outcome>; wroteAlong: boolean },
+  ) {
     if (answer.kind === "read") {
       this.#stale.add(answer.cidr);
       return [pending];
@@ -228,13 +290,13 @@ export class Ipam {
     const failure = outcomes.find((outcome) => outcome instanceof Error);
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
-    return this.#answer(pending, answer.held);
+    return this.#answer(pending, answer.held, wroteAlong);
   }
 
-  #answer({ operation, resolve }: Pending, held: readonly Held[]): Pending[] {
+  #answer({ operation, resolve }: Pending, held: readonly Held[], wroteAlong = false): Pending[] {
     if (operation.kind !== "assign")
       for (const one of held) this.#options.onEvent?.({ kind: "freed", ...one, reason: operation.reason });
-    resolve(held);
+    resolve(held, wroteAlong);
     return [];
   }
 

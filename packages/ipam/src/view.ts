@@ -1,6 +1,6 @@
 import { type BlockAffinity, type IPAMBlock, keyOf, kindPrefix } from "@margay/api";
 import { type Entry, resourceOf, type SyncUpdate } from "@margay/datastore";
-import { NetError, type Prefix, parsePrefix } from "@margay/net";
+import { type Address, NetError, offset, type Prefix, parsePrefix } from "@margay/net";
 import { affinityOf, type Block, freeCount } from "./block.ts";
 
 /** A value and the revision it was read at, which the write back must present. */
@@ -20,6 +20,12 @@ export interface BlockSummary {
   readonly revision: number;
 }
 
+/** An address that a node uses of a block which is another's, or nobody's. */
+export interface Borrowed {
+  readonly address: Address;
+  readonly node: string;
+}
+
 /** The datastore's blocks and affinities as last seen. It may lag: every write is a compare-and-swap. */
 export interface BlockView {
   /** Blocks that are this node's or hold an address of it, whole. */
@@ -30,7 +36,7 @@ export interface BlockView {
   summaries(): ReadonlyMap<string, BlockSummary>;
   /** This node's affinities, by CIDR. */
   affinities(): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>>;
-  /** Something just read or written, newer than the watch may be. */
+  /** Something just read or written, newer than the watch may be; keys of other kinds are passed on only. */
   observe(entry: Entry): void;
   /** A key just found missing, or deleted. */
   forget(key: string): void;
@@ -50,6 +56,8 @@ export const affinityKey = (node: string, cidr: string): string =>
 export const BLOCKS = kindPrefix("IPAMBlock");
 export const AFFINITIES = kindPrefix("BlockAffinity");
 
+const isOurs = (key: string): boolean => key.startsWith(BLOCKS) || key.startsWith(AFFINITIES);
+
 /** Blocks that wait to be looked at before they are read all the same, to be let go of. */
 const MAX_UNREAD = 32;
 
@@ -66,6 +74,9 @@ export class BlockCache implements BlockView {
   readonly #affinities = new Map<string, Versioned<BlockAffinity["spec"]>>();
   readonly #corrupt = new Map<string, unknown>();
   readonly #unread = new Map<string, Entry>();
+  /** By block; almost always none. */
+  readonly #lent = new Map<string, readonly Borrowed[]>();
+  #allLent: readonly Borrowed[] | undefined;
 
   /**
    * `observe` passes this process's own writes on to the Syncer, which then drops older events of the key.
@@ -78,14 +89,14 @@ export class BlockCache implements BlockView {
   /** Takes a batch of the watch; keys of other kinds are skipped. */
   apply(updates: readonly SyncUpdate[]): void {
     for (const { key, entry } of updates) {
-      if (!key.startsWith(BLOCKS) && !key.startsWith(AFFINITIES)) continue;
+      if (!isOurs(key)) continue;
       if (entry) this.#put(entry);
       else this.forget(key);
     }
   }
 
   observe(entry: Entry): void {
-    this.#put(entry);
+    if (isOurs(entry.key)) this.#put(entry);
     this.#observed?.(entry);
   }
 
@@ -97,6 +108,7 @@ export class BlockCache implements BlockView {
     else {
       this.#mine.delete(cidr);
       this.#summaries.delete(cidr);
+      this.#setLent(cidr, []);
     }
   }
 
@@ -125,6 +137,20 @@ export class BlockCache implements BlockView {
     this.#read();
     return this.#affinities;
   };
+
+  /** Every borrowed address of the cluster; the same array until one changes. */
+  borrowed = (): readonly Borrowed[] => {
+    this.#read();
+    this.#allLent ??= [...this.#lent.values()].flat();
+    return this.#allLent;
+  };
+
+  #setLent(cidr: string, lent: readonly Borrowed[]): void {
+    if (lent.length === 0 && !this.#lent.has(cidr)) return;
+    this.#lent.set(cidr, lent);
+    if (lent.length === 0) this.#lent.delete(cidr);
+    this.#allLent = undefined;
+  }
 
   #put(entry: Entry): void {
     if (entry.revision < (this.#unread.get(entry.key)?.revision ?? 0)) return;
@@ -161,6 +187,7 @@ export class BlockCache implements BlockView {
     const prefix = before?.prefix ?? parsePrefix(cidr);
     const free = freeCount(block);
     this.#summaries.set(cidr, { cidr, prefix, ...(affinity && { affinity }), free, revision });
+    this.#setLent(cidr, lentOf(block, prefix));
     if (concerns(block, this.#node)) this.#mine.set(cidr, { value: block, revision });
     else this.#mine.delete(cidr);
   }
@@ -174,6 +201,15 @@ export class BlockCache implements BlockView {
 const concerns = (block: Block, node: string): boolean =>
   block.affinity === affinityOf(node) ||
   Object.values(block.allocations).some((allocation) => allocation.attributes.node === node);
+
+/** A block that changed but lends the same again is told as a change: rare, and harmless. */
+function lentOf({ affinity, allocations }: Block, prefix: Prefix): Borrowed[] {
+  const lent: Borrowed[] = [];
+  for (const [ordinal, { attributes }] of Object.entries(allocations))
+    if (attributes.node !== undefined && affinity !== affinityOf(attributes.node))
+      lent.push({ address: offset(prefix, Number(ordinal)), node: attributes.node });
+  return lent;
+}
 
 /** The CIDR of a corrupt block's key, if at least that can be read. */
 function prefixIn(cidr: string): Prefix | undefined {
