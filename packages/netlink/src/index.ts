@@ -33,4 +33,4 @@ export * from "./routes.ts";
 export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
 export { closeSocket, md5KeyLimit, type SocketOptions, setHops, socketIn, tcpMd5 } from "./tcp.ts";
-export { sameVxlan, type VxlanSettings } from "./vxlan.ts";
+export { formatVxlan, sameVxlan, type VxlanSettings } from "./vxlan.ts";
