@@ -1,0 +1,143 @@
+import type { Family } from "@margay/net";
+import type { Request } from "@margay/netlink";
+import { elementsOf } from "./element.ts";
+import { type Base, type Chain, type Item, type NftMap, type NftSet, parseKey } from "./item.ts";
+import * as message from "./message.ts";
+import { sameKind } from "./read.ts";
+import { type Rule, ruleHash } from "./statement.ts";
+
+/** What the kernel has under a key, as far as we know. Of sets, `elements` is in the form of `elementsOf`. */
+export type Held =
+  | { readonly kind: "chain"; readonly base: Base | undefined; readonly hashes: readonly string[] }
+  | { readonly kind: "set"; readonly set: NftSet | NftMap; readonly elements: ReadonlySet<string> };
+
+/** A rule of a chain that is about to change. */
+export interface Handled {
+  readonly handle: number;
+  readonly hash: string | undefined;
+}
+
+/** Messages in an order that the kernel takes. */
+export interface Edits {
+  /** What no packet can reach yet: new chains that nothing jumps to, new sets. */
+  readonly prepare: readonly Request[];
+  /** What changes the way of packets: must be one transaction. */
+  readonly commit: readonly Request[];
+}
+
+export interface Before {
+  readonly table: string;
+  readonly mark: string;
+  readonly held: ReadonlyMap<string, Held>;
+  /** Rules of the chains that `changedChains` named, as they are now, by key. */
+  readonly rules: ReadonlyMap<string, readonly Handled[]>;
+}
+
+/** The chains that are there and would be edited: their rules must be read first, for their handles. */
+export const changedChains = (held: ReadonlyMap<string, Held>, wanted: ReadonlyMap<string, Item>): string[] =>
+  [...wanted].flatMap(([key, item]) => (item.kind === "chain" && held.has(key) ? [key] : []));
+
+/** What makes the wanted items so (pure). */
+export function edits(before: Before, wanted: ReadonlyMap<string, Item>): Edits {
+  const [chains, sets, elements, rules, changes, roots]: Request[][] = [[], [], [], [], [], []] as const;
+  for (const [key, item] of wanted) {
+    const { family, name } = parseKey(key);
+    const place = { family, table: before.table };
+    const held = before.held.get(key);
+    if (item.kind === "chain") {
+      const fill = () => appended(item.rules, { ...place, chain: name }, before.mark);
+      if (held?.kind === "chain" && sameBase(held.base, item.base))
+        changes?.push(
+          ...chainEdit(before.rules.get(key) ?? [], item.rules, { ...place, chain: name, mark: before.mark }),
+        );
+      else if (held || item.base) {
+        if (held) roots?.push(message.deleteRule(place, name), message.deleteChain(place, name));
+        roots?.push(message.newChain(place, name, item), ...fill());
+      } else {
+        chains?.push(message.newChain(place, name, item));
+        rules?.push(...fill());
+      }
+    } else {
+      const isKept = held?.kind === "set" && sameKind(held.set, item);
+      const had = isKept ? held.elements : new Set<string>();
+      if (!isKept)
+        sets?.push(...(held ? [message.deleteSet(place, name)] : []), message.newSet(place, name, item));
+      (isKept ? changes : elements)?.push(...elementEdit(had, { ...place, name, item }));
+    }
+  }
+  return {
+    prepare: [...(chains ?? []), ...(sets ?? []), ...(elements ?? []), ...(rules ?? [])],
+    commit: [...(changes ?? []), ...(roots ?? [])],
+  };
+}
+
+const sameBase = (a: Base | undefined, b: Base | undefined): boolean =>
+  a?.type === b?.type && a?.hook === b?.hook && a?.priority === b?.priority;
+
+const appended = (rules: readonly Rule[], at: message.RuleAt, mark: string): Request[] =>
+  rules.map((rule) => message.newRule(at, rule, mark));
+
+/** Rules at the beginning and at the end that stay keep their counters; those between are replaced. */
+function chainEdit(
+  old: readonly Handled[],
+  wanted: readonly Rule[],
+  { mark, ...at }: message.RuleAt & { readonly mark: string },
+): Request[] {
+  const hashes = wanted.map(ruleHash);
+  const most = Math.min(old.length, hashes.length);
+  let head = 0;
+  while (head < most && old[head]?.hash === hashes[head]) head++;
+  let tail = 0;
+  while (tail < most - head && old.at(-1 - tail)?.hash === hashes.at(-1 - tail)) tail++;
+  const before = tail > 0 ? old[old.length - tail]?.handle : undefined;
+  const gone = old.slice(head, old.length - tail);
+  const fresh = wanted.slice(head, wanted.length - tail);
+  return [
+    ...fresh.map((rule) => message.newRule({ ...at, before }, rule, mark)),
+    ...gone.map(({ handle }) => message.deleteRule(at, at.chain, handle)),
+  ];
+}
+
+function elementEdit(
+  had: ReadonlySet<string>,
+  these: Omit<message.Elements, "elements">,
+): readonly Request[] {
+  const now = elementsOf(these.item);
+  const gone = [...had].filter((element) => !now.has(element));
+  const fresh = [...now].filter((element) => !had.has(element));
+  return [
+    ...message.deleteElements({ ...these, elements: gone }),
+    ...message.addElements({ ...these, elements: fresh }),
+  ];
+}
+
+/** Removes in an order in which nothing is in use any more: base chains first, then maps, chains, sets. */
+export function removals(held: ReadonlyMap<string, Held>, keys: readonly string[], table: string): Request[] {
+  const all = keys.flatMap((key) => {
+    const item = held.get(key);
+    return item ? [{ ...parseKey(key), item }] : [];
+  });
+  const at = (family: Family) => ({ family, table });
+  const chains = all.filter(({ kind }) => kind === "chain");
+  const isBase = ({ item }: (typeof all)[number]) => item.kind === "chain" && item.base !== undefined;
+  return [
+    ...[...chains.filter(isBase), ...chains.filter((one) => !isBase(one))].map(({ family, name }) =>
+      message.deleteRule(at(family), name),
+    ),
+    ...all
+      .filter(({ kind }) => kind === "map")
+      .map(({ family, name }) => message.deleteSet(at(family), name)),
+    ...chains.map(({ family, name }) => message.deleteChain(at(family), name)),
+    ...all
+      .filter(({ kind }) => kind === "set")
+      .map(({ family, name }) => message.deleteSet(at(family), name)),
+  ];
+}
+
+/** What is held once an item was written. */
+export const heldAs = (item: Item): Held =>
+  item.kind === "chain"
+    ? { kind: "chain", base: item.base, hashes: hashesOf(item) }
+    : { kind: "set", set: item, elements: elementsOf(item) };
+
+const hashesOf = ({ hashes, rules }: Chain): readonly string[] => hashes ?? rules.map(ruleHash);

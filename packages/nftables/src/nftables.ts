@@ -1,0 +1,200 @@
+import type { Family } from "@margay/net";
+import { NetlinkError, type Request, RequestSocket } from "@margay/netlink";
+import type { Target } from "@margay/reconcile";
+import { changedChains, edits, type Handled, type Held, heldAs, removals } from "./edit.ts";
+import { elementsOf } from "./element.ts";
+import { type Chain, type Item, itemKey, type NftMap, type NftSet, parseKey } from "./item.ts";
+import { deleteTable, newTable, type Place, transaction } from "./message.ts";
+import { type Counter, type FoundTable, readRules, readTable, sameKind } from "./read.ts";
+import { ruleHash } from "./statement.ts";
+
+/** Which tables of which kernel an `Nftables` owns. */
+export interface NftablesOptions {
+  /** Of our table, one in each family. All that is in it is ours. */
+  readonly table: string;
+  /** Path of a network namespace; this thread's own when absent. */
+  readonly namespace?: string;
+}
+
+const NETLINK_NETFILTER = 12;
+const FAMILIES: readonly Family[] = [4, 6];
+/** Above this many chains to change, all rules are read in one go for their handles. */
+const ONE_BY_ONE = 16;
+/** A transaction that the socket's buffer cannot take is sent in parts of so many messages. */
+const PART = 150;
+
+/** Our tables as one reconcile target: a put is one transaction, whatever it holds. */
+export class Nftables {
+  readonly #socket: RequestSocket;
+  readonly #table: string;
+  readonly #mark: string;
+  #held = new Map<string, Held>();
+  #tables = new Set<Family>();
+
+  /** NetlinkError EPERM without CAP_NET_ADMIN. */
+  constructor({ table, namespace }: NftablesOptions) {
+    this.#table = table;
+    this.#mark = `${table}:`;
+    this.#socket = new RequestSocket(NETLINK_NETFILTER, namespace);
+  }
+
+  /** What notifications name as the cause of our own writes; 0 before the first. */
+  get port(): number {
+    return this.#socket.port;
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  /** Keys as `itemKey` makes them. Throws NetlinkError; what is refused is refused as a whole. */
+  target(): Target<Item> {
+    return {
+      name: "nftables",
+      list: () => this.#list(),
+      put: (wanted) => this.#put(wanted),
+      remove: (keys) => this.#remove(keys),
+      same,
+    };
+  }
+
+  /** Removes our tables with all that is in them. */
+  async clear(): Promise<void> {
+    await this.#list();
+    const there = FAMILIES.filter((family) => this.#tables.has(family));
+    if (there.length > 0) await this.#send(there.map((family) => deleteTable(this.#place(family))));
+    this.#held.clear();
+    this.#tables.clear();
+  }
+
+  /** Packets and bytes by rule id, summed over the rules that bear it. */
+  async counters(): Promise<Map<string, Counter>> {
+    const sums = new Map<string, Counter>();
+    for (const family of this.#tables)
+      for (const rules of (
+        await readRules(this.#socket, { ...this.#place(family), mark: this.#mark })
+      ).values())
+        for (const { id, counter } of rules) {
+          if (id === undefined || !counter) continue;
+          const { packets, bytes } = sums.get(id) ?? { packets: 0, bytes: 0 };
+          sums.set(id, { packets: packets + counter.packets, bytes: bytes + counter.bytes });
+        }
+    return sums;
+  }
+
+  async #list(): Promise<Map<string, Item>> {
+    this.#held = new Map();
+    this.#tables = new Set();
+    const items = new Map<string, Item>();
+    for (const family of FAMILIES) {
+      const found = await readTable(this.#socket, this.#place(family), this.#mark);
+      if (!found) continue;
+      this.#tables.add(family);
+      for (const [key, item] of itemsOf(found, family)) {
+        items.set(key, item);
+        this.#held.set(key, heldAs(item));
+      }
+    }
+    return items;
+  }
+
+  async #put(wanted: ReadonlyMap<string, Item>): Promise<void> {
+    const rules = await this.#rulesToEdit(wanted);
+    const before = { table: this.#table, mark: this.#mark, held: this.#held, rules };
+    const { prepare, commit } = edits(before, wanted);
+    const missing = FAMILIES.filter((family) => !this.#tables.has(family));
+    const tables = missing.map((family) => newTable(this.#place(family)));
+    await this.#write([...tables, ...prepare], commit);
+    for (const family of missing) this.#tables.add(family);
+    for (const [key, item] of wanted) this.#held.set(key, heldAs(item));
+  }
+
+  /** All in one transaction. Only what no packet can reach yet may come before it, if all is too long for the socket. */
+  async #write(prepare: readonly Request[], commit: readonly Request[]): Promise<void> {
+    try {
+      await this.#send([...prepare, ...commit]);
+    } catch (error) {
+      if (!(error instanceof NetlinkError) || error.code !== "EMSGSIZE") throw error;
+      for (let at = 0; at < prepare.length; at += PART) await this.#send(prepare.slice(at, at + PART));
+      await this.#sendCommit(commit);
+    }
+  }
+
+  async #sendCommit(commit: readonly Request[]): Promise<void> {
+    try {
+      await this.#send(commit);
+    } catch (error) {
+      if (!(error instanceof NetlinkError) || error.code !== "EMSGSIZE") throw error;
+      for (let at = 0; at < commit.length; at += PART) await this.#send(commit.slice(at, at + PART));
+    }
+  }
+
+  async #send(requests: readonly Request[]): Promise<void> {
+    if (requests.length > 0) await this.#socket.transaction(transaction(requests));
+  }
+
+  async #rulesToEdit(wanted: ReadonlyMap<string, Item>): Promise<ReadonlyMap<string, readonly Handled[]>> {
+    const keys = changedChains(this.#held, wanted);
+    const found = new Map<string, readonly Handled[]>();
+    if (keys.length > ONE_BY_ONE)
+      for (const family of this.#tables)
+        await this.#readInto(found, { ...this.#place(family), mark: this.#mark });
+    else
+      for (const key of keys) {
+        const { family, name } = parseKey(key);
+        await this.#readInto(found, { ...this.#place(family), mark: this.#mark, chain: name });
+      }
+    return found;
+  }
+
+  async #readInto(
+    found: Map<string, readonly Handled[]>,
+    where: Parameters<typeof readRules>[1],
+  ): Promise<void> {
+    for (const [chain, rules] of await readRules(this.#socket, where))
+      found.set(itemKey(where.family, "chain", chain), rules);
+  }
+
+  async #remove(keys: readonly string[]): Promise<void> {
+    try {
+      await this.#send(removals(this.#held, keys, this.#table));
+    } catch (error) {
+      if (!(error instanceof NetlinkError) || error.code !== "ENOENT") throw error;
+      await this.#list(); // some of them are gone already
+      await this.#send(removals(this.#held, keys, this.#table));
+    }
+    for (const key of keys) this.#held.delete(key);
+  }
+
+  #place(family: Family): Place {
+    return { family, table: this.#table };
+  }
+}
+
+function* itemsOf({ chains, sets, rules }: FoundTable, family: Family): Generator<[string, Item]> {
+  for (const [name, base] of chains) {
+    const hashes = (rules.get(name) ?? []).map(({ hash }) => hash ?? "not ours");
+    yield [itemKey(family, "chain", name), { kind: "chain", base, rules: [], hashes }];
+  }
+  for (const [name, set] of sets) yield [itemKey(family, set.kind, name), set];
+}
+
+/** Whether what was read (or written before) needs no put. */
+function same(actual: Item, wanted: Item): boolean {
+  if (actual.kind === "chain") return wanted.kind === "chain" && sameChain(actual, wanted);
+  return wanted.kind !== "chain" && sameKind(actual, wanted) && sameElements(actual, wanted);
+}
+
+function sameChain(actual: Chain, wanted: Chain): boolean {
+  const { type, hook, priority } = actual.base ?? {};
+  if (type !== wanted.base?.type || hook !== wanted.base?.hook || priority !== wanted.base?.priority)
+    return false;
+  if (actual.rules === wanted.rules && !actual.hashes) return true;
+  const [a, b] = [actual, wanted].map(({ hashes, rules }) => hashes ?? rules.map(ruleHash));
+  return a?.join() === b?.join();
+}
+
+function sameElements(actual: NftSet | NftMap, wanted: NftSet | NftMap): boolean {
+  const [before, now] = [elementsOf(actual), elementsOf(wanted)];
+  return before === now || (before.size === now.size && [...before].every((element) => now.has(element)));
+}
