@@ -20,6 +20,8 @@ export {
 export type { BGPConfigurationSpec, BGPSettings } from "./resources/bgp-configuration.ts";
 export type { BGPFilterRule, BGPFilterSpec } from "./resources/bgp-filter.ts";
 export { type BGPPeerSpec, type PeerAddress, parsePeerIP } from "./resources/bgp-peer.ts";
+export { type BGPPolicy, bgpPolicy } from "./resources/bgp-policy.ts";
+export { md5Password, type SessionFields, secondsOf, sessionFields } from "./resources/bgp-session.ts";
 export type { ClusterInformationSpec } from "./resources/cluster-information.ts";
 export type { EndpointSliceSpec } from "./resources/endpoint-slice.ts";
 export type { FelixConfigurationSpec, FelixSettings } from "./resources/felix-configuration.ts";

@@ -4,19 +4,9 @@ import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
 import { interfaceName, singletonName } from "../fields/names.ts";
 import { secretKeyRef } from "../fields/secret.ts";
-import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
-
-/** A standard (RFC 1997) or large (RFC 8092) community. */
-export const community = text((value) => {
-  const parts = value.split(":");
-  const limit = parts.length === 3 ? 0xffffffff : 0xffff;
-  return (parts.length === 2 || parts.length === 3) &&
-    parts.every((part) => /^\d{1,10}$/.test(part) && Number(part) <= limit)
-    ? undefined
-    : "must be a community: aa:nn of 0 to 65535, or a large one aa:nn:mm of 0 to 4294967295";
-});
+import { community } from "./bgp-policy.ts";
 
 const communityName = /^[a-zA-Z_][-a-zA-Z0-9_]{0,252}$/;
 const ranges = z.array(z.object({ cidr: cidr().describe("Range.") })).optional();

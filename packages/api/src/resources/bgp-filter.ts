@@ -3,7 +3,7 @@ import { cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { interfaceName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { community } from "./bgp-configuration.ts";
+import { community } from "./bgp-policy.ts";
 
 const operation = z
   .object({

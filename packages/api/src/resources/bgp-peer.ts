@@ -1,6 +1,6 @@
 import { NetError, parseAddress } from "@margay/net";
 import * as z from "zod";
-import { address } from "../fields/addresses.ts";
+import { address, cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
 import { nameOf } from "../fields/names.ts";
@@ -8,6 +8,7 @@ import { secretKeyRef } from "../fields/secret.ts";
 import { selector } from "../fields/selectors.ts";
 import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
+import { sessionFields } from "./bgp-session.ts";
 
 /** An endpoint of a BGP session: "10.0.0.1", "10.0.0.1:1790", "fd00::1" or "[fd00::1]:1790". */
 export interface PeerAddress {
@@ -49,7 +50,18 @@ const SPEC = z.object({
     .optional()
     .describe("Address of the peer, with a port or not."),
   peerSelector: selector.optional().describe("Peers that are nodes, by label."),
-  asNumber: asNumber.optional().describe("AS of the peer; required with peerIP."),
+  listenRange: cidr()
+    .optional()
+    .describe("Peers are all that connect from this network: dynamic neighbors, never dialled."),
+  listenLimit: z
+    .int()
+    .min(1)
+    .max(10000)
+    .optional()
+    .describe("At most so many peers of listenRange at a time; 100 when absent."),
+  asNumber: asNumber
+    .optional()
+    .describe("AS of the peer; required with peerIP, listenRange and an interface alone."),
   localASNumber: asNumber.optional().describe("AS shown to this peer instead of the node's."),
   keepOriginalNextHop: z.boolean().default(false).describe("Deprecated: nextHopMode Keep, for eBGP."),
   nextHopMode: z
@@ -82,6 +94,10 @@ const SPEC = z.object({
     .enum(["Auto", "Manual"])
     .default("Auto")
     .describe("Auto: peers that are nodes get the other side of the session too."),
+  ...sessionFields,
+  interface: sessionFields.interface.describe(
+    "The session goes over this interface only; without peerIP, to the router that announces itself there (unnumbered).",
+  ),
 });
 
 const spec = SPEC.superRefine((value, context) => {
@@ -93,12 +109,14 @@ export type BGPPeerSpec = SpecOf<typeof spec>;
 
 function faults(value: z.output<typeof SPEC>): [string, string][] {
   const out: [string, string][] = [];
-  const targets = (["peerIP", "peerSelector", "localWorkloadSelector"] as const).filter(
+  const named = (["peerIP", "peerSelector", "localWorkloadSelector", "listenRange"] as const).filter(
     (f) => value[f] !== undefined,
   );
+  const targets = named.length === 0 && value.interface !== undefined ? (["interface"] as const) : named;
   if (value.node !== undefined && value.nodeSelector !== undefined)
     out.push(["nodeSelector", "must be absent beside node"]);
-  if (targets.length === 0) out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector"]);
+  if (targets.length === 0)
+    out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange, interface"]);
   for (const field of targets.slice(1)) out.push([field, `must be absent beside ${targets[0]}`]);
   if (value.peerSelector !== undefined && value.asNumber !== undefined)
     out.push(["asNumber", "must be absent with peerSelector: it is taken from the nodes"]);
@@ -106,7 +124,23 @@ function faults(value: z.output<typeof SPEC>): [string, string][] {
     out.push(["asNumber", `is required with ${targets[0]}`]);
   if (value.keepOriginalNextHop && value.nextHopMode !== undefined && value.nextHopMode !== "Keep")
     out.push(["nextHopMode", "must be Keep or absent beside keepOriginalNextHop"]);
-  return [...out, ...gatewayFaults(value)];
+  return [...out, ...gatewayFaults(value), ...sessionFaults(value)];
+}
+
+function sessionFaults(value: z.output<typeof SPEC>): [string, string][] {
+  const out: [string, string][] = [];
+  if (value.holdTime !== undefined && value.keepaliveTime !== undefined)
+    out.push(["holdTime", "must be absent beside keepaliveTime: it is three times as long"]);
+  if (value.listenLimit !== undefined && value.listenRange === undefined)
+    out.push(["listenLimit", "needs listenRange"]);
+  if (value.listenRange !== undefined && value.password !== undefined)
+    out.push(["password", "must be absent with listenRange: Linux keeps TCP-MD5 keys by address"]);
+  if (value.listenRange !== undefined && value.passive === false)
+    out.push(["passive", "must be true or absent with listenRange"]);
+  if (/^\[?fe[89ab]/i.test(value.peerIP ?? "") && value.interface === undefined)
+    out.push(["interface", "is required with a link-local peerIP"]);
+  if (value.roleRequired && value.role === undefined) out.push(["role", "is required with roleRequired"]);
+  return out;
 }
 
 function gatewayFaults({ reachableBy, peerIP }: z.output<typeof SPEC>): [string, string][] {
