@@ -275,6 +275,13 @@ describe("invalid resources are refused with the field and what is allowed", () 
       /absent beside `services`/,
     ],
     [
+      "a nodeSelector says who is meant by itself",
+      "GlobalNetworkPolicy",
+      rule({ destination: { nodeSelector: "all()", nets: ["10.0.0.0/8"] } }),
+      "spec.ingress[0].destination.nets",
+      /absent beside `nodeSelector`/,
+    ],
+    [
       "global policies name the service's namespace",
       "GlobalNetworkPolicy",
       rule({ source: { services: { name: "a" } } }),

@@ -17,6 +17,7 @@ import {
   pod,
   pool,
   profile,
+  slice,
   tier,
 } from "./testing/resources.ts";
 
@@ -160,7 +161,7 @@ describe("the state depends on the resources, not on the order in which they wer
     "app == 'db' && env == 'y'",
     "app != 'web' || has(env)",
   );
-  const entity = fc.record(
+  const selected = fc.record(
     {
       selector,
       notSelector: selector,
@@ -169,6 +170,10 @@ describe("the state depends on the resources, not on the order in which they wer
       ports: pick([80], ["http"], ["http", "80:90"]),
     },
     { requiredKeys: [] },
+  );
+  const entity = fc.oneof(
+    { weight: 6, arbitrary: selected },
+    pick<object>({ services: { name: "s", namespace: "a" } }, { nodeSelector: "zone == 'x'" }),
   );
   const rule = fc.record(
     {
@@ -232,6 +237,8 @@ describe("the state depends on the resources, not on the order in which they wer
     fc
       .tuple(names, labels, pick("0.0.0.0/0", "2001:db8::/32"))
       .map(([name, labels, net]) => gnetset(name, labels, [net])),
+    fc.tuple(pick("a/s", "b/s"), pick(80, 81)).map(([path, port]) => slice(path, ["10.0.0.3"], [port])),
+    pick("x", "y").map((zone) => host("n2", "172.20.0.12/24", { zone })),
     pick(
       pool("p", { cidr: "10.0.0.0/16" }),
       affinity("n1", "10.0.0.0/26"),

@@ -1,5 +1,5 @@
 import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
-import { ActiveSets, type Contribution } from "./active-sets.ts";
+import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { doubtsOf } from "./doubts.ts";
 import { Inheritance } from "./inheritance.ts";
@@ -55,6 +55,7 @@ export class Calc {
       const name = parseKey(update.key);
       if (!name) continue;
       this.#noteCorrupt(update);
+      if (name.kind === "Node") this.#setNode(update);
       if (isClusterKind(name.kind)) this.#cluster.set(name.kind, name.name, update.value);
       else this.#applyPolicyKind(name.kind, name, update);
     }
@@ -90,6 +91,7 @@ export class Calc {
     else if (kind === "Tier")
       this.#policies.setTier(name.name, value?.kind === "Tier" ? read.readTier(value) : undefined);
     else if (kind === "Profile") this.#setProfile(name.name, { value, corrupt });
+    else if (kind === "EndpointSlice") this.#setSlice({ key, ...(value && { value }) });
     else if (kind === "NetworkSet" || kind === "GlobalNetworkSet") this.#setNetworkSet({ key, value });
   }
 
@@ -114,6 +116,20 @@ export class Calc {
       this.#policies.deleteEndpoint(id);
     }
     this.#profiles.moveUser(before, endpoint?.spec.profiles ?? []);
+  }
+
+  /** Nodes and slices are found by their own labels alone. */
+  #setNode({ key, value }: Update): void {
+    if (value?.kind === "Node")
+      this.#sets.setItem(key, value.metadata.labels ?? {}, read.nodeContribution(value));
+    else this.#sets.deleteItem(key);
+  }
+
+  #setSlice({ key, value }: Update): void {
+    const slice = value?.kind === "EndpointSlice" ? value : undefined;
+    const labels = serviceLabels(`${slice?.metadata.namespace}/${slice?.spec.service}`);
+    if (slice) this.#sets.setItem(key, labels, read.sliceContribution(slice));
+    else this.#sets.deleteItem(key);
   }
 
   #setNetworkSet({ key, value }: Pick<Update, "key" | "value">): void {

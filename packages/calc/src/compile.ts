@@ -1,6 +1,6 @@
-import { type EntityRule, parsePort, type Rule, SelectorError } from "@margay/api";
+import { type EntityRule, parsePort, parseSelector, type Rule, SelectorError } from "@margay/api";
 import { type Family, NetError, type Prefix, parsePrefix } from "@margay/net";
-import { type SetSpec, setId } from "./active-sets.ts";
+import { behindService, type SetSpec, setId } from "./active-sets.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import type {
   Action,
@@ -121,8 +121,8 @@ interface Context {
 function compileRule(rule: Rule, context: Context): CompiledRule {
   const protocol = protocolNumber(rule.protocol);
   const ipVersion = rule.ipVersion ?? icmpFamily(rule, protocol);
-  const side = (entity: EntityRule | undefined) =>
-    entity ? compileEntity(entity, { ...context, protocol }) : ANY;
+  const side = (entity: EntityRule | undefined, isDestination: boolean) =>
+    entity ? compileEntity(entity, { ...context, protocol, isDestination }) : ANY;
   const compiled: Omit<CompiledRule, "source" | "destination"> = {
     id: context.id,
     action: ACTIONS[rule.action],
@@ -131,7 +131,7 @@ function compileRule(rule: Rule, context: Context): CompiledRule {
     ...(rule.notProtocol !== undefined && { notProtocol: protocolNumber(rule.notProtocol) }),
     ...icmpFields(rule),
   };
-  return { ...compiled, source: side(rule.source), destination: side(rule.destination) };
+  return { ...compiled, source: side(rule.source, false), destination: side(rule.destination, true) };
 }
 
 const ACTIONS = { Allow: "allow", Deny: "deny", Pass: "pass", Log: "log" } as const satisfies Record<
@@ -175,23 +175,50 @@ function icmpMatch(
   return { [field]: { type, ...(code !== undefined && { code }) } };
 }
 
-function compileEntity(entity: EntityRule, context: Context & { protocol: number | undefined }): EntityMatch {
-  if (entity.services)
-    throw new CompileError("`services` matches need the cluster's endpoint slices, which are not known");
+interface SideContext extends Context {
+  readonly protocol: number | undefined;
+  readonly isDestination: boolean;
+}
+
+function compileEntity(entity: EntityRule, context: SideContext): EntityMatch {
   const selector = entitySelector(entity, context.namespace);
   const excluded = excludedSelector(entity);
+  const services = compileServices(entity, context);
+  const nodes = entity.nodeSelector === undefined ? [] : [context.need(nodesOf(entity.nodeSelector))];
   const [ports, notPorts] = [compilePorts(entity.ports, context), compilePorts(entity.notPorts, context)];
   return {
     nets: prefixes(entity.nets),
     notNets: prefixes(entity.notNets),
-    sets: selector ? [context.need({ selector })] : [],
+    sets: [...(selector ? [context.need({ selector })] : []), ...services.sets, ...nodes],
     notSets: excluded ? [context.need({ selector: excluded })] : [],
     ports: ports.ranges,
-    namedPorts: ports.sets,
+    namedPorts: [...ports.sets, ...services.namedPorts],
     notPorts: notPorts.ranges,
     notNamedPorts: notPorts.sets,
   };
 }
+
+/**
+ * What stands behind a service: where packets go, its addresses with the ports that it serves there; where they come from,
+ * the addresses alone (calico.md §1.9). One that there is not matches nothing.
+ */
+function compileServices(
+  { services }: EntityRule,
+  { need, namespace, isDestination }: SideContext,
+): Pick<EntityMatch, "sets" | "namedPorts"> {
+  if (!services) return { sets: [], namedPorts: [] };
+  const its = services.namespace ?? namespace;
+  if (its === undefined) throw new CompileError(`service ${services.name} needs a namespace`);
+  const service = `${its}/${services.name}`;
+  return isDestination
+    ? { sets: [], namedPorts: [need(behindService(service, "every"))] }
+    : { sets: [need(behindService(service))], namedPorts: [] };
+}
+
+const nodesOf = (nodeSelector: string): SetSpec => ({
+  among: "nodes",
+  selector: parseSelector(nodeSelector),
+});
 
 const prefixes = (nets: readonly string[] | undefined): Prefix[] =>
   (nets ?? []).map((net) => parsePrefix(net, { mask: true }));

@@ -1,4 +1,5 @@
 import type {
+  EndpointSlice,
   GlobalNetworkPolicy,
   GlobalNetworkSet,
   IPPool,
@@ -118,6 +119,22 @@ export function endpointContribution({ spec }: WorkloadEndpoint): Contribution {
 
 export const networkSetContribution = ({ spec }: NetworkSet | GlobalNetworkSet): Contribution => ({
   members: byFamily(spec.nets),
+  ports: [],
+});
+
+export const sliceContribution = ({ spec }: EndpointSlice): Contribution => ({
+  among: "services",
+  members: byFamily(spec.endpoints.flatMap(({ addresses }) => addresses)),
+  ports: spec.ports.map(({ name = "", protocol, port }) => ({
+    name,
+    port,
+    protocol: portProtocol(protocol),
+  })),
+});
+
+export const nodeContribution = (node: Node): Contribution => ({
+  among: "nodes",
+  members: byFamily(readHost(node).addresses.map(formatAddress)),
   ports: [],
 });
 

@@ -434,15 +434,6 @@ describe("what cannot be resolved is closed, and named", () => {
     ],
     ["a policy that cannot be read", [unknownPod], "gnp/p/in/0", { subject: "gnp/p", why: "not JSON" }],
     [
-      "a match that needs what is not known",
-      [np("a/p", allow({ services: { name: "s" } }))],
-      "np/a/p/in/0",
-      {
-        subject: "np/a/p",
-        why: "`services` matches need the cluster's endpoint slices, which are not known",
-      },
-    ],
-    [
       "two endpoints that claim one interface",
       [pod("a/web2", ["10.0.0.7"], { spec: { interfaceName: "caliaweb" } })],
       "workload/unresolved",

@@ -44,23 +44,33 @@ function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[]
         path: [side, "notNets", String(i)],
         message: `must not exclude everything, found ${value}`,
       });
-  return entity?.services ? [...out, ...serviceFaults(entity, side)] : out;
+  const hasBoth = entity?.services && entity.nodeSelector !== undefined;
+  if (hasBoth) out.push({ path: [side, "nodeSelector"], message: "must be absent beside `services`" });
+  if (entity?.services) {
+    const ports = side === "destination" ? (["ports", "notPorts"] as const) : [];
+    out.push(...clashes(entity, { side, beside: "services", fields: [...OTHERS, ...ports] }));
+  } else if (entity?.nodeSelector !== undefined)
+    out.push(...clashes(entity, { side, beside: "nodeSelector", fields: OTHERS }));
+  return out;
 }
 
-function serviceFaults(entity: EntityRule, side: "source" | "destination"): Fault[] {
-  const others = [
-    "nets",
-    "notNets",
-    "selector",
-    "notSelector",
-    "namespaceSelector",
-    "serviceAccounts",
-  ] as const;
-  const clash = [...others, ...(side === "destination" ? (["ports", "notPorts"] as const) : [])];
-  return clash
+/** What says by itself who is meant. */
+const OTHERS = [
+  "nets",
+  "notNets",
+  "selector",
+  "notSelector",
+  "namespaceSelector",
+  "serviceAccounts",
+] as const;
+
+const clashes = (
+  entity: EntityRule,
+  { side, beside, fields }: { side: string; beside: string; fields: readonly (keyof EntityRule)[] },
+): Fault[] =>
+  fields
     .filter((field) => entity[field] !== undefined)
-    .map((field) => ({ path: [side, field], message: "must be absent beside `services`" }));
-}
+    .map((field) => ({ path: [side, field], message: `must be absent beside \`${beside}\`` }));
 
 /** One rule is rendered per family: its networks must be of one, and of that of `ipVersion`. */
 function familyFaults({ source, destination, ipVersion }: RuleFields): Fault[] {

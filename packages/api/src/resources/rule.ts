@@ -50,6 +50,9 @@ const entity = z.object({
   notPorts: z.array(port).max(50).optional().describe("Ports that do not match."),
   serviceAccounts: serviceAccounts.optional().describe("Service accounts of the pods."),
   services: services.optional().describe("Backends of a Service; not beside selectors or nets."),
+  nodeSelector: selector
+    .optional()
+    .describe("Addresses of nodes, by the labels of nodes; not beside other selectors or nets. Margay only."),
 });
 
 const http = z.unknown().superRefine((value, context) => {

@@ -69,13 +69,30 @@ export function netset(path: string, labels: Labels, nets: readonly string[]): U
   return put(resource("NetworkSet", { name, namespace, labels }, { nets }));
 }
 
+/** A slice of service `ns/name` that serves its ports (all TCP). */
+export function slice(path: string, addresses: readonly string[], ports: readonly number[]): Update {
+  const [namespace = "", name = ""] = path.split("/");
+  const spec = {
+    service: name,
+    endpoints: addresses.map((address) => ({ addresses: [address] })),
+    ports: ports.map((port) => ({ port })),
+  };
+  return put(
+    resource(
+      "EndpointSlice",
+      { name: `${name}-${addresses[0] ?? "none"}`.replaceAll(/[.:]/g, "-"), namespace },
+      spec,
+    ),
+  );
+}
+
 export const pool = (name: string, spec: Spec): Update => put(resource("IPPool", { name }, spec));
 
 export const affinity = (node: string, cidr: string, state = "confirmed"): Update =>
   put(resource("BlockAffinity", { name: `${node}-${cidr.replace("/", "-")}` }, { node, cidr, state }));
 
-export const host = (name: string, ipv4Address: string): Update =>
-  put(resource("Node", { name }, { bgp: { ipv4Address } }));
+export const host = (name: string, ipv4Address: string, labels: Labels = {}): Update =>
+  put(resource("Node", { name, labels }, { bgp: { ipv4Address } }));
 
 export const felix = (name: string, spec: Spec): Update =>
   put(resource("FelixConfiguration", { name }, spec));
