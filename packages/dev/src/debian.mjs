@@ -33,9 +33,12 @@ const SERVICES = {
 const POLICY = "/usr/sbin/policy-rc.d";
 const MARK = "# written by margay set-up while apt runs; safe to remove";
 
-/** Installs what is missing (as root), or throws the one line that does it. @returns false when nothing was missing */
-export async function debianPackages(log) {
-  const missing = await missingPackages();
+/**
+ * Installs what is missing of `packages`, by default what everything needs (as root), or throws the one line that does it.
+ * @returns false when nothing was missing
+ */
+export async function debianPackages(log, packages = PACKAGES) {
+  const missing = await missingPackages(packages);
   if (missing.length === 0) return false;
   const line = `apt-get update && apt-get install -y --no-install-recommends ${missing.join(" ")}`;
   if (!existsSync("/usr/bin/apt-get"))
@@ -56,21 +59,21 @@ export async function debianPackages(log) {
   for (const name of missing) await disable(SERVICES[name], log);
 }
 
-async function missingPackages() {
+async function missingPackages(packages) {
   if (!existsSync("/usr/bin/dpkg-query"))
-    return Object.keys(PACKAGES).filter((name) => !onPath(PACKAGES[name]));
+    return Object.keys(packages).filter((name) => !onPath(packages[name]));
   const format = ["Package", "db:Status-Status"]
     .map((field) => `$\{${field}}`)
     .join(" ")
     .concat("\n");
-  const { output } = await run("dpkg-query", ["-W", "-f", format, ...Object.keys(PACKAGES)]);
+  const { output } = await run("dpkg-query", ["-W", "-f", format, ...Object.keys(packages)]);
   const installed = new Set(
     output
       .split("\n")
       .filter((line) => line.endsWith(" installed"))
       .map((line) => line.split(" ")[0]),
   );
-  return Object.keys(PACKAGES).filter((name) => !installed.has(name));
+  return Object.keys(packages).filter((name) => !installed.has(name));
 }
 
 const onPath = (program) =>

@@ -1,4 +1,4 @@
-// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|build|hooks] [arguments]`.
+// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|build|hooks] [arguments]`.
 // Any Node.js from 20 runs this file; what it starts runs on the Node.js 24 among the npm packages.
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
@@ -6,6 +6,7 @@ import { bundle } from "./bundle.mjs";
 import { check } from "./check.mjs";
 import { debianPackages } from "./debian.mjs";
 import { node } from "./foreground.mjs";
+import { image } from "./image.mjs";
 import { addon, relay } from "./native.mjs";
 import { npmPackages } from "./npm.mjs";
 import { ROOT } from "./outputs.mjs";
@@ -21,6 +22,7 @@ const commands = {
   test: (args) => node([...JEST, ...args]),
   bench: (args) => node(["--conditions=margay-source", "e2e/bench/main.ts", ...args]),
   check: () => check(node),
+  image: () => image(LOG),
   build: async () => 0,
 };
 
