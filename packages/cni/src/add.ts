@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import { keyOf, type WorkloadEndpoint } from "@margay/api";
-import { StoreError } from "@margay/datastore";
+import { encode, keyOf, type WorkloadEndpoint } from "@margay/api";
+import { type Change, StoreError } from "@margay/datastore";
+import { type Address, sameAddress } from "@margay/net";
 import { addressSource, wishesOf } from "./addresses.ts";
 import type { Configuration } from "./configuration.ts";
 import type { CniDeps } from "./deps.ts";
@@ -45,22 +46,27 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   const asked = wishesOf(invocation);
   const source = addressSource(deps, invocation, pod);
 
-  undo.push("release addresses", () => source.release("add-failed"));
-  const { addresses, dns } = await source.assign();
-
   const mac = asked.mac ?? macOf(pod.handle);
-  undo.push("remove interface", () => deps.unwire(pod.hostInterface));
-  undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
-  const writing = write(deps, endpointOf(invocation, pod, { addresses, mac, asked }));
-  const turn = setImmediate(); // lets the request leave: wiring keeps this thread until it is done
-  const wiring = turn.then(() =>
+  const key = keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace);
+  const endpoint = (addresses: readonly Address[]) => endpointOf(invocation, pod, { addresses, mac, asked });
+  const wirer = new Wirer((addresses) =>
     deps.wire({
       ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu, mac },
     }),
   );
-  await both(wiring, writing);
 
-  await ready(deps, keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace));
+  undo.push("release addresses", () => source.release("add-failed"));
+  undo.push("remove interface", () => deps.unwire(pod.hostInterface));
+  undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
+  undo.push("wait for what is under way", () => wirer.settled());
+  const { addresses, dns, wroteAlong } = await source.assign((chosen): Change[] => {
+    wirer.begin(chosen);
+    return [{ type: "create", key, value: encode(endpoint(chosen)) }];
+  });
+  const writing = wroteAlong ? undefined : write(deps, endpoint(addresses));
+  await both(wirer.done(addresses), writing);
+
+  await ready(deps, key);
   return formatResult({
     ...{ cniVersion, mtu, addresses, dns: dnsOf(conf, dns) },
     ...(conf.prevResult && { before: conf.prevResult }),
@@ -69,8 +75,44 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   });
 }
 
+/**
+ * Makes the interface while the addresses are on their way to the datastore: almost always it keeps the ones they were to
+ * be. One that turns out to have others is made anew.
+ */
+class Wirer {
+  readonly #wire: (addresses: readonly Address[]) => Promise<unknown>;
+  #addresses: readonly Address[] | undefined;
+  #wiring: Promise<unknown> = Promise.resolve();
+
+  constructor(wire: (addresses: readonly Address[]) => Promise<unknown>) {
+    this.#wire = wire;
+  }
+
+  /** First the request leaves: wiring keeps this thread until it is done. */
+  begin(addresses: readonly Address[]): void {
+    this.#addresses = addresses;
+    this.#wiring = this.settled()
+      .then(() => setImmediate())
+      .then(() => this.#wire(addresses));
+    this.#wiring.catch(() => {}); // `done` hears of it
+  }
+
+  /** Resolves when the interface has these addresses. Throws what `wire` threw. */
+  async done(addresses: readonly Address[]): Promise<void> {
+    const begun = this.#addresses;
+    const isSame =
+      begun?.length === addresses.length && addresses.every((one, i) => sameAddress(one, begun[i]!)); // as long
+    if (!isSame) this.begin(addresses);
+    await this.#wiring;
+  }
+
+  async settled(): Promise<void> {
+    await this.#wiring.catch(() => {});
+  }
+}
+
 /** Waits for the end of both, so that nothing is still under way when they are taken back. */
-async function both(...steps: readonly Promise<unknown>[]): Promise<void> {
+async function both(...steps: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   const failed = (await Promise.allSettled(steps)).find(({ status }) => status === "rejected");
   if (failed?.status === "rejected") throw failed.reason;
 }

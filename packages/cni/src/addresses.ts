@@ -1,4 +1,6 @@
 import type { ReleaseReason } from "@margay/api";
+import type { Change } from "@margay/datastore";
+import type { Assignment } from "@margay/ipam";
 import { type Address, type Family, formatAddress, NetError, sameAddress } from "@margay/net";
 import { hostOf, type PreviousResult } from "./configuration.ts";
 import { delegate, delegated } from "./delegate.ts";
@@ -8,10 +10,23 @@ import type { Invocation } from "./invocation.ts";
 import { attributesOf, type Pod } from "./pod.ts";
 import { type Wishes, wishes } from "./wishes.ts";
 
+/**
+ * Told which addresses it will most likely be while they are being written, and again if it turns out otherwise. What it
+ * answers is written with them if it can be.
+ */
+export type OnChosen = (addresses: readonly Address[]) => readonly Change[];
+
+export interface Given {
+  readonly addresses: readonly Address[];
+  readonly dns?: object;
+  /** What the last `OnChosen` answered is in the datastore. */
+  readonly wroteAlong: boolean;
+}
+
 /** Where a pod's addresses come from: Margay's IPAM, another plugin, or whoever asked for them. */
 export interface AddressSource {
   /** Repeated, the same again. */
-  readonly assign: () => Promise<{ readonly addresses: readonly Address[]; readonly dns?: object }>;
+  readonly assign: (onChosen?: OnChosen) => Promise<Given>;
   /** None is success. */
   readonly release: (reason: ReleaseReason) => Promise<unknown>;
   /** Which of these the pod does not hold (any more), in words. */
@@ -37,10 +52,11 @@ export const wishesOf = ({ conf, args }: Invocation): Wishes =>
 function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
   const { ipam, held } = deps;
   return {
-    assign: async () => {
+    assign: async (onChosen = () => []) => {
       const asked = wishesOf(invocation);
-      const given = asked.addressesWithoutIpam;
-      return { addresses: given.length > 0 ? given : await assign(deps, invocation, { pod, asked }) };
+      const addresses = asked.addressesWithoutIpam;
+      if (addresses.length > 0) return { addresses, wroteAlong: false };
+      return assign(deps, invocation, { pod, asked, onChosen });
     },
     release: (reason) => ipam.release({ handle: pod.handle, reason }),
     problems: async (addresses) => {
@@ -56,18 +72,21 @@ function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
 async function assign(
   deps: CniDeps,
   invocation: Invocation,
-  { pod, asked }: { pod: Pod; asked: Wishes },
-): Promise<Address[]> {
+  { pod, asked, onChosen }: { pod: Pod; asked: Wishes; onChosen: OnChosen },
+): Promise<Given> {
   const families = familiesOf(deps, invocation, { pod, asked });
   const pools = families.flatMap((family) => asked.pools[family]);
   const attributes = attributesOf(invocation, { ...pod, node: deps.node, now: deps.now() });
-  const held = await deps.ipam.assign({
+  const request = {
     ...{ handle: pod.handle, families, attributes },
     ...(pools.length > 0 && { pools }),
     ...(asked.addresses.length > 0 && { addresses: asked.addresses }),
-  });
-  return held.map(({ address }) => address);
+  };
+  const { held, wroteAlong } = await deps.ipam.assignWith(request, (chosen) => onChosen(addressesOf(chosen)));
+  return { addresses: addressesOf(held), wroteAlong };
 }
+
+const addressesOf = (held: readonly Assignment[]): Address[] => held.map(({ address }) => address);
 
 /** The pod's word, the configuration's, else every family that has a pool, and those of addresses asked for. */
 function familiesOf(
@@ -99,7 +118,7 @@ function others({ podCidrs }: CniDeps, invocation: Invocation, type: string): Ad
     assign: async () => {
       const { ips, dns } = await call("ADD");
       if (ips.length === 0) throw new CniError("no-address", `${type}: its result has no address`);
-      return { addresses: parsedAddresses({ ips }), ...(dns && { dns }) };
+      return { addresses: parsedAddresses({ ips }), ...(dns && { dns }), wroteAlong: false };
     },
     release: () => call("DEL"),
     problems: async () => {

@@ -36,7 +36,7 @@ export interface HeldHere {
 export interface CniDeps {
   readonly node: string;
   readonly now: () => Date;
-  readonly ipam: Pick<Ipam, "assign" | "release">;
+  readonly ipam: Pick<Ipam, "assignWith" | "release">;
   /** All that IPAM holds for containers of this node. */
   readonly held: () => Iterable<HeldHere>;
   /** The IPAM block that an address of this node is in, and how many of its ends are the host's. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import type { WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { IpamError, type IpamFailure } from "@margay/ipam";
-import { parseAddress } from "@margay/net";
+import { formatAddress, parseAddress } from "@margay/net";
 import { NetlinkError } from "@margay/netlink";
 import type { CniDeps } from "./deps.ts";
 import type { Reply } from "./frame.ts";
@@ -42,12 +42,13 @@ function depsOf(
       mtu: () => 1450,
     },
     ipam: {
-      async assign({ handle, addresses }) {
+      async assignWith({ handle, addresses }, along) {
         const mine = [...world.addresses].find(([, owner]) => owner === handle)?.[0];
         const address = mine ?? (addresses?.length ? "10.0.0.99" : `10.0.0.${world.addresses.size + 1}`);
+        along([held(address, handle)]); // refused, say: the caller writes it
         world.addresses.set(address, handle);
         fault("assign");
-        return [held(address, handle)];
+        return { held: [held(address, handle)], wroteAlong: false };
       },
       async release({ handle }) {
         const mine = [...world.addresses].filter(([, owner]) => owner === handle).map(([address]) => address);
@@ -297,6 +298,95 @@ test("calls about one pod never overlap; other pods do not wait", async () => {
   await Promise.all([add("a1", "a"), add("a2", "a"), add("b1", "b")]);
   expect(log.filter((line) => line.includes("a"))).toEqual(["> a1", "< a1", "> a2", "< a2"]);
   expect(log.indexOf("> b1")).toBeLessThan(log.indexOf("< a1"));
+});
+
+describe("the interface is made while the addresses are being written", () => {
+  const address = (text: string) => ({ address: parseAddress(text), sequence: 1, handle: "h" });
+
+  test("with those; and the endpoint is not written again when it went along", async () => {
+    const world = empty();
+    const log: string[] = [];
+    const deps = depsOf(world);
+    const { stdout } = await cni(
+      {
+        ...deps,
+        ipam: {
+          ...deps.ipam,
+          assignWith: async (_request, along) => {
+            const [change] = along([address("10.0.0.7")]);
+            await new Promise((resolve) => setTimeout(resolve, 20));
+            log.push(`written with ${change?.type} ${change?.key}`);
+            return { held: [address("10.0.0.7")], wroteAlong: true };
+          },
+        },
+        wire: async ({ addresses }) => {
+          log.push(`wired ${addresses.map(formatAddress)}`);
+          return { mac: "02:00:00:00:00:01" };
+        },
+      },
+      "ADD",
+      "s1",
+    );
+    expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.7/32" }]);
+    expect(log).toEqual([
+      "wired 10.0.0.7",
+      "written with create /margay/v1/workloadendpoints/shop/n1-k8s-web-eth0",
+    ]);
+    expect(world.endpoints.size).toBe(0);
+  });
+
+  test("and anew when they turn out to be others", async () => {
+    const world = empty();
+    const wired: string[] = [];
+    const deps = depsOf(world);
+    const { stdout } = await cni(
+      {
+        ...deps,
+        ipam: {
+          ...deps.ipam,
+          assignWith: async (_request, along) => {
+            along([address("10.0.0.7")]); // lost to another node
+            return { held: [address("10.0.0.8")], wroteAlong: false };
+          },
+        },
+        wire: async ({ addresses }) => {
+          wired.push(`${addresses.map(formatAddress)}`);
+          return { mac: "02:00:00:00:00:01" };
+        },
+      },
+      "ADD",
+      "s1",
+    );
+    expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.8/32" }]);
+    expect(wired).toEqual(["10.0.0.7", "10.0.0.8"]);
+    expect(world.endpoints.size).toBe(1);
+  });
+
+  test("nothing is under way when a failed ADD is taken back", async () => {
+    const world = empty();
+    const deps = depsOf(world);
+    const { stdout } = await cni(
+      {
+        ...deps,
+        ipam: {
+          ...deps.ipam,
+          assignWith: async (_request, along) => {
+            along([address("10.0.0.7")]);
+            throw new StoreError("unavailable", "away");
+          },
+        },
+        wire: async ({ hostInterface, netns }) => {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          world.links.set(hostInterface, netns);
+          return { mac: "02:00:00:00:00:01" };
+        },
+      },
+      "ADD",
+      "s1",
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ code: 11 });
+    expect(world).toEqual(empty());
+  });
 });
 
 test("as margay-ipam: addresses only", async () => {

@@ -89,7 +89,7 @@ unshared(import.meta.url, () => {
         case "assign":
           return {
             ipam: {
-              assign: fail((request) => deps.ipam.assign(request)),
+              assignWith: fail((request, along) => deps.ipam.assignWith(request, along)),
               release: (of) => deps.ipam.release(of),
             },
           };
