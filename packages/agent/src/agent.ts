@@ -7,15 +7,18 @@ import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@marg
 import { BlockCache, Ipam } from "@margay/ipam";
 import type { Address } from "@margay/net";
 import { listLinks } from "@margay/netlink";
+import type { Outcome } from "@margay/reconcile";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
-import { blockOf, heldHere } from "./held.ts";
+import { blockOf, borrowedIn, heldHere } from "./held.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
 import { leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
+import { observingStore } from "./observing-store.ts";
+import { Overlay } from "./overlay/overlay.ts";
 import { PodMtu } from "./pod-mtu.ts";
 import { ProblemTeller } from "./problems.ts";
 import { keepDoing } from "./timers.ts";
@@ -64,6 +67,7 @@ export class Agent {
   readonly #cutter: Cutter;
   readonly syncer: Syncer;
   readonly ipam: Ipam;
+  readonly overlay: Overlay;
 
   constructor(context: DaemonContext) {
     const { store, node, metrics } = context;
@@ -94,6 +98,7 @@ export class Agent {
     this.#mtu = new PodMtu({
       netlink: this.kernel.netlink,
       self: () => this.inventory.self,
+      overhead: () => this.overlay.overheadBytes,
       endpoints: this.localEndpoints.list,
       onFollowed: (mtu, interfaces) =>
         context.log.info({ event: "mtu", mtu, interfaces }, `pods now have MTU ${mtu}, as the uplink`),
@@ -111,7 +116,7 @@ export class Agent {
       onBatch: (batch) => this.#take(batch),
       onStatus: (status) => this.#connection(status),
     });
-    const pending = () => this.dataplane.pending();
+    const pending = async () => (await this.dataplane.pending()) ?? this.overlay.pending();
     this.#barriers = new BarrierResponder({ store, node, daemon: "agent", pending, sleep: pause });
     this.#blocks = new BlockCache({ node, observe: (entry) => this.syncer.observe(entry) });
     this.ipam = new Ipam({
@@ -123,6 +128,22 @@ export class Agent {
         this.metrics.ipam(event);
         logIpam(context.log, event);
       },
+    });
+    this.overlay = new Overlay({
+      ...{ node, ipam: this.ipam, store: observingStore(store, (entry) => this.syncer.observe(entry)) },
+      borrowed: () => borrowedIn(this.#blocks.borrowed()),
+      config: () => this.calc.state().config,
+      onApplied: (outcomes) => this.#overlaid(outcomes),
+      onRefused: (dst, error) => context.log.warn({ event: "route-refused", dst, err: error }, error.message),
+      onError: (error, retryInMs) =>
+        context.log.error(
+          { event: "overlay-failed", err: error, retryInMs },
+          `no way to other nodes: ${String(error)}`,
+        ),
+      onDeaf: (error) => {
+        throw error; // as with the dataplane's notifications
+      },
+      onOverhead: () => this.#mtu.learn(),
     });
     this.#stopTimers = keepDoing(this.#chores());
   }
@@ -140,6 +161,7 @@ export class Agent {
     this.#barriers.stop();
     await this.syncer.stop();
     await this.dataplane.stop();
+    await this.overlay.stop();
     await this.#cutter.stop();
     await this.kernel.close();
   }
@@ -200,6 +222,7 @@ export class Agent {
     this.inventory.apply(decoded);
     this.localEndpoints.apply(decoded);
     this.#blocks.apply(updates);
+    this.overlay.apply(decoded, inSync);
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
     if (inSync) {
       if (!this.#inSync) log.info({ event: "in-sync", keys: updates.length }, "the datastore has been read");
@@ -249,6 +272,16 @@ export class Agent {
     if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
     this.#tellRefused();
     health.ready("dataplane", true);
+  }
+
+  #overlaid(outcomes: readonly Outcome[]): void {
+    const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
+    for (const { target, put, removed } of changed) {
+      this.metrics.changes.inc({ target: `overlay ${target}`, change: "put" }, put);
+      this.metrics.changes.inc({ target: `overlay ${target}`, change: "removed" }, removed);
+    }
+    if (changed.length > 0)
+      this.#context.log.info({ event: "overlay-applied", changed }, "ways to other nodes updated");
   }
 
   #connectionsCut(count: number): void {
@@ -327,7 +360,10 @@ export class Agent {
     return [
       {
         seconds: () => durationSeconds(config().routeRefreshInterval),
-        act: recheck("routes"),
+        act: () => {
+          recheck("routes")();
+          this.overlay.recheck();
+        },
       },
       {
         seconds: () => durationSeconds(config().iptablesRefreshInterval),

@@ -1,6 +1,7 @@
+import type { OwnedBlock } from "@margay/calc";
 import type { HeldHere } from "@margay/cni";
-import type { BlockView } from "@margay/ipam";
-import { type Address, contains, offset, type Prefix, parsePrefix } from "@margay/net";
+import type { BlockView, Borrowed } from "@margay/ipam";
+import { type Address, contains, hostPrefix, offset, type Prefix, parsePrefix } from "@margay/net";
 
 /** All that IPAM holds for containers of a node, as far as the view knows. */
 export function* heldHere(view: Pick<BlockView, "mine">, node: string): Generator<HeldHere> {
@@ -19,4 +20,14 @@ export function blockOf(view: Pick<BlockView, "mine">, address: Address): Prefix
     if (contains(prefix, address)) return prefix;
   }
   return undefined;
+}
+
+const kept = new WeakMap<readonly Borrowed[], readonly OwnedBlock[]>();
+
+/** Borrowed addresses as blocks of one, the same array for the same: each is reached where it is used. */
+export function borrowedIn(borrowed: readonly Borrowed[]): readonly OwnedBlock[] {
+  const blocks =
+    kept.get(borrowed) ?? borrowed.map(({ address, node }) => ({ cidr: hostPrefix(address), node }));
+  kept.set(borrowed, blocks);
+  return blocks;
 }

@@ -13,6 +13,7 @@ import {
 import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
 import { auditNetwork, chainsOf } from "./audit.ts";
 import { LinkTable } from "./link-table.ts";
+import { isToNode } from "./overlay/wanted.ts";
 import { render } from "./render/index.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
@@ -61,7 +62,9 @@ export class Kernel {
     });
     const onRefused = ({ route, error }: { route: Route; error: NetlinkError }) =>
       void this.#refused.set(formatPrefix(route.dst), error);
-    this.#routes = new Tracked(routeTarget(this.netlink, { protocol: ROUTE_PROTOCOL, onRefused }));
+    this.#routes = new Tracked(
+      routeTarget(this.netlink, { protocol: ROUTE_PROTOCOL, only: (route) => !isToNode(route), onRefused }),
+    );
   }
 
   /** Lets go of the kernel, which keeps all it has. */
@@ -201,7 +204,7 @@ export class Kernel {
 
   /** One of ours changed behind our back, or the place of one that was refused is free. */
   #concerns({ change, route }: Extract<Notification, { kind: "route" }>): boolean {
-    if (route.protocol === ROUTE_PROTOCOL) return true;
+    if (route.protocol === ROUTE_PROTOCOL) return !isToNode(route); // those are the overlay's
     return change === "deleted" && this.#refused.has(formatPrefix(route.dst));
   }
 

@@ -9,13 +9,15 @@ const DEFAULT_MTU = 1500;
 export interface PodMtuOptions {
   readonly netlink: Netlink;
   readonly self: () => Node | undefined;
+  /** Bytes that a tunnel needs of the uplink's. */
+  readonly overhead: () => number;
   /** Pods of this node. */
   readonly endpoints: () => readonly WorkloadEndpoint[];
   readonly onFollowed: (mtu: number, interfaces: number) => void;
   readonly onError: (error: unknown) => void;
 }
 
-/** The MTU of pods: the uplink's, and running pods follow it. Bytes; 1500 while the uplink is not known. */
+/** The MTU of pods: the uplink's less what a tunnel adds, and running pods follow it. Bytes; 1500 while the uplink is not known. */
 export class PodMtu {
   readonly #options: PodMtuOptions;
   #mtu = DEFAULT_MTU;
@@ -37,16 +39,17 @@ export class PodMtu {
 
   /** The kernel told of a link. */
   heed({ index, mtu }: Link): void {
-    if (index === this.#uplink && mtu !== this.#mtu) this.learn();
+    if (index === this.#uplink && mtu - this.#options.overhead() !== this.#mtu) this.learn();
   }
 
   async #follow(): Promise<void> {
-    const { netlink, self, endpoints, onFollowed } = this.#options;
+    const { netlink, self, overhead, endpoints, onFollowed } = this.#options;
     const link = await uplink(netlink, self());
     this.#uplink = link?.index;
     if (!link) return;
-    this.#mtu = link.mtu;
-    const interfaces = await followMtu(netlink, { mtu: link.mtu, endpoints: endpoints() });
-    if (interfaces > 0) onFollowed(link.mtu, interfaces);
+    const mtu = link.mtu - overhead();
+    this.#mtu = mtu;
+    const interfaces = await followMtu(netlink, { mtu, endpoints: endpoints() });
+    if (interfaces > 0) onFollowed(mtu, interfaces);
   }
 }

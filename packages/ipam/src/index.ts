@@ -24,5 +24,5 @@ export type { Freed } from "./journal.ts";
 export { type Cluster, deleteNode, releaseFound } from "./node.ts";
 export type { Sequenced } from "./plan.ts";
 export { type Pool, parsePools, type Use } from "./pools.ts";
-export { BlockCache, type BlockSummary, type BlockView, type Versioned } from "./view.ts";
+export { BlockCache, type BlockSummary, type BlockView, type Borrowed, type Versioned } from "./view.ts";
 export type { AssignRequest, Surroundings } from "./world.ts";

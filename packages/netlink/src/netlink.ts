@@ -89,6 +89,9 @@ export class Netlink {
     return this.#lookup;
   }
 
+  /** An interface's name, as last listed or notified. */
+  readonly nameOf = (index: number): string | undefined => this.#names.get(index);
+
   readonly #lookup: Names = {
     name: (index) => this.#names.get(index),
     index: (name) => [...this.#names].find(([, known]) => known === name)?.[0],
