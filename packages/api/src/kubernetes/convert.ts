@@ -1,9 +1,11 @@
 import type * as z from "zod";
 import { ApiError, type Issue } from "../errors.ts";
 import { nameIn, type Parsed, parse, validate, withoutNulls } from "../parse.ts";
+import { clusterNetworkPolicyFrom, kubernetesClusterNetworkPolicy } from "./cluster-network-policy.ts";
 import { endpointSliceFrom, kubernetesEndpointSlice } from "./endpoint-slice.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";
 import { kubernetesNetworkPolicy, networkPolicyFrom } from "./network-policy.ts";
+import { kubernetesServiceAccount, serviceAccountProfileFrom } from "./service-account.ts";
 
 interface Conversion<S extends z.ZodType> {
   readonly schema: S;
@@ -21,6 +23,11 @@ const conversion = <S extends z.ZodType>(
 
 const conversions: Readonly<Record<string, Conversion<z.ZodType>>> = {
   "v1 Namespace": conversion(kubernetesNamespace, profileFrom),
+  "v1 ServiceAccount": conversion(kubernetesServiceAccount, serviceAccountProfileFrom),
+  "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy": conversion(
+    kubernetesClusterNetworkPolicy,
+    clusterNetworkPolicyFrom,
+  ),
   "discovery.k8s.io/v1 EndpointSlice": conversion(kubernetesEndpointSlice, endpointSliceFrom),
   "networking.k8s.io/v1 NetworkPolicy": conversion(kubernetesNetworkPolicy, networkPolicyFrom),
 };

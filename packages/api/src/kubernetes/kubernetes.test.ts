@@ -334,3 +334,132 @@ test("other kinds are not converted", () => {
   expect(parseKubernetes({ apiVersion: "v1", kind: "Pod" })).toBeUndefined();
   expect(parseKubernetes(undefined)).toBeUndefined();
 });
+
+test("a service account becomes a profile that hands on its labels and allows nothing by itself", () => {
+  const account = {
+    ...{ apiVersion: "v1", kind: "ServiceAccount", secrets: [] },
+    metadata: { name: "ci", namespace: "shop", labels: { role: "build" } },
+  };
+  expect(parseKubernetes(account)?.resource).toMatchObject({
+    kind: "Profile",
+    metadata: { name: "ksa.shop.ci" },
+    spec: { labelsToApply: { "pcsa.role": "build", "pcsa.projectcalico.org/name": "ci" } },
+  });
+});
+
+describe("ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2)", () => {
+  const cnp = (spec: object) => ({
+    apiVersion: "policy.networking.k8s.io/v1alpha2",
+    kind: "ClusterNetworkPolicy",
+    metadata: { name: "p" },
+    spec: { tier: "Admin", priority: 7, subject: { namespaces: {} }, ...spec },
+  });
+  const converted = (spec: object) => parseKubernetes(cnp(spec))?.resource;
+  const team = { namespaces: { matchLabels: { team: "a" } } };
+  const teamRule = { selector: POD, namespaceSelector: 'team == "a"' };
+  const from = (rule: object) => ({ ingress: [{ action: "Deny", from: [team], ...rule }] });
+  const to = (...peers: object[]) => ({ egress: [{ action: "Accept", to: peers }] });
+  const rules = (spec: object) =>
+    converted(spec)?.spec as { ingress: object[]; egress: object[] } | undefined;
+
+  test("its tier and priority are ours, and an empty direction is left alone", () => {
+    expect(converted({ tier: "Baseline", ...from({ name: "keep out" }) })).toMatchObject({
+      kind: "GlobalNetworkPolicy",
+      metadata: { name: "kcnp.baseline.p" },
+      spec: {
+        ...{ tier: "kube-baseline", order: 7, types: ["Ingress"], selector: POD, namespaceSelector: "all()" },
+        ingress: [{ action: "Deny", source: teamRule, metadata: { annotations: { name: "keep out" } } }],
+        egress: [],
+      },
+    });
+    expect(converted({})).toMatchObject({ spec: { tier: "kube-admin", types: [] } });
+  });
+
+  test("subject and peers may be pods of namespaces", () => {
+    const pods = {
+      podSelector: { matchLabels: { app: "x" } },
+      namespaceSelector: { matchLabels: { team: "a" } },
+    };
+    const both = { selector: `${POD} && app == "x"`, namespaceSelector: 'team == "a"' };
+    expect(converted({ subject: { pods } })).toMatchObject({ spec: both });
+    expect(rules(from({ from: [{ pods }] }))?.ingress).toEqual([{ action: "Deny", source: both }]);
+    expect(rules(from({ from: [{ pods: { podSelector: {} } }] }))?.ingress).toMatchObject([
+      { source: { selector: POD, namespaceSelector: "all()" } },
+    ]);
+  });
+
+  test("networks of one family share a rule; nodes are found by their labels", () => {
+    const networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.0/24"];
+    const nodes = { matchLabels: { zone: "x" } };
+    expect(rules(to({ networks }, { nodes }, { networks: ["198.51.100.0/24"] }))?.egress).toEqual([
+      { action: "Allow", destination: { nodeSelector: 'zone == "x"' } },
+      { action: "Allow", destination: { nets: ["10.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24"] } },
+      { action: "Allow", destination: { nets: ["fd00::/8"] } },
+    ]);
+  });
+
+  test("ports by protocol; a protocol alone is all of its ports, a name that of every protocol", () => {
+    const port = (destinationPort: object) => ({ destinationPort });
+    const protocols = [
+      { tcp: port({ number: 80 }) },
+      { tcp: port({ range: { start: 8000, end: 8010 } }) },
+      { udp: {} },
+      { destinationNamedPort: "web" },
+    ];
+    expect(rules(from({ action: "Pass", protocols }))?.ingress).toEqual([
+      { action: "Pass", protocol: "TCP", source: teamRule, destination: { ports: [80, "8000:8010", "web"] } },
+      { action: "Pass", protocol: "UDP", source: teamRule },
+      { action: "Pass", protocol: "SCTP", source: teamRule, destination: { ports: ["web"] } },
+    ]);
+  });
+
+  test.each<[why: string, spec: object, path: string, message: RegExp]>([
+    [
+      "domain names are not enforced",
+      to({ domainNames: ["a.example"] }),
+      "spec.egress[0].to[0].domainNames",
+      /not enforced by Margay/,
+    ],
+    [
+      "a peer of a kind not known",
+      from({ from: [{ tenants: {} }] }),
+      "spec.ingress[0].from[0]",
+      /exactly one of namespaces, pods, found 0/,
+    ],
+    ["two kinds in one peer", from({ from: [{ ...team, pods: {} }] }), "spec.ingress[0].from[0]", /found 2/],
+    ["nobody at all", from({ from: [] }), "spec.ingress[0].from", /1/],
+    ["a priority out of range", { priority: 1001 }, "spec.priority", /1000/],
+    [
+      "an empty range",
+      from({ protocols: [{ tcp: { destinationPort: { range: { start: 2, end: 2 } } } }] }),
+      "spec.ingress[0].protocols[0].tcp.destinationPort.range.end",
+      /above 2/,
+    ],
+    [
+      "named ports of networks",
+      {
+        egress: [
+          {
+            action: "Accept",
+            to: [{ networks: ["10.0.0.0/8"] }],
+            protocols: [{ destinationNamedPort: "web" }],
+          },
+        ],
+      },
+      "spec.egress[0].to",
+      /no named ports/,
+    ],
+  ])("refused: %s", (_why, spec, path, message) => {
+    const issues = () => {
+      try {
+        converted(spec);
+        return [];
+      } catch (error) {
+        return error instanceof ApiError ? (error.issues ?? []) : [];
+      }
+    };
+    expect(issues()).toContainEqual(
+      expect.objectContaining({ path, message: expect.stringMatching(message) }),
+    );
+  });
+});

@@ -121,7 +121,7 @@ export function networkPolicyFrom({ metadata, spec }: KubernetesPolicy): object 
     spec: {
       tier: "default",
       order: ORDER,
-      selector: pods(spec.podSelector),
+      selector: podsOf(spec.podSelector),
       types,
       ...(types.includes("Ingress") && {
         ingress: (spec.ingress ?? []).flatMap(({ from, ports }) => allow("source", from, ports)),
@@ -133,7 +133,8 @@ export function networkPolicyFrom({ metadata, spec }: KubernetesPolicy): object 
   };
 }
 
-const pods = (selector: LabelSelector): string =>
+/** The selector of pods, and of nothing else. */
+export const podsOf = (selector: LabelSelector): string =>
   canonical(and([IS_POD, selectorOf(selector)].filter((s) => s.kind !== "all")));
 
 /** One rule per peer and group of ports: both must match. */
@@ -161,35 +162,49 @@ function allow(
 function entitiesOf(peers: readonly Peer[]): object[] {
   const plain = peers.flatMap(({ ipBlock }) => (ipBlock && !ipBlock.except?.length ? [ipBlock.cidr] : []));
   const others = peers.filter(({ ipBlock }) => !ipBlock || ipBlock.except?.length);
-  const families = [plain.filter((cidr) => !cidr.includes(":")), plain.filter((cidr) => cidr.includes(":"))];
-  return [
-    ...others.map(entity),
-    ...families.flatMap((nets) => chunks(nets, MAX_NETS)).map((nets) => ({ nets })),
-  ];
+  return [...others.map(entity), ...networkEntities(plain)];
+}
+
+/** A rule names networks of one family, and not too many. */
+export function networkEntities(nets: readonly string[]): { nets: string[] }[] {
+  const families = [nets.filter((cidr) => !cidr.includes(":")), nets.filter((cidr) => cidr.includes(":"))];
+  return families.flatMap((its) => chunks(its, MAX_NETS)).map((its) => ({ nets: its }));
 }
 
 /** Without a namespaceSelector the policy's own namespace is meant; without a podSelector all pods. */
 function entity({ podSelector, namespaceSelector, ipBlock }: Peer): object {
   if (ipBlock) return { nets: [ipBlock.cidr], ...(ipBlock.except?.length && { notNets: ipBlock.except }) };
   return {
-    selector: pods(podSelector ?? {}),
+    selector: podsOf(podSelector ?? {}),
     ...(namespaceSelector && { namespaceSelector: canonical(selectorOf(namespaceSelector)) }),
   };
 }
 
 /** Ports by protocol, as many as a rule may hold; a port entry without number means every port of its protocol. */
-function portGroups(ports: readonly Port[]): { protocol?: string; ports?: (number | string)[] }[] {
-  return (["TCP", "UDP", "SCTP"] as const).flatMap((protocol) => {
-    const own = ports.filter((port) => port.protocol === protocol);
-    if (own.some(({ port }) => port === undefined)) return [{ protocol }];
-    const values = own.map(portText);
-    return chunks(values, MAX_PORTS).map((ports) => ({ protocol, ports }));
-  });
+function portGroups(ports: readonly Port[]): PortGroup[] {
+  const text = ({ port, endPort }: Port) =>
+    port === undefined || endPort === undefined || endPort === port ? port : `${port}:${endPort}`;
+  return portsByProtocol(ports.map((port) => ({ protocol: port.protocol, port: text(port) })));
 }
 
-/** Never undefined here: portGroups has dealt with that. */
-const portText = ({ port, endPort }: Port): number | string =>
-  endPort === undefined || endPort === port ? (port as number | string) : `${port}:${endPort}`;
+export interface PortGroup {
+  readonly protocol?: string;
+  readonly ports?: (number | string)[];
+}
+
+/** One group for each protocol that is named, more if a rule cannot hold its ports; no port means all of them. */
+export function portsByProtocol(
+  all: readonly { readonly protocol: string; readonly port: number | string | undefined }[],
+): PortGroup[] {
+  return ["TCP", "UDP", "SCTP"].flatMap((protocol) => {
+    const own = all.filter((one) => one.protocol === protocol).map(({ port }) => port);
+    if (own.includes(undefined)) return [{ protocol }];
+    return chunks(
+      own.filter((port) => port !== undefined),
+      MAX_PORTS,
+    ).map((ports) => ({ protocol, ports }));
+  });
+}
 
 const chunks = <T>(items: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));

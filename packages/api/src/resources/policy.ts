@@ -38,8 +38,9 @@ function withTypes<S extends { types?: ("Ingress" | "Egress")[]; ingress?: unkno
 /** `name`, the older `tier.name`, or the prefix of policies that come from Kubernetes. */
 function policyName(name: string): string | undefined {
   if (nameOf(name)) return nameOf(name);
-  if (name.startsWith("knp.default.") || name.split(".").length <= 2) return undefined;
-  return 'must be "name" or "tier.name": at most one dot (only knp.default.* may have more)';
+  const isConverted = ["knp.default.", "kcnp."].some((prefix) => name.startsWith(prefix));
+  if (isConverted || name.split(".").length <= 2) return undefined;
+  return 'must be "name" or "tier.name": at most one dot (only knp.default.* and kcnp.* may have more)';
 }
 
 const networkPolicySpec = z.object(shared).prefault({});
