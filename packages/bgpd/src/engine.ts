@@ -2,6 +2,7 @@
 import type { Change } from "@margay/bgp";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
+import { Handover } from "./handover.ts";
 import { Kernel, type RouteTable } from "./kernel.ts";
 import { kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
@@ -37,6 +38,7 @@ export class Engine {
   readonly kernel: RouteTable;
   readonly speaker: Speaker;
   #wanted: Wanted | undefined;
+  readonly #handover = new Handover(() => this.#allRoutes());
   #listener: Listener | undefined;
   #listenKey = "";
   #listening: Promise<void> = Promise.resolve();
@@ -75,6 +77,7 @@ export class Engine {
     this.#wanted = wanted;
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
+    if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
     if (before?.origins !== wanted.origins || before?.leftToAgent !== wanted.leftToAgent) this.#allRoutes();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers);
@@ -91,6 +94,7 @@ export class Engine {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#listenRetry);
+    this.#handover.stop();
     await this.#listening;
     this.#listener?.close();
     this.speaker.stop();
@@ -117,7 +121,7 @@ export class Engine {
     const origins = this.#wanted?.origins;
     const metric = this.#wanted?.self?.metric[family] ?? 1024;
     const key = formatPrefix(prefix);
-    const isAgents = (origins && isOwnBlock(origins, prefix)) || this.#wanted?.leftToAgent?.has(key);
+    const isAgents = (origins && isOwnBlock(origins, prefix)) || this.#handover.isLeft(key);
     const route = isAgents
       ? undefined
       : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
