@@ -1,0 +1,24 @@
+/** meta/v1 ObjectMeta, as far as it is read. */
+export interface ObjectMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly generation?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly creationTimestamp?: string;
+  readonly deletionTimestamp?: string;
+}
+
+/** Any object of the API. */
+export interface KubernetesObject {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly metadata: ObjectMeta;
+  readonly [field: string]: unknown;
+}
+
+/** "namespace/name", or "name" of what has no namespace. */
+export const nameOf = ({ metadata: { name, namespace } }: KubernetesObject): string =>
+  namespace === undefined ? name : `${namespace}/${name}`;
