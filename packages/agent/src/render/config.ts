@@ -14,8 +14,12 @@ export interface RenderConfig {
   readonly deny: readonly string[];
   readonly log: readonly string[];
   readonly toHost: readonly string[];
+  /** Up to this many interfaces are dispatched to in one chain; more by a tree. A backend with maps wants one chain. */
+  readonly dispatchAtMost: number;
   readonly felix: FelixSettings;
 }
+
+const LIST_AT_MOST = 8;
 
 const known = new WeakMap<FelixSettings, RenderConfig>();
 
@@ -38,6 +42,7 @@ function read(felix: FelixSettings): RenderConfig {
     deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
     log: ["-j", "LOG", "--log-prefix", `${felix.logPrefix}: `, "--log-level", "5"],
     toHost: ["-j", felix.defaultEndpointToHostAction.toUpperCase()],
+    dispatchAtMost: LIST_AT_MOST,
     felix,
   };
 }

@@ -27,9 +27,6 @@ export const toWorkload: Dispatch = {
   chainOf: names.chains.to,
 };
 
-/** Up to this many interfaces are listed one by one; more are split by their next character. */
-const LIST_AT_MOST = 8;
-
 /**
  * Chains that lead a packet to the chain of its interface: a prefix tree, so that with 1,500 interfaces some 20 rules
  * are asked instead of 750 (architecture.md, "Packet-path shape"). Every chain ends with a drop: calls go downward by
@@ -74,16 +71,16 @@ const kept = new WeakMap<RenderConfig, Map<string, Tree>>();
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
   a === b || (a.length === b.length && a.every((text, i) => text === b[i]));
 
-function branchOf(among: readonly string[], dispatch: Dispatch, { deny }: RenderConfig): Branch {
+function branchOf(among: readonly string[], dispatch: Dispatch, config: RenderConfig): Branch {
   const goto = (pattern: string, chain: string): Rule => ({
     match: [dispatch.interfaceWord, pattern],
     target: ["-g", chain],
   });
-  const { listed, groups } = split(among);
+  const { listed, groups } = split(among, config.dispatchAtMost);
   const rules = [
     ...listed.map((name) => goto(name, dispatch.chainOf(name))),
     ...groups.map(({ prefix }) => goto(`${prefix}+`, dispatch.below + prefix)),
-    { match: [], target: deny, id: ruleIds.unknownInterface },
+    { match: [], target: config.deny, id: ruleIds.unknownInterface },
   ];
   return { among, listed, groups, chain: { rules } };
 }
@@ -94,8 +91,8 @@ interface Split {
 }
 
 /** Few names are listed. Of many, those as short as their common prefix are listed and the rest go by the next letter. */
-function split(among: readonly string[]): Split {
-  if (among.length <= LIST_AT_MOST) return { listed: among, groups: [] };
+function split(among: readonly string[], listAtMost: number): Split {
+  if (among.length <= listAtMost) return { listed: among, groups: [] };
   const length = commonPrefix(among).length;
   const listed = among.filter((name) => name.length === length);
   const longer = Map.groupBy(

@@ -10,8 +10,8 @@ const inNamespace = (...command: string[]): string =>
     { encoding: "utf8", timeout: 60_000 },
   );
 
-test.each(["nft", "legacy"])(
-  "real packets between real pods meet the verdicts that were evaluated: iptables-%s",
+test.each(["nft", "legacy", "nftables"])(
+  "real packets between real pods meet the verdicts that were evaluated: %s",
   (backend) => {
     const file = fileURLToPath(new URL("testing/kernel.ts", import.meta.url));
     const seed = Math.floor(Math.random() * 2 ** 31);

@@ -2,26 +2,26 @@ import { expect, test } from "@jest/globals";
 import { forward, ruleIds } from "@margay/calc";
 import fc from "fast-check";
 import { render } from "./index.ts";
+import { renderNftables } from "./nftables/index.ts";
 import { anySent, anyState } from "./testing/arbitraries.ts";
+import { walkNftables } from "./testing/nftables-walker.ts";
 import { walk } from "./testing/walker.ts";
 
 /** Decisions that are not policy: the walk passes them, the evaluator does not name them. */
 const SILENT: readonly string[] = [ruleIds.forwarded];
 
-test("the rules walked and the policy evaluated give the same verdict for the same reasons", () => {
+test("the rules of both backends walked and the policy evaluated give the same verdict for the same reasons", () => {
   const seen = { allow: 0, deny: 0, byPolicy: 0 };
   fc.assert(
     fc.property(anyState, fc.array(anySent, { minLength: 20, maxLength: 20 }), (state, packets) => {
       const rendered = render(state);
+      const tables = renderNftables(state);
       for (const sent of packets) {
         const { packet, fromInterface, toInterface, sourceMac } = sent;
         const evaluated = forward(state, packet, sent);
-        const walked = walk(rendered, "filter/FORWARD", {
-          ...packet,
-          inInterface: fromInterface,
-          outInterface: toInterface ?? "eth0",
-          mac: sourceMac,
-        });
+        const outInterface = toInterface ?? "eth0";
+        const onItsWay = { ...packet, inInterface: fromInterface, outInterface, mac: sourceMac };
+        const walked = walk(rendered, "filter/FORWARD", onItsWay);
         expect(walked.target === "ACCEPT" ? "allow" : "deny").toBe(evaluated.verdict);
         expect(walked.target).toBeDefined();
         seen[evaluated.verdict]++;
@@ -30,6 +30,8 @@ test("the rules walked and the policy evaluated give the same verdict for the sa
         );
         seen.byPolicy += reasons.some(({ policy }) => policy) ? 1 : 0;
         expect(once(walked.ids)).toEqual(reasons.map(({ rule }) => rule));
+        const { target, ids } = walkNftables(tables, "FORWARD", onItsWay);
+        expect({ target, ids }).toEqual({ target: walked.target, ids: walked.ids });
       }
     }),
     { numRuns: 1000 },

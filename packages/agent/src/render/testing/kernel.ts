@@ -6,20 +6,23 @@ import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc, forward, type NodeState } from "@margay/calc";
 import { Iptables, ipsetTarget } from "@margay/iptables";
 import { parseAddress } from "@margay/net";
+import { Nftables } from "@margay/nftables";
 import { reconcile, Tracked } from "@margay/reconcile";
 import { render } from "../index.ts";
+import { renderNftables } from "../nftables/index.ts";
 import type { Probe, Probed } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node, three more are pods. Loads what is rendered for each scenario,
  * sends real packets, and prints where the kernel and the evaluator disagree, as JSON. Arguments: the
- * iptables backend, and the seed of the random scenarios.
+ * backend, and the seed of the random scenarios.
  */
 const PODS = ["a", "b", "c"] as const;
 type Pod = (typeof PODS)[number];
 const PORTS = [80, 81, 8080];
-const BACKEND = process.argv[2] === "legacy" ? "legacy" : "nft";
+const IPTABLES = process.argv[2] === "legacy" ? "legacy" : "nft";
+const nftables = process.argv[2] === "nftables" ? new Nftables({ table: "margay" }) : undefined;
 const address = (pod: Pod, family: 4 | 6): string =>
   `${family === 4 ? "10.244.0." : "fd00::"}${PODS.indexOf(pod) + 1}`;
 const mac = (pod: Pod): string => `02:00:00:00:00:0${PODS.indexOf(pod) + 1}`;
@@ -112,10 +115,20 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
 };
 
 async function apply(state: NodeState): Promise<Map<string, number>> {
+  const counters = nftables ? await applyNftables(nftables, state) : await applyIptables(state);
+  return new Map([...counters].map(([id, { packets }]) => [id, packets]));
+}
+
+async function applyNftables(tables: Nftables, state: NodeState) {
+  await reconcile([new Tracked(tables.target()).to(renderNftables(state))]);
+  return tables.counters();
+}
+
+async function applyIptables(state: NodeState) {
   const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
   const [four, six] = ([4, 6] as const).map(
     (family) =>
-      new Iptables({ family, backend: BACKEND, prefix: "margay-", tables: ["filter", "nat", "raw"] }),
+      new Iptables({ family, backend: IPTABLES, prefix: "margay-", tables: ["filter", "nat", "raw"] }),
   );
   if (!four || !six) throw new Error("two were made above");
   await reconcile([
@@ -129,7 +142,7 @@ async function apply(state: NodeState): Promise<Map<string, number>> {
     new Tracked(four.hooks()).to(hooks4),
     new Tracked(six.hooks()).to(hooks6),
   ]);
-  return new Map([...(await four.counters())].map(([id, { packets }]) => [id, packets]));
+  return four.counters();
 }
 
 /** A prober in a pod; answers come back by probe id. */

@@ -1,0 +1,111 @@
+import type { NodeState } from "@margay/calc";
+import type { Hook, IpSet, Chain as Words } from "@margay/iptables";
+import type { Family } from "@margay/net";
+import { type Base, type Item, itemKey } from "@margay/nftables";
+import { Parts } from "@margay/reconcile";
+import { type RenderConfig, type Rendered, render, renderConfig } from "../index.ts";
+import { type ChainContext, type Translated, translateAnew, translateChain } from "./chain.ts";
+import { setName } from "./names.ts";
+import { hasNetworks, translateSet } from "./sets.ts";
+
+/**
+ * The tables that enforce a node's state. Both backends have one structure of chains, which render/ makes: what they decide
+ * is the same by construction (docs/adr/0007). Here its rules become statements, dispatching rules a verdict map, and
+ * lists of ports sets. Pure; what did not change since the last call are the same objects.
+ */
+export function renderNftables(state: NodeState): ReadonlyMap<string, Item> {
+  return translate(render(state, withMaps(renderConfig(state.config))));
+}
+
+const configs = new WeakMap<RenderConfig, RenderConfig>();
+
+/** All interfaces in one chain: one lookup in a map, however many there are. */
+function withMaps(config: RenderConfig): RenderConfig {
+  const known = configs.get(config) ?? { ...config, dispatchAtMost: Number.POSITIVE_INFINITY };
+  configs.set(config, known);
+  return known;
+}
+
+export function translate({ chains4, chains6, hooks4, hooks6, ipsets }: Rendered): ReadonlyMap<string, Item> {
+  const withNetworks = namesWithNetworks(ipsets);
+  const parts = new Map<string, Translated>([["sets", sets(ipsets)]]);
+  for (const [family, chains, hooks] of [
+    [4, chains4, hooks4],
+    [6, chains6, hooks6],
+  ] as const) {
+    const context = { family, withNetworks };
+    const its = chains instanceof Parts ? chains.parts : new Map([["all", chains]]);
+    for (const [id, part] of its) parts.set(`${family}/${id}`, translatePart(part, context));
+    parts.set(`${family}/hooks`, baseChains(hooks, context));
+  }
+  return new Parts(parts);
+}
+
+let lastNames: ReadonlySet<string> = new Set();
+
+/** The same object while it says the same. */
+function namesWithNetworks(ipsets: ReadonlyMap<string, IpSet>): ReadonlySet<string> {
+  const names = new Set([...ipsets].flatMap(([name, set]) => (hasNetworks(set) ? [name] : [])));
+  if (names.size !== lastNames.size || [...names].some((name) => !lastNames.has(name))) lastNames = names;
+  return lastNames;
+}
+
+function sets(ipsets: ReadonlyMap<string, IpSet>): Translated {
+  return new Map(
+    [...ipsets].map(([name, set]) => [
+      itemKey(set.family, "set", setName(name, hasNetworks(set))),
+      translateSet(set),
+    ]),
+  );
+}
+
+interface KeptPart {
+  readonly withNetworks: ReadonlySet<string>;
+  readonly items: Translated;
+}
+
+const kept = new WeakMap<ReadonlyMap<string, Words>, Partial<Record<Family, KeptPart>>>();
+
+function translatePart(part: ReadonlyMap<string, Words>, context: ChainContext): Translated {
+  const all = kept.get(part) ?? {};
+  const known = all[context.family];
+  if (known?.withNetworks === context.withNetworks) return known.items;
+  const items = new Map<string, Item>();
+  for (const [key, chain] of part)
+    for (const [name, item] of translateChain(key, chain, context)) items.set(name, item);
+  kept.set(part, { ...all, [context.family]: { withNetworks: context.withNetworks, items } });
+  return items;
+}
+
+/** iptables' own priorities, by table. */
+const PRIORITIES: Readonly<Record<string, Partial<Record<Base["hook"], number>>>> = {
+  raw: { prerouting: -300, output: -300 },
+  mangle: { prerouting: -150, input: -150, forward: -150, output: -150, postrouting: -150 },
+  nat: { prerouting: -100, input: 100, output: -100, postrouting: 100 },
+  filter: { input: 0, forward: 0, output: 0 },
+};
+/** So much before the tables of iptables, or (chainInsertMode Append) after them. */
+const BESIDE = 10;
+
+const keptHooks = new WeakMap<Hook, Translated>();
+
+function baseChains(hooks: ReadonlyMap<string, Hook>, context: ChainContext): Translated {
+  const items = new Map<string, Item>();
+  for (const [key, hook] of hooks) {
+    const known = keptHooks.get(hook) ?? baseChain(key, hook, context);
+    keptHooks.set(hook, known);
+    for (const [name, item] of known) items.set(name, item);
+  }
+  return items;
+}
+
+/** `filter/FORWARD` */
+function baseChain(key: string, { rules, append = [] }: Hook, context: ChainContext): Translated {
+  const [table = "", builtin = ""] = key.split("/");
+  const hook = builtin.toLowerCase() as Base["hook"]; // a key of PRIORITIES, or there is no priority
+  const priority = PRIORITIES[table]?.[hook];
+  if (priority === undefined) throw new Error(`no hook for ${key}`);
+  const type = table === "nat" ? "nat" : table === "mangle" && hook === "output" ? "route" : "filter";
+  const base = { type, hook, priority: priority + (append.length > 0 ? BESIDE : -BESIDE) } as const;
+  return translateAnew({ key, rules: [...rules, ...append], base }, context, new Set());
+}
