@@ -1,1 +1,2 @@
+export { cleanupCommand } from "./cleanup-command.ts";
 export { command } from "./command.ts";

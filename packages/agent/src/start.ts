@@ -3,6 +3,7 @@ import type { Served } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { Agent } from "./agent.ts";
 import { startCni } from "./cni-service.ts";
+import { rememberSettings } from "./former-settings.ts";
 import { keepInstalled } from "./keep-installed.ts";
 import { observingStore } from "./observing-store.ts";
 import type { AgentOptions } from "./options.ts";
@@ -11,6 +12,7 @@ import { showEndpoints, showRoutes, showState } from "./views.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
 export async function startAgent(context: DaemonContext<AgentOptions>): Promise<{ stop(): Promise<void> }> {
+  rememberSettings(context.options.runDir);
   const agent = new Agent(context);
   void agent.start(); // a rejection is a fault of the program: it ends the process
   const cni = await serveRuntime(context, agent);

@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
 export interface InstallOptions {
@@ -47,6 +47,14 @@ export function install(options: InstallOptions): string[] {
   return [...plugins, place(conflistPath(confDir), 0o600, (fresh) => writeFileSync(fresh, conf))];
 }
 
+/** Takes off what `install` put there: the configuration first, then the plugins. Answers the paths removed. */
+export function uninstall({ binDir, confDir }: Pick<InstallOptions, "binDir" | "confDir">): string[] {
+  const paths = [conflistPath(confDir), ...NAMES.map((name) => join(binDir, name))];
+  const there = [...paths, ...paths.map(freshOf)].filter((path) => existsSync(path));
+  for (const path of there) rmSync(path);
+  return there;
+}
+
 /** The configuration of a chain: Margay, host ports, and limits of bandwidth if there is who sets them. */
 export const conflist = ({
   socket,
@@ -74,9 +82,12 @@ const script = ({ margay }: InstallOptions, name: string): string =>
   `#!/bin/sh\nMARGAY_ARGV0=${name} exec ${margay.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")} cni\n`;
 
 function place(path: string, mode: number, write: (fresh: string) => void): string {
-  const fresh = join(dirname(path), `.${basename(path)}.new`); // no runtime reads a name like that
+  const fresh = freshOf(path);
   write(fresh);
   chmodSync(fresh, mode);
   renameSync(fresh, path);
   return path;
 }
+
+/** No runtime reads a name like that. */
+const freshOf = (path: string): string => join(dirname(path), `.${basename(path)}.new`);

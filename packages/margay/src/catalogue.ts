@@ -9,6 +9,7 @@ export interface Entry {
 
 // `as`: a module whose options are typed is contravariant in them; yargs hands it what its own builder declared.
 const agent = async () => [(await import("@margay/agent")).command as CommandModule];
+const cleanup = async () => [(await import("@margay/agent")).cleanupCommand as CommandModule];
 const bgpd = async () => [(await import("@margay/bgpd")).command as CommandModule];
 const cni = async () => [(await import("@margay/cni")).command];
 const attach = async () => (await import("@margay/cni")).commands;
@@ -36,4 +37,5 @@ export const catalogue: readonly Entry[] = [
   { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
   { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },
   { name: "cni", describe: "run one CNI call (where the static relay cannot be)", load: cni },
+  { name: "cleanup", describe: "take off this node all that agent and bgpd put there", load: cleanup },
 ];

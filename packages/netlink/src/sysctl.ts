@@ -3,10 +3,16 @@ import { NetlinkError } from "./error.ts";
 import { inNamespace } from "./namespace.ts";
 
 /**
+ * Where the kernel's settings are: another mount of them where a container's own /proc/sys is read-only. Below net/ it
+ * shows whoever opens a file the settings of their own network namespace.
+ */
+const ROOT = process.env.MARGAY_PROC_SYS || "/proc/sys";
+
+/**
  * sysctl(8)'s name of a file below /proc/sys: dots become slashes and slashes dots, so that interface "eth0.7" is
  * written "net.ipv4.conf.eth0/7.forwarding".
  */
-const pathOf = (name: string): string => `/proc/sys/${name.replace(/[./]/g, (c) => (c === "." ? "/" : "."))}`;
+const pathOf = (name: string): string => `${ROOT}/${name.replace(/[./]/g, (c) => (c === "." ? "/" : "."))}`;
 
 /** The value without its newline. NetlinkError ENOENT when there is no such setting (or no such interface). */
 export const readSysctl = (name: string, namespace?: string): string =>
