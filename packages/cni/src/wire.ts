@@ -1,16 +1,15 @@
 import { existsSync } from "node:fs";
 import { type Address, hostPrefix, parseAddress, parsePrefix, width } from "@margay/net";
 import {
-  addAddress,
-  addRoutes,
+  configureLink,
   createVeth,
   deleteLink,
+  type Link,
   linkByName,
   Netlink,
   NetlinkError,
   type Route,
   setLink,
-  setNeighbour,
   sysctl,
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
@@ -41,10 +40,9 @@ export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }
   const pod = openPod(wiring.netns);
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
-    await makeVeth(nl, pod, wiring);
-    await wirePod(pod, wiring);
-    const mac = await macOf(pod, wiring.ifname);
-    await wireHost(nl, wiring, mac);
+    const host = await makeVeth(nl, pod, wiring);
+    const { mac = "" } = await wirePod(pod, wiring);
+    await wireHost(nl, host, { ...wiring, mac });
     return { mac };
   } catch (error) {
     await deleteLink(nl, wiring.hostInterface);
@@ -78,31 +76,44 @@ export function openPod(netns: string): Netlink | undefined {
   }
 }
 
-async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<void> {
+/** Almost always both names are free; a veth that has either of them makes room. */
+async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link> {
   const { hostInterface, netns, ifname, mtu, mac } = wiring;
-  await deleteLink(nl, hostInterface);
-  if ((await linkByName(pod, ifname))?.kind === "veth") await deleteLink(pod, ifname);
   const peer = { name: ifname, namespace: netns, ...(mac && { mac }) };
-  await createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
+  const make = () => createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
+  try {
+    return await make();
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || error.code !== "EEXIST") throw error;
+    await deleteLink(nl, hostInterface);
+    if ((await linkByName(pod, ifname))?.kind === "veth") await deleteLink(pod, ifname);
+    return make();
+  }
 }
 
 /**
  * The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a
  * second.
  */
-async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
+async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<Link> {
   if (has6(addresses)) {
     sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0, netns);
     sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0, netns);
   }
   await setLink(pod, "lo", { up: true });
-  await setLink(pod, ifname, { up: true });
-  for (const address of addresses) {
-    await addAddress(pod, ifname, { address, length: width(address.family), nodad: address.family === 6 });
-    const gateway = parseAddress(GATEWAY[address.family]);
-    await setNeighbour(pod, ifname, { address: gateway, mac: HOST_MAC });
-    for (const route of routesVia(gateway, ifname)) await addRoute(pod, route);
-  }
+  const link = await linkByName(pod, ifname);
+  if (!link?.mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
+  const gateways = addresses.map(({ family }) => parseAddress(GATEWAY[family]));
+  await configureLink(pod, link, {
+    link: { up: true },
+    addresses: addresses.map((address) => {
+      const { family } = address;
+      return { address, length: width(family), nodad: family === 6 };
+    }),
+    neighbours: gateways.map((address) => ({ address, mac: HOST_MAC })),
+    routes: gateways.flatMap((gateway) => routesVia(gateway, ifname)),
+  });
+  return link;
 }
 
 /** An IPv6 link-local gateway is on the link by itself; the IPv4 one needs a route first. */
@@ -116,24 +127,21 @@ export function routesVia(gateway: Address, dev: string): Route[] {
   ];
 }
 
-async function addRoute(nl: Netlink, route: Route): Promise<void> {
-  const [refused] = await addRoutes(nl, [route]);
-  if (refused) throw refused.error;
-}
-
 /** The node's side: settings of this one interface, before it comes up. */
 async function wireHost(
   nl: Netlink,
-  { hostInterface, owner, addresses }: Wiring,
-  mac: string,
+  link: Link,
+  { hostInterface, owner, addresses, mac }: Wiring & { mac: string },
 ): Promise<void> {
   const four = { proxy_arp: 1, rp_filter: 1, forwarding: 1 };
   const six = { disable_ipv6: 0, accept_dad: 0, accept_ra: 0, proxy_ndp: 1, forwarding: 1 };
   set("ipv4", hostInterface, four);
   if (has6(addresses)) set("ipv6", hostInterface, six);
   else if (existsSync("/proc/sys/net/ipv6")) set("ipv6", hostInterface, { accept_ra: 0 });
-  await setLink(nl, hostInterface, { up: true, alias: aliasOf(owner) });
-  for (const address of addresses) await setNeighbour(nl, hostInterface, { address, mac });
+  await configureLink(nl, link, {
+    link: { up: true, alias: aliasOf(owner) },
+    neighbours: addresses.map((address) => ({ address, mac })),
+  });
 }
 
 function set(family: "ipv4" | "ipv6", dev: string, values: Readonly<Record<string, number>>): void {
@@ -141,9 +149,3 @@ function set(family: "ipv4" | "ipv6", dev: string, values: Readonly<Record<strin
 }
 
 const has6 = (addresses: readonly Address[]): boolean => addresses.some(({ family }) => family === 6);
-
-async function macOf(pod: Netlink, ifname: string): Promise<string> {
-  const mac = (await linkByName(pod, ifname))?.mac;
-  if (!mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
-  return mac;
-}

@@ -106,10 +106,17 @@ export async function forgetConnections(
   return withSocket(namespace, (socket) => change(socket, [...four, ...found.map(deleteRequest)]));
 }
 
+/** Of our own namespace: stays open, for when one is closed nf_tables keeps this thread until all its readers are done. */
+let kept: RequestSocket | undefined;
+
 async function withSocket<T>(
   namespace: string | undefined,
   action: (socket: RequestSocket) => Promise<T>,
 ): Promise<T> {
+  if (namespace === undefined) {
+    kept ??= new RequestSocket(NETLINK_NETFILTER);
+    return action(kept);
+  }
   const socket = new RequestSocket(NETLINK_NETFILTER, namespace);
   try {
     return await action(socket);

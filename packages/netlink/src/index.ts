@@ -1,5 +1,6 @@
 export type { InterfaceAddress, ListedAddress } from "./address.ts";
 export * from "./addresses.ts";
+export { configureLink, type Furnishing } from "./configure.ts";
 export {
   type Connection,
   connectionsOf,
@@ -34,3 +35,4 @@ export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
 export { closeSocket, md5KeyLimit, type SocketOptions, setHops, socketIn, tcpMd5 } from "./tcp.ts";
 export { formatVxlan, sameVxlan, type VxlanSettings } from "./vxlan.ts";
+export { type LegacyTable, legacyTable, legacyTables } from "./xtables.ts";

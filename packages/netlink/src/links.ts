@@ -1,11 +1,13 @@
 import { NetlinkError } from "./error.ts";
 import {
   changeLink,
+  getLink,
   groupLink,
   type Link,
   type LinkChange,
   newBridge,
   newVxlan,
+  readLink,
   removeGroup,
   removeLink,
   type Veth,
@@ -37,9 +39,17 @@ export async function request(nl: Netlink, one: Request): Promise<void> {
 /**
  * Makes both ends at once, the peer in place in its namespace. NetlinkError EEXIST when either name is taken there,
  * ENOENT when the namespace is gone.
+ * @returns the near end, read in the same exchange
  */
-export const createVeth = (nl: Netlink, veth: Veth): Promise<void> =>
-  withVeth(veth, (wanted) => request(nl, wanted));
+export const createVeth = (nl: Netlink, veth: Veth): Promise<Link> =>
+  withVeth(veth, async (wanted) => {
+    let made: Link | undefined;
+    const [failure] = await nl.requests.transact([wanted, getLink(veth.name)], (message) => {
+      made = readLink(message);
+    });
+    if (failure) throw failure.error;
+    return made!; // the kernel answers each request, by a link or a refusal
+  });
 
 export const createBridge = (nl: Netlink, bridge: { name: string; mtu?: number }): Promise<void> =>
   request(nl, newBridge(bridge.name, bridge.mtu));

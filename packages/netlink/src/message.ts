@@ -137,6 +137,12 @@ export class Encoder {
     this.#view = new DataView(this.#bytes.buffer);
   }
 
+  /** To be written anew; what `view` gave before is overwritten. */
+  clear(): this {
+    this.#at = 0;
+    return this;
+  }
+
   #room(n: number): number {
     const at = this.#at;
     this.#at += n;

@@ -36,6 +36,10 @@ const transactionBuffer = 100_000;
 const chunksPerTurn = 16;
 const dumpAttempts = 10;
 
+/** What is under way on any socket of this thread: a batch is sent in one stretch, a datagram read and decoded in another. */
+const outgoing = new Encoder(batchBytes + 1024);
+const incoming = new Uint8Array(65_536);
+
 /** One request of a batch that the kernel refused. */
 export interface Failure {
   readonly index: number;
@@ -71,7 +75,6 @@ export const int = (n: number): Uint8Array => new Uint8Array(new Int32Array([n])
  */
 export class RequestSocket {
   readonly #fd: number;
-  readonly #buffer = new Uint8Array(65_536);
   #sequence = 0;
   #sendBytes = 0;
   #port = 0;
@@ -110,7 +113,7 @@ export class RequestSocket {
 
   /** Sends from `start` what fits one batch and answers where the next begins. Only the last asks for an ack. */
   #sendBatch(requests: readonly Request[], start: number): number {
-    const out = new Encoder(batchBytes + 1024);
+    const out = outgoing.clear();
     const limit = Math.min(requests.length, start + batchLimit);
     let [end, last] = [start, 0];
     while (end < limit && out.length < batchBytes) {
@@ -172,13 +175,11 @@ export class RequestSocket {
   #queued(words: () => string): readonly Message[] {
     const found: Message[] = [];
     for (;;) {
-      const length = native().recv(this.#fd, this.#buffer);
+      const length = native().recv(this.#fd, incoming);
       if (length === -EAGAIN) return found;
       if (length === -EINTR) continue;
       check(length, words);
-      found.push(
-        ...messages(new DataView(this.#buffer.slice(0, Math.min(length, this.#buffer.length)).buffer)),
-      );
+      found.push(...messages(new DataView(incoming.slice(0, Math.min(length, incoming.length)).buffer)));
     }
   }
 
@@ -196,7 +197,7 @@ export class RequestSocket {
   /** Undefined when the kernel says that the table changed meanwhile (NLM_F_DUMP_INTR). */
   async #dumpOnce<T>(request: Request, decode: (m: Message) => T | undefined): Promise<T[] | undefined> {
     const sequence = ++this.#sequence;
-    const out = new Encoder();
+    const out = outgoing.clear();
     const at = out.message(request, sequence);
     check(native().send(this.#fd, out.addFlags(at, flags.dump).view()), request.words);
     const found: T[] = [];
@@ -219,13 +220,12 @@ export class RequestSocket {
   }
 
   #receive(words: () => string): Generator<Message> {
-    let length = native().recv(this.#fd, this.#buffer);
-    while (length === -EINTR) length = native().recv(this.#fd, this.#buffer);
+    let length = native().recv(this.#fd, incoming);
+    while (length === -EINTR) length = native().recv(this.#fd, incoming);
     if (length === -EAGAIN) throw new NetlinkError("EAGAIN", words(), "the kernel did not answer");
     check(length, words);
-    if (length > this.#buffer.length)
-      throw new NetlinkError("EMSGSIZE", words(), `answer of ${length} bytes`);
-    return messages(new DataView(this.#buffer.buffer, 0, length));
+    if (length > incoming.length) throw new NetlinkError("EMSGSIZE", words(), `answer of ${length} bytes`);
+    return messages(new DataView(incoming.buffer, 0, length));
   }
 
   #exclusive<T>(fn: () => Promise<T>): Promise<T> {
