@@ -4,3 +4,4 @@ export { Iptables, type IptablesOptions } from "./iptables.ts";
 export { type Chain, type Counter, type Hook, type Rule, shownId } from "./rule.ts";
 export type { IpSet } from "./set.ts";
 export { type IpsetOptions, ipsetTarget } from "./set-target.ts";
+export { isOurTool } from "./tool.ts";

@@ -1,6 +1,6 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { IptablesError } from "./error.ts";
-import { commandOf, environmentOf, failure, type Run } from "./tool.ts";
+import { commandOf, environmentOf, failure, type Run, remember } from "./tool.ts";
 
 /** What one send waits for. */
 interface Waiting {
@@ -85,6 +85,7 @@ export class RestoreStream {
       args: ["-oL", tool, "--verbose", ...args],
     });
     const child = spawn(file, all, { env: environmentOf(this.#job), stdio: ["pipe", "pipe", "pipe"] });
+    remember(child);
     let said = "";
     let echoed = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { IptablesError, type IptablesErrorFacts } from "./error.ts";
 
 /** One run of a tool. */
@@ -17,6 +17,22 @@ const PACKAGES: Readonly<Record<string, string>> = { ipset: "ipset", nsenter: "u
 /** A ruleset of 50,000 rules prints 10 MB; more than this is no ruleset. */
 const MAX_OUTPUT = 1 << 28;
 
+/** How long after its end a tool's notifications may still come. */
+const REMEMBERED_MS = 1000;
+
+const running = new Set<number>();
+
+/** Whether a process is, or just was, a tool that we run: its netlink port, in notifications, is its process id. */
+export const isOurTool = (pid: number): boolean => running.has(pid);
+
+/** Remembers it until a second after its end. */
+export function remember(child: ChildProcess): void {
+  const { pid } = child;
+  if (pid === undefined) return;
+  running.add(pid);
+  child.on("close", () => setTimeout(() => running.delete(pid), REMEMBERED_MS).unref());
+}
+
 /** Runs a tool to its end and returns what it printed. IptablesError for every way in which it can fail. */
 export async function run(job: Run): Promise<string> {
   const { tool, timeoutMs = 60_000 } = job;
@@ -28,6 +44,7 @@ export async function run(job: Run): Promise<string> {
     timeout: timeoutMs,
     killSignal: "SIGKILL",
   });
+  remember(child);
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   let size = 0;

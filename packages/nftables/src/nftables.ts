@@ -5,7 +5,7 @@ import { changedChains, edits, type Handled, type Held, heldAs, removals } from 
 import { elementsOf } from "./element.ts";
 import { type Chain, type Item, itemKey, type NftMap, type NftSet, parseKey } from "./item.ts";
 import { deleteTable, newTable, type Place, transaction } from "./message.ts";
-import { type Counter, type FoundTable, readRules, readTable, sameKind } from "./read.ts";
+import { type Counter, type FoundTable, listChains, readRules, readTable, sameKind } from "./read.ts";
 import { ruleHash } from "./statement.ts";
 
 /** Which tables of which kernel an `Nftables` owns. */
@@ -80,6 +80,11 @@ export class Nftables {
           sums.set(id, { packets: packets + counter.packets, bytes: bytes + counter.bytes });
         }
     return sums;
+  }
+
+  /** The chains of every table, whosever they are: enough to see who else is here. */
+  chains(family: Family): Promise<readonly { readonly table: string; readonly name: string }[]> {
+    return listChains(this.#socket, family);
   }
 
   async #list(): Promise<Map<string, Item>> {

@@ -1,3 +1,4 @@
+import type { Family } from "@margay/net";
 import { attributes, bytesOf, type Message, type Request, type RequestSocket, text } from "@margay/netlink";
 import { intervalsFrom, type KernelElement } from "./element.ts";
 import { verdictName } from "./encode.ts";
@@ -44,6 +45,17 @@ export async function readTable(
   const filled = new Map<string, NftSet | NftMap>();
   for (const set of sets) filled.set(set.name, await readElements(socket, place, set));
   return { chains: new Map(chains), sets: filled, rules: await readRules(socket, { ...place, mark }) };
+}
+
+/** The chains of every table, whosever they are, by family. */
+export async function listChains(
+  socket: RequestSocket,
+  family: Family,
+): Promise<{ table: string; name: string }[]> {
+  return dump(socket, { family, table: "" }, { type: types.getChain, what: "chains" }, (found) => ({
+    table: name(found, 1),
+    name: name(found, 3),
+  }));
 }
 
 /** Of all chains, or of one: rules in order, by chain. */

@@ -67,6 +67,9 @@ const settings = z.object({
   iptablesBackend: anyCase(["Auto", "Legacy", "NFT"] as const)
     .default("Auto")
     .describe("Which iptables is used."),
+  nftablesMode: anyCase(["Auto", "Enabled", "Disabled"] as const)
+    .default("Disabled")
+    .describe("Whether nftables is used instead of iptables; Auto: if kube-proxy does."),
   iptablesMarkMask: markMask.default(0xffff0000).describe("Bits of the packet mark that Margay may use."),
   iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
   ipsetsRefreshInterval: duration.default("90s").describe("How often ipsets are read back and compared."),
