@@ -22,7 +22,7 @@ export interface DaemonContext<O extends DaemonOptions = DaemonOptions> {
 }
 
 export interface Daemon<O extends DaemonOptions> {
-  readonly name: "agent" | "bgpd";
+  readonly name: "agent" | "bgpd" | "controllers";
   readonly options: O;
   /** Resolves when running; the daemon is ready once its own conditions of readiness are met too. */
   readonly start: (context: DaemonContext<O>) => Promise<{ stop(): Promise<void> }>;
