@@ -50,6 +50,7 @@ export class OverlayKernel {
       neighbours.to(wanted.neighbours),
       routes.to(wanted.routes),
     ];
+    if (this.refused.size > 0) routes.distrust();
     this.refused.clear();
     const works = [
       devices.to(new Map([...wanted.devices].map(([name, one]) => [name, described(one)]))),

@@ -75,8 +75,8 @@ const device = (name = "vxlan.margay") => sh(`ip -d link show ${name} 2>/dev/nul
 const THROUGH_TUNNEL = [
   "10.244.0.16/29 via 10.244.0.16 dev vxlan.margay metric 1023 onlink",
   "10.244.0.24/29 via 10.244.0.24 dev vxlan.margay metric 1023 onlink",
-  "fd00:10:244::200/122 via fd00:10:244::200 dev vxlan-v6.margay metric 1023 onlink",
-  "fd00:10:244::300/122 via fd00:10:244::300 dev vxlan-v6.margay metric 1023 onlink",
+  "fd00:10:244::200/122 via fe80::6400:ff:fe00:602 dev vxlan-v6.margay metric 1023",
+  "fd00:10:244::300/122 via fe80::6400:ff:fe00:603 dev vxlan-v6.margay metric 1023",
 ];
 
 unshared(import.meta.url, () => {
@@ -126,8 +126,8 @@ unshared(import.meta.url, () => {
     expect(neighbours().sort()).toEqual([
       "10.244.0.16 dev vxlan.margay lladdr 66:00:00:00:00:02 PERMANENT",
       "10.244.0.24 dev vxlan.margay lladdr 66:00:00:00:00:03 PERMANENT",
-      "fd00:10:244::200 dev vxlan-v6.margay lladdr 66:00:00:00:06:02 PERMANENT",
-      "fd00:10:244::300 dev vxlan-v6.margay lladdr 66:00:00:00:06:03 PERMANENT",
+      "fe80::6400:ff:fe00:602 dev vxlan-v6.margay lladdr 66:00:00:00:06:02 PERMANENT",
+      "fe80::6400:ff:fe00:603 dev vxlan-v6.margay lladdr 66:00:00:00:06:03 PERMANENT",
     ]);
     const own = (await resources(store, "Node").get("n1"))?.spec;
     expect(device()).toContain(own?.vxlanTunnelMACAddr);
@@ -144,6 +144,16 @@ unshared(import.meta.url, () => {
       "vxlan-tunnel-addr-n1 vxlanTunnelAddress",
       "vxlan-v6-tunnel-addr-n1 vxlanTunnelAddress",
     ]);
+  });
+
+  test("BGP's own routes to the blocks are in nobody's way, and a route that was refused is tried again", async () => {
+    const store = await cluster("Always");
+    sh("ip -6 route add fd00:10:244::200/122 via fd00:172:20::12 metric 1024 proto 143");
+    sh("ip route add 10.244.0.16/29 via 172.20.0.12 metric 1023 proto 99");
+    await start(store);
+    await settled([...THROUGH_TUNNEL].filter((line) => !line.startsWith("10.244.0.16")));
+    sh("ip -6 route del fd00:10:244::200/122 proto 143; ip route del 10.244.0.16/29 proto 99");
+    await settled(THROUGH_TUNNEL, 6000);
   });
 
   test("CrossSubnet: neighbours plainly, others through the tunnel", async () => {

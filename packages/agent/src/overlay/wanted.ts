@@ -72,8 +72,8 @@ export function wantedOverlay(inputs: OverlayInputs): WantedOverlay {
     ),
     neighbours: new Map(
       far.map(({ tunnel }) => {
-        const dev = devOf(tunnel);
-        return [`${dev} ${formatAddress(tunnel.address)}`, { dev, ...tunnel }];
+        const [dev, address, { mac }] = [devOf(tunnel), gatewayOf(tunnel), tunnel];
+        return [`${dev} ${formatAddress(address)}`, { dev, address, mac }];
       }),
     ),
     routes: new Map(ours.flatMap((reached) => routeOf(reached, inputs))),
@@ -133,7 +133,11 @@ function routeOf(
 ): [string, Route][] {
   const { family } = block;
   const nexthop = tunnel
-    ? tunnels[family] && { via: tunnel.address, dev: DEVICES[family], onlink: true }
+    ? tunnels[family] && {
+        via: gatewayOf(tunnel),
+        dev: DEVICES[family],
+        ...(family === 4 && { onlink: true }),
+      }
     : via && onGround(via, ground);
   if (!nexthop) return [];
   const metric = metricOf(family, config);
@@ -143,6 +147,19 @@ function routeOf(
       { dst: block, protocol: ROUTE_PROTOCOL, type: "unicast", metric, nexthops: [nexthop] },
     ],
   ];
+}
+
+/**
+ * What a route through the tunnel names, only to find the far end's MAC. IPv6 refuses a gateway that some other route
+ * leads to elsewhere (the block's own by BGP, while one takes over from the other), so there it is the link-local address
+ * that the MAC stands for (RFC 4291 appendix A).
+ */
+function gatewayOf({ address, mac }: Tunnel): Address {
+  if (address.family === 4) return address;
+  const bytes = mac.split(":").map((part) => BigInt(`0x${part}`));
+  const [first = 0n, second = 0n, third = 0n, ...rest] = bytes;
+  const identifier = [first ^ 2n, second, third, 0xffn, 0xfen, ...rest];
+  return { family: 6, bits: identifier.reduce((bits, byte) => (bits << 8n) | byte, 0xfe80n << 48n) };
 }
 
 function onGround(via: Address, ground: readonly Ground[]) {
