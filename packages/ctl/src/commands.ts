@@ -12,7 +12,7 @@ import { ipamCommand } from "./ipam-commands.ts";
 import { nodeStatus } from "./node.ts";
 import { explainCommand, policyCommand } from "./policy-commands.ts";
 import { processTerminal as terminal } from "./terminal.ts";
-import { wait } from "./wait.ts";
+import { DAEMONS, wait } from "./wait.ts";
 
 const getCommand = command({
   command: "get <kind> [name]",
@@ -133,6 +133,10 @@ const waitCommand = command({
     storeFlags(yargs).options({
       timeout: { type: "number", default: 30, describe: "Seconds to wait at most" },
       node: { type: "string", array: true, default: [], describe: "Only this node; may be repeated" },
+      daemon: {
+        ...{ array: true, choices: DAEMONS, default: [] as (typeof DAEMONS)[number][] },
+        describe: "Only this daemon of it: agent, where no node runs bgpd",
+      },
       output,
     }),
   handler: (args) =>
@@ -140,6 +144,7 @@ const waitCommand = command({
       const request = {
         timeoutSeconds: args.timeout,
         nodes: args.node,
+        daemons: args.daemon,
         output: args.output,
         id: randomUUID(),
         sleep,

@@ -5,6 +5,8 @@ export interface WaitRequest {
   readonly timeoutSeconds: number;
   /** Only these nodes; all when empty. */
   readonly nodes: readonly string[];
+  /** Which daemons of them; both when empty. */
+  readonly daemons?: readonly (typeof DAEMONS)[number][];
   readonly output: "table" | "json";
   /** A name for the barrier that no other has. */
   readonly id: string;
@@ -12,7 +14,8 @@ export interface WaitRequest {
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-const DAEMONS = ["agent", "bgpd"];
+/** What a node runs; bgpd only where routes come by BGP. */
+export const DAEMONS = ["agent", "bgpd"] as const;
 
 /**
  * `margay wait`: resolves to true once agent and bgpd of every node have applied to the kernel all that was written before the call, to
@@ -20,7 +23,7 @@ const DAEMONS = ["agent", "bgpd"];
  */
 export async function wait(store: Store, request: WaitRequest, terminal: Terminal): Promise<boolean> {
   const { id, sleep, timeoutSeconds } = request;
-  const expected = await participants(store, request.nodes, terminal);
+  const expected = await participants(store, request, terminal);
   const { answered, missing } = await raiseBarrier(store, {
     id,
     expected,
@@ -40,7 +43,7 @@ export async function wait(store: Store, request: WaitRequest, terminal: Termina
 
 async function participants(
   store: Store,
-  nodes: readonly string[],
+  { nodes, daemons = [] }: Pick<WaitRequest, "nodes" | "daemons">,
   terminal: Terminal,
 ): Promise<Participant[]> {
   const known = (
@@ -49,5 +52,6 @@ async function participants(
   if (known.length === 0) terminal.warn("there is no node: nothing to wait for");
   // A node asked for by name is waited for whether it is known or not: its absence is the answer.
   const chosen = nodes.length > 0 ? nodes : known;
-  return chosen.flatMap((node) => DAEMONS.map((daemon) => ({ node, daemon })));
+  const who = daemons.length > 0 ? daemons : DAEMONS;
+  return chosen.flatMap((node) => who.map((daemon) => ({ node, daemon })));
 }

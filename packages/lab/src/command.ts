@@ -4,6 +4,7 @@ import { LabError } from "./errors.ts";
 import { type LaunchOptions, launch, launchDetached } from "./launch.ts";
 import { podCommands } from "./pod-commands.ts";
 import type { SuperviseOptions } from "./supervise.ts";
+import { ENCAPSULATIONS, type Encapsulation } from "./topology.ts";
 
 /** `margay lab`. */
 export const command: CommandModule = {
@@ -30,6 +31,16 @@ const layout = (yargs: Argv) =>
     })
     .option("pool", { type: "string", describe: "Range of the IPv4 pool instead of 10.244.0.0/16" })
     .option("block-size", { type: "number", describe: "Prefix length of its blocks instead of 26" })
+    .option("vxlan", {
+      choices: ENCAPSULATIONS,
+      describe: "vxlanMode of the pools; CrossSubnet makes two subnets unless told otherwise",
+    })
+    .option("subnets", { type: "number", describe: "How many subnets the nodes are in, in turn (1)" })
+    .option("bgp", {
+      type: "boolean",
+      default: true,
+      describe: "--no-bgp: no node runs bgpd, the agents write all routes to other nodes",
+    })
     .option("logs", {
       type: "string",
       describe: "Folder for the daemons' logs (default: inside the lab, gone with it)",
@@ -41,6 +52,9 @@ interface LayoutArgs {
   readonly routeReflectors: number;
   readonly pool?: string;
   readonly blockSize?: number;
+  readonly vxlan?: Encapsulation;
+  readonly subnets?: number;
+  readonly bgp: boolean;
   readonly logs?: string;
 }
 
@@ -50,9 +64,13 @@ const launchOptions = ({
   routeReflectors,
   pool,
   blockSize,
+  vxlan,
+  subnets = vxlan === "CrossSubnet" ? 2 : 1,
+  bgp,
   logs,
 }: LayoutArgs): LaunchOptions => ({
-  ...{ name, nodes, routeReflectors },
+  ...{ name, nodes, routeReflectors, subnets, bgp },
+  ...(vxlan && { vxlan }),
   ...((pool || blockSize) && { pool: { ...(pool && { cidr: pool }), ...(blockSize && { blockSize }) } }),
   ...(logs && { logs }),
 });

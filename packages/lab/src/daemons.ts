@@ -17,9 +17,19 @@ export interface Daemon {
   readonly process: ProcessSpec & { readonly namespace: string };
 }
 
-/** The two processes of a node, each in the node's network namespace, started as anybody would start them. Pure. */
-export function nodeDaemons({ name }: LabNode, margay: readonly string[]): Daemon[] {
-  return (["agent", "bgpd"] as const).map((kind) => {
+export type DaemonKind = keyof typeof HEALTH_PORT;
+
+/** What every node of the lab runs. */
+export const daemonKinds = ({ bgp = true }: { readonly bgp?: boolean }): readonly DaemonKind[] =>
+  bgp ? ["agent", "bgpd"] : ["agent"];
+
+/** The processes of a node, each in the node's network namespace, started as anybody would start them. Pure. */
+export function nodeDaemons(
+  { name }: LabNode,
+  kinds: readonly DaemonKind[],
+  margay: readonly string[],
+): Daemon[] {
+  return kinds.map((kind) => {
     const flags = ["--node", name, "--etcd-endpoints", ENDPOINT, "--run-dir", runDir(name)];
     // iptables-legacy serialises on this file; the nodes of a real cluster do not share one
     const env = { XTABLES_LOCKFILE: `/run/xtables-${name}.lock` };

@@ -1,5 +1,5 @@
 import { must } from "./exec.ts";
-import { FABRIC, type LabNode, OUTSIDE, TOR } from "./places.ts";
+import { bare, FABRIC, FABRIC_RANGE, type LabNode, OUTSIDE, placeIn, TOR } from "./places.ts";
 
 /** Where the lab's network namespaces are named, in its private /run: `ip -n NAME` and `ip netns exec` work. */
 export const NAMESPACES = "/run/netns";
@@ -20,6 +20,25 @@ export async function layCables(nodes: readonly LabNode[]): Promise<void> {
   await plug(TOR.name, TOR.ipv4, TOR.ipv6);
   await ip(TOR.name, addresses("lo", OUTSIDE.ipv4, OUTSIDE.ipv6));
   for (const { name, ipv4, ipv6 } of nodes) await plug(name, ipv4, ipv6);
+  const subnets = 1 + Math.max(...nodes.map(({ subnet = 0 }) => subnet));
+  if (subnets > 1) await route(subnets, nodes);
+}
+
+/** Several subnets: the fabric is their router, which knows nothing of pods; the ToR has a foot in each. */
+async function route(subnets: number, nodes: readonly LabNode[]): Promise<void> {
+  await must(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+  for (let subnet = 1; subnet < subnets; subnet++) {
+    const [router, tor] = [placeIn(subnet, 1), placeIn(subnet, 2)];
+    await ip(undefined, addresses(FABRIC.bridge, router.ipv4, router.ipv6));
+    await ip(TOR.name, addresses("eth0", tor.ipv4, tor.ipv6));
+  }
+  for (const { name, subnet = 0 } of nodes) {
+    const { ipv4, ipv6 } = placeIn(subnet, 1);
+    await ip(name, [
+      `route add ${FABRIC_RANGE.ipv4} via ${bare(ipv4)}`,
+      `route add ${FABRIC_RANGE.ipv6} via ${bare(ipv6)}`,
+    ]);
+  }
 }
 
 async function plug(name: string, ipv4: string, ipv6: string): Promise<void> {

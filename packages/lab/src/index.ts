@@ -1,2 +1,10 @@
 export { command } from "./command.ts";
 export { LabError, type LabErrorCode } from "./errors.ts";
+export { ENDPOINT, etcd, etcdReady } from "./etcd.ts";
+export { exec, must, type Outcome, until } from "./exec.ts";
+export { ip, layCables, NAMESPACES, namespacePath } from "./fabric.ts";
+export { bare, FABRIC, TOR } from "./places.ts";
+export { type Answer, type Party, Prober, Responder } from "./probe.ts";
+export { Processes } from "./processes.ts";
+export { topology } from "./topology.ts";
+export { bird, birdReady } from "./tor.ts";

@@ -46,6 +46,25 @@ describe("topology", () => {
     });
   });
 
+  test("several subnets: nodes in turn, each with its foot of the ToR; both pools encapsulated; no BGP, other routes", () => {
+    const layout = { nodes: 3, routeReflectors: 0, subnets: 2, vxlan: "CrossSubnet", bgp: false } as const;
+    expect(topology(layout).nodes.map(({ ipv4, ipv6, subnet }) => [ipv4, ipv6, subnet])).toEqual([
+      ["172.20.0.11/24", "fd00:172:20::11/64", 0],
+      ["172.20.1.12/24", "fd00:172:20:1::12/64", 1],
+      ["172.20.0.13/24", "fd00:172:20::13/64", 0],
+    ]);
+    expect(specOf(layout, "tor-1")).toMatchObject({
+      peerIP: "172.20.1.2",
+      nodeSelector: 'lab.margay.dev/subnet == "1"',
+    });
+    expect(birdConfiguration(topology(layout).nodes)).toContain(
+      "protocol bgp n2 from node { local 172.20.1.2 as 65000; ipv6 { next hop address fd00:172:20:1::2; }; neighbor 172.20.1.12; }",
+    );
+    const kinds = topology(layout).resources.map(({ kind, spec }) => [kind, JSON.stringify(spec)].join(" "));
+    expect(kinds.filter((text) => text.includes('"vxlanMode":"CrossSubnet"'))).toHaveLength(2);
+    expect(kinds.filter((text) => text.includes('"programClusterRoutes":"Enabled"'))).toHaveLength(1);
+  });
+
   test("the IPv4 pool can be another, for tests of exhaustion", () => {
     const layout = { nodes: 1, routeReflectors: 0, pool: { cidr: "10.9.0.0/29", blockSize: 30 } };
     expect(specOf(layout, "default-ipv4")).toMatchObject({

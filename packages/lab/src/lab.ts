@@ -4,7 +4,7 @@ import { type AnyResource, parseFile } from "@margay/api";
 import { apply, type Terminal } from "@margay/ctl";
 import { etcdStore, raiseBarrier, resources, type Store } from "@margay/datastore";
 import { pcOut as pc } from "./colours.ts";
-import { daemonReady, nodeDaemons } from "./daemons.ts";
+import { daemonKinds, daemonReady, nodeDaemons } from "./daemons.ts";
 import { LabError } from "./errors.ts";
 import { ENDPOINT, etcd, etcdReady } from "./etcd.ts";
 import { layCables } from "./fabric.ts";
@@ -69,12 +69,14 @@ export class Lab {
       lab.processes.start(bird(nodes));
       await birdReady();
     });
-    await step(`agent and bgpd on ${nodes.length} nodes`, () => lab.#startDaemons());
+    const kinds = daemonKinds(options).join(" and ");
+    await step(`${kinds} on ${nodes.length} nodes`, () => lab.#startDaemons());
     return lab;
   }
 
   async #startDaemons(): Promise<void> {
-    const daemons = this.topology.nodes.flatMap((node) => nodeDaemons(node, this.options.margay));
+    const kinds = daemonKinds(this.options);
+    const daemons = this.topology.nodes.flatMap((node) => nodeDaemons(node, kinds, this.options.margay));
     for (const { process } of daemons) this.processes.start(process);
     await Promise.all(daemons.map((daemon) => daemonReady(daemon, this.processes)));
   }
@@ -88,7 +90,7 @@ export class Lab {
   /** Resolves when every daemon of every node has put into its kernel all that was written before. LabError "timeout". */
   async wait(): Promise<void> {
     const expected = this.topology.nodes.flatMap(({ name: node }) =>
-      ["agent", "bgpd"].map((daemon) => ({ node, daemon })),
+      daemonKinds(this.options).map((daemon) => ({ node, daemon })),
     );
     const { missing } = await raiseBarrier(this.store, {
       id: randomUUID(),

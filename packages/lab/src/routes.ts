@@ -21,10 +21,11 @@ export async function blocks({ store }: Lab): Promise<Block[]> {
   }));
 }
 
-/** "n2 lacks 10.244.0.0/26" for every block that a kernel of another node, or the ToR's, has no route to. */
+/** "n2 lacks 10.244.0.0/26" for every block that a kernel of another node, or, with BGP, the ToR's, has no route to. */
 export async function missingRoutes(lab: Lab): Promise<string[]> {
   const all = await blocks(lab);
-  const places = [...lab.topology.nodes.map(({ name }) => name), TOR.name];
+  const nodes = lab.topology.nodes.map(({ name }) => name);
+  const places = [...nodes, ...(lab.options.bgp === false ? [] : [TOR.name])];
   const missing = await Promise.all(
     places.map(async (place) => {
       const known = await kernelRoutes(place);

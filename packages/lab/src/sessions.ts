@@ -13,7 +13,8 @@ export interface Session {
 }
 
 /** The sessions of all nodes, by node and peer. Throws ControlError when a bgpd cannot be asked. */
-export async function sessions({ topology }: Lab): Promise<Session[]> {
+export async function sessions({ topology, options }: Lab): Promise<Session[]> {
+  if (options.bgp === false) return [];
   const perNode = topology.nodes.map(async ({ name: node }) => {
     const peers = (await controlGet(runDir(node), "bgpd", "/peers")) as Omit<Session, "node">[];
     return peers.map((peer) => ({ ...peer, node }));

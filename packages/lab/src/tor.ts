@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { must, until } from "./exec.ts";
 import { namespacePath } from "./fabric.ts";
-import { bare, type LabNode, NODE_AS, OUTSIDE, TOR } from "./places.ts";
+import { bare, type LabNode, NODE_AS, OUTSIDE, placeIn, TOR } from "./places.ts";
 import type { ProcessSpec } from "./processes.ts";
 
 const FOLDER = "/run/bird"; // where birdc looks by itself, as in `lab exec tor -- birdc`
@@ -28,8 +28,15 @@ template bgp node {
   ipv4 { import all; export where net ~ ${outside}; next hop self; };
   ipv6 { import all; export where net ~ ${outside6}; next hop self; next hop address ${bare(TOR.ipv6)}; };
 }
-${nodes.map(({ name, ipv4 }) => `protocol bgp ${name} from node { neighbor ${bare(ipv4)}; }`).join("\n")}
+${nodes.map(session).join("\n")}
 `;
+}
+
+/** Over its address in the node's subnet. */
+function session({ name, ipv4, subnet = 0 }: LabNode): string {
+  const { ipv4: own, ipv6: own6 } = placeIn(subnet, 2);
+  const here = ` local ${bare(own)} as ${TOR.as}; ipv6 { next hop address ${bare(own6)}; };`;
+  return `protocol bgp ${name} from node {${subnet === 0 ? "" : here} neighbor ${bare(ipv4)}; }`;
 }
 
 /** Writes the configuration; @returns the process to start. */
