@@ -1,5 +1,6 @@
 /** What peers are told: update groups by export policy, and the sending of what they owe. */
 import {
+  type Attributes,
   applyFilter,
   applyPolicy,
   type Change,
@@ -7,11 +8,12 @@ import {
   exporter,
   lengths,
   type Negotiated,
+  type Policy,
   type Rib,
   type Source,
   UpdateGroup,
 } from "@margay/bgp";
-import { contains, type Family, type Prefix } from "@margay/net";
+import { type Address, contains, type Family, type Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
 import { textOf } from "./text-of.ts";
@@ -32,11 +34,20 @@ export interface AnnouncerOptions {
   readonly ribs: Readonly<Record<Family, Rib>>;
   /** Whether End-of-RIB may be said yet. */
   readonly mayEnd: () => boolean;
+  /** The interface towards a next hop, for filters that ask for it. */
+  readonly deviceOf?: (nextHop: Address) => string | undefined;
+}
+
+interface Group {
+  readonly family: Family;
+  readonly group: UpdateGroup;
+  /** A filter of its members looks at the interface that a route leads to. */
+  readonly asksDevice: boolean;
 }
 
 export class Announcer {
   readonly #options: AnnouncerOptions;
-  readonly #groups = new Map<string, { readonly family: Family; readonly group: UpdateGroup }>();
+  readonly #groups = new Map<string, Group>();
   readonly #members = new Map<Source, Peer>();
   #isExported: (prefix: Prefix) => boolean = everything;
 
@@ -58,6 +69,12 @@ export class Announcer {
   setExported(isExported: (prefix: Prefix) => boolean): void {
     this.#isExported = isExported;
     for (const { family, group } of this.#groups.values()) this.#fill(group, family);
+  }
+
+  /** Next hops are reached another way: what filters say of the interface is asked again. */
+  devicesChanged(): void {
+    for (const { family, group, asksDevice } of this.#groups.values())
+      if (asksDevice) this.#fill(group, family);
   }
 
   /** The member is owed the whole table of each family that was negotiated. */
@@ -133,11 +150,14 @@ export class Announcer {
     const rules = wanted.filters?.export[family] ?? [];
     const own = wanted.policyTerms?.export;
     const peer = { address: wanted.address, as: wanted.peerAs };
-    const key = textOf([family, policy, write, rules, ...(own ? [own, peer] : [])]);
+    const key = textOf([family, policy, write, rules, own, ...(own && looksAtPeer(own) ? [peer] : [])]);
     const known = this.#groups.get(key);
     if (known) return known.group;
     const { prefixes } = this.#options.ribs[family];
     const out = exporter(policy, family);
+    const asksDevice = rules.some((r) => r.interface !== undefined);
+    const deviceOf = ({ nextHop }: Attributes) =>
+      asksDevice && nextHop ? this.#options.deviceOf?.(nextHop.address) : undefined;
     const isOpen = () => rules.length === 0 && !own && this.#isExported === everything;
     const group = new UpdateGroup({
       prefixes,
@@ -149,7 +169,11 @@ export class Announcer {
         const prefix = attributes && prefixes.prefix(id);
         if (!prefix) return undefined;
         const learned = path.source.kind !== "local";
-        const verdict = applyFilter(rules, { prefix, attributes, learned, peerType: policy.to });
+        const device = learned ? deviceOf(path.attributes ?? path.received) : undefined;
+        const verdict = applyFilter(rules, {
+          ...{ prefix, attributes, learned, peerType: policy.to },
+          ...(device === undefined ? {} : { interface: device }),
+        });
         // No rule: the default decides.
         const accept = verdict ? verdict.accept : this.#isExported(prefix);
         const after = verdict?.attributes ?? attributes;
@@ -162,7 +186,7 @@ export class Announcer {
         return told.accept ? told.attributes : undefined;
       },
     });
-    this.#groups.set(key, { family, group });
+    this.#groups.set(key, { family, group, asksDevice });
     this.#fill(group, family);
     return group;
   }
@@ -172,6 +196,13 @@ export class Announcer {
     for (const id of rib.ids()) group.put(id, rib.best(id));
   }
 }
+
+/** Whether the policy can tell peers apart: otherwise all that have it share an update group. */
+const looksAtPeer = ({ statements }: Policy): boolean =>
+  statements.some(
+    ({ match, set }) =>
+      match.peers || match.peerAs || set?.some((c) => c.kind === "next-hop" && c.value === "peer"),
+  );
 
 /** What export policy must know of the peer and of us. */
 function exportPolicy(

@@ -4,12 +4,13 @@ import { type DaemonOptions, daemonFlags, runDaemon } from "@margay/daemon";
 import type { CommandModule } from "yargs";
 import { readText } from "./standalone/read.ts";
 import { startStandalone } from "./standalone/start.ts";
-import { startBgpd } from "./start.ts";
+import { defaultSecretsDir, startBgpd } from "./start.ts";
 
 /** What `margay bgpd` is started with. */
 interface BgpdOptions extends DaemonOptions {
   readonly configFile?: string | undefined;
   readonly check?: boolean | undefined;
+  readonly secretsDir: string;
 }
 
 /** `margay bgpd`. */
@@ -28,6 +29,12 @@ export const command: CommandModule<object, BgpdOptions> = {
         describe:
           "Run alone, as a router or a route reflector, as this YAML file says; read again when it changes",
       },
+      "secrets-dir": {
+        type: "string",
+        default: defaultSecretsDir,
+        describe:
+          "Directory of the Secrets that BGPPeers name for their passwords, as Kubernetes mounts them: SECRET/KEY; a change is taken up at once",
+      },
       check: {
         type: "boolean",
         implies: "config-file",
@@ -43,7 +50,11 @@ export const command: CommandModule<object, BgpdOptions> = {
     const { configFile: path } = options;
     if (options.check && path !== undefined) process.exitCode = check(path);
     else if (path === undefined)
-      process.exitCode = await runDaemon({ name: "bgpd", options, start: startBgpd });
+      process.exitCode = await runDaemon({
+        name: "bgpd",
+        options,
+        start: (context) => startBgpd(context, options),
+      });
     else {
       const start = (context: Parameters<typeof startBgpd>[0]) => startStandalone(context, path);
       process.exitCode = await runDaemon({ name: "bgpd", options, start });

@@ -69,6 +69,8 @@ export interface WantedPeer {
   readonly device?: string;
   /** Never dialled. */
   readonly passive?: boolean;
+  /** It came by itself, out of this network. */
+  readonly dynamic?: string;
   /** Both when absent. */
   readonly families?: readonly Family[];
   readonly client: boolean;
@@ -76,6 +78,11 @@ export interface WantedPeer {
   readonly holdTimeSeconds: number;
   /** Announced to the peer: how long it keeps our routes while we restart (RFC 4724). */
   readonly restartTimeSeconds: number;
+  /** Announced to the peer, RFC 9494: how long its routes and ours are kept as a last resort after that. */
+  readonly longLivedSeconds?: number;
+  readonly connectRetrySeconds?: number;
+  /** The peer lies behind this gateway: a host route leads there. */
+  readonly reachableBy?: Address;
   readonly allowedLocalAs: number;
   readonly filters?: Filters;
   readonly sessionTerms?: SessionTerms;
@@ -84,4 +91,12 @@ export interface WantedPeer {
   readonly warnings?: readonly string[];
   /** Why the session cannot be opened as configured; it stays down. */
   readonly problem?: string;
+}
+
+/** Peers that are not known before they connect: all of a network, up to a number. */
+export interface ListenRange {
+  readonly range: Prefix;
+  readonly limit: number;
+  /** What each of them is, but for its address. */
+  readonly template: Omit<WantedPeer, "address" | "passive">;
 }

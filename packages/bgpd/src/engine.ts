@@ -1,19 +1,23 @@
 /** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
 import type { Change } from "@margay/bgp";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
-import type { Self, WantedPeer } from "./config.ts";
+import type { ListenRange, Self, WantedPeer } from "./config.ts";
+import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
 import { Handover } from "./handover.ts";
 import { Kernel, type RouteTable } from "./kernel.ts";
 import { kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, type Origins, originated } from "./originate.ts";
 import { type Log, Speaker } from "./speaker.ts";
+import { textOf } from "./text-of.ts";
 import { type Listener, listen, type Passwords } from "./transport.ts";
 
 /** All that the engine should do, as one value. */
 export interface Wanted {
   readonly self: Self | undefined;
   readonly peers: ReadonlyMap<string, WantedPeer>;
+  /** Networks that further peers may connect from. */
+  readonly ranges?: readonly ListenRange[];
   readonly origins: Origins;
   /** Prefixes, by text, whose kernel routes the agent writes (calc's reach()). */
   readonly leftToAgent?: ReadonlySet<string>;
@@ -39,6 +43,8 @@ export class Engine {
   readonly speaker: Speaker;
   #wanted: Wanted | undefined;
   readonly #handover = new Handover(() => this.#allRoutes());
+  #gateways: Gateways = new Map();
+  #held: ReadonlySet<string> = new Set();
   #listener: Listener | undefined;
   #listenKey = "";
   #listening: Promise<void> = Promise.resolve();
@@ -64,6 +70,7 @@ export class Engine {
       ...options,
       restarting: kernel.hasOldRoutes,
       cost: (hop) => kernel.cost(hop),
+      device: (hop) => kernel.fabric.hopsTo(hop)?.[0]?.dev,
       onChanges: (family, changes) => late.engine?.learned(family, changes),
       onConverged: () => kernel.release(),
     });
@@ -79,8 +86,9 @@ export class Engine {
     this.speaker.setOrigins(originated(wanted.origins));
     if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
     if (before?.origins !== wanted.origins || before?.leftToAgent !== wanted.leftToAgent) this.#allRoutes();
+    this.#setGateways(gatewaysOf(wanted.peers));
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
-    this.speaker.setPeers(wanted.self, wanted.peers);
+    this.speaker.setPeers(wanted.self, wanted.peers, wanted.ranges);
     this.#listenAs(wanted.self);
     if (before === undefined) this.kernel.start();
   }
@@ -107,7 +115,24 @@ export class Engine {
 
   fabricChanged(): void {
     this.speaker.costsChanged();
+    this.#holdGateways();
     this.#allRoutes();
+  }
+
+  /** Peers behind gateways: their host routes, and how their own next hops are looked up. */
+  #setGateways(gateways: Gateways): void {
+    if (textOf([...gateways]) === textOf([...this.#gateways])) return;
+    this.#gateways = gateways;
+    this.kernel.setGateways(gateways);
+    this.#holdGateways();
+  }
+
+  #holdGateways(): void {
+    const metric = this.#wanted?.self?.metric ?? { 4: 1024, 6: 1024 };
+    const held = gatewayRoutes(this.#gateways, { fabric: this.kernel.fabric, metric });
+    for (const key of this.#held) if (!held.has(key)) this.kernel.want(key, undefined);
+    for (const [key, route] of held) this.kernel.want(key, route);
+    this.#held = new Set(held.keys());
   }
 
   #allRoutes(): void {
@@ -121,6 +146,7 @@ export class Engine {
     const origins = this.#wanted?.origins;
     const metric = this.#wanted?.self?.metric[family] ?? 1024;
     const key = formatPrefix(prefix);
+    if (this.#held.has(key)) return;
     const isAgents = (origins && isOwnBlock(origins, prefix)) || this.#handover.isLeft(key);
     const route = isAgents
       ? undefined

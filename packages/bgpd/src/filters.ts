@@ -16,7 +16,7 @@ export function filtersOf(filters: readonly BGPFilter[]): Filters {
   };
 }
 
-/** `"BGPFilter f importV4[0]: interface is not supported, what else the rule matches is refused"` for each such rule. */
+/** `"BGPFilter f importV4[0]: color is not supported, what else the rule matches is refused"` for each such rule. */
 export const unsupported = (filters: readonly BGPFilter[]): string[] =>
   filters.flatMap(({ metadata, spec }) =>
     lists.flatMap((list) =>
@@ -32,7 +32,7 @@ export const unsupported = (filters: readonly BGPFilter[]): string[] =>
 const lists = ["importV4", "importV6", "exportV4", "exportV6"] as const;
 const known: ReadonlySet<string> = new Set([
   ...["action", "cidr", "matchOperator", "prefixLength", "source", "peerType"],
-  ...["communities", "asPathPrefix", "priority", "operations"],
+  ...["communities", "asPathPrefix", "priority", "operations", "interface"],
 ]);
 const knownOperations: ReadonlySet<string> = new Set(["addCommunity", "prependASPath", "setPriority"]);
 
@@ -59,6 +59,7 @@ function ruleOf(rule: BGPFilterRule): FilterRule[] {
       ...(peerType ? { peerType: peerType === "eBGP" ? "ebgp" : "ibgp" } : {}),
       ...(community ? { community: communityOf(community) } : {}),
       ...(asPathPrefix ? { asPathPrefix } : {}),
+      ...(rule.interface === undefined ? {} : { interface: rule.interface }),
       ...(rule.priority === undefined ? {} : { priority: rule.priority }),
       operations: closed ? [] : (rule.operations ?? []).flatMap(operationOf),
     },

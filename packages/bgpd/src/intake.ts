@@ -21,8 +21,10 @@ import {
   originated,
   originsOf,
 } from "./originate.ts";
-import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
+import type { PeerInputs } from "./peer-session.ts";
+import { listenRanges, selfOf, wantedPeers } from "./peers.ts";
 import { leftToAgent } from "./reached.ts";
+import type { ReadSecret } from "./secrets.ts";
 
 const kinds = [
   "Node",
@@ -43,16 +45,25 @@ export interface RemoteBlock {
   readonly node: string;
 }
 
+export interface IntakeOptions {
+  readonly node: string;
+  readonly onCorrupt: (key: string, error: ApiError) => void;
+  /** Values of Secrets that resources refer to. */
+  readonly secret: ReadSecret;
+}
+
 export class Intake {
   readonly #node: string;
   readonly #onCorrupt: (key: string, error: ApiError) => void;
   readonly #resources: Tables;
+  readonly #secret: ReadSecret;
   #origins: Origins = { blocks: [], borrowed: [] };
   #leftToAgent: ReadonlySet<string> = new Set();
 
-  constructor(node: string, onCorrupt: (key: string, error: ApiError) => void) {
+  constructor({ node, onCorrupt, secret }: IntakeOptions) {
     this.#node = node;
     this.#onCorrupt = onCorrupt;
+    this.#secret = secret;
     this.#resources = Object.fromEntries(kinds.map((kind) => [kind, new Map()])) as Tables; // one of each
   }
 
@@ -89,6 +100,7 @@ export class Intake {
     return {
       self: selfOf(inputs),
       peers: wantedPeers(inputs),
+      ranges: listenRanges(inputs),
       origins: this.#origins,
       leftToAgent: this.#leftToAgent,
       isExported: (prefix) => isExported(exported, prefix),
@@ -120,6 +132,7 @@ export class Intake {
       peers: this.#all("BGPPeer"),
       filters: this.#all("BGPFilter"),
       settings: this.#settings(),
+      secret: this.#secret,
     };
   }
 

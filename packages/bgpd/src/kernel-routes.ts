@@ -2,6 +2,7 @@
 import type { Attributes, Route as BgpRoute } from "@margay/bgp";
 import { type Address, contains, formatAddress, Lpm, type Prefix } from "@margay/net";
 import type { Nexthop, Route } from "@margay/netlink";
+import type { Gateways } from "./gateways.ts";
 
 /** Our mark on kernel routes. */
 export const bgpProtocol = 143;
@@ -19,8 +20,12 @@ export class Fabric {
   /** Every next hop that was ever asked for. */
   readonly #asked: Map<string, Address>;
 
+  /** Next hops, as text, behind a gateway whatever the table says. */
+  readonly #gateways: Gateways;
+
   /** `routes` is the main table; of equal destinations the lowest metric counts. `before` is the fabric that this one follows. */
-  constructor(routes: readonly Route[], before?: Fabric) {
+  constructor(routes: readonly Route[], before?: Fabric, gateways: Gateways = new Map()) {
+    this.#gateways = gateways;
     this.#asked = before ? before.#asked : new Map();
     for (const route of routes.toSorted((a, b) => (b.metric ?? 0) - (a.metric ?? 0)))
       if (route.protocol !== bgpProtocol) this.#routes.set(route.dst, route);
@@ -31,14 +36,15 @@ export class Fabric {
     const key = formatAddress(nextHop);
     if (!this.#known.has(key)) {
       this.#asked.set(key, nextHop);
-      this.#known.set(key, this.#lookUp(nextHop));
+      this.#known.set(key, this.#lookUp(this.#gateways.get(key)?.gateway ?? nextHop));
     }
     return this.#known.get(key);
   }
 
   /** Whether a change of the route to `destination` can change an answer: not so for the routes of pods. */
   concerns(destination: Prefix): boolean {
-    return [...this.#asked.values()].some((hop) => contains(destination, hop));
+    const asked = [...this.#asked.values(), ...[...this.#gateways.values()].map((g) => g.gateway)];
+    return asked.some((hop) => contains(destination, hop));
   }
 
   /** Whether a next hop is reached through this interface. */

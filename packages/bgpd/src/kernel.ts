@@ -12,6 +12,7 @@ import {
   routeTarget,
 } from "@margay/netlink";
 import { Loop, reconcile, Tracked } from "@margay/reconcile";
+import type { Gateways } from "./gateways.ts";
 import { bgpProtocol, Fabric } from "./kernel-routes.ts";
 import type { Log } from "./speaker.ts";
 
@@ -35,6 +36,8 @@ export interface RouteTable {
   readonly size: number;
   readonly counts: { readonly repairs: number; readonly errors: number };
   want(key: string, route: Route | undefined): void;
+  /** Next hops that lie behind a gateway. */
+  setGateways(gateways: Gateways): void;
   start(): void;
   release(): void;
   refusal(key: string): string | undefined;
@@ -56,6 +59,7 @@ export class Kernel implements RouteTable {
   #old: ReadonlyMap<string, Route> = new Map();
   readonly #refused = new Map<string, string>();
   #fabric = new Fabric([]);
+  #gateways: Gateways = new Map();
   #fabricStale = true;
   #version = 0;
   #applied = -1;
@@ -115,6 +119,12 @@ export class Kernel implements RouteTable {
   want(key: string, route: Route | undefined): void {
     if (route) this.#wanted.set(key, route);
     else this.#wanted.delete(key);
+    this.#changed();
+  }
+
+  setGateways(gateways: Gateways): void {
+    this.#gateways = gateways;
+    this.#fabricStale = true;
     this.#changed();
   }
 
@@ -180,7 +190,7 @@ export class Kernel implements RouteTable {
   async #readFabric(): Promise<void> {
     this.#fabricStale = false;
     const routes = await listRoutes(this.#nl, { table: mainTable });
-    this.#fabric = new Fabric(routes, this.#fabric);
+    this.#fabric = new Fabric(routes, this.#fabric, this.#gateways);
   }
 
   #refuse({ route, error }: RefusedRoute): void {

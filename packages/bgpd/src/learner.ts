@@ -1,25 +1,25 @@
 /** What peers tell us: import policy and filters, into the Adj-RIBs-In. */
 import {
-  type Attributes,
   applyFilter,
   applyPolicy,
   type FilterRule,
   type ImportPolicy,
   importRoute,
+  LearnedRoute,
+  type Nlri,
   type Policy,
-  Recent,
   type Rib,
   type Route,
+  RouteStore,
   type Source,
   type Update,
 } from "@margay/bgp";
-import type { Family, Prefix } from "@margay/net";
+import type { Address, Family, Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 
-/** How routes of one source are judged, and the routes made of the attributes that it sent lately. */
+/** How routes of one source are judged, and those made of the attributes that it sent. */
 interface Student {
-  readonly policy: ImportPolicy;
-  readonly routes: Recent<Attributes, Route>;
+  readonly routes: RouteStore;
   /** Metric that routes have in the kernel unless a filter says another. */
   readonly metric: Readonly<Record<Family, number>> | undefined;
   /** Import policy of the peer alone. */
@@ -28,16 +28,22 @@ interface Student {
 
 export class Learner {
   readonly #ribs: Readonly<Record<Family, Rib>>;
+  readonly #deviceOf: (nextHop: Address) => string | undefined;
   readonly #students = new Map<Source, Student>();
 
-  constructor(ribs: Readonly<Record<Family, Rib>>) {
+  /** `deviceOf`: the interface towards a next hop, for filters that ask for it. */
+  constructor(
+    ribs: Readonly<Record<Family, Rib>>,
+    deviceOf: (nextHop: Address) => string | undefined = () => undefined,
+  ) {
     this.#ribs = ribs;
+    this.#deviceOf = deviceOf;
   }
 
   /** A session is up: how its routes are judged from now on. */
   begin(source: Source, wanted: WantedPeer, self: Self | undefined): void {
     const { policyTerms: terms } = wanted;
-    const policy = {
+    const policy: ImportPolicy = {
       localAs: wanted.localAs,
       bgpId: self?.bgpId ?? 0,
       ownAddresses: Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : [])),
@@ -47,7 +53,8 @@ export class Learner {
       ...(terms?.enforceFirstAs ? { enforceFirstAs: true } : {}),
       ...(terms?.showBothAses && self ? { trueAs: self.as } : {}),
     };
-    this.#students.set(source, { policy, routes: new Recent(), metric: self?.metric, own: terms?.import });
+    const routes = new RouteStore(source, policy);
+    this.#students.set(source, { routes, metric: self?.metric, own: terms?.import });
   }
 
   /** The session is over; what it said may stay in the RIBs. */
@@ -55,25 +62,42 @@ export class Learner {
     this.#students.delete(source);
   }
 
+  /** Distinct attribute lists of the sources that are here. */
+  get attributeLists(): number {
+    return [...this.#students.values()].reduce((sum, { routes }) => sum + routes.size, 0);
+  }
+
   /** Puts an UPDATE into the RIBs; the decision comes later. */
   learn(source: Source, { filters }: WantedPeer, { withdrawn, announced }: Update): void {
     const student = this.#students.get(source);
     if (!student) return;
     for (const nlri of withdrawn) this.#ribs[nlri.family].withdraw(source, nlri);
-    for (const { nlri, attributes } of announced) {
-      const rib = this.#ribs[nlri.family];
-      const route = this.#route(source, attributes, student);
+    for (const { nlri, list } of announced) {
+      const route = student.routes.routeOf(list);
       const rules = filters?.import[nlri.family] ?? [];
-      if (rules.length === 0 && !student.own) rib.announce(nlri, route);
-      else
-        rib.prefixes.eachId(nlri, (id) => {
-          const prefix = rib.prefixes.prefix(id);
-          rib.put(
-            id,
-            filtered(judged(route, prefix, student.own), rules, { prefix, metric: student.metric }),
-          );
-        });
+      if (rules.length === 0 && !student.own) this.#ribs[nlri.family].announce(nlri, route);
+      else this.#judgeEach(nlri, route, { student, rules });
+      route.release();
     }
+  }
+
+  /** Policies that look at the prefix: one verdict each. */
+  #judgeEach(
+    nlri: Nlri,
+    route: LearnedRoute,
+    { student, rules }: { readonly student: Student; readonly rules: readonly FilterRule[] },
+  ): void {
+    const rib = this.#ribs[nlri.family];
+    const whole = materialised(route);
+    rib.prefixes.eachId(nlri, (id, pathId) => {
+      const prefix = rib.prefixes.prefix(id);
+      const one = filtered(judged(whole, prefix, student.own), rules, {
+        prefix,
+        metric: student.metric,
+        deviceOf: this.#deviceOf,
+      });
+      rib.put(id, one === whole ? route : one, pathId);
+    });
   }
 
   /**
@@ -84,25 +108,41 @@ export class Learner {
     this.begin(source, wanted, self);
     const student = this.#students.get(source);
     if (!student) return;
-    for (const rib of Object.values(this.#ribs))
-      for (const id of rib.ids()) {
-        const path = rib.paths(id).find((p) => p.source === source);
-        if (!path || path.stale) continue;
+    for (const family of [4, 6] as const) {
+      const rib = this.#ribs[family];
+      const rules = wanted.filters?.import[family] ?? [];
+      rib.eachOf(source, (id, before, pathId) => {
+        if (rib.isStale(source, id, pathId)) return;
         const prefix = rib.prefixes.prefix(id);
-        const rules = wanted.filters?.import[prefix.family] ?? [];
-        const route = judged(this.#route(source, path.received, student), prefix, student.own);
-        rib.put(id, filtered(route, rules, { prefix, metric: student.metric }));
-      }
-  }
-
-  #route(source: Source, received: Attributes, { policy, routes }: Student): Route {
-    const known = routes.get(received);
-    if (known) return known;
-    const route: Route = { source, received, ...importRoute(policy, source, received) };
-    routes.set(received, route);
-    return route;
+        const again = before instanceof LearnedRoute ? student.routes.routeOf(before.list) : undefined;
+        const whole = again ? materialised(again) : judgedAgain(before, student.routes.policy);
+        const one = filtered(judged(whole, prefix, student.own), rules, {
+          prefix,
+          metric: student.metric,
+          deviceOf: this.#deviceOf,
+        });
+        rib.put(id, again && one === whole ? again : one, pathId);
+        again?.release();
+      });
+    }
   }
 }
+
+/** With its attributes as objects, for policies. */
+function materialised({ source, received, attributes, refused }: Route): Route {
+  return {
+    source,
+    received,
+    ...(attributes ? { attributes } : {}),
+    ...(refused === undefined ? {} : { refused }),
+  };
+}
+
+/** A route that a policy of its prefix made, from the start. */
+const judgedAgain = ({ source, received }: Route, policy: ImportPolicy): Route => ({
+  ...{ source, received },
+  ...importRoute(policy, source, received),
+});
 
 /** The route of one prefix after the peer's own policy. */
 function judged(route: Route, prefix: Prefix, policy: Policy | undefined): Route {
@@ -113,18 +153,24 @@ function judged(route: Route, prefix: Prefix, policy: Policy | undefined): Route
   return verdict.attributes === attributes ? route : { source, received, attributes: verdict.attributes };
 }
 
+/** What filters ask for beside the route. */
+interface Place {
+  readonly prefix: Prefix;
+  readonly metric: Student["metric"];
+  readonly deviceOf: (nextHop: Address) => string | undefined;
+}
+
 /** The route of one prefix after the filters; where no rule matches, import policy stands. */
-function filtered(
-  route: Route,
-  rules: readonly FilterRule[],
-  { prefix, metric }: { readonly prefix: Prefix; readonly metric: Student["metric"] },
-): Route {
+function filtered(route: Route, rules: readonly FilterRule[], { prefix, metric, deviceOf }: Place): Route {
   const { source, received, attributes } = route;
   if (!attributes) return route;
+  const hop = rules.some((r) => r.interface !== undefined) ? attributes.nextHop?.address : undefined;
+  const device = hop && deviceOf(hop);
   const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
   const verdict = applyFilter(rules, {
     ...{ prefix, peerType, attributes, learned: true },
     ...(metric ? { priority: metric[prefix.family] } : {}),
+    ...(device === undefined ? {} : { interface: device }),
   });
   if (!verdict || (verdict.accept && verdict.attributes === attributes)) return route;
   return verdict.accept

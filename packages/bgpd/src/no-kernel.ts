@@ -11,6 +11,7 @@ export const noKernel = (): RouteTable => ({
   size: 0,
   counts: { repairs: 0, errors: 0 },
   want() {},
+  setGateways() {},
   start() {},
   release() {},
   refusal: () => undefined,

@@ -44,6 +44,11 @@ export class Peer {
     return this.#main.session;
   }
 
+  /** Over TCP, whatever was said since. */
+  get isConnected(): boolean {
+    return this.#main.connection !== undefined;
+  }
+
   get isReady(): boolean {
     return this.#main.connection?.isReady ?? false;
   }

@@ -2,28 +2,18 @@
  * Which sessions a node should have (pure), calico.md §5.3: the mesh, then BGPPeers. Of several reasons for a session
  * with one address the later in this list wins: mesh, node-specific, global.
  */
+import { type BGPPeer, evaluate, type Node, parsePeerIP, parseSelector } from "@margay/api";
+import { type Family, formatAddress, parseAddress, parsePrefix, prefixOf, sameAddress } from "@margay/net";
+import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import {
-  type BGPFilter,
-  type BGPPeer,
-  type BGPSettings,
-  durationSeconds,
-  evaluate,
-  type Node,
-  parsePeerIP,
-  parseSelector,
-} from "@margay/api";
-import { timers } from "@margay/bgp";
-import { type Address, type Family, formatAddress, parseAddress, prefixOf, sameAddress } from "@margay/net";
-import type { Self, WantedPeer } from "./config.ts";
-import { filtersOf, unsupported } from "./filters.ts";
-
-export interface PeerInputs {
-  readonly self: string;
-  readonly nodes: readonly Node[];
-  readonly peers: readonly BGPPeer[];
-  readonly filters: readonly BGPFilter[];
-  readonly settings: BGPSettings;
-}
+  commonOf,
+  type Extras,
+  isClient,
+  type PeerInputs,
+  passwordOf,
+  type Scene,
+  session,
+} from "./peer-session.ts";
 
 /** The speaker that the Node resource makes of us; undefined when there is none, or it speaks no BGP. */
 export function selfOf({ self, nodes, settings }: PeerInputs): Self | undefined {
@@ -77,9 +67,27 @@ export function wantedPeers(inputs: PeerInputs): Map<string, WantedPeer> {
   return new Map(all.map((peer) => [formatAddress(peer.address), peer]));
 }
 
-interface Scene extends PeerInputs {
-  readonly speaker: Self;
-  readonly me: Node;
+/** The networks that peers of ours may connect from. */
+export function listenRanges(inputs: PeerInputs): ListenRange[] {
+  const speaker = selfOf(inputs);
+  const me = inputs.nodes.find((n) => n.metadata.name === inputs.self);
+  if (!speaker || !me) return [];
+  const scene: Scene = { ...inputs, speaker, me };
+  return inputs.peers.flatMap(({ metadata: { name }, spec }) => {
+    if (spec.listenRange === undefined || !speaks(spec, me)) return [];
+    const restart = spec.maxRestartTime;
+    const peerAs = spec.asNumber ?? inputs.settings.asNumber;
+    const extras: Extras = { type: "global", spec, ...(restart ? { restart } : {}) };
+    const range = parsePrefix(spec.listenRange);
+    const localAddress = spec.sourceAddress === "None" ? undefined : speaker.addresses[range.family]?.address;
+    const common = commonOf({ peerAs }, scene, extras);
+    const template = {
+      ...common,
+      ...{ name, port: 179, peerAs, client: common.localAs === peerAs && isClient(me, undefined) },
+      ...(localAddress ? { localAddress } : {}),
+    };
+    return [{ range, limit: spec.listenLimit ?? 100, template }];
+  });
 }
 
 /** The full mesh, without route reflectors: those peer with whom BGPPeers say. */
@@ -88,23 +96,12 @@ function mesh(scene: Scene): WantedPeer[] {
   if (!settings.nodeToNodeMeshEnabled || me.spec.bgp?.routeReflectorClusterID) return [];
   const others = nodes.filter((n) => n.metadata.name !== scene.self && !n.spec.bgp?.routeReflectorClusterID);
   const restart = settings.nodeMeshMaxRestartTime;
-  const problem = settings.nodeMeshPassword && noSecrets;
-  return others.flatMap((node) =>
-    nodeSession(node, scene, {
-      type: "mesh",
-      ...(restart ? { restart } : {}),
-      ...(problem ? { problem } : {}),
-    }),
-  );
-}
-
-const noSecrets = "its password is in a Secret, and there is no Kubernetes to read it from";
-
-interface Extras {
-  readonly type: WantedPeer["type"];
-  readonly spec?: BGPPeer["spec"];
-  readonly restart?: string;
-  readonly problem?: string;
+  const extras: Extras = {
+    type: "mesh",
+    ...(restart ? { restart } : {}),
+    ...passwordOf(settings.nodeMeshPassword, scene),
+  };
+  return others.flatMap((node) => nodeSession(node, scene, extras));
 }
 
 /** A session with another node: over IPv4 when both have it, else IPv6. */
@@ -122,72 +119,30 @@ function nodeSession(node: Node, scene: Scene, extras: Extras): WantedPeer[] {
   ];
 }
 
-interface Remote {
-  readonly name: string;
-  readonly address: Address;
-  readonly port: number;
-  readonly peerAs: number;
-  /** Set when the peer is one of our nodes. */
-  readonly node?: Node;
-}
-
-function session({ name, address, port, peerAs, node }: Remote, scene: Scene, extras: Extras): WantedPeer {
-  const { speaker, filters } = scene;
-  const { spec } = extras;
-  const localAs = spec?.localASNumber ?? speaker.as;
-  const localAddress =
-    spec?.sourceAddress === "None" ? undefined : speaker.addresses[address.family]?.address;
-  const keepalive = spec?.keepaliveTime;
-  const named = (spec?.filters ?? []).flatMap((n) => filters.filter((f) => f.metadata.name === n));
-  const missing = (spec?.filters ?? []).find((n) => !filters.some((f) => f.metadata.name === n));
-  const warnings = unsupported(named);
-  const problem = extras.problem ?? (missing && `its BGPFilter ${missing} does not exist`);
-  return {
-    ...{ name, type: extras.type, address, port, localAs, peerAs },
-    ...(localAddress ? { localAddress } : {}),
-    client: localAs === peerAs && isClient(scene.me, node),
-    nextHop: nextHopOf(spec, localAs !== peerAs),
-    holdTimeSeconds: keepalive ? 3 * Math.max(1, Math.ceil(durationSeconds(keepalive))) : timers.hold,
-    restartTimeSeconds: Math.min(4095, Math.ceil(durationSeconds(extras.restart ?? "120s"))), // 12 bits on the wire
-    allowedLocalAs: spec?.numAllowedLocalASNumbers ?? 0,
-    ...(named.length > 0 ? { filters: filtersOf(named) } : {}),
-    ...(warnings.length > 0 ? { warnings } : {}),
-    ...(problem ? { problem } : {}),
-  };
-}
-
-/** RFC 4456: a reflector's internal peers are its clients, but for the other reflectors of its cluster. */
-function isClient(me: Node, peer: Node | undefined): boolean {
-  const cluster = me.spec.bgp?.routeReflectorClusterID;
-  return cluster !== undefined && peer?.spec.bgp?.routeReflectorClusterID !== cluster;
-}
-
-function nextHopOf(spec: BGPPeer["spec"] | undefined, external: boolean): WantedPeer["nextHop"] {
-  if (spec?.keepOriginalNextHop && external) return "keep";
-  return spec?.nextHopMode === "Self" ? "self" : spec?.nextHopMode === "Keep" ? "keep" : "auto";
-}
-
 /** The sessions that one BGPPeer means for us, on the side that it names or on the other (reversePeering). */
 function sessionsOf({ metadata, spec }: BGPPeer, scene: Scene): WantedPeer[] {
-  const speaks = (node: Node) =>
-    spec.node !== undefined ? node.metadata.name === spec.node : matches(spec.nodeSelector ?? "all()", node);
   const type = spec.node === undefined && spec.nodeSelector === undefined ? "global" : "node";
-  const problem = spec.password && noSecrets;
   const extras: Extras = {
     type,
     spec,
     ...(spec.maxRestartTime ? { restart: spec.maxRestartTime } : {}),
-    ...(problem ? { problem } : {}),
+    ...passwordOf(spec.password, scene),
   };
-  if (spec.peerIP !== undefined) return speaks(scene.me) ? external(metadata.name, scene, extras) : [];
+  if (spec.peerIP !== undefined) return speaks(spec, scene.me) ? external(metadata.name, scene, extras) : [];
   const { peerSelector } = spec;
   if (peerSelector === undefined) return []; // local workload peers are not there yet
   const others = scene.nodes.filter((n) => n.metadata.name !== scene.self);
-  const forward = speaks(scene.me) ? others.filter((n) => matches(peerSelector, n)) : [];
+  const forward = speaks(spec, scene.me) ? others.filter((n) => matches(peerSelector, n)) : [];
   const reverse =
-    spec.reversePeering === "Auto" && matches(peerSelector, scene.me) ? others.filter(speaks) : [];
+    spec.reversePeering === "Auto" && matches(peerSelector, scene.me)
+      ? others.filter((n) => speaks(spec, n))
+      : [];
   return [...new Set([...forward, ...reverse])].flatMap((node) => nodeSession(node, scene, extras));
 }
+
+/** Whether the BGPPeer is for this node. */
+const speaks = (spec: BGPPeer["spec"], node: Node): boolean =>
+  spec.node !== undefined ? node.metadata.name === spec.node : matches(spec.nodeSelector ?? "all()", node);
 
 /** A peer by address; it may be a node of ours. Never ourselves. */
 function external(name: string, scene: Scene, extras: Extras): WantedPeer[] {

@@ -16,7 +16,9 @@ export interface SettingsInputs {
 
 export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings {
   const { families = both, sessionTerms: terms } = wanted;
-  const { self, restarting, connectRetrySeconds = 5, idleHoldSeconds = 1 } = inputs;
+  const { self, restarting, idleHoldSeconds = 1 } = inputs;
+  const connectRetrySeconds = wanted.connectRetrySeconds ?? inputs.connectRetrySeconds ?? 5;
+  const { longLivedSeconds: staleTimeSeconds } = wanted;
   return {
     localAs: wanted.localAs,
     peerAs: wanted.peerAs,
@@ -41,11 +43,14 @@ export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings
         // F bit: the kernel forwards whatever becomes of this process.
         families: families.map((family) => ({ family, forwarding: true })),
       },
+      ...(staleTimeSeconds === undefined
+        ? {}
+        : { longLived: families.map((family) => ({ family, forwarding: true, staleTimeSeconds })) }),
     },
   };
 }
 
-/** What makes a session: all but the policy that its routes are judged by. */
+/** What makes a session: all but the policy that its routes are judged by, and the password, which changes under it. */
 export function sessionOf(wanted: WantedPeer) {
   const {
     filters: _f,
@@ -54,6 +59,7 @@ export function sessionOf(wanted: WantedPeer) {
     allowedLocalAs: _a,
     warnings: _w,
     type: _t,
+    password: _pw,
     ...rest
   } = wanted;
   return rest;

@@ -23,8 +23,9 @@ import {
 import { type Address, type Family, formatAddress, type Prefix } from "@margay/net";
 import { Announcer } from "./announcer.ts";
 import { Away } from "./away.ts";
-import type { Self, WantedPeer } from "./config.ts";
+import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { Deferral } from "./deferral.ts";
+import { memberOf, rangeFor } from "./dynamic.ts";
 import { Learner } from "./learner.ts";
 import type { Log } from "./log.ts";
 import { OwnRoutes } from "./own-routes.ts";
@@ -40,6 +41,8 @@ export interface SpeakerOptions {
   readonly log: Log;
   /** Cost of a next hop; asked anew after `costsChanged`. */
   readonly cost: (nextHop: Address) => number | undefined;
+  /** The interface towards a next hop, for filters that ask for it; asked anew after `costsChanged`. */
+  readonly device?: (nextHop: Address) => string | undefined;
   /** Prefixes whose best or equal paths changed, at the end of each turn. */
   readonly onChanges: (family: Family, changes: readonly Change[]) => void;
   /** After a restart: all that peers said before End-of-RIB is decided now, and was told by `onChanges`. */
@@ -57,6 +60,7 @@ export class Speaker {
   readonly ribs: Readonly<Record<Family, Rib>>;
   readonly interner = new Interner<Attributes>();
   #self: Self | undefined;
+  #ranges: readonly ListenRange[] = [];
   readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
   readonly #away: Away;
@@ -72,11 +76,15 @@ export class Speaker {
     this.#options = options;
     this.#hasConverged = !options.restarting;
     this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
-    this.#learner = new Learner(this.ribs);
+    this.#learner = new Learner(this.ribs, options.device);
     this.#own = new OwnRoutes(this.ribs);
     this.#away = new Away(this.ribs, () => this.#due());
     this.#deferral = new Deferral({ ...options, onOver: () => this.#due() }); // routes that came just before are still to be decided
-    this.#announcer = new Announcer({ ribs: this.ribs, mayEnd: () => !this.#deferral.isActive });
+    this.#announcer = new Announcer({
+      ribs: this.ribs,
+      mayEnd: () => !this.#deferral.isActive,
+      ...(options.device ? { deviceOf: options.device } : {}),
+    });
   }
 
   #rib(family: Family): Rib {
@@ -113,11 +121,16 @@ export class Speaker {
   }
 
   /** Makes the peers be as wanted, without touching those that stay the same. A changed speaker changes them all. */
-  setPeers(self: Self | undefined, wanted: ReadonlyMap<string, WantedPeer>): void {
+  setPeers(
+    self: Self | undefined,
+    wanted: ReadonlyMap<string, WantedPeer>,
+    ranges: readonly ListenRange[] = [],
+  ): void {
     const sameSelf = same(self, this.#self);
     this.#self = self;
+    this.#ranges = ranges;
     for (const [key, peer] of this.#peers) {
-      const next = wanted.get(key);
+      const next = wanted.get(key) ?? this.#wantedOf(peer);
       if (next && sameSelf && same(sessionOf(next), sessionOf(peer.wanted))) {
         this.#reconfigure(peer, next);
         continue;
@@ -133,6 +146,12 @@ export class Speaker {
     }
     for (const [key, next] of wanted) if (self && !this.#peers.has(key)) this.#add(key, next, self);
     this.#checkConverged();
+  }
+
+  /** What a peer that came by itself should be now; undefined when nobody may come from there any more. */
+  #wantedOf({ wanted: { dynamic, address } }: Peer): WantedPeer | undefined {
+    const range = dynamic === undefined ? undefined : rangeFor(this.#ranges, address);
+    return range && memberOf(range, address);
   }
 
   /** Soft reconfiguration: another policy for the same session. Both directions are judged again; nothing is reset. */
@@ -165,24 +184,49 @@ export class Speaker {
     this.#due();
   }
 
-  /** The cost function answers differently. */
+  /** The cost function answers differently, and interfaces towards next hops may be others. */
   costsChanged(): void {
     for (const family of families) this.ribs[family].costsChanged();
+    for (const [peer, { source }] of this.#presences)
+      if (asksDevice(peer.wanted)) this.#learner.relearn(source, peer.wanted, this.#self);
+    this.#announcer.devicesChanged();
     this.#due();
   }
 
-  /** A connection that somebody opened: only configured peers are let in. */
+  /** A connection that somebody opened: only configured peers are let in, and those out of a configured network. */
   accept(connection: Connection, from: Address): void {
-    const peer = this.#peers.get(formatAddress(from));
-    if (peer && !this.#stopped) {
+    const key = formatAddress(from);
+    const peer = this.#stopped ? undefined : (this.#peers.get(key) ?? this.#welcome(key, from));
+    if (peer) {
       peer.accept(connection);
       return;
     }
-    this.#options.log.info(
-      { event: "refused", from: formatAddress(from) },
-      "connection from no peer of ours",
-    );
+    this.#options.log.info({ event: "refused", from: key }, "connection from no peer of ours");
     connection.close();
+  }
+
+  /** A new peer out of a network that may connect, while there is room. */
+  #welcome(key: string, from: Address): Peer | undefined {
+    const range = rangeFor(this.#ranges, from);
+    if (!range || !this.#self) return undefined;
+    const wanted = memberOf(range, from);
+    const count = [...this.#peers.values()].filter((p) => p.wanted.dynamic === wanted.dynamic).length;
+    if (count < range.limit) return this.#add(key, wanted, this.#self);
+    this.#options.log.warn(
+      { event: "listen-limit", from: key, range: wanted.dynamic, limit: range.limit },
+      `${key} is one too many for ${wanted.dynamic}: it has ${range.limit} peers`,
+    );
+    return undefined;
+  }
+
+  /** Peers that came by themselves are nothing once they are gone and none of their routes is kept. */
+  #sweepDynamic(): void {
+    for (const [key, peer] of this.#peers) {
+      if (peer.wanted.dynamic === undefined || peer.isConnected) continue;
+      if (this.#presences.has(peer) || this.#away.sourceOf(key)) continue;
+      peer.stop();
+      this.#peers.delete(key);
+    }
   }
 
   /** Ends all sessions without a NOTIFICATION, so that peers keep our routes while we restart (RFC 4724 §4). */
@@ -193,7 +237,7 @@ export class Speaker {
     this.#away.stop();
   }
 
-  #add(key: string, wanted: WantedPeer, self: Self): void {
+  #add(key: string, wanted: WantedPeer, self: Self): Peer {
     const peer = new Peer({
       wanted,
       settings: settingsOf(wanted, { ...this.#options, self, restarting: this.#deferral.isActive }),
@@ -204,14 +248,17 @@ export class Speaker {
         routes: (p, update) => this.#routes(p, update),
         refresh: (p, refresh) => this.#refresh(p, refresh),
         drained: () => this.#due(),
-        changed: (p) =>
-          this.#options.log.debug({ event: "session", peer: key, state: p.session.state }, "session"),
+        changed: (p) => {
+          this.#options.log.debug({ event: "session", peer: key, state: p.session.state }, "session");
+          if (p.wanted.dynamic !== undefined) this.#due();
+        },
       },
     });
     this.#peers.set(key, peer);
     for (const warning of wanted.warnings ?? [])
       this.#options.log.warn({ event: "not-supported", peer: key }, warning);
     peer.start();
+    return peer;
   }
 
   #established(peer: Peer, negotiated: Negotiated): void {
@@ -298,6 +345,7 @@ export class Speaker {
   #turn(): void {
     this.#turnDue = false;
     if (this.#stopped) return;
+    this.#sweepDynamic();
     for (const family of families) {
       const changes = [...this.ribs[family].decide()];
       if (changes.length === 0) continue;
@@ -311,3 +359,6 @@ export class Speaker {
     if (this.#announcer.send()) this.#due();
   }
 }
+
+const asksDevice = ({ filters }: WantedPeer): boolean =>
+  families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));

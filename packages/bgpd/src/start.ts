@@ -7,18 +7,28 @@ import { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import { bgpdMetrics } from "./metrics.ts";
 import { pendingOf } from "./pending.ts";
+import { SecretFiles } from "./secrets.ts";
 import { showPeers, showRoutes } from "./views.ts";
+
+/** Where Secrets lie that resources refer to, unless --secrets-dir says another place. */
+export const defaultSecretsDir = "/etc/margay/secrets";
 
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   sleepFor(ms, undefined, { signal }).catch(() => {}); // aborted: whoever sleeps looks at the signal
 
 /** Starts bgpd: reads the datastore, speaks BGP, writes routes. Nothing is dialled or written before the first full sync. */
-export async function startBgpd(context: DaemonContext): Promise<{ stop(): Promise<void> }> {
+export async function startBgpd(
+  context: DaemonContext,
+  { secretsDir = defaultSecretsDir }: { readonly secretsDir?: string } = {},
+): Promise<{ stop(): Promise<void> }> {
   const { log, store, node, health, control, metrics } = context;
   const engine = await Engine.open({ log });
-  const intake = new Intake(node, (key, error) =>
-    log.error({ event: "corrupt", key, err: error }, error.message),
-  );
+  const secrets = new SecretFiles(secretsDir, () => isInSync && loop.trigger());
+  const intake = new Intake({
+    node,
+    onCorrupt: (key, error) => log.error({ event: "corrupt", key, err: error }, error.message),
+    secret: secrets.read,
+  });
   let isInSync = false;
   let hasApplied = false;
   const pending = () =>
@@ -76,6 +86,7 @@ export async function startBgpd(context: DaemonContext): Promise<{ stop(): Promi
   return {
     async stop() {
       responder.stop();
+      secrets.close();
       await syncer.stop();
       await loop.stop();
       await engine.stop();

@@ -16,7 +16,8 @@ import { formatRoute, type Route } from "@margay/netlink";
 import { filtersOf, unsupported } from "./filters.ts";
 import { Fabric, kernelRoute } from "./kernel-routes.ts";
 import { exportedPools, isExported, originated, originsOf } from "./originate.ts";
-import { type PeerInputs, selfOf, wantedPeers } from "./peers.ts";
+import type { PeerInputs } from "./peer-session.ts";
+import { selfOf, wantedPeers } from "./peers.ts";
 
 const make = <T>(kind: string, name: string, spec: object, labels: Record<string, string> = {}): T =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels }, spec }).resource as T; // of that kind
@@ -37,6 +38,7 @@ const inputs = (more: Partial<PeerInputs> = {}): PeerInputs => ({
   peers: [],
   filters: [],
   settings: settings(),
+  secret: () => undefined,
   ...more,
 });
 /** `"n2 mesh 64512"`, a client marked with `*`. */
@@ -296,7 +298,11 @@ describe("a BGPFilter rule with a part that we do not have fails closed, and is 
     `BGPFilter f importV4[0]: ${what} is not supported, what else the rule matches is refused`;
   const ten = { cidr: "10.0.0.0/8", matchOperator: "In" } as const;
   test.each<[string, object, string]>([
-    ["Reject by interface would let all pass", { action: "Reject", interface: "eth*", ...ten }, "interface"],
+    [
+      "Reject by what nobody knows would let all pass",
+      { action: "Reject", tomorrow: "eth*", ...ten },
+      "tomorrow",
+    ],
     ["a condition of tomorrow", { action: "Accept", ...ten, weather: "fair" }, "weather"],
   ])("%s", (_why, rule, what) => {
     const filter: BGPFilter = make("BGPFilter", "f", { importV4: [rule] });
