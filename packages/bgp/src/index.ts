@@ -1,6 +1,7 @@
 export * from "./policy/as-path-pattern.ts";
 export * from "./policy/community.ts";
 export * from "./policy/export.ts";
+export { type Told, wireExporter } from "./policy/export-bytes.ts";
 export * from "./policy/filter.ts";
 export * from "./policy/import.ts";
 export * from "./policy/long-lived.ts";
@@ -22,6 +23,8 @@ export * from "./rib/decision.ts";
 export * from "./rib/path.ts";
 export { PrefixTable } from "./rib/prefix-table.ts";
 export * from "./rib/rib.ts";
+export type { Counts } from "./rib/route-numbers.ts";
+export { LearnedRoute, RouteStore } from "./rib/route-store.ts";
 export * from "./rib/update-group.ts";
 export * from "./session/collision.ts";
 export * from "./session/fsm.ts";
@@ -35,6 +38,7 @@ export {
   splitAttributes,
   writeAttributes,
 } from "./wire/attribute-codec.ts";
+export { AttributeList } from "./wire/attribute-list.ts";
 export { type AttributeContext, type AttributeRow, attributeTable } from "./wire/attribute-table.ts";
 export * from "./wire/attributes.ts";
 export {

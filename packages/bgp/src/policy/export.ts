@@ -49,14 +49,14 @@ export function exportRoute(
   const { source, attributes } = path;
   const refused = distribution(policy, source) ?? communityBars(policy, attributes);
   if (refused) return { refused };
-  const nextHop = nextHopFor(policy, path, family);
+  const nextHop = nextHopFor(policy, { source, nextHop: attributes.nextHop }, family);
   if (!nextHop) return { refused: `no next hop of ours for IPv${family}` };
   if (policy.to === "ebgp") return markRole(policy, toExternal(policy, { ...attributes, nextHop }, source));
   return { attributes: toInternal(policy, { ...attributes, nextHop }, source) };
 }
 
 /** RFC 4456 §6: what came by iBGP goes to clients, and to others only if it came from a client. */
-function distribution(policy: ExportPolicy, source: Source): string | undefined {
+export function distribution(policy: ExportPolicy, source: Source): string | undefined {
   if (policy.to === "ebgp" || source.kind !== "ibgp") return undefined;
   if (policy.client || source.client) return undefined;
   return "iBGP split horizon (RFC 4271 §9.2.1)";
@@ -76,14 +76,14 @@ function communityBars(policy: ExportPolicy, { communities: list = [] }: Attribu
   return undefined;
 }
 
-function nextHopFor(
+/** RFC 4271 §5.1.3, RFC 4456 §10; RFC 8950 §4: one of IPv6 for IPv4 routes. Undefined when we have none to give. */
+export function nextHopFor(
   policy: ExportPolicy,
-  { source, attributes }: Route & { attributes: Attributes },
+  { source, nextHop: learned }: { readonly source: Source; readonly nextHop?: NextHop | undefined },
   family: Family,
 ): NextHop | undefined {
   const foreign = (hop: NextHop) => hop.address.family !== family && !policy.extendedNextHop;
   const ours = policy.self[family] ?? (policy.extendedNextHop ? policy.self[6] : undefined);
-  const learned = attributes.nextHop;
   if (source.kind === "local" || !learned || policy.nextHop === "self" || foreign(learned)) return ours;
   if (policy.nextHop === "keep" || policy.to === "ibgp") return learned;
   return policy.shared && contains(policy.shared, learned.address) ? learned : ours;

@@ -2,9 +2,11 @@ import { type Address, sameAddress } from "@margay/net";
 import type { Source } from "../rib/path.ts";
 import type { Imported } from "../rib/rib.ts";
 import { neighbourAs, occurrences, prepend } from "../wire/as-path.ts";
-import type { Attributes } from "../wire/attributes.ts";
+import type { Attributes, NextHop } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
+import { u32At } from "../wire/nlri.ts";
+import { type AttributeScan, absent } from "../wire/scan.ts";
 import { hasCommunity } from "./community.ts";
 import { receiveOnlyToCustomer } from "./role.ts";
 
@@ -43,6 +45,37 @@ export function importRoute(policy: ImportPolicy, source: Source, attributes: At
   return { attributes: { ...attributes, localPref: defaultLocalPref } };
 }
 
+/** A plain list of attributes and what a look at it showed. */
+export interface Looked {
+  readonly bytes: Uint8Array;
+  readonly scan: AttributeScan;
+  readonly nextHop: NextHop;
+}
+
+/**
+ * Whether `importRoute` would take these attributes and add no more than a missing LOCAL_PREF, told from their bytes.
+ * False: ask it.
+ */
+export function importList(policy: ImportPolicy, source: Source, { bytes, scan, nextHop }: Looked): boolean {
+  const { localAs, trueAs } = policy;
+  if (scan.hasWellKnown || policy.role || (trueAs !== undefined && trueAs !== localAs)) return false;
+  for (let at = scan.path; at < scan.pathEnd; ) {
+    const next = at + 2 + 4 * bytes[at + 1]!; // a plain path
+    for (let as = at + 2; as < next; as += 4) if (u32At(bytes, as) === localAs) return false;
+    at = next;
+  }
+  if (badNextHop(policy, { nextHop })) return false;
+  if (source.kind !== "ibgp") return !policy.enforceFirstAs || scan.neighbourAs === source.as;
+  if (scan.originatorId === policy.bgpId) return false;
+  return policy.clusterId === undefined || !holds(bytes, scan, policy.clusterId);
+}
+
+function holds(bytes: Uint8Array, { clusterList, clusterListEnd }: AttributeScan, id: number): boolean {
+  if (clusterList === absent) return false;
+  for (let at = clusterList; at < clusterListEnd; at += 4) if (u32At(bytes, at) === id) return true;
+  return false;
+}
+
 /** RFC 4271 §6.3 first AS, RFC 9234 leaks, RFC 8326 §4.1 the link that is about to go, local-as. */
 function importExternal(policy: ImportPolicy, source: Source, a: Attributes): Imported {
   if (policy.enforceFirstAs && neighbourAs(a.asPath) !== source.as)
@@ -70,7 +103,10 @@ function loop(policy: ImportPolicy, source: Source, a: Attributes): string | und
   return undefined;
 }
 
-function badNextHop({ ownAddresses }: ImportPolicy, { nextHop }: Attributes): string | undefined {
+function badNextHop(
+  { ownAddresses }: ImportPolicy,
+  { nextHop }: Pick<Attributes, "nextHop">,
+): string | undefined {
   if (!nextHop) return "no next hop";
   if (ownAddresses.some((own) => sameAddress(own, nextHop.address)))
     return "its next hop is ourselves (RFC 4271 §6.3)";

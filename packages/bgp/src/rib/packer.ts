@@ -3,10 +3,8 @@ import { addressToBytes, type Family } from "@margay/net";
 import { mpReach, mpUnreach } from "../wire/attribute-table.ts";
 import type { NextHop } from "../wire/attributes.ts";
 import { afi, flags, lengths, messageTypes, safiUnicast } from "../wire/code-points.ts";
-import type { PrefixTable } from "./prefix-table.ts";
-
-/** The longest prefix on the wire. */
-const longest = { 4: 5, 6: 17 } as const;
+import { pathIdSize } from "../wire/nlri.ts";
+import { longestOnWire, type NlriSource } from "./prefix-table.ts";
 
 /** Attributes as they go out: the list without MP_REACH, and the next hop that MP_REACH needs. */
 export interface WireAttributes {
@@ -14,24 +12,38 @@ export interface WireAttributes {
   readonly nextHop: NextHop;
 }
 
+/** The same where a next hop is only given when MP_REACH needs it. */
+export interface PackedAttributes {
+  readonly bytes: Uint8Array;
+  readonly nextHop?: NextHop;
+}
+
 /** Whether a message has room for these attributes and at least one prefix. */
 export const fits = ({ bytes, nextHop }: WireAttributes, maxLength: number): boolean =>
-  lengths.header + 4 + bytes.length + (isPlain(nextHop, 4) ? 0 : 4 + 5 + 32) + longest[6] <= maxLength;
+  lengths.header +
+    4 +
+    bytes.length +
+    (isPlain(nextHop, 4) ? 0 : 4 + 5 + 32) +
+    longestOnWire[6] +
+    pathIdSize <=
+  maxLength;
 
 /** RFC 4271 §4.3: IPv4 with an IPv4 next hop needs no MP_REACH. */
-const isPlain = ({ address }: NextHop, family: Family): boolean => family === 4 && address.family === 4;
+export const isPlain = ({ address }: NextHop, family: Family): boolean =>
+  family === 4 && address.family === 4;
 
 export class UpdatePacker {
-  readonly #prefixes: PrefixTable;
+  readonly #prefixes: NlriSource;
   readonly #family: Family;
   readonly #max: number;
-  #out = new Uint8Array(1024);
+  #out: Uint8Array;
   #at = 0;
 
-  constructor(prefixes: PrefixTable, maxLength: number) {
+  constructor(prefixes: NlriSource, maxLength: number, sizeHint = 1024) {
     this.#prefixes = prefixes;
     this.#family = prefixes.family;
     this.#max = maxLength;
+    this.#out = new Uint8Array(sizeHint);
   }
 
   /** Bytes so far. */
@@ -45,11 +57,9 @@ export class UpdatePacker {
   }
 
   /** As few messages as hold all `ids`; the attributes must fit. */
-  announce(ids: readonly number[], attributes: WireAttributes): void {
+  announce(ids: readonly number[], { bytes, nextHop }: PackedAttributes): void {
     for (let next = 0; next < ids.length; )
-      next = isPlain(attributes.nextHop, this.#family)
-        ? this.#plain(ids, next, attributes.bytes)
-        : this.#reach(ids, next, attributes);
+      next = nextHop ? this.#reach(ids, next, { bytes, nextHop }) : this.#plain(ids, next, bytes);
   }
 
   withdraw(ids: readonly number[]): void {
@@ -113,7 +123,7 @@ export class UpdatePacker {
   }
 
   #nlri(ids: readonly number[], first: number, end: number): number {
-    const last = end - longest[this.#family];
+    const last = end - this.#prefixes.longest;
     let next = first;
     while (next < ids.length && this.#at <= last)
       this.#at = this.#prefixes.write(ids[next++]!, this.#out, this.#at); // next is in range

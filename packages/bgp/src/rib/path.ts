@@ -30,6 +30,8 @@ export interface Route {
 
 /** A route of one prefix, with what became of it: for people, made when they ask. */
 export interface Path extends Route {
+  /** As received, where the session has path identifiers (RFC 7911 §3). */
+  readonly pathId?: number;
   /** Kept from a peer that restarts, RFC 4724 §4.2. */
   readonly stale: boolean;
   /** The decision step at which it lost to another path, or undefined for the best one. */

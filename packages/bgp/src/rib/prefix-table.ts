@@ -1,12 +1,25 @@
 import { type Family, type Prefix, width } from "@margay/net";
-import type { Nlri } from "../wire/nlri.ts";
+import { leadOf, type Nlri, u32At } from "../wire/nlri.ts";
+
+/** The longest prefix in NLRI, its length included. */
+export const longestOnWire = { 4: 5, 6: 17 } as const;
+
+/** Numbered things that have a form in NLRI. */
+export interface NlriSource {
+  readonly family: Family;
+  /** Bytes of the longest one. */
+  readonly longest: number;
+  /** Writes one in wire form; answers where the next one goes. */
+  write(number: number, out: Uint8Array, start: number): number;
+}
 
 /**
  * Gives each distinct prefix of one family a small dense number, so that everything about prefixes is an array
  * indexed by it. Open addressing over packed words: 4 or 16 bytes of address, 1 of length, 4 or 8 of hash slots.
  */
-export class PrefixTable {
+export class PrefixTable implements NlriSource {
   readonly family: Family;
+  readonly longest: number;
   readonly #stride: 1 | 4;
   #words: Uint32Array;
   #lengths: Uint8Array;
@@ -19,6 +32,7 @@ export class PrefixTable {
 
   constructor(family: Family) {
     this.family = family;
+    this.longest = longestOnWire[family];
     this.#stride = family === 4 ? 1 : 4;
     this.#words = new Uint32Array(512 * this.#stride);
     this.#lengths = new Uint8Array(512);
@@ -29,11 +43,14 @@ export class PrefixTable {
     return this.#count;
   }
 
-  /** Calls `each` with the id of every prefix of a checked run, new ids for new prefixes. */
-  eachId({ bytes }: Nlri, each: (id: number) => void): void {
+  /** Calls `each` with the id of every prefix of a checked run, new ids for new prefixes; path id 0 where there are none. */
+  eachId(nlri: Nlri, each: (id: number, pathId: number) => void): void {
+    const { bytes } = nlri;
+    const lead = leadOf(nlri);
     for (let at = 0; at < bytes.length; ) {
-      at = this.#load(bytes, at);
-      each(this.#findOrAdd());
+      const pathId = lead === 0 ? 0 : u32At(bytes, at);
+      at = this.#stride === 1 ? this.#load4(bytes, at + lead) : this.#load(bytes, at + lead);
+      each(this.#findOrAdd(), pathId);
     }
   }
 
@@ -63,6 +80,14 @@ export class PrefixTable {
     const size = (length + 7) >> 3;
     let at = start;
     out[at++] = length;
+    if (this.#stride === 1) {
+      const word = this.#words[id]!;
+      out[at] = word >>> 24; // room for the longest: what a shorter one does not need is written over
+      out[at + 1] = word >>> 16;
+      out[at + 2] = word >>> 8;
+      out[at + 3] = word;
+      return at + size;
+    }
     for (let i = 0; i < size; i++)
       out[at++] = this.#words[id * this.#stride + (i >> 2)]! >>> (24 - 8 * (i & 3));
     return at;
@@ -74,6 +99,16 @@ export class PrefixTable {
     let at = 0;
     for (const id of ids) at = this.write(id, out, at);
     return { family: this.family, bytes: out.slice(0, at) };
+  }
+
+  /** `#load` for IPv4. */
+  #load4(bytes: Uint8Array, at: number): number {
+    const length = bytes[at]!; // checked run, and what lies behind it is masked off
+    const word =
+      (bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | (bytes[at + 4]! << 0);
+    this.#key[0] = length === 0 ? 0 : word & (-1 << (32 - length));
+    this.#keyLength = length;
+    return at + 1 + ((length + 7) >> 3);
   }
 
   /** Loads the wire prefix at `at` as the key, host bits cleared; returns where the next one starts. */

@@ -2,117 +2,145 @@ import type { Family, Prefix } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import type { Nlri } from "../wire/nlri.ts";
-import { type Cost, decide, isUsable } from "./decision.ts";
+import { Choice } from "./choice.ts";
+import { type Cost, decide } from "./decision.ts";
 import type { DecisionStep, Path, Route, Source } from "./path.ts";
+import { end, PathNodes } from "./path-nodes.ts";
+import { PathSlots } from "./path-slots.ts";
 import { grown, PrefixTable } from "./prefix-table.ts";
+import { type Counts, RouteNumbers, unusable } from "./route-numbers.ts";
+import { LearnedRoute } from "./route-store.ts";
 
 /** What import policy made of one set of attributes. */
 export type Imported = { readonly attributes: Attributes } | { readonly refused: string };
 
-/** A prefix whose best route, or whose set of equal routes, is another than before. */
+/** A prefix that another decision came out for. */
 export interface Change {
   readonly id: number;
   readonly best: Route | undefined;
-  /** The best route is another one (not only its equals). */
+  /** The best route is another one, or none; else its equals are others or, with `tellsAll`, any other path. */
   readonly bestChanged: boolean;
 }
 
-/** Prefixes of one source: in its Adj-RIB-In, accepted by import policy, chosen as best. */
-export interface Counts {
-  readonly received: number;
-  readonly accepted: number;
-  readonly best: number;
+/** What a decision changed, until the next one. */
+export class Changes implements Iterable<Change> {
+  /** Prefixes whose best route is another one, or none. */
+  readonly best: readonly number[];
+  /** Prefixes whose best route is the same, and its equals are others; or, with `tellsAll`, any other path. */
+  readonly others: readonly number[];
+  readonly #rib: Rib;
+
+  constructor(rib: Rib, best: readonly number[], others: readonly number[]) {
+    this.#rib = rib;
+    this.best = best;
+    this.others = others;
+  }
+
+  get length(): number {
+    return this.best.length + this.others.length;
+  }
+
+  /** One object each: for those who have few. */
+  *[Symbol.iterator](): Generator<Change> {
+    for (const id of this.best) yield { id, best: this.#rib.best(id), bestChanged: true };
+    for (const id of this.others) yield { id, best: this.#rib.best(id), bestChanged: false };
+  }
 }
 
-/** Most prefixes have one route: then it stands here itself. */
-type Routes = Route | Route[] | undefined;
+/** A path for those who are told several of one prefix (RFC 7911), best first. */
+export interface NumberedRoute {
+  readonly route: Route;
+  readonly pathId: number;
+}
+
+/** Of a prefix to decide on: once more, and whether its set of equal routes was broken. */
+const dirty = 1;
+const broken = 2;
 
 /**
- * The Adj-RIBs-In and the Loc-RIB of one family, RFC 4271 §3.2: for every prefix the routes of all sources, one per
- * source, and the best of them. Changes gather until `decide` is called, once per turn of the caller's loop.
+ * The Adj-RIBs-In and the Loc-RIB of one family, RFC 4271 §3.2: for every prefix the paths of all sources, one per source
+ * and path identifier, and the best of them. Changes gather until `decide` is called, once per turn of the caller's loop.
+ *
+ *     head[prefix]:  0 no path │ n > 0: route n - 1, the only one │ n < 0: the list that begins at node -n - 1
  */
 export class Rib {
   readonly prefixes: PrefixTable;
+  /** Prefixes with the path identifiers that we gave them. */
+  readonly slots: PathSlots;
+  /** Peers are told several paths of a prefix: each change of any is reported. */
+  tellsAll = false;
   readonly #cost: Cost;
-  readonly #routes: Routes[] = [];
-  readonly #best: (Route | undefined)[] = [];
-  /** Only where more than one route is equal. */
-  readonly #equal = new Map<number, readonly Route[]>();
+  readonly #numbers: RouteNumbers;
+  readonly #nodes = new PathNodes();
+  readonly #choice: Choice;
+  #head = new Int32Array(1024);
+  /** Route number + 1, or 0. */
+  #best = new Int32Array(1024);
+  #state = new Uint8Array(1024);
   /** Prefixes to decide on, each once. */
-  #dirty: number[] = [];
-  #isDirty = new Uint8Array(1024);
-  readonly #counts = new Map<Source, { received: number; accepted: number; best: number }>();
-  /** Prefixes of restarting sources that they have not said again. */
+  #dirty = new Int32Array(1024);
+  #dirtyCount = 0;
+  /** Paths of restarting sources that they have not said again, by `pathKey`. */
   readonly #stale = new Map<Source, Set<number>>();
 
   constructor({ family, cost }: { family: Family; cost: Cost }) {
     this.prefixes = new PrefixTable(family);
+    this.slots = new PathSlots(this.prefixes);
     this.#cost = cost;
+    this.#numbers = new RouteNumbers(cost);
+    this.#choice = new Choice(this.#numbers);
   }
 
-  /** Puts routes into the source's Adj-RIB-In, replacing what it said before of the same prefixes. */
+  /** Puts routes into the source's Adj-RIB-In, replacing what it said before of the same prefixes and path identifiers. */
   announce(nlri: Nlri, route: Route): void {
-    this.prefixes.eachId(nlri, (id) => this.put(id, route));
+    const number = this.#numbers.take(route);
+    const stale = this.#stale.get(route.source);
+    this.prefixes.eachId(nlri, (id, pathId) => {
+      if (id >= this.#head.length) this.#grow(id);
+      stale?.delete(pathKey(id, pathId));
+      this.#put(id, number, pathId);
+    });
+    this.#numbers.release(number);
   }
 
   /** One prefix of `announce`, for policies that look at the prefix. */
-  put(id: number, route: Route): void {
-    const routes = this.#routes[id];
-    this.#stale.get(route.source)?.delete(id);
-    if (routes === undefined) this.#routes[id] = route;
-    else if (!Array.isArray(routes)) {
-      if (routes.source !== route.source) this.#routes[id] = [routes, route];
-      else if (sameRoute(routes, route)) return;
-      else {
-        this.#routes[id] = route;
-        this.#count(routes, -1);
-      }
-    } else {
-      const at = routes.findIndex((r) => r.source === route.source);
-      const before = routes[at];
-      if (before && sameRoute(before, route)) return;
-      if (before) this.#count(before, -1);
-      routes[before ? at : routes.length] = route;
-    }
-    this.#count(route, 1);
-    this.#touch(id);
+  put(id: number, route: Route, pathId = 0): void {
+    const number = this.#numbers.take(route);
+    if (id >= this.#head.length) this.#grow(id);
+    this.#stale.get(route.source)?.delete(pathKey(id, pathId));
+    this.#put(id, number, pathId);
+    this.#numbers.release(number);
   }
 
   /** Takes routes out of the source's Adj-RIB-In; those it never announced are ignored. */
   withdraw(source: Source, nlri: Nlri): void {
-    this.prefixes.eachId(nlri, (id) => this.remove(source, id));
+    this.prefixes.eachId(nlri, (id, pathId) => this.remove(source, id, pathId));
   }
 
   /** One prefix of `withdraw`. */
-  remove(source: Source, id: number): void {
-    const routes = this.#routes[id];
-    if (routes === undefined) return;
-    if (!Array.isArray(routes)) {
-      if (routes.source !== source) return;
-      this.#routes[id] = undefined;
-      this.#count(routes, -1);
-    } else {
-      const at = routes.findIndex((r) => r.source === source);
-      if (at < 0) return;
-      this.#count(routes[at]!, -1); // found just now
-      routes.splice(at, 1);
-      if (routes.length === 1) this.#routes[id] = routes[0];
-    }
-    this.#stale.get(source)?.delete(id);
-    this.#touch(id);
+  remove(source: Source, id: number, pathId = 0): void {
+    const head = this.#head[id] ?? 0;
+    if (head === 0) return;
+    if (head > 0) {
+      if (pathId !== 0 || !this.#isFrom(head - 1, source)) return;
+      this.#head[id] = 0;
+      this.#drop(head - 1);
+    } else if (!this.#removeNode(id, source, pathId)) return;
+    this.#stale.get(source)?.delete(pathKey(id, pathId));
+    this.#touch(id, dirty);
   }
 
   /** The session is gone: its whole Adj-RIB-In goes. */
   forget(source: Source): void {
-    for (let id = 0; id < this.#routes.length; id++) this.remove(source, id);
+    this.eachOf(source, (id, _route, pathId) => this.remove(source, id, pathId));
     this.#stale.delete(source);
-    this.#counts.delete(source);
+    this.#numbers.forget(source);
   }
 
   /** RFC 4724 §4.2: the peer restarts; its routes stay until it says them again or `sweepStale`. */
   markStale(source: Source): void {
     const stale = new Set<number>();
-    for (let id = 0; id < this.#routes.length; id++) if (this.#of(source, id)) stale.add(id);
+    this.eachOf(source, (id, _route, pathId) => stale.add(pathKey(id, pathId)));
     this.#stale.set(source, stale);
   }
 
@@ -120,8 +148,13 @@ export class Rib {
   sweepStale(source: Source): number {
     const stale = [...(this.#stale.get(source) ?? [])];
     this.#stale.delete(source);
-    for (const id of stale) this.remove(source, id);
+    for (const key of stale) this.remove(source, key % 2 ** 32, Math.floor(key / 2 ** 32));
     return stale.length;
+  }
+
+  /** Whether a path is kept from a peer that restarts. */
+  isStale(source: Source, id: number, pathId = 0): boolean {
+    return this.#stale.get(source)?.has(pathKey(id, pathId)) ?? false;
   }
 
   /** The same routes under another source object (a session that came back), so that stale ones find their owner. */
@@ -129,129 +162,316 @@ export class Rib {
     const renamed = new Map<Route, Route>();
     const stale = this.#stale.get(from);
     this.#stale.delete(from);
-    for (let id = 0; id < this.#routes.length; id++) {
-      const route = this.#of(from, id);
-      if (!route) continue;
-      const next = remember(renamed, route, () => ({ ...route, source: to }));
-      this.remove(from, id);
-      this.put(id, next);
-    }
-    this.#counts.delete(from);
+    this.eachOf(from, (id, route, pathId) => {
+      const next = remember(renamed, route, () =>
+        route instanceof LearnedRoute ? route.withSource(to) : { ...route, source: to },
+      );
+      this.remove(from, id, pathId);
+      this.put(id, next, pathId);
+    });
+    this.#numbers.forget(from);
     if (stale) this.#stale.set(to, stale);
+  }
+
+  /** Calls `each` for every path of one source; it may put and remove paths of that prefix. */
+  eachOf(source: Source, each: (id: number, route: Route, pathId: number) => void): void {
+    for (let id = 0; id < this.prefixes.size; id++)
+      for (const pathId of this.#pathIdsOf(id, source)) {
+        const number = this.#numberOf(id, source, pathId);
+        if (number >= 0) each(id, this.#route(number), pathId);
+      }
   }
 
   /** The cost function answers otherwise now (a link went, a route came): decide again on everything. */
   costsChanged(): void {
-    for (const id of this.ids()) this.#touch(id);
+    this.#numbers.costsChanged();
+    for (const id of this.ids()) this.#touch(id, dirty);
   }
 
-  /** Runs the decision process on what changed since the last call; yields each prefix with another outcome. */
-  *decide(): Generator<Change> {
-    const dirty = this.#dirty;
-    this.#dirty = [];
-    for (const id of dirty) {
-      this.#isDirty[id] = 0;
-      const change = this.#decideOne(id);
-      if (change) yield change;
+  /** Runs the decision process on what changed since the last call; answers with the prefixes that came out otherwise. */
+  decide(): Changes {
+    const best: number[] = [];
+    const others: number[] = [];
+    for (let i = 0; i < this.#dirtyCount; i++) {
+      const id = this.#dirty[i]!; // below the count
+      const wasBroken = this.#state[id] === broken;
+      this.#state[id] = 0;
+      const head = this.#head[id]!; // ids have a head
+      const before = this.#best[id]!;
+      let hasOthers = wasBroken || this.tellsAll;
+      let now = 0;
+      if (head > 0) now = this.#numbers.cost(head - 1) === unusable ? 0 : head;
+      else if (head < 0) {
+        const node = this.#choose(-head - 1);
+        if (this.#markEqual(-head - 1)) hasOthers = true;
+        now = node === end ? 0 : this.#nodes.route[node]! + 1;
+      }
+      if (now !== before) {
+        this.#setBest(id, now);
+        best.push(id);
+      } else if (hasOthers) others.push(id);
     }
+    this.#dirtyCount = 0;
+    return new Changes(this, best, others);
   }
 
   best(id: number): Route | undefined {
-    return this.#best[id];
+    const best = this.#best[id] ?? 0;
+    return best === 0 ? undefined : this.#route(best - 1);
   }
 
-  /** The best route and its equals, for ECMP; empty when there is no route. */
+  /** The best route and its equals, for ECMP, with distinct next hops; empty when there is no route. */
   equal(id: number): readonly Route[] {
-    const best = this.#best[id];
-    return this.#equal.get(id) ?? (best ? [best] : []);
+    const best = this.best(id);
+    if (!best) return [];
+    const equal: Route[] = [best];
+    const seen = new Set([hopOf(best)]);
+    for (let node = this.#first(id); node !== end; node = this.#nodes.next[node]!) {
+      if (this.#nodes.isEqual[node] === 0) continue;
+      const route = this.#route(this.#nodes.route[node]!); // linked
+      if (route !== best && !seen.has(hopOf(route))) equal.push(route);
+      seen.add(hopOf(route));
+    }
+    return equal;
+  }
+
+  /** The usable paths of a prefix, the best first, `max` at most: what a peer with ADD-PATH is told (RFC 7911). */
+  ranked(id: number, max: number): readonly NumberedRoute[] {
+    const head = this.#head[id] ?? 0;
+    const best = this.best(id);
+    if (head >= 0) return best ? [{ route: best, pathId: 1 }] : [];
+    const taken = new Set<number>();
+    const out: NumberedRoute[] = [];
+    while (out.length < max) {
+      const node = this.#choose(-head - 1, taken);
+      if (node === end) break;
+      taken.add(node);
+      const { route, sentId } = this.#nodes;
+      out.push({ route: this.#route(route[node]!), pathId: sentId[node]! }); // a node of the list
+    }
+    return out;
   }
 
   /** All paths of a prefix, refused ones too, with the step at which each lost. */
   paths(id: number): readonly Path[] {
-    const routes = this.#list(id);
+    const whole: { readonly route: Route; readonly pathId: number }[] = [];
+    const head = this.#head[id] ?? 0;
+    if (head > 0) whole.push({ route: materialised(this.#route(head - 1)), pathId: 0 });
+    for (let node = this.#first(id); node !== end; node = this.#nodes.next[node]!) {
+      const { route, receivedId } = this.#nodes;
+      whole.push({ route: materialised(this.#route(route[node]!)), pathId: receivedId[node]! }); // linked
+    }
     const lost = new Map<Route, DecisionStep>();
+    const routes = whole.map(({ route }) => route);
     decide(routes, this.#cost, (route, step) => lost.set(route, step));
-    return routes.map((route) => {
+    return whole.map(({ route, pathId }) => {
       const step = lost.get(route);
-      const stale = this.#stale.get(route.source)?.has(id) ?? false;
-      return { ...route, stale, ...(step ? { lost: step } : {}) };
+      const stale = this.isStale(route.source, id, pathId);
+      return { ...route, stale, ...(pathId === 0 ? {} : { pathId }), ...(step ? { lost: step } : {}) };
     });
   }
 
   /** Every prefix that has a route. */
   *ids(): Generator<number> {
-    for (let id = 0; id < this.#routes.length; id++) if (this.#routes[id] !== undefined) yield id;
+    for (let id = 0; id < this.prefixes.size; id++) if ((this.#head[id] ?? 0) !== 0) yield id;
   }
 
   /** Every prefix that has a route, for people: `ids` is cheaper. */
   *entries(): Generator<{ id: number; prefix: Prefix; paths: readonly Path[]; best: Route | undefined }> {
     for (const id of this.ids())
-      yield { id, prefix: this.prefixes.prefix(id), paths: this.paths(id), best: this.#best[id] };
+      yield { id, prefix: this.prefixes.prefix(id), paths: this.paths(id), best: this.best(id) };
   }
 
   counts(source: Source): Counts {
-    return this.#counts.get(source) ?? { received: 0, accepted: 0, best: 0 };
+    return this.#numbers.counts(source);
   }
 
-  #decideOne(id: number): Change | undefined {
-    const routes = this.#routes[id];
-    const before = this.#best[id];
-    if (!Array.isArray(routes) && !this.#equal.has(id)) {
-      const best = routes && isUsable(routes, this.#cost) ? routes : undefined;
-      return this.#chosen(id, before, best) ? { id, best, bestChanged: true } : undefined;
+  /** The new path of a source and path identifier. */
+  #put(id: number, number: number, pathId: number): void {
+    const head = this.#head[id]!; // grown by the caller
+    const { source } = this.#route(number);
+    if (head === 0 && pathId === 0) this.#head[id] = number + 1;
+    else if (head > 0 && pathId === 0 && this.#isFrom(head - 1, source)) {
+      if (head - 1 === number || sameRoute(this.#route(head - 1), this.#route(number))) return;
+      this.#head[id] = number + 1;
+      this.#drop(head - 1);
+    } else if (!this.#putNode(id, number, pathId)) return;
+    this.#numbers.retain(number);
+    this.#count(number, 1);
+    this.#touch(id, dirty);
+  }
+
+  /** Into the list of the prefix, which it becomes if it is none yet. False: it says nothing new. */
+  #putNode(id: number, number: number, pathId: number): boolean {
+    const nodes = this.#nodes;
+    const head = this.#head[id]!; // grown by the caller
+    if (head > 0) this.#head[id] = -nodes.add(head - 1, 0, 1, end) - 1;
+    const { source } = this.#route(number);
+    let last = end;
+    for (let node = this.#first(id); node !== end; node = nodes.next[node]!) {
+      last = node;
+      const before = nodes.route[node]!; // linked
+      if (nodes.receivedId[node] !== pathId || !this.#isFrom(before, source)) continue;
+      if (before === number || sameRoute(this.#route(before), this.#route(number))) return false;
+      if (nodes.isEqual[node] === 1) this.#touch(id, broken);
+      nodes.route[node] = number;
+      nodes.isEqual[node] = 0;
+      this.#drop(before);
+      return true;
     }
-    const { best, equal } = decide(this.#list(id), this.#cost);
-    const equalBefore = this.#equal.get(id) ?? [];
-    if (equal.length > 1) this.#equal.set(id, equal);
-    else this.#equal.delete(id);
-    const bestChanged = this.#chosen(id, before, best);
-    return bestChanged || !sameSet(equalBefore, equal.length > 1 ? equal : [])
-      ? { id, best, bestChanged }
-      : undefined;
-  }
-
-  #chosen(id: number, before: Route | undefined, after: Route | undefined): boolean {
-    if (before === after) return false;
-    this.#best[id] = after;
-    if (before?.source === after?.source) return true;
-    const counts = before && this.#counts.get(before.source);
-    if (counts) counts.best--;
-    if (after) this.#countsOf(after.source).best++;
+    const node = nodes.add(number, pathId, nodes.unusedId(this.#first(id)), end);
+    if (last === end) this.#head[id] = -node - 1;
+    else nodes.next[last] = node;
     return true;
   }
 
-  #list(id: number): readonly Route[] {
-    const routes = this.#routes[id];
-    return routes === undefined ? [] : Array.isArray(routes) ? routes : [routes];
+  #removeNode(id: number, source: Source, pathId: number): boolean {
+    const nodes = this.#nodes;
+    let before = end;
+    let node = this.#first(id);
+    while (node !== end && !(nodes.receivedId[node] === pathId && this.#isFrom(nodes.route[node]!, source))) {
+      before = node;
+      node = nodes.next[node]!; // linked
+    }
+    if (node === end) return false;
+    if (nodes.isEqual[node] === 1) this.#touch(id, broken);
+    const next = nodes.next[node]!;
+    if (before !== end) nodes.next[before] = next;
+    else this.#head[id] = next === end ? 0 : -next - 1;
+    this.#drop(nodes.route[node]!);
+    nodes.free(node);
+    this.#unlist(id);
+    return true;
   }
 
-  #of(source: Source, id: number): Route | undefined {
-    const routes = this.#routes[id];
-    if (Array.isArray(routes)) return routes.find((r) => r.source === source);
-    return routes?.source === source ? routes : undefined;
+  /** A list of one plain path is no list. */
+  #unlist(id: number): void {
+    const { next, receivedId, sentId, route } = this.#nodes;
+    const first = this.#first(id);
+    if (first === end || next[first] !== end || receivedId[first] !== 0 || sentId[first] !== 1) return;
+    this.#head[id] = route[first]! + 1;
+    this.#nodes.free(first);
   }
 
-  #touch(id: number): void {
-    while (id >= this.#isDirty.length) this.#isDirty = grown(this.#isDirty, (n) => new Uint8Array(n));
-    if (this.#isDirty[id] === 1) return;
-    this.#isDirty[id] = 1;
-    this.#dirty.push(id);
+  /** The best node of a list, but for some. */
+  #choose(first: number, without?: ReadonlySet<number>): number {
+    const { route, next } = this.#nodes;
+    this.#choice.begin();
+    for (let node = first; node !== end; node = next[node]!) {
+      const number = route[node]!; // linked
+      if (!without?.has(node) && this.#numbers.cost(number) !== unusable) this.#choice.add(number, node);
+    }
+    return this.#choice.best();
   }
 
-  #count({ source, attributes }: Route, by: 1 | -1): void {
-    const counts = this.#countsOf(source);
-    counts.received += by;
-    if (attributes) counts.accepted += by;
+  /** Notes what the choice found equal; whether that is another set than before. */
+  #markEqual(first: number): boolean {
+    const { isEqual, next } = this.#nodes;
+    const { equal } = this.#choice;
+    let changed = false;
+    for (let node = first; node !== end; node = next[node]!) {
+      const is = equal.includes(node) ? 1 : 0;
+      if (isEqual[node] !== is) changed = true;
+      isEqual[node] = is;
+    }
+    return changed;
   }
 
-  #countsOf(source: Source) {
-    return remember(this.#counts, source, () => ({ received: 0, accepted: 0, best: 0 }));
+  #setBest(id: number, now: number): void {
+    const before = this.#best[id]!; // ids have one
+    this.#best[id] = now;
+    if (now !== 0) {
+      this.#numbers.retain(now - 1);
+      this.#numbers.accounts[now - 1]!.best++; // numbered
+    }
+    if (before === 0) return;
+    this.#numbers.accounts[before - 1]!.best--;
+    this.#numbers.release(before - 1);
+  }
+
+  #first(id: number): number {
+    const head = this.#head[id] ?? 0;
+    return head < 0 ? -head - 1 : end;
+  }
+
+  #pathIdsOf(id: number, source: Source): readonly number[] {
+    const head = this.#head[id] ?? 0;
+    if (head === 0) return none;
+    if (head > 0) return this.#isFrom(head - 1, source) ? plainPath : none;
+    const found: number[] = [];
+    for (let node = -head - 1; node !== end; node = this.#nodes.next[node]!)
+      if (this.#isFrom(this.#nodes.route[node]!, source)) found.push(this.#nodes.receivedId[node]!); // linked
+    return found;
+  }
+
+  #numberOf(id: number, source: Source, pathId: number): number {
+    const head = this.#head[id] ?? 0;
+    if (head > 0) return this.#isFrom(head - 1, source) && pathId === 0 ? head - 1 : -1;
+    const { receivedId, route, next } = this.#nodes;
+    for (let node = this.#first(id); node !== end; node = next[node]!)
+      if (receivedId[node] === pathId && this.#isFrom(route[node]!, source)) return route[node]!; // linked
+    return -1;
+  }
+
+  #isFrom(number: number, source: Source): boolean {
+    return this.#numbers.accounts[number]!.source === source; // numbered
+  }
+
+  #route(number: number): Route {
+    return this.#numbers.routes[number]!; // numbers here are held
+  }
+
+  /** A path is gone. */
+  #drop(number: number): void {
+    this.#count(number, -1);
+    this.#numbers.release(number);
+  }
+
+  #count(number: number, by: 1 | -1): void {
+    const account = this.#numbers.accounts[number]!; // numbered
+    account.received += by;
+    if (this.#numbers.isAccepted(number)) account.accepted += by;
+  }
+
+  #touch(id: number, how: typeof dirty | typeof broken): void {
+    const state = this.#state[id]!; // grown by the caller
+    if (state < how) this.#state[id] = how;
+    if (state !== 0) return;
+    if (this.#dirtyCount === this.#dirty.length) this.#dirty = grown(this.#dirty, (n) => new Int32Array(n));
+    this.#dirty[this.#dirtyCount++] = id;
+  }
+
+  #grow(id: number): void {
+    while (id >= this.#head.length) {
+      this.#head = grown(this.#head, (n) => new Int32Array(n));
+      this.#best = grown(this.#best, (n) => new Int32Array(n));
+      this.#state = grown(this.#state, (n) => new Uint8Array(n));
+    }
   }
 }
 
-/** Says nothing new: the same object, or another one made of the same parts. */
-const sameRoute = (a: Route, b: Route): boolean =>
-  a === b || (a.received === b.received && a.attributes === b.attributes && a.refused === b.refused);
+const none: readonly number[] = [];
+const plainPath: readonly number[] = [0];
 
-const sameSet = (a: readonly Route[], b: readonly Route[]): boolean =>
-  a.length === b.length && a.every((p) => b.includes(p));
+/** One number for a prefix and a received path identifier, both below 2^32; ids are far below 2^21. */
+const pathKey = (id: number, pathId: number): number => id + pathId * 2 ** 32;
+
+const hopOf = (route: Route): bigint | undefined =>
+  (route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop)?.address.bits;
+
+/** With its attributes as objects, for those who look at all of them. */
+function materialised({ source, received, attributes, refused }: Route): Route {
+  return {
+    source,
+    received,
+    ...(attributes ? { attributes } : {}),
+    ...(refused === undefined ? {} : { refused }),
+  };
+}
+
+/** Says nothing new: another object made of the same parts. Learned ones are one object where they say the same. */
+const sameRoute = (a: Route, b: Route): boolean =>
+  !(a instanceof LearnedRoute || b instanceof LearnedRoute) &&
+  a.received === b.received &&
+  a.attributes === b.attributes &&
+  a.refused === b.refused;

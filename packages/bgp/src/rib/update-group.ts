@@ -13,30 +13,34 @@
  * twice meanwhile; cursors that meet become one. No queue grows: what is not sent is a place in the journal.
  */
 
-import { addressToBytes } from "@margay/net";
+import type { Told } from "../policy/export-bytes.ts";
 import { Recent } from "../recent.ts";
-import { remember } from "../remember.ts";
 import { writeAttributes } from "../wire/attribute-codec.ts";
+import { joinNextHop, nextHopSize } from "../wire/attribute-list.ts";
 import type { Attributes } from "../wire/attributes.ts";
+import { ByteTable } from "../wire/byte-table.ts";
 import { lengths, refreshSubtypes } from "../wire/code-points.ts";
-import { Interner } from "../wire/intern.ts";
 import { frame, writeMessage } from "../wire/message.ts";
 import { type WriteContext, writeEndOfRib } from "../wire/update.ts";
-import { fits, UpdatePacker, type WireAttributes } from "./packer.ts";
+import { Journal } from "./journal.ts";
+import { Numbered } from "./numbered.ts";
+import { fits, isPlain, type WireAttributes } from "./packer.ts";
+import { type Outgoing, Parcels } from "./parcels.ts";
 import type { Route, Source } from "./path.ts";
-import { grown, type PrefixTable } from "./prefix-table.ts";
+import type { PathSlots } from "./path-slots.ts";
+import { grown, type NlriSource } from "./prefix-table.ts";
+import type { NumberedRoute } from "./rib.ts";
 
-/** Whole messages for some members, in sending order. The bytes are shared: do not write to them. */
-export interface Outgoing {
-  readonly bytes: Uint8Array;
-  readonly to: readonly Source[];
-}
+export type { Outgoing } from "./parcels.ts";
 
 export interface GroupOptions {
-  readonly prefixes: PrefixTable;
+  /** The numbers that `put` is told; with `paths`, those of `PathSlots`. */
+  readonly prefixes: NlriSource;
   readonly write: WriteContext;
   /** Export policy: the attributes to send, or undefined to send nothing. The same object for the same route is quickest. */
-  readonly exportRoute: (id: number, route: Route) => Attributes | undefined;
+  readonly exportRoute: (id: number, route: Route) => Told;
+  /** Members are told up to so many paths of a prefix, by `putPaths` (RFC 7911). */
+  readonly paths?: { readonly max: number; readonly slots: PathSlots };
   /** Whether End-of-RIB may be said yet: a restarting speaker waits for what its peers tell it (RFC 4724 §4.1). */
   readonly mayEnd?: () => boolean;
 }
@@ -55,32 +59,31 @@ interface Cursor {
   owed?: readonly number[] | undefined;
 }
 
-/** Attributes that go out, one object for those that are the same on the wire. */
-interface Outbound extends WireAttributes {
-  readonly attributes: Attributes;
-}
-
-/** Who announced an entry since it was last clean: nobody, one source, or several. */
-type Owner = Source | "several" | undefined;
+/** Announced by several sources since the entry was last clean. */
+const several = -1;
 
 /** Most prefixes read by one cursor in one go, so that keepalives and other peers get their turn. */
 const batch = 4096;
 
 export class UpdateGroup {
   readonly #options: GroupOptions;
-  // Entry e is prefix id e - 1; entry 0 is both ends of the journal.
-  #next = new Int32Array(1024);
-  #prev = new Int32Array(1024);
-  #changed = new Float64Array(1024);
-  readonly #out: (Outbound | undefined)[] = [];
-  readonly #sources: (Source | undefined)[] = [];
-  readonly #owners: Owner[] = [];
-  #clock = 0;
+  // Entry e is prefix id e - 1.
+  readonly #journal = new Journal();
+  /** Number + 1 of the attributes that go out, in `#lists`; 0: nothing does. */
+  #out = new Int32Array(1024);
+  /** Number of the source, in `#sources`; 0: none. */
+  #source = new Int32Array(1024);
+  /** Number of the source that announced the entry since it was last clean, 0 for none, or `several`. */
+  #owner = new Int32Array(1024);
+  #used = 0;
   #announced = 0;
   #cursors: Cursor[] = [];
-  readonly #interner = new Interner<Outbound>();
-  readonly #known = new Recent<Attributes, Outbound>();
-  #last: Outbound | undefined;
+  readonly #lists = new ByteTable();
+  readonly #sources = new Numbered<Source>();
+  readonly #known = new Recent<Attributes, WireAttributes>(recentLists);
+  /** What export policy said last, and what became of it: neighbours are mostly of one route. */
+  #told: Told;
+  #toldNumber = 0;
 
   constructor(options: GroupOptions) {
     this.#options = options;
@@ -90,37 +93,73 @@ export class UpdateGroup {
     return this.#cursors.flatMap((c) => [...c.members]);
   }
 
-  /** Prefixes in this Adj-RIB-Out; a member is not sent those that came from itself. */
+  /** Prefixes in this Adj-RIB-Out (paths, where several are told); a member is not sent those that came from itself. */
   get size(): number {
     return this.#announced;
   }
 
+  /** How many paths of a prefix the members are told; undefined: its best route alone. */
+  get maxPaths(): number | undefined {
+    return this.#options.paths?.max;
+  }
+
   /** The Loc-RIB's best route of a prefix is now `route`. */
   put(id: number, route: Route | undefined): void {
+    this.#put(id, route, route && this.#options.exportRoute(id, route));
+  }
+
+  /** The paths of a prefix to be told are now these, the best first; those told before and not among them go. */
+  putPaths(id: number, routes: readonly NumberedRoute[]): void {
+    const { paths } = this.#options;
+    if (!paths) throw new Error("a group that tells best routes alone was given several"); // broken invariant
+    const kept = new Set<number>();
+    for (const { route, pathId } of routes) {
+      const slot = paths.slots.slot(id, pathId);
+      kept.add(slot);
+      this.#put(slot, route, this.#options.exportRoute(id, route));
+    }
+    for (const slot of paths.slots.ofPrefix(id)) if (!kept.has(slot)) this.#put(slot, undefined, undefined);
+  }
+
+  #put(id: number, route: Route | undefined, told: Told): void {
     const entry = id + 1;
-    const attributes = route && this.#options.exportRoute(id, route);
-    const out = attributes && this.#outbound(attributes);
-    const source = out && route?.source;
-    const before = this.#out[entry];
-    if (before === out && this.#sources[entry] === source) return;
-    if (!before && out && this.#allPast(entry)) this.#owners[entry] = undefined;
-    if (source) this.#owners[entry] = ownerAfter(this.#owners[entry], source);
-    this.#announced += (out ? 1 : 0) - (before ? 1 : 0);
+    if (entry >= this.#out.length) this.#grow(entry);
+    if (entry > this.#used) this.#used = entry;
+    const out = told ? this.#numberOf(told) : 0;
+    const source = out === 0 ? undefined : route?.source;
+    const before = this.#out[entry]!; // grown
+    const sourceBefore = this.#source[entry]!;
+    if (before === out && this.#sources.of(sourceBefore) === source) return;
+    if (before === 0 && out !== 0 && this.#owner[entry] !== 0 && this.#allPast(entry)) this.#own(entry, 0);
+    this.#announced += (out === 0 ? 0 : 1) - (before === 0 ? 0 : 1);
+    if (out !== 0) this.#lists.retain(out - 1);
+    if (before !== 0) this.#lists.release(before - 1);
     this.#out[entry] = out;
-    this.#sources[entry] = source;
+    const number = this.#sources.take(source);
+    this.#source[entry] = number;
+    if (number !== 0) this.#own(entry, ownerAfter(this.#owner[entry]!, number));
+    this.#sources.release(sourceBefore);
     this.#moveToTail(entry);
   }
 
-  /** What this group says of a prefix to `member` now. */
-  sent(id: number, member: Source): Attributes | undefined {
-    return this.#sources[id + 1] === member ? undefined : this.#out[id + 1]?.attributes;
+  #own(entry: number, owner: number): void {
+    const before = this.#owner[entry]!; // grown
+    if (before === owner) return;
+    if (owner > 0) this.#sources.take(this.#sources.of(owner));
+    this.#sources.release(before);
+    this.#owner[entry] = owner;
+  }
+
+  /** Whether this group says a prefix to the member now. */
+  #says(entry: number, member: Source): boolean {
+    return (this.#out[entry] ?? 0) !== 0 && this.#sources.of(this.#source[entry]!) !== member; // has an `out`
   }
 
   /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again. */
   join(member: Source, { endOfRib }: { endOfRib: boolean }): void {
     const known = this.#cursorOf(member);
     this.leave(member);
-    const since = known ? known.since : this.#clock;
+    const since = known ? known.since : this.#journal.clock;
     // What was due besides the table still is.
     const due = { endOfRib: endOfRib || known?.endOfRib === true, owed: known?.owed };
     this.#cursors.push({ at: 0, members: new Set([member]), since, ...due });
@@ -143,7 +182,7 @@ export class UpdateGroup {
    */
   adopt(member: Source, from: UpdateGroup): void {
     const before = from.#cursorOf(member);
-    const owed = before ? from.#saidTo(member, before).filter((id) => !this.sent(id, member)) : [];
+    const owed = before ? from.#saidTo(member, before).filter((id) => !this.#says(id + 1, member)) : [];
     from.leave(member);
     this.join(member, { endOfRib: before?.endOfRib ?? true });
     const cursor = this.#cursorOf(member);
@@ -157,9 +196,9 @@ export class UpdateGroup {
   /** Prefixes that the member may have from us: those we say, and those it has not been told that they are gone. */
   #saidTo(member: Source, cursor: Cursor): number[] {
     const said = new Set(cursor.owed);
-    for (let entry = 1; entry < this.#out.length; entry++)
-      if (this.sent(entry - 1, member)) said.add(entry - 1);
-    for (let entry = this.#next[cursor.at]!; entry !== 0; entry = this.#next[entry]!) said.add(entry - 1); // linked
+    for (let entry = 1; entry <= this.#used; entry++) if (this.#says(entry, member)) said.add(entry - 1);
+    const journal = this.#journal;
+    for (let entry = journal.after(cursor.at); entry !== 0; entry = journal.after(entry)) said.add(entry - 1);
     return [...said].toSorted((a, b) => a - b);
   }
 
@@ -170,7 +209,7 @@ export class UpdateGroup {
 
   /** Whether a member is owed anything. */
   get pending(): boolean {
-    return this.#cursors.some((c) => c.at !== this.#prev[0] || this.#mayEnd(c) || c.refresh || c.owed);
+    return this.#cursors.some((c) => c.at !== this.#journal.last || this.#mayEnd(c) || c.refresh || c.owed);
   }
 
   /**
@@ -185,28 +224,31 @@ export class UpdateGroup {
     this.#merge();
   }
 
-  /** Undefined when no message can hold them: the routes are not announced (they would reset the session). */
-  #outbound(attributes: Attributes): Outbound | undefined {
-    if (this.#last?.attributes === attributes) return this.#last;
-    const known = this.#known.get(attributes) ?? this.#encode(attributes);
-    if (!known || !fits(known, this.#options.write.maxLength ?? lengths.max)) return undefined;
-    this.#known.set(attributes, known);
-    this.#last = known;
-    return known;
+  /** Number + 1 of attributes; 0 when no message can hold them: the routes are not announced (they would reset the session). */
+  #numberOf(told: WireAttributes | Attributes): number {
+    if (told === this.#told) return this.#toldNumber;
+    const wire = "bytes" in told ? told : this.#encoded(told);
+    let number = 0;
+    if (fits(wire, this.#options.write.maxLength ?? lengths.max)) {
+      // The next hop is among the attributes only where MP_REACH is not needed.
+      const hop = isPlain(wire.nextHop, this.#options.prefixes.family) ? undefined : wire.nextHop;
+      number = this.#lists.add(nextHopSize(hop), joinNextHop(wire.bytes, hop)) + 1;
+      this.#lists.retain(number - 1); // for as long as it is the last
+    }
+    if (this.#toldNumber !== 0) this.#lists.release(this.#toldNumber - 1);
+    this.#told = told;
+    this.#toldNumber = number;
+    return number;
   }
 
-  #encode(attributes: Attributes): Outbound | undefined {
+  #encoded(attributes: Attributes): WireAttributes {
+    const known = this.#known.get(attributes);
+    if (known) return known;
     const { nextHop } = attributes;
     if (!nextHop) throw new RangeError("attributes without a next hop");
-    const bytes = writeAttributes(attributes, this.#options.write);
-    // The next hop is among the attributes only where MP_REACH is not needed.
-    const hops = nextHop.linkLocal ? [nextHop.address, nextHop.linkLocal] : [nextHop.address];
-    const key = concat([bytes, ...hops.map(addressToBytes)]);
-    const known = this.#interner.get(hops.length, key);
-    if (known) return known;
-    const made: Outbound = { attributes, bytes, nextHop };
-    this.#interner.add(hops.length, key, made);
-    return made;
+    const wire = { bytes: writeAttributes(attributes, this.#options.write), nextHop };
+    this.#known.set(attributes, wire);
+    return wire;
   }
 
   #mayEnd(cursor: Cursor): boolean {
@@ -215,7 +257,7 @@ export class UpdateGroup {
 
   #splitUnready(cursor: Cursor, ready: (member: Source) => boolean): void {
     const slow = [...cursor.members].filter((m) => !ready(m));
-    if (slow.length === 0 || cursor.at === this.#prev[0]) return;
+    if (slow.length === 0 || cursor.at === this.#journal.last) return;
     for (const member of slow) cursor.members.delete(member);
     this.#cursors.push({ ...cursor, members: new Set(slow) });
   }
@@ -226,13 +268,13 @@ export class UpdateGroup {
     cursor.owed = undefined;
     const marks = this.#marks(cursor);
     for (let count = 0; count < batch; count++) {
-      const entry = this.#next[cursor.at]!; // a linked entry
+      const entry = this.#journal.after(cursor.at);
       if (entry === 0) break;
       this.#sort(entry, cursor, parcels);
       cursor.at = entry;
     }
-    const out = [...marks, ...parcels.encode(this.#options), ...this.#marks(cursor)];
-    if (this.#mayEnd(cursor) && cursor.at === this.#prev[0]) {
+    const out = [...marks, ...parcels.encode(this.#writing), ...this.#marks(cursor)];
+    if (this.#mayEnd(cursor) && cursor.at === this.#journal.last) {
       cursor.endOfRib = false;
       const bytes = frame("update", writeEndOfRib(this.#options.prefixes.family));
       out.push({ bytes, to: [...cursor.members] });
@@ -240,10 +282,15 @@ export class UpdateGroup {
     return out;
   }
 
+  get #writing() {
+    const { prefixes, write } = this.#options;
+    return { prefixes, lists: this.#lists, maxLength: write.maxLength ?? lengths.max };
+  }
+
   /** The mark of RFC 7313 §4 that is due here, if any. */
   #marks(cursor: Cursor): Outgoing[] {
     const { refresh } = cursor;
-    if (!refresh || (refresh === "end" && cursor.at !== this.#prev[0])) return [];
+    if (!refresh || (refresh === "end" && cursor.at !== this.#journal.last)) return [];
     cursor.refresh = refresh === "begin" ? "end" : undefined;
     const { family } = this.#options.prefixes;
     const subtype = refreshSubtypes[refresh];
@@ -252,13 +299,13 @@ export class UpdateGroup {
 
   /** What one entry means for the members: an announcement, and a withdrawal for those it no longer goes to. */
   #sort(entry: number, cursor: Cursor, parcels: Parcels): void {
-    const out = this.#out[entry];
-    const source = this.#sources[entry];
-    const owner = this.#owners[entry];
-    const old = this.#changed[entry]! <= cursor.since; // never sent to these members
-    if (out) parcels.announce(entry - 1, out, source);
-    else if (!old) parcels.withdraw(entry - 1, owner === "several" ? undefined : owner);
-    if (out && source && !old && owner !== source && cursor.members.has(source))
+    const out = this.#out[entry]!; // a linked entry
+    const source = this.#sources.of(this.#source[entry]!);
+    const owner = this.#owner[entry]!;
+    const old = this.#journal.changedAt(entry) <= cursor.since; // never sent to these members
+    if (out !== 0) parcels.announce(entry - 1, out - 1, source);
+    else if (!old) parcels.withdraw(entry - 1, this.#sources.of(owner));
+    if (out !== 0 && source && !old && this.#sources.of(owner) !== source && cursor.members.has(source))
       parcels.withdrawFrom(entry - 1, source);
   }
 
@@ -268,7 +315,7 @@ export class UpdateGroup {
     for (const cursor of this.#cursors) {
       if (cursor.members.size === 0) continue;
       // At the tail nothing before `since` is ever read again, unless it changes.
-      const atTail = cursor.at === this.#prev[0];
+      const atTail = cursor.at === this.#journal.last;
       const twin = kept.find(
         (c) => c.at === cursor.at && sameDuties(c, cursor) && (atTail || c.since === cursor.since),
       );
@@ -280,112 +327,30 @@ export class UpdateGroup {
 
   /** Everybody has read this entry since it last changed. */
   #allPast(entry: number): boolean {
-    const changed = this.#changed[entry] ?? 0;
-    return this.#cursors.every((c) => c.at !== 0 && this.#changed[c.at]! >= changed);
-  }
-
-  #moveToTail(entry: number): void {
-    while (entry >= this.#next.length) this.#grow();
-    if (this.#changed[entry] !== 0) this.#unlink(entry);
-    const last = this.#prev[0]!; // the sentinel is always linked
-    this.#next[last] = entry;
-    this.#prev[entry] = last;
-    this.#next[entry] = 0;
-    this.#prev[0] = entry;
-    this.#changed[entry] = ++this.#clock;
+    const changed = this.#journal.changedAt(entry);
+    return this.#cursors.every((c) => c.at !== 0 && this.#journal.changedAt(c.at) >= changed);
   }
 
   /** A cursor that stands on the entry steps back: what lies behind it is still unread. */
-  #unlink(entry: number): void {
-    const [prev, next] = [this.#prev[entry]!, this.#next[entry]!];
-    for (const cursor of this.#cursors) if (cursor.at === entry) cursor.at = prev;
-    this.#next[prev] = next;
-    this.#prev[next] = prev;
+  #moveToTail(entry: number): void {
+    const before = this.#journal.touch(entry);
+    if (before >= 0) for (const cursor of this.#cursors) if (cursor.at === entry) cursor.at = before;
   }
 
-  #grow(): void {
-    this.#next = grown(this.#next, (n) => new Int32Array(n));
-    this.#prev = grown(this.#prev, (n) => new Int32Array(n));
-    this.#changed = grown(this.#changed, (n) => new Float64Array(n));
+  #grow(entry: number): void {
+    while (entry >= this.#out.length) {
+      this.#out = grown(this.#out, (n) => new Int32Array(n));
+      this.#source = grown(this.#source, (n) => new Int32Array(n));
+      this.#owner = grown(this.#owner, (n) => new Int32Array(n));
+    }
   }
 }
+
+/** Attributes that were no bytes yet and are remembered with them. */
+const recentLists = 16_384;
 
 const sameDuties = (a: Cursor, b: Cursor): boolean =>
   a.endOfRib === b.endOfRib && a.refresh === b.refresh && !a.owed && !b.owed;
 
-const ownerAfter = (owner: Owner, source: Source): Owner =>
-  owner === undefined || owner === source ? source : "several";
-
-/** Prefixes that all members but one (or none) are told of. */
-interface Run {
-  readonly withdrawn: number[];
-  readonly announced: Map<Outbound, number[]>;
-}
-
-/** One batch, sorted by attributes and receivers. */
-class Parcels {
-  readonly #members: ReadonlySet<Source>;
-  /** By the member that is not told, since the routes are its own. */
-  readonly #runs = new Map<Source | undefined, Run>();
-  readonly #withdrawnFrom = new Map<Source, number[]>();
-
-  constructor(members: ReadonlySet<Source>) {
-    this.#members = members;
-  }
-
-  withdraw(id: number, except: Source | undefined): void {
-    this.#run(except).withdrawn.push(id);
-  }
-  withdrawFrom(id: number, member: Source): void {
-    remember(this.#withdrawnFrom, member, () => []).push(id);
-  }
-  announce(id: number, out: Outbound, except: Source | undefined): void {
-    remember(this.#run(except).announced, out, () => []).push(id);
-  }
-
-  #run(except: Source | undefined): Run {
-    const key = except && this.#members.has(except) ? except : undefined;
-    return remember(this.#runs, key, () => ({ withdrawn: [], announced: new Map() }));
-  }
-
-  /**
-   * All is encoded once. A member with routes of its own in the batch gets the bytes before and behind them:
-   *
-   *     | for all | all but n1 | all but n2 | ... |      n2 ◀─ the first two, then what follows
-   */
-  encode({ prefixes, write }: GroupOptions): Outgoing[] {
-    const maxLength = write.maxLength ?? lengths.max;
-    const packer = new UpdatePacker(prefixes, maxLength);
-    const cuts: { readonly member: Source; readonly from: number; readonly to: number }[] = [];
-    for (const [except, { withdrawn, announced }] of this.#runs) {
-      const from = packer.length;
-      packer.withdraw(withdrawn);
-      for (const [out, ids] of announced) packer.announce(ids, out);
-      if (except) cuts.push({ member: except, from, to: packer.length });
-    }
-    const whole = [...this.#members].filter((m) => !this.#runs.has(m));
-    const parcels: Outgoing[] = [
-      { bytes: packer.slice(0, packer.length), to: whole },
-      ...cuts.flatMap(({ member, from, to }) => [
-        { bytes: packer.slice(0, from), to: [member] },
-        { bytes: packer.slice(to, packer.length), to: [member] },
-      ]),
-    ];
-    for (const [member, ids] of this.#withdrawnFrom) {
-      const own = new UpdatePacker(prefixes, maxLength);
-      own.withdraw(ids);
-      parcels.push({ bytes: own.slice(0, own.length), to: [member] });
-    }
-    return parcels.filter(({ bytes, to }) => bytes.length > 0 && to.length > 0);
-  }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
+const ownerAfter = (owner: number, source: number): number =>
+  owner === 0 || owner === source ? source : several;

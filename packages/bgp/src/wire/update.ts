@@ -3,12 +3,12 @@ import {
   attributeBytes,
   type Problem,
   type RawAttribute,
-  type ReadAttributes,
   readAttributes,
   splitAttributes,
   writeAttribute,
   writeAttributes,
 } from "./attribute-codec.ts";
+import { AttributeList } from "./attribute-list.ts";
 import { type AttributeContext, mpReach, mpUnreach } from "./attribute-table.ts";
 import type { Attributes, NextHop } from "./attributes.ts";
 import { readFamily } from "./capabilities.ts";
@@ -16,11 +16,25 @@ import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
 import type { Interner } from "./intern.ts";
 import { checkNlri, leadOf, type Nlri } from "./nlri.ts";
+import { AttributeScan } from "./scan.ts";
 
 /** Routes that share one set of attributes (`nextHop` included). */
 export interface Announcement {
   readonly nlri: Nlri;
   readonly attributes: Attributes;
+}
+
+/** Routes as they came: their attributes are parsed when somebody asks. */
+export class Received implements Announcement {
+  readonly nlri: Nlri;
+  readonly list: AttributeList;
+  constructor(nlri: Nlri, list: AttributeList) {
+    this.nlri = nlri;
+    this.list = list;
+  }
+  get attributes(): Attributes {
+    return this.list.attributes;
+  }
 }
 
 /**
@@ -30,7 +44,7 @@ export interface Announcement {
 export interface Update {
   readonly kind: "update";
   readonly withdrawn: readonly Nlri[];
-  readonly announced: readonly Announcement[];
+  readonly announced: readonly Received[];
   readonly problems: readonly Problem[];
   readonly endOfRib?: Family;
 }
@@ -42,7 +56,6 @@ export interface UpdateContext extends AttributeContext {
   readonly extendedNextHop?: boolean;
   /** Families whose prefixes come with path identifiers (RFC 7911 §3). */
   readonly addPath?: readonly Family[];
-  /** Where the same attribute bytes become the same object. */
   readonly interner?: Interner<Attributes>;
 }
 
@@ -52,14 +65,10 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   const listBytes = sized16(r, "path attributes");
   const withdrawn4 = nlriOf(4, withdrawnBytes, ctx);
   const nlri4 = nlriOf(4, r.rest(), ctx);
-  const known =
-    nlri4.bytes.length > 0 && ctx.families.includes(4)
-      ? ctx.interner?.get(codeOf(ctx), listBytes)
-      : undefined;
-  if (known) {
-    // Seen before, whole and without MP attributes.
+  if (nlri4.bytes.length > 0 && ctx.families.includes(4) && scan.look(listBytes, ctx, false)) {
     const withdrawn = withdrawn4.bytes.length > 0 ? [withdrawn4] : none;
-    return { kind: "update", withdrawn, announced: [{ nlri: nlri4, attributes: known }], problems: none };
+    const list = new AttributeList({ bytes: listBytes, context: ctx, isPlain: true });
+    return { kind: "update", withdrawn, announced: [new Received(nlri4, list)], problems: none };
   }
   const { raw, problem } = splitAttributes(listBytes);
   const reach = only(raw, mpReach.type);
@@ -70,14 +79,10 @@ export function readUpdate(r: Reader, ctx: UpdateContext): Update {
   if (problem) out.problems.push(problem);
   out.withdraw(withdrawn4);
   if (unreach) out.withdraw(readUnreach(unreach, ctx, out.problems));
-  if (nlri4.bytes.length > 0)
-    out.announce(
-      nlri4,
-      shared(rest, ctx, undefined, rest.length === raw.length && !problem ? listBytes : undefined),
-    );
+  if (nlri4.bytes.length > 0) out.announce(nlri4, readList(rest, ctx));
   if (reach) {
     const mp = readReach(reach, ctx);
-    if (mp) out.announce(mp.nlri, mp.nextHop ? shared(rest, ctx, mp.nextHop) : malformedReach(mp.why));
+    if (mp) out.announce(mp.nlri, mp.nextHop ? readList(rest, ctx, mp.nextHop) : malformedReach(mp.why));
   }
   if (nlri4.bytes.length === 0 && !reach) refuseHidden(rest, { ctx, problem });
   const empty = withdrawn4.bytes.length === 0 && nlri4.bytes.length === 0 && !reach;
@@ -102,7 +107,7 @@ function refuseHidden(rest: readonly RawAttribute[], of: { ctx: UpdateContext; p
 /** Gathers what is withdrawn and announced; a treat-as-withdraw outcome moves routes from one to the other. */
 class Collector {
   readonly withdrawn: Nlri[] = [];
-  readonly announced: Announcement[] = [];
+  readonly announced: Received[] = [];
   readonly problems: Problem[] = [];
   readonly #families: readonly Family[];
   constructor(families: readonly Family[]) {
@@ -111,19 +116,38 @@ class Collector {
   withdraw(nlri: Nlri | undefined): void {
     if (nlri && nlri.bytes.length > 0 && this.#families.includes(nlri.family)) this.withdrawn.push(nlri);
   }
-  announce(nlri: Nlri, { attributes, problems }: ReadAttributes): void {
+  announce(nlri: Nlri, { list, problems }: ReadList): void {
     const overrun = this.problems.some((p) => p.outcome === "treat-as-withdraw");
     this.problems.push(...problems);
-    if (!attributes || overrun) this.withdraw(nlri);
-    else if (this.#families.includes(nlri.family)) this.announced.push({ nlri, attributes });
+    if (!list || overrun) this.withdraw(nlri);
+    else if (this.#families.includes(nlri.family)) this.announced.push(new Received(nlri, list));
   }
   done() {
     return { withdrawn: this.withdrawn, announced: this.announced, problems: this.problems };
   }
 }
 
+/** A list of one message; absent where the routes are to be treated as withdrawn. */
+interface ReadList {
+  readonly list?: AttributeList;
+  readonly problems: readonly Problem[];
+}
+
+const scan = new AttributeScan();
+const none: readonly never[] = [];
+
+/** Plain lists are looked at, all others parsed. */
+function readList(rest: readonly RawAttribute[], ctx: UpdateContext, nextHop?: NextHop): ReadList {
+  const bytes = rest.reduce((w, a) => w.bytes(attributeBytes(a)), new Writer(256)).done();
+  if (scan.look(bytes, ctx, nextHop !== undefined))
+    return { list: new AttributeList({ bytes, context: ctx, isPlain: true, nextHop }), problems: none };
+  const { attributes, problems } = readAttributes(rest, { ...ctx, nextHop });
+  if (!attributes) return { problems };
+  return { list: new AttributeList({ bytes, context: ctx, isPlain: false, nextHop, attributes }), problems };
+}
+
 /** RFC 7606 §3 c, §7.11: what is wrong does not hide which routes are meant. */
-const malformedReach = (why: string): ReadAttributes => ({
+const malformedReach = (why: string): ReadList => ({
   problems: [{ type: mpReach.type, outcome: "treat-as-withdraw", why }],
 });
 
@@ -140,39 +164,6 @@ function only(raw: readonly RawAttribute[], type: number): RawAttribute | undefi
   if (found.length > 1)
     throw new BgpError("malformed-attribute-list", { detail: `attribute ${type} given twice` });
   return found[0];
-}
-
-/** Interned by the bytes as received: attributes are parsed once per distinct list. Broken lists are not kept. */
-function shared(
-  rest: readonly RawAttribute[],
-  ctx: UpdateContext,
-  nextHop?: NextHop,
-  whole?: Uint8Array,
-): ReadAttributes {
-  const { interner } = ctx;
-  if (!interner) return readAttributes(rest, { ...ctx, nextHop });
-  const code = whole ? codeOf(ctx) : codeOf(ctx) | 4;
-  const key = whole ?? keyOf(rest, nextHop);
-  const known = interner.get(code, key);
-  if (known) return { attributes: known, problems: none };
-  const read = readAttributes(rest, { ...ctx, nextHop });
-  if (read.attributes && read.problems.length === 0) interner.add(code, key, read.attributes);
-  return read;
-}
-
-const none: readonly never[] = [];
-
-/** What changes the meaning of attribute bytes. */
-const codeOf = ({ as4, internal }: AttributeContext): number => (as4 ? 1 : 0) | (internal ? 2 : 0);
-
-/** The next hop, then the attributes that are left beside MP_REACH and MP_UNREACH. */
-function keyOf(rest: readonly RawAttribute[], nextHop: NextHop | undefined): Uint8Array {
-  const w = new Writer(256);
-  w.u8(nextHop ? (nextHop.linkLocal ? 2 : 1) : 0);
-  if (nextHop) w.address(nextHop.address);
-  if (nextHop?.linkLocal) w.address(nextHop.linkLocal);
-  for (const { flags, type, value } of rest) w.u8(flags).u8(type).u16(value.length).bytes(value);
-  return w.done();
 }
 
 type Reach = { nlri: Nlri } & ({ nextHop: NextHop } | { nextHop?: undefined; why: string });

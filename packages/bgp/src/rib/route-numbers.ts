@@ -1,0 +1,133 @@
+/** Small numbers for the routes that a RIB holds, each counted, with what is asked of them in columns. */
+import type { Address } from "@margay/net";
+import { remember } from "../remember.ts";
+import type { Cost } from "./decision.ts";
+import { DecisionKeys } from "./decision-keys.ts";
+import type { Route, Source } from "./path.ts";
+import { grown } from "./prefix-table.ts";
+import { LearnedRoute } from "./route-store.ts";
+
+/** Prefixes of one source: in its Adj-RIB-In, accepted by import policy, chosen as best. */
+export interface Counts {
+  readonly received: number;
+  readonly accepted: number;
+  readonly best: number;
+}
+
+/** What a RIB counts of one source. */
+export interface Account {
+  readonly source: Source;
+  received: number;
+  accepted: number;
+  best: number;
+}
+
+/** Cost of a route that cannot be used. */
+export const unusable = -1;
+const unknown = -2;
+
+export class RouteNumbers {
+  readonly keys = new DecisionKeys();
+  readonly routes: (Route | undefined)[] = [];
+  readonly accounts: Account[] = [];
+  readonly #numbers = new Map<Route, number>();
+  readonly #free: number[] = [];
+  #refs = new Int32Array(64);
+  #costs = new Int32Array(64);
+  #accepted = new Uint8Array(64);
+  readonly #sources = new Map<Source, Account>();
+  /** By next hop object: those of one source are shared. */
+  #hops = new Map<Address, number>();
+  readonly #cost: Cost;
+
+  constructor(cost: Cost) {
+    this.#cost = cost;
+  }
+
+  /** The route's number, held once more. */
+  take(route: Route): number {
+    const known = this.#numbers.get(route);
+    const number = known ?? this.#add(route);
+    this.#refs[number]!++; // numbers come from us
+    return number;
+  }
+
+  retain(number: number): void {
+    this.#refs[number]!++; // numbers come from us
+  }
+
+  release(number: number): void {
+    if (--this.#refs[number]! > 0) return; // numbers come from us
+    const route = this.routes[number]!; // numbered
+    this.#numbers.delete(route);
+    this.routes[number] = undefined;
+    this.#free.push(number);
+    if (route instanceof LearnedRoute) route.release();
+  }
+
+  account(source: Source): Account {
+    return remember(this.#sources, source, () => ({ source, received: 0, accepted: 0, best: 0 }));
+  }
+
+  counts(source: Source): Counts {
+    const { received = 0, accepted = 0, best = 0 } = this.#sources.get(source) ?? {};
+    return { received, accepted, best };
+  }
+
+  forget(source: Source): void {
+    this.#sources.delete(source);
+  }
+
+  isAccepted(number: number): boolean {
+    return this.#accepted[number] === 1;
+  }
+
+  /** Cost of the way to the route's next hop, or `unusable`: refused by import policy, or no way there. */
+  cost(number: number): number {
+    const known = this.#costs[number]!; // numbers come from us
+    return known === unknown ? this.#askCost(number) : known;
+  }
+
+  /** The cost function answers otherwise now. */
+  costsChanged(): void {
+    this.#hops.clear();
+    for (let number = 0; number < this.routes.length; number++)
+      if (this.#accepted[number] === 1) this.#costs[number] = unknown;
+  }
+
+  #askCost(number: number): number {
+    const route = this.routes[number]!; // numbered
+    const hop = route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop;
+    let cost = 0; // routes of our own need no next hop
+    if (route.source.kind !== "local" && hop) {
+      const known = this.#hops.get(hop.address);
+      cost = known ?? this.#cost(hop.address) ?? unusable;
+      if (this.#hops.size >= mostHops) this.#hops.clear();
+      if (known === undefined) this.#hops.set(hop.address, cost);
+    }
+    this.#costs[number] = cost;
+    return cost;
+  }
+
+  #add(route: Route): number {
+    const number = this.#free.pop() ?? this.routes.length;
+    if (number >= this.#refs.length) {
+      this.#refs = grown(this.#refs, (n) => new Int32Array(n));
+      this.#costs = grown(this.#costs, (n) => new Int32Array(n));
+      this.#accepted = grown(this.#accepted, (n) => new Uint8Array(n));
+    }
+    const isLearned = route instanceof LearnedRoute;
+    const isAccepted = isLearned ? route.refused === undefined : route.attributes !== undefined;
+    this.routes[number] = route;
+    this.accounts[number] = this.account(route.source);
+    this.#numbers.set(route, number);
+    this.#refs[number] = 0;
+    this.#costs[number] = isAccepted ? unknown : unusable;
+    this.#accepted[number] = isAccepted ? 1 : 0;
+    this.keys.set(number, route);
+    if (isLearned) route.retain();
+    return number;
+  }
+}
+
+const mostHops = 65_536;
