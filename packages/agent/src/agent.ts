@@ -18,6 +18,7 @@ import { leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { observingStore } from "./observing-store.ts";
+import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay/overlay.ts";
 import { PodMtu } from "./pod-mtu.ts";
 import { ProblemTeller } from "./problems.ts";
@@ -45,7 +46,7 @@ const TIDY_SECONDS = 150;
  * leaves no gap.
  */
 export class Agent {
-  readonly #context: DaemonContext;
+  readonly #context: DaemonContext<AgentOptions>;
   readonly metrics: AgentMetrics;
   readonly #problems: ProblemTeller;
   readonly #barriers: BarrierResponder;
@@ -69,7 +70,7 @@ export class Agent {
   readonly ipam: Ipam;
   readonly overlay: Overlay;
 
-  constructor(context: DaemonContext) {
+  constructor(context: DaemonContext<AgentOptions>) {
     const { store, node, metrics } = context;
     this.#context = context;
     this.metrics = agentMetrics(metrics);
@@ -83,6 +84,8 @@ export class Agent {
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
+      onRepaired: (what) => this.#repaired(what),
+      nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
     });
@@ -282,6 +285,14 @@ export class Agent {
     }
     if (changed.length > 0)
       this.#context.log.info({ event: "overlay-applied", changed }, "ways to other nodes updated");
+  }
+
+  #repaired(what: readonly string[]): void {
+    this.metrics.repairs.inc(what.length);
+    this.#context.log.warn(
+      { event: "rules-repaired", what },
+      `put back what others had changed: ${what.join(", ")}`,
+    );
   }
 
   #connectionsCut(count: number): void {

@@ -14,6 +14,10 @@ const FLAGS = {
     implies: "cni-conf-dir",
     describe: "Install the CNI plugins there before it, such as /opt/cni/bin",
   },
+  "nftables-mode": {
+    choices: ["Auto", "Enabled", "Disabled"],
+    describe: "Use nftables instead of iptables; before FelixConfiguration's nftablesMode",
+  },
 } as const satisfies Record<string, Options>;
 
 /** `margay agent`. */

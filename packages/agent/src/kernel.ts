@@ -1,5 +1,4 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
-import type { Chain } from "@margay/iptables";
 import { formatAddress, formatPrefix } from "@margay/net";
 import {
   forgetConnections,
@@ -11,10 +10,10 @@ import {
   routeTarget,
 } from "@margay/netlink";
 import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
-import { auditNetwork, chainsOf } from "./audit.ts";
+import { auditNetwork } from "./audit.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
-import { render } from "./render/index.ts";
+import type { NftablesMode } from "./rulesets/choose.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
 import { notOurs, ROUTE_PROTOCOL, routesOf, wantedRoutes, wantedSettings } from "./wanted.ts";
@@ -26,6 +25,10 @@ export interface KernelOptions {
   readonly onLink: (link: Link) => void;
   /** No more notifications. */
   readonly onError: (error: NetlinkError) => void;
+  /** Rules that somebody else had removed or changed are in force again. */
+  readonly onRepaired: (what: readonly string[]) => void;
+  /** Instead of FelixConfiguration's. */
+  readonly nftablesMode?: NftablesMode | undefined;
   /** Connections of an address that is no longer a pod's are still known to the kernel. */
   readonly onRemembered: (error: NetlinkError) => void;
 }
@@ -33,7 +36,7 @@ export interface KernelOptions {
 /** All that the agent owns in this node's kernel. */
 export class Kernel {
   readonly netlink: Netlink;
-  readonly #tables = new Tables();
+  readonly #tables: Tables;
   readonly #options: KernelOptions;
   readonly #links = new LinkTable();
   readonly #routes: Tracked<Route>;
@@ -54,6 +57,10 @@ export class Kernel {
 
   constructor(options: KernelOptions) {
     this.#options = options;
+    this.#tables = new Tables({
+      ...{ nftablesMode: options.nftablesMode, onRepaired: options.onRepaired, onError: options.onError },
+      onForeign: (why) => this.#ask(why),
+    });
     this.netlink = Netlink.open({
       groups: ["link", "route4", "route6"],
       onNotification: (notification) => this.#heed(notification),
@@ -91,9 +98,8 @@ export class Kernel {
   /** The next pass reads these again; routes bring the interfaces' settings along. */
   distrust(what: "routes" | "rules" | "sets"): void {
     this.#changed();
-    if (what === "rules") this.#tables.distrustRules();
-    if (what === "sets") this.#tables.distrustSets();
     if (what === "routes") this.#distrustRoutes();
+    else this.#tables.distrust(what);
   }
 
   /**
@@ -119,7 +125,7 @@ export class Kernel {
     const isUp = (name: string) => this.#links.isUp(name);
     const routes = wantedRoutes(state, isUp);
     const outcomes = await reconcile([
-      ...this.#tables.works(render(state), state.config.iptablesBackend),
+      ...(await this.#tables.works(state)),
       this.#sysctls.to(wantedSettings(state, isUp)),
       this.#routes.to(routes),
     ]);
@@ -156,15 +162,10 @@ export class Kernel {
 
   /** What of one workload's rules, routes and settings is not in the kernel: reads it, which takes its time. */
   async audit(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
-    const { chains4, chains6 } = render(state);
-    const lost = async (family: 4 | 6, chains: ReadonlyMap<string, Chain>) =>
-      (await this.#tables.differing(chainsOf(endpoint, chains), family)).map(
-        (key) => `chain ${key} (IPv${family}) on the node: gone or changed`,
-      );
+    const lost = await this.#tables.differing(endpoint, state);
     return [
       ...(await auditNetwork(this.netlink, endpoint, state)),
-      ...(await lost(4, chains4)),
-      ...(state.config.ipv6Support ? await lost(6, chains6) : []),
+      ...lost.map((what) => `${what} on the node: gone or changed`),
     ];
   }
 

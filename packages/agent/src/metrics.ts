@@ -46,6 +46,10 @@ export function agentMetrics(registry: Registry) {
       ...{ name: "margay_agent_kernel_changes_total", help: "Kernel objects put or removed.", registers },
       labelNames: ["target", "change"],
     }),
+    repairs: new Counter({
+      ...{ name: "margay_agent_rules_repaired_total", registers },
+      help: "Chains and hooks put back since others had removed or changed them.",
+    }),
     cut: new Counter({
       ...{ name: "margay_agent_connections_cut_total", registers },
       help: "Established connections ended since policy no longer allows them.",

@@ -1,99 +1,94 @@
-import type { FelixSettings } from "@margay/api";
-import { type Chain, type Counter, type Hook, type IpSet, Iptables, ipsetTarget } from "@margay/iptables";
-import type { Family } from "@margay/net";
-import { Tracked, type Work } from "@margay/reconcile";
-import type { Rendered } from "./render/index.ts";
-import { together } from "./together.ts";
+import type { LocalEndpoint, NodeState } from "@margay/calc";
+import type { Counter } from "@margay/iptables";
+import type { NetlinkError } from "@margay/netlink";
+import type { Work } from "@margay/reconcile";
+import { chooseKind, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
+import { ForeignChanges } from "./rulesets/foreign.ts";
+import type { OnRepaired, Ruleset } from "./rulesets/ruleset.ts";
 
-const PREFIX = "margay-";
-
-type Setting = FelixSettings["iptablesBackend"];
-
-const backends = { Auto: "auto", NFT: "nft", Legacy: "legacy" } as const satisfies Record<Setting, string>;
-
-interface Rules {
-  readonly iptables: Iptables;
-  readonly chains: Tracked<Chain>;
-  readonly hooks: Tracked<Hook>;
+export interface TablesOptions {
+  /** Instead of FelixConfiguration's. */
+  readonly nftablesMode?: NftablesMode | undefined;
+  /** Somebody else changed rules that concern us: they are distrusted already, run a pass. */
+  readonly onForeign: (why: string) => void;
+  readonly onRepaired: OnRepaired;
+  /** Changes by others are no longer told. */
+  readonly onError: (error: NetlinkError) => void;
 }
 
-/** Our rules and sets in the kernel's packet filter, in one backend; a change of backend moves them. */
+/** Our rules and sets in the kernel's packet filter, in one ruleset; a change of the settings moves them to another. */
 export class Tables {
-  readonly #ipsets: Tracked<IpSet> = new Tracked(ipsetTarget({ prefix: "margay" }));
-  #setting: Setting | undefined;
-  #rules: Readonly<Record<Family, Rules>> | undefined;
-  /** Of a backend given up: emptied once the new one has everything. */
-  #former: readonly Rules[] = [];
+  readonly #options: TablesOptions;
+  readonly #foreign: ForeignChanges;
+  /** The settings that the ruleset was chosen by. */
+  #setting: string | undefined;
+  #ruleset: Ruleset | undefined;
+  /** Given up, or left by an agent before us: taken away once the chosen one has everything. */
+  #former: readonly Ruleset[] = [];
 
-  distrustSets(): void {
-    this.#ipsets.distrust();
-  }
-
-  distrustRules(): void {
-    for (const { chains, hooks } of Object.values(this.#rules ?? {})) {
-      chains.distrust();
-      hooks.distrust();
-    }
-  }
-
-  /** In the order of dependency: a chain names sets, a hook names chains. */
-  works(rendered: Rendered, setting: Setting): readonly Work[] {
-    const { 4: four, 6: six } = this.#rulesOf(setting);
-    return [
-      this.#ipsets.to(rendered.ipsets),
-      together("chains", [four.chains.to(rendered.chains4), six.chains.to(rendered.chains6)]),
-      together("hooks", [four.hooks.to(rendered.hooks4), six.hooks.to(rendered.hooks6)]),
-      ...this.#former.flatMap(({ chains, hooks }) => [chains.to(new Map()), hooks.to(new Map())]),
-    ];
-  }
-
-  /** Which of these chains the kernel has otherwise or not at all; read anew, whatever is believed. */
-  async differing(wanted: ReadonlyMap<string, Chain>, family: Family): Promise<string[]> {
-    const mine = this.#rules?.[family].iptables;
-    if (!mine) return [...wanted.keys()];
-    const reader = new Iptables({ family, backend: await mine.backend(), prefix: PREFIX });
-    const target = reader.chains();
-    const there = await target.list();
-    await reader.close();
-    return [...wanted].flatMap(([key, chain]) => {
-      const found = there.get(key);
-      return found && target.same(found, chain) ? [] : [key];
+  constructor(options: TablesOptions) {
+    this.#options = options;
+    this.#foreign = new ForeignChanges({
+      onForeign: (why) => {
+        this.distrust("rules");
+        options.onForeign(why);
+      },
+      onError: options.onError,
     });
   }
 
-  /** Packets and bytes by rule id, of both families. Reads all of the kernel's rules. */
-  async counters(): Promise<ReadonlyMap<string, Counter>> {
-    const sums = new Map<string, Counter>();
-    for (const { iptables } of Object.values(this.#rules ?? {}))
-      for (const [id, { packets, bytes }] of await iptables.counters()) {
-        const sum = sums.get(id) ?? { packets: 0, bytes: 0 };
-        sums.set(id, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
-      }
-    return sums;
+  distrust(what: "rules" | "sets"): void {
+    this.#ruleset?.distrust(what);
   }
 
-  /** After a pass that succeeded: nothing of a former backend is left. */
+  /** What makes the kernel enforce a state. What a former ruleset had goes last, when the chosen one is whole. */
+  async works(state: NodeState): Promise<readonly Work[]> {
+    const ruleset = await this.#choose(state);
+    this.#foreign.writing();
+    return [...this.#former.flatMap((former) => former.nothing()), ...ruleset.works(state)];
+  }
+
+  /** After a pass that succeeded: nothing of a former ruleset is left. */
   async settled(): Promise<void> {
     const former = this.#former;
     this.#former = [];
-    for (const { iptables } of former) await iptables.close();
+    if (this.#ruleset) this.#foreign.written(this.#ruleset);
+    for (const ruleset of former) await ruleset.close();
   }
 
-  /** Ends the tools kept open; what they wrote stays. */
+  /** What of one workload's rules the kernel has otherwise or not at all. */
+  async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
+    return this.#ruleset ? this.#ruleset.differing(endpoint, state) : ["any rules"];
+  }
+
+  async counters(): Promise<ReadonlyMap<string, Counter>> {
+    return this.#ruleset ? this.#ruleset.counters() : new Map();
+  }
+
+  /** Where the rules are; undefined before the first pass. */
+  get kind(): Ruleset["kind"] | undefined {
+    return this.#ruleset?.kind;
+  }
+
+  /** Lets go of the kernel, which keeps all it has. */
   async close(): Promise<void> {
-    for (const { iptables } of [...this.#former, ...Object.values(this.#rules ?? {})]) await iptables.close();
+    this.#foreign.close();
+    for (const ruleset of [...this.#former, ...(this.#ruleset ? [this.#ruleset] : [])]) await ruleset.close();
   }
 
-  #rulesOf(setting: Setting): Readonly<Record<Family, Rules>> {
-    if (this.#rules && this.#setting === setting) return this.#rules;
-    this.#former = [...this.#former, ...Object.values(this.#rules ?? {})];
+  async #choose({ config }: NodeState): Promise<Ruleset> {
+    const nftablesMode = this.#options.nftablesMode ?? config.nftablesMode;
+    const setting = `${nftablesMode} ${config.iptablesBackend}`;
+    if (this.#ruleset && setting === this.#setting) return this.#ruleset;
+    const kind = await chooseKind({ nftablesMode, iptablesBackend: config.iptablesBackend });
     this.#setting = setting;
-    this.#rules = { 4: rulesOf(4, setting), 6: rulesOf(6, setting) };
-    return this.#rules;
+    const before = this.#ruleset;
+    if (before?.kind === kind) return before;
+    const left = before ? [before] : await leftRulesets(kind);
+    const former = [...this.#former, ...left];
+    this.#ruleset = former.find((one) => one.kind === kind) ?? rulesetOf(kind, this.#options.onRepaired);
+    this.#ruleset.distrust("rules");
+    this.#former = former.filter((one) => one !== this.#ruleset);
+    return this.#ruleset;
   }
-}
-
-function rulesOf(family: Family, setting: Setting): Rules {
-  const iptables = new Iptables({ family, backend: backends[setting], prefix: PREFIX });
-  return { iptables, chains: new Tracked(iptables.chains()), hooks: new Tracked(iptables.hooks()) };
 }

@@ -1,11 +1,12 @@
-import type { NodeState } from "@margay/calc";
+import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Hook, IpSet, Chain as Words } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type Base, type Item, itemKey } from "@margay/nftables";
 import { Parts } from "@margay/reconcile";
+import { chainsOf } from "../../audit.ts";
 import { type RenderConfig, type Rendered, render, renderConfig } from "../index.ts";
 import { type ChainContext, type Translated, translateAnew, translateChain } from "./chain.ts";
-import { setName } from "./names.ts";
+import { chainNameOf, setName } from "./names.ts";
 import { hasNetworks, translateSet } from "./sets.ts";
 
 /**
@@ -108,4 +109,22 @@ function baseChain(key: string, { rules, append = [] }: Hook, context: ChainCont
   const type = table === "nat" ? "nat" : table === "mangle" && hook === "output" ? "route" : "filter";
   const base = { type, hook, priority: priority + (append.length > 0 ? BESIDE : -BESIDE) } as const;
   return translateAnew({ key, rules: [...rules, ...append], base }, context, new Set());
+}
+
+/** What one workload's packets pass: chains, and the maps that lead to them. */
+export function itemsOf(endpoint: LocalEndpoint, state: NodeState): ReadonlyMap<string, Item> {
+  const rendered = render(state, withMaps(renderConfig(state.config)));
+  const all = translate(rendered);
+  const found = new Map<string, Item>();
+  for (const [family, chains] of [
+    [4, rendered.chains4],
+    [6, rendered.chains6],
+  ] as const)
+    for (const key of chainsOf(endpoint, chains).keys())
+      for (const kind of ["chain", "map"] as const) {
+        const name = itemKey(family, kind, chainNameOf(key));
+        const item = all.get(name);
+        if (item) found.set(name, item);
+      }
+  return found;
 }

@@ -1,0 +1,90 @@
+import { type LegacyTable, legacyTable, legacyTables, type NetlinkError } from "@margay/netlink";
+import { type RuleChange, watchRules } from "@margay/nftables";
+import type { Ruleset } from "./ruleset.ts";
+
+export interface ForeignOptions {
+  readonly onForeign: (why: string) => void;
+  readonly onError: (error: NetlinkError) => void;
+}
+
+/** Legacy tables tell nobody of changes: looked at so often, by one getsockopt a table. */
+const LOOK_MS = 500;
+/** What comes together is one; the rules are read back this often at most while somebody keeps changing them. */
+const PAUSE_MS = 250;
+
+/** Tells when somebody else changed the rules: of nf_tables because the kernel says so, of legacy tables by looking. */
+export class ForeignChanges {
+  readonly #options: ForeignOptions;
+  readonly #events: ReturnType<typeof watchRules>;
+  readonly #timer: NodeJS.Timeout;
+  #ruleset: Ruleset | undefined;
+  #legacy: ReadonlyMap<string, LegacyTable> | undefined;
+  #pending: NodeJS.Timeout | undefined;
+  #lastAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ForeignOptions) {
+    this.#options = options;
+    this.#events = watchRules({
+      onChange: (change) => this.#heed(change),
+      onOverflow: () => this.#ruleset && this.#tell("notifications of rules were lost"),
+      onError: options.onError,
+    });
+    this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
+  }
+
+  /** A pass begins: what is seen until `written` is our own doing, as far as legacy tables go. */
+  writing(): void {
+    this.#legacy = undefined;
+  }
+
+  /** A pass has ended, and this is what keeps our rules. */
+  written(ruleset: Ruleset): void {
+    this.#ruleset = ruleset;
+    this.#legacy = ruleset.kind === "iptables-legacy" ? lookAtAll() : undefined;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    clearTimeout(this.#pending);
+    this.#events.close();
+  }
+
+  #heed(change: RuleChange): void {
+    if (!this.#ruleset?.concerns(change)) return;
+    const { family, table, chain = change.set ?? "" } = change;
+    this.#tell(`table ${table} ${chain} (IPv${family}) ${change.change} by others`);
+  }
+
+  /** Only what may be ours: a builtin chain of another length, or fewer rules than there were. */
+  #look(): void {
+    const before = this.#legacy;
+    if (!before) return;
+    const now = lookAtAll();
+    this.#legacy = now;
+    for (const [key, { entries, builtins }] of before) {
+      const found = now.get(key);
+      const isSame =
+        found && found.entries >= entries && builtins.every((size, hook) => size === found.builtins[hook]);
+      if (!isSame) this.#tell(`legacy table ${key} changed by others`);
+    }
+  }
+
+  #tell(why: string): void {
+    if (this.#pending) return;
+    const wait = Math.max(0, this.#lastAt + PAUSE_MS - performance.now());
+    this.#pending = setTimeout(() => {
+      this.#pending = undefined;
+      this.#lastAt = performance.now();
+      this.#options.onForeign(why);
+    }, wait);
+  }
+}
+
+/** By name and family. */
+function lookAtAll(): ReadonlyMap<string, LegacyTable> {
+  return new Map(
+    ([4, 6] as const).flatMap((family) =>
+      legacyTables(family).map((table) => [`${table} (IPv${family})`, legacyTable(family, table)] as const),
+    ),
+  );
+}

@@ -1,0 +1,122 @@
+import type { LocalEndpoint, NodeState } from "@margay/calc";
+import {
+  type Backend,
+  type Chain,
+  type Counter,
+  type Hook,
+  type IpSet,
+  Iptables,
+  ipsetTarget,
+  isOurTool,
+} from "@margay/iptables";
+import type { Family } from "@margay/net";
+import type { RuleChange } from "@margay/nftables";
+import { Tracked, type Work } from "@margay/reconcile";
+import { chainsOf } from "../audit.ts";
+import { render } from "../render/index.ts";
+import { together } from "../together.ts";
+import type { OnRepaired, Ruleset } from "./ruleset.ts";
+import { telling } from "./telling.ts";
+
+const PREFIX = "margay-";
+/** Tables of nf_tables that iptables-nft keeps, and the chains there that we hook into. */
+const TABLES: readonly string[] = ["filter", "nat", "mangle", "raw"];
+const BUILTINS: readonly string[] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+
+interface Rules {
+  readonly iptables: Iptables;
+  readonly chains: Tracked<Chain>;
+  readonly hooks: Tracked<Hook>;
+}
+
+/** iptables of one backend in both families, and ipsets. */
+export class IptablesRuleset implements Ruleset {
+  readonly kind: Ruleset["kind"];
+  readonly #rules: Readonly<Record<Family, Rules>>;
+  readonly #ipsets: Tracked<IpSet> = new Tracked(ipsetTarget({ prefix: "margay" }));
+
+  constructor(backend: Backend, onRepaired: OnRepaired) {
+    this.kind = `iptables-${backend}`;
+    this.#rules = { 4: rulesOf(4, backend, onRepaired), 6: rulesOf(6, backend, onRepaired) };
+  }
+
+  works(state: NodeState): readonly Work[] {
+    const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
+    const { 4: four, 6: six } = this.#rules;
+    return [
+      this.#ipsets.to(ipsets),
+      together("chains", [four.chains.to(chains4), six.chains.to(chains6)]),
+      together("hooks", [four.hooks.to(hooks4), six.hooks.to(hooks6)]),
+    ];
+  }
+
+  nothing(): readonly Work[] {
+    return [
+      this.#ipsets.to(new Map()),
+      ...Object.values(this.#rules).flatMap(({ chains, hooks }) => [
+        chains.to(new Map()),
+        hooks.to(new Map()),
+      ]),
+    ];
+  }
+
+  distrust(what: "rules" | "sets"): void {
+    if (what === "sets") this.#ipsets.distrust();
+    else
+      for (const { chains, hooks } of Object.values(this.#rules)) {
+        chains.distrust();
+        hooks.distrust();
+      }
+  }
+
+  async counters(): Promise<ReadonlyMap<string, Counter>> {
+    const sums = new Map<string, Counter>();
+    for (const { iptables } of Object.values(this.#rules))
+      for (const [id, { packets, bytes }] of await iptables.counters()) {
+        const sum = sums.get(id) ?? { packets: 0, bytes: 0 };
+        sums.set(id, { packets: sum.packets + packets, bytes: sum.bytes + bytes });
+      }
+    return sums;
+  }
+
+  async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
+    const { chains4, chains6 } = render(state);
+    const lost = async (family: Family, chains: ReadonlyMap<string, Chain>) =>
+      (await this.#differing(chainsOf(endpoint, chains), family)).map((key) => `chain ${key} (IPv${family})`);
+    return [...(await lost(4, chains4)), ...(state.config.ipv6Support ? await lost(6, chains6) : [])];
+  }
+
+  async #differing(wanted: ReadonlyMap<string, Chain>, family: Family): Promise<string[]> {
+    const backend = await this.#rules[family].iptables.backend();
+    const reader = new Iptables({ family, backend, prefix: PREFIX });
+    const target = reader.chains();
+    const there = await target.list();
+    await reader.close();
+    return [...wanted].flatMap(([key, chain]) => {
+      const found = there.get(key);
+      return found && target.same(found, chain) ? [] : [key];
+    });
+  }
+
+  /** A change in a chain of another program's is none of our business; one in a builtin chain may stand before our hook. */
+  concerns({ table, chain, set, port, change }: RuleChange): boolean {
+    if (set !== undefined || !TABLES.includes(table) || isOurTool(port)) return false;
+    if (chain === undefined) return change === "deleted";
+    return chain.startsWith(PREFIX) || BUILTINS.includes(chain);
+  }
+
+  async close(): Promise<void> {
+    for (const { iptables } of Object.values(this.#rules)) await iptables.close();
+  }
+}
+
+function rulesOf(family: Family, backend: Backend, onRepaired: OnRepaired): Rules {
+  const iptables = new Iptables({ family, backend, prefix: PREFIX });
+  const named = (kind: string) => (keys: readonly string[]) =>
+    onRepaired(keys.map((key) => `${kind} ${key} (IPv${family})`));
+  return {
+    iptables,
+    chains: new Tracked(telling(iptables.chains(), named("chain"))),
+    hooks: new Tracked(telling(iptables.hooks(), named("hook in"))),
+  };
+}

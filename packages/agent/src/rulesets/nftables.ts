@@ -1,0 +1,76 @@
+import type { LocalEndpoint, NodeState } from "@margay/calc";
+import type { Counter } from "@margay/iptables";
+import { type Item, Nftables, parseKey, type RuleChange } from "@margay/nftables";
+import { Tracked, type Work } from "@margay/reconcile";
+import { itemsOf, renderNftables } from "../render/nftables/index.ts";
+import type { OnRepaired, Ruleset } from "./ruleset.ts";
+import { telling } from "./telling.ts";
+
+export const TABLE = "margay";
+
+/** Tables of our own in nf_tables. */
+export class NftablesRuleset implements Ruleset {
+  readonly kind = "nftables";
+  readonly #tables = new Nftables({ table: TABLE });
+  readonly #items: Tracked<Item>;
+
+  constructor(onRepaired: OnRepaired) {
+    const named = (keys: readonly string[]) => onRepaired(keys.map(spoken));
+    this.#items = new Tracked(telling(this.#tables.target(), named));
+  }
+
+  works(state: NodeState): readonly Work[] {
+    return [this.#items.to(renderNftables(state))];
+  }
+
+  /** The whole tables at once. */
+  nothing(): readonly Work[] {
+    return [
+      {
+        name: "nftables",
+        refresh: async () => undefined,
+        put: async () => 0,
+        remove: async () => {
+          await this.#tables.clear();
+          return 0;
+        },
+      },
+    ];
+  }
+
+  /** They are one. */
+  distrust(): void {
+    this.#items.distrust();
+  }
+
+  counters(): Promise<ReadonlyMap<string, Counter>> {
+    return this.#tables.counters();
+  }
+
+  async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
+    const reader = new Nftables({ table: TABLE });
+    try {
+      const target = reader.target();
+      const there = await target.list();
+      return [...itemsOf(endpoint, state)].flatMap(([key, item]) => {
+        const found = there.get(key);
+        return found && target.same(found, item) ? [] : [spoken(key)];
+      });
+    } finally {
+      reader.close();
+    }
+  }
+
+  concerns({ table, port }: RuleChange): boolean {
+    return table === TABLE && port !== this.#tables.port;
+  }
+
+  async close(): Promise<void> {
+    this.#tables.close();
+  }
+}
+
+function spoken(key: string): string {
+  const { family, kind, name } = parseKey(key);
+  return `${kind} ${name} (IPv${family})`;
+}

@@ -1,0 +1,28 @@
+import type { LocalEndpoint, NodeState } from "@margay/calc";
+import type { Counter } from "@margay/iptables";
+import type { RuleChange } from "@margay/nftables";
+import type { Work } from "@margay/reconcile";
+
+export type RulesetKind = "nftables" | "iptables-nft" | "iptables-legacy";
+
+/** Our rules and sets in one of the kernel's packet filters. */
+export interface Ruleset {
+  readonly kind: RulesetKind;
+  /** What makes them enforce this state, in the order of dependency. */
+  works(state: NodeState): readonly Work[];
+  /** What takes them away. */
+  nothing(): readonly Work[];
+  /** The next pass reads them again. */
+  distrust(what: "rules" | "sets"): void;
+  /** Packets and bytes by rule id, of both families. Reads all rules. */
+  counters(): Promise<ReadonlyMap<string, Counter>>;
+  /** Which of the chains of one workload the kernel has otherwise or not at all; read anew, whatever is believed. */
+  differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]>;
+  /** Whether somebody else's change may have touched what is ours, or what we hook into. */
+  concerns(change: RuleChange): boolean;
+  /** Lets go; what was written stays. */
+  close(): Promise<void>;
+}
+
+/** Names what had to be written again, since somebody else had removed or changed it. */
+export type OnRepaired = (what: readonly string[]) => void;
