@@ -14,7 +14,7 @@ import {
   type Source,
   type Update,
 } from "@margay/bgp";
-import type { Family, Prefix } from "@margay/net";
+import type { Address, Family, Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 
 /** How routes of one source are judged, and those made of the attributes that it sent. */
@@ -28,10 +28,16 @@ interface Student {
 
 export class Learner {
   readonly #ribs: Readonly<Record<Family, Rib>>;
+  readonly #deviceOf: (nextHop: Address) => string | undefined;
   readonly #students = new Map<Source, Student>();
 
-  constructor(ribs: Readonly<Record<Family, Rib>>) {
+  /** `deviceOf`: the interface towards a next hop, for filters that ask for it. */
+  constructor(
+    ribs: Readonly<Record<Family, Rib>>,
+    deviceOf: (nextHop: Address) => string | undefined = () => undefined,
+  ) {
     this.#ribs = ribs;
+    this.#deviceOf = deviceOf;
   }
 
   /** A session is up: how its routes are judged from now on. */
@@ -85,7 +91,11 @@ export class Learner {
     const whole = materialised(route);
     rib.prefixes.eachId(nlri, (id, pathId) => {
       const prefix = rib.prefixes.prefix(id);
-      const one = filtered(judged(whole, prefix, student.own), rules, { prefix, metric: student.metric });
+      const one = filtered(judged(whole, prefix, student.own), rules, {
+        prefix,
+        metric: student.metric,
+        deviceOf: this.#deviceOf,
+      });
       rib.put(id, one === whole ? route : one, pathId);
     });
   }
@@ -106,7 +116,11 @@ export class Learner {
         const prefix = rib.prefixes.prefix(id);
         const again = before instanceof LearnedRoute ? student.routes.routeOf(before.list) : undefined;
         const whole = again ? materialised(again) : judgedAgain(before, student.routes.policy);
-        const one = filtered(judged(whole, prefix, student.own), rules, { prefix, metric: student.metric });
+        const one = filtered(judged(whole, prefix, student.own), rules, {
+          prefix,
+          metric: student.metric,
+          deviceOf: this.#deviceOf,
+        });
         rib.put(id, again && one === whole ? again : one, pathId);
         again?.release();
       });
@@ -139,18 +153,24 @@ function judged(route: Route, prefix: Prefix, policy: Policy | undefined): Route
   return verdict.attributes === attributes ? route : { source, received, attributes: verdict.attributes };
 }
 
+/** What filters ask for beside the route. */
+interface Place {
+  readonly prefix: Prefix;
+  readonly metric: Student["metric"];
+  readonly deviceOf: (nextHop: Address) => string | undefined;
+}
+
 /** The route of one prefix after the filters; where no rule matches, import policy stands. */
-function filtered(
-  route: Route,
-  rules: readonly FilterRule[],
-  { prefix, metric }: { readonly prefix: Prefix; readonly metric: Student["metric"] },
-): Route {
+function filtered(route: Route, rules: readonly FilterRule[], { prefix, metric, deviceOf }: Place): Route {
   const { source, received, attributes } = route;
   if (!attributes) return route;
+  const hop = rules.some((r) => r.interface !== undefined) ? attributes.nextHop?.address : undefined;
+  const device = hop && deviceOf(hop);
   const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
   const verdict = applyFilter(rules, {
     ...{ prefix, peerType, attributes, learned: true },
     ...(metric ? { priority: metric[prefix.family] } : {}),
+    ...(device === undefined ? {} : { interface: device }),
   });
   if (!verdict || (verdict.accept && verdict.attributes === attributes)) return route;
   return verdict.accept
