@@ -52,7 +52,6 @@ export {
 export * from "./wire/code-points.ts";
 export * from "./wire/error.ts";
 export * from "./wire/framer.ts";
-export { Interner } from "./wire/intern.ts";
 export * from "./wire/message.ts";
 export * from "./wire/nlri.ts";
 export * from "./wire/notification.ts";

@@ -3,7 +3,7 @@ import {
   type Attributes,
   applyFilter,
   applyPolicy,
-  type Change,
+  type Changes,
   type ExportPolicy,
   exporter,
   lengths,
@@ -12,6 +12,7 @@ import {
   type Rib,
   type Source,
   UpdateGroup,
+  wireExporter,
 } from "@margay/bgp";
 import { type Address, contains, type Family, type Prefix } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
@@ -113,10 +114,10 @@ export class Announcer {
   }
 
   /** Best paths are others now. */
-  put(wanted: Family, changes: readonly Change[]): void {
+  put(wanted: Family, changes: Changes): void {
     for (const { family, group } of this.#groups.values())
       if (family === wanted)
-        for (const { id, best, bestChanged } of changes) if (bestChanged) group.put(id, best);
+        for (const id of changes.best) group.put(id, this.#options.ribs[family].best(id));
   }
 
   /** One batch for each group, to the peers that can take it. False when there was nothing to send. */
@@ -155,6 +156,7 @@ export class Announcer {
     if (known) return known.group;
     const { prefixes } = this.#options.ribs[family];
     const out = exporter(policy, family);
+    const toWire = wireExporter(policy, family, write);
     const asksDevice = rules.some((r) => r.interface !== undefined);
     const deviceOf = ({ nextHop }: Attributes) =>
       asksDevice && nextHop ? this.#options.deviceOf?.(nextHop.address) : undefined;
@@ -164,8 +166,8 @@ export class Announcer {
       write,
       mayEnd: this.#options.mayEnd,
       exportRoute: (id, path) => {
+        if (isOpen()) return toWire(path);
         const attributes = out(path);
-        if (isOpen()) return attributes;
         const prefix = attributes && prefixes.prefix(id);
         if (!prefix) return undefined;
         const learned = path.source.kind !== "local";

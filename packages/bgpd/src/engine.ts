@@ -1,5 +1,5 @@
 /** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
-import type { Change } from "@margay/bgp";
+import type { Changes } from "@margay/bgp";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
@@ -109,7 +109,7 @@ export class Engine {
     await this.kernel.stop();
   }
 
-  learned(family: Family, changes: readonly Change[]): void {
+  learned(family: Family, changes: Changes): void {
     if (this.kernel.isWritten) for (const { id } of changes) this.#route(family, id);
   }
 

@@ -76,5 +76,5 @@ export function bgpdMetrics(registry: Registry, engine: Engine): void {
     () => engine.kernel.counts.repairs,
   );
   gauge("kernel_errors", "Passes over the kernel routes that failed.", () => engine.kernel.counts.errors);
-  gauge("attributes", "Distinct attribute sets known.", () => engine.speaker.interner.size);
+  gauge("attributes", "Distinct attribute sets known.", () => engine.speaker.attributeLists);
 }

@@ -1,5 +1,5 @@
 /** Between a peer and its speaker. */
-import type { Attributes, Ending, Interner, Negotiated, Settings, Update } from "@margay/bgp";
+import type { Ending, Negotiated, Settings, Update } from "@margay/bgp";
 import type { Family } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
@@ -27,7 +27,6 @@ export interface PeerOptions {
   readonly wanted: WantedPeer;
   readonly settings: Settings;
   readonly hooks: PeerHooks;
-  readonly interner: Interner<Attributes>;
 }
 
 /** Records why a session ended, by whose doing it did. */

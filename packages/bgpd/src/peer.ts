@@ -135,7 +135,7 @@ export class Peer {
       for (const frame of link.framer.push(bytes)) {
         if (link.connection !== connection) return; // an earlier message ended the session
         this.counts.messagesIn++;
-        const event = messageEvent(frame, link.session, this.#options.interner);
+        const event = messageEvent(frame, link.session);
         if (event.kind !== "OpenReceived" || this.#survivesCollision(link, event.open))
           this.#dispatch(link, event);
       }

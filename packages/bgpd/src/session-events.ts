@@ -1,12 +1,5 @@
 /** What a message and an expired timer are to the session machine (pure). */
-import {
-  type Attributes,
-  type Event,
-  type Interner,
-  readMessage,
-  type Session,
-  type TimerName,
-} from "@margay/bgp";
+import { type Event, readMessage, type Session, type TimerName } from "@margay/bgp";
 
 export const timerEvents = {
   connectRetry: { kind: "ConnectRetryTimerExpired" },
@@ -21,9 +14,9 @@ export const timerEvents = {
 type Frame = Parameters<typeof readMessage>[0];
 
 /** A whole message, read as its session negotiated. Throws BgpError where the session must end. */
-export function messageEvent(frame: Frame, { negotiated }: Session, interner: Interner<Attributes>): Event {
+export function messageEvent(frame: Frame, { negotiated }: Session): Event {
   const { as4 = false, internal = false, families = [], extendedNextHop = false } = negotiated ?? {};
-  const message = readMessage(frame, { as4, internal, families, extendedNextHop, interner });
+  const message = readMessage(frame, { as4, internal, families, extendedNextHop });
   switch (message.kind) {
     case "open":
       return { kind: "OpenReceived", open: message };

@@ -8,11 +8,9 @@
  * Events only record; the turn runs once per event-loop turn, however many events came.
  */
 import {
-  type Attributes,
   BgpError,
-  type Change,
+  type Changes,
   type Ending,
-  Interner,
   keepsRoutes,
   type Negotiated,
   Rib,
@@ -44,7 +42,7 @@ export interface SpeakerOptions {
   /** The interface towards a next hop, for filters that ask for it; asked anew after `costsChanged`. */
   readonly device?: (nextHop: Address) => string | undefined;
   /** Prefixes whose best or equal paths changed, at the end of each turn. */
-  readonly onChanges: (family: Family, changes: readonly Change[]) => void;
+  readonly onChanges: (family: Family, changes: Changes) => void;
   /** After a restart: all that peers said before End-of-RIB is decided now, and was told by `onChanges`. */
   readonly onConverged?: () => void;
   /** The kernel still forwards what an earlier process of this speaker learned (RFC 4724 §4.1). */
@@ -58,7 +56,6 @@ const families = [4, 6] as const;
 export class Speaker {
   readonly #options: SpeakerOptions;
   readonly ribs: Readonly<Record<Family, Rib>>;
-  readonly interner = new Interner<Attributes>();
   #self: Self | undefined;
   #ranges: readonly ListenRange[] = [];
   readonly #peers = new Map<string, Peer>();
@@ -98,6 +95,11 @@ export class Speaker {
   /** Nothing waits to be decided, or to be sent to a peer that can take it. */
   get isSettled(): boolean {
     return !this.#turnDue && this.#announcer.isSettled;
+  }
+
+  /** Distinct attribute lists that the peers sent. */
+  get attributeLists(): number {
+    return this.#learner.attributeLists;
   }
 
   /** False while a restarted speaker still waits for its peers: routes of the earlier process are to be kept. */
@@ -241,7 +243,6 @@ export class Speaker {
     const peer = new Peer({
       wanted,
       settings: settingsOf(wanted, { ...this.#options, self, restarting: this.#deferral.isActive }),
-      interner: this.interner,
       hooks: {
         established: (p, negotiated) => this.#established(p, negotiated),
         ended: (p, ending) => this.#ended(p, ending),
@@ -347,7 +348,7 @@ export class Speaker {
     if (this.#stopped) return;
     this.#sweepDynamic();
     for (const family of families) {
-      const changes = [...this.ribs[family].decide()];
+      const changes = this.ribs[family].decide();
       if (changes.length === 0) continue;
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);

@@ -14,7 +14,6 @@ import type { Attributes, NextHop } from "./attributes.ts";
 import { readFamily } from "./capabilities.ts";
 import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
-import type { Interner } from "./intern.ts";
 import { checkNlri, leadOf, type Nlri } from "./nlri.ts";
 import { AttributeScan } from "./scan.ts";
 
@@ -56,7 +55,6 @@ export interface UpdateContext extends AttributeContext {
   readonly extendedNextHop?: boolean;
   /** Families whose prefixes come with path identifiers (RFC 7911 §3). */
   readonly addPath?: readonly Family[];
-  readonly interner?: Interner<Attributes>;
 }
 
 /** UPDATE body. Throws BgpError where RFC 7606 leaves only a session reset. */
