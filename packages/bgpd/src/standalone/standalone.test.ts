@@ -16,7 +16,7 @@ import { wantedOf } from "./wanted.ts";
 const local = "local: {as: 65000, router-id: 192.0.2.1}";
 const interfaces = [{ address: parseAddress("10.0.0.1"), subnet: parsePrefix("10.0.0.0/24") }];
 const peer = (text: string) => {
-  const wanted = wantedOf(readText(text, "f.yaml"), interfaces);
+  const wanted = wantedOf(readText(text, "f.yaml"), { interfaces });
   return [...wanted.peers.values()][0]!; // the row gives one
 };
 
@@ -30,7 +30,7 @@ unshared(import.meta.url, () => {
         "local: {as: x, router-id: 192.0.2.1}",
         'f.yaml: local.as: must be a number, found "x"',
       ],
-      ["no router-id", "local: {as: 1}", 'f.yaml: local["router-id"]: is required: text'],
+      ["no router-id", "local: {as: 1}", "f.yaml: local.router-id: is required: text"],
       [
         "a field that does not exist",
         "local: {as: 1, router-id: 192.0.2.1, color: red}",
@@ -39,12 +39,27 @@ unshared(import.meta.url, () => {
       [
         "hold time 2 (RFC 4271 §4.2)",
         `{${local}, hold-time: 2}`,
-        'f.yaml: ["hold-time"]: must be 0 (no keepalives) or at least 3 seconds (RFC 4271 §4.2), found 2',
+        'f.yaml: hold-time: must be 3 to 65535 seconds, or 0 for no keepalives, as a number or a duration such as "90s", found 2',
       ],
       [
         "one address twice",
         `{${local}, neighbors: [{address: 10.0.0.2, as: 1}, {address: 10.0.0.2, as: 2}]}`,
         'f.yaml: neighbors[1].address: is given to two neighbors, found "10.0.0.2"',
+      ],
+      [
+        "neither an address nor a network",
+        `{${local}, neighbors: [{as: 1}]}`,
+        "f.yaml: neighbors[0].address: must be given, or listen-range, and not both",
+      ],
+      [
+        "a password from two places",
+        `{${local}, neighbors: [{address: 10.0.0.2, as: 1, password: a, password-env: B}]}`,
+        'f.yaml: neighbors[0].password-env: must be absent beside password, found "B"',
+      ],
+      [
+        "a limit in a policy's words",
+        `{${local}, neighbors: [{address: 10.0.0.2, as: 1, max-prefixes: {ipv4: {max: 1, restart-after: 0}}}]}`,
+        "f.yaml: neighbors[0].max-prefixes.ipv4.restart-after: must be 1 to 86400 seconds",
       ],
       [
         "a filter that is not there",
@@ -73,6 +88,37 @@ unshared(import.meta.url, () => {
     ]);
     const plain = peer(`{${local}, neighbors: [{address: 10.0.0.2, as: 1}]}`);
     expect([plain.sessionTerms, plain.policyTerms]).toEqual([undefined, undefined]);
+  });
+
+  test.each<[string, string, object]>([
+    ["in a file", "password-file: /there", { password: "sesame" }],
+    ["in the environment", "password-env: THERE", { password: "open" }],
+    ["nowhere: down", "password-env: GONE", { problem: "its password: there is none in variable GONE" }],
+  ])("password %s", (_why, fields, expected) => {
+    const text = `{${local}, neighbors: [{address: 10.0.0.2, as: 1, ${fields}}]}`;
+    const passwordIn = ({ file, env }: { file?: string; env?: string }) =>
+      file === "/there" ? "sesame" : env === "THERE" ? "open" : undefined;
+    const [wanted] = wantedOf(readText(text, "f.yaml"), { interfaces, passwordIn }).peers.values();
+    expect(wanted).toMatchObject(expected);
+  });
+
+  test("listen-range: neighbors that come by themselves; policies and times in the words of a BGPPeer", () => {
+    const statement = "{match: {as-path: [^65001]}, set: {local-pref: 300}, action: Accept}";
+    const policy = `{statements: [${statement}], otherwise: Reject}`;
+    const text = `{${local}, neighbors: [{listen-range: 10.0.0.0/24, as: 65001, hold-time: 30s, import-policy: ${policy}}]}`;
+    const { peers, ranges } = wantedOf(readText(text, "f.yaml"), { interfaces });
+    expect(peers.size).toBe(0);
+    expect(ranges).toEqual([
+      expect.objectContaining({
+        range: parsePrefix("10.0.0.0/24"),
+        limit: 100,
+        template: expect.objectContaining({
+          holdTimeSeconds: 30,
+          policyTerms: { import: expect.objectContaining({ otherwise: "reject" }) },
+          warnings: ["no export policy: nothing is announced (RFC 8212)"],
+        }),
+      }),
+    ]);
   });
 
   describe("RFC 8212: an external neighbor without policy exchanges no routes", () => {
@@ -108,7 +154,7 @@ unshared(import.meta.url, () => {
 
   test("the router-id is the cluster-id of a reflector, and the address in the peer's subnet is ours", () => {
     const text = `{${local}, neighbors: [{address: 10.0.0.2, as: 65000, rr-client: true}]}`;
-    const { self } = wantedOf(readText(text, "f.yaml"), interfaces);
+    const { self } = wantedOf(readText(text, "f.yaml"), { interfaces });
     expect(self?.clusterId).toBe(0xc0000201);
     expect(formatAddress(peer(text).localAddress!)).toBe("10.0.0.1");
   });

@@ -1,4 +1,4 @@
-import { watch } from "node:fs";
+import { readFileSync, watch } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
@@ -26,7 +26,7 @@ export async function startStandalone(
   const engine = await Engine.open({ log, kernel: file.kernel.install });
   const apply = (next: File) => {
     file = next;
-    engine.apply(wantedOf(next, ownAddresses()));
+    engine.apply(wantedOf(next, { interfaces: ownAddresses(), passwordIn }));
   };
   apply(file);
 
@@ -66,6 +66,17 @@ export async function startStandalone(
       await engine.stop();
     },
   };
+}
+
+/** What a password's file or variable holds, without the line's end. */
+function passwordIn({ file, env }: { readonly file?: string; readonly env?: string }): string | undefined {
+  if (file === undefined) return process.env[env ?? ""] || undefined;
+  try {
+    return readFileSync(file, "utf8").replace(/\r?\n$/, "") || undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /** This host's addresses, loopback and link-local ones last. */

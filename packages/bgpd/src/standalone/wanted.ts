@@ -1,11 +1,12 @@
 /** From the file to what the engine should do (pure). */
-import type { BGPFilter } from "@margay/api";
-import type { FilterRule, PrefixLimit } from "@margay/bgp";
+import { type BGPFilter, md5Password, secondsOf } from "@margay/api";
+import type { FilterRule } from "@margay/bgp";
 import { type Address, contains, type Family, formatAddress, type Prefix } from "@margay/net";
 import { everything } from "../announcer.ts";
-import type { Filters, Self, WantedPeer } from "../config.ts";
+import type { Filters, ListenRange, Self, WantedPeer } from "../config.ts";
 import type { Wanted } from "../engine.ts";
 import { filtersOf, unsupported } from "../filters.ts";
+import { termsOf } from "../terms.ts";
 import type { File, Neighbor } from "./schema.ts";
 
 /** An address of this host with its subnet. */
@@ -14,40 +15,52 @@ export interface OwnAddress {
   readonly subnet: Prefix;
 }
 
-/** `interfaces` are the host's addresses; those in the file take their place. */
-export function wantedOf(file: File, interfaces: readonly OwnAddress[]): Wanted {
+export interface WantedInputs {
+  /** The host's addresses; those in the file take their place. */
+  readonly interfaces: readonly OwnAddress[];
+  /** What a file or a variable of the environment holds; undefined when it is not there. */
+  readonly passwordIn?: (place: { readonly file?: string; readonly env?: string }) => string | undefined;
+}
+
+export function wantedOf(file: File, { interfaces, passwordIn = () => undefined }: WantedInputs): Wanted {
   const own = file.local.addresses ?? interfaces;
   const self = selfOf(file, own);
-  const peers = file.neighbors.map(
-    (n) => [formatAddress(n.address), peerOf(n, { file, own, self })] as const,
-  );
+  const scene: Scene = { file, own, self, passwordIn };
+  const peers = file.neighbors.flatMap((n) => {
+    const { address } = n;
+    return address ? [[formatAddress(address), { ...peerOf(n, address, scene), address }] as const] : [];
+  });
+  const ranges = file.neighbors.flatMap((n): ListenRange[] => {
+    const { listenRange: range, listenLimit: limit } = n;
+    return range
+      ? [{ range, limit, template: peerOf(n, { family: range.family, bits: range.bits }, scene) }]
+      : [];
+  });
   return {
     self,
     peers: new Map(peers),
+    ranges,
     origins: { blocks: file.networks, borrowed: [] },
     isExported: everything,
     exportKey: "all",
   };
 }
 
-const number = { ipv4: 4, ipv6: 6 } as const satisfies Record<string, Family>;
-
 function selfOf({ local, kernel, neighbors }: File, own: readonly OwnAddress[]): Self {
   const first = (family: Family) => {
     const found = own.find(({ address }) => address.family === family);
     return found ? [[family, found]] : [];
   };
-  const clusterId =
-    local["cluster-id"] ?? (neighbors.some((n) => n["rr-client"]) ? local["router-id"] : undefined);
+  const clusterId = local.clusterId ?? (neighbors.some((n) => n.rrClient) ? local.routerId : undefined);
   return {
-    node: formatAddress({ family: 4, bits: BigInt(local["router-id"]) }),
+    node: formatAddress({ family: 4, bits: BigInt(local.routerId) }),
     as: local.as,
-    bgpId: local["router-id"],
+    bgpId: local.routerId,
     ...(clusterId === undefined ? {} : { clusterId }),
     addresses: Object.fromEntries([...first(4), ...first(6)]),
-    listenPort: local["listen-port"],
+    listenPort: local.listenPort,
     bindNodeAddress: false,
-    ...(local["listen-addresses"] ? { listenAddresses: local["listen-addresses"] } : {}),
+    ...(local.listenAddresses ? { listenAddresses: local.listenAddresses } : {}),
     metric: { 4: kernel.metric, 6: kernel.metric },
   };
 }
@@ -56,77 +69,73 @@ interface Scene {
   readonly file: File;
   readonly own: readonly OwnAddress[];
   readonly self: Self;
+  readonly passwordIn: NonNullable<WantedInputs["passwordIn"]>;
 }
 
-function peerOf(neighbor: Neighbor, { file, own, self }: Scene): WantedPeer {
-  const { address } = neighbor;
-  const localAddress =
-    neighbor["source-address"] ?? own.find(({ subnet }) => contains(subnet, address))?.address;
-  const localAs = neighbor["local-as"] ?? self.as;
+/** `address`: the peer's, or one of the network that it will come from. */
+function peerOf(
+  neighbor: Neighbor,
+  address: Address,
+  { file, own, self, passwordIn }: Scene,
+): Omit<WantedPeer, "address"> {
+  const localAddress = neighbor.sourceAddress ?? own.find(({ subnet }) => contains(subnet, address))?.address;
+  const localAs = neighbor.localAs ?? self.as;
   const external = localAs !== neighbor.as;
   const { filters, warnings } = policyOf(neighbor, { file, external });
   return {
     name: neighbor.name ?? formatAddress(address),
     type: "global",
-    address,
     port: neighbor.port,
     ...(localAddress ? { localAddress } : {}),
-    ...(neighbor.password === undefined ? {} : { password: neighbor.password }),
-    ...(neighbor["ttl-security"] === undefined ? {} : { ttlSecurityHops: neighbor["ttl-security"] }),
-    ...(neighbor.interface === undefined ? {} : { device: neighbor.interface }),
-    ...{ localAs, peerAs: neighbor.as, passive: neighbor.passive },
-    families: (neighbor.families ?? file.families).map((f) => number[f]),
-    client: neighbor["rr-client"],
-    nextHop: neighbor["next-hop"],
-    holdTimeSeconds: neighbor["hold-time"] ?? file["hold-time"],
-    restartTimeSeconds: neighbor["restart-time"],
-    allowedLocalAs: neighbor["allowed-local-as"],
+    ...passwordOf(neighbor, passwordIn),
+    ...(neighbor.ttlSecurity === undefined ? {} : { ttlSecurityHops: neighbor.ttlSecurity }),
+    ...(neighbor.reachableBy ? { reachableBy: neighbor.reachableBy } : {}),
+    ...{ localAs, peerAs: neighbor.as, client: neighbor.rrClient, nextHop: neighbor.nextHop },
+    holdTimeSeconds: secondsOf(neighbor.holdTime ?? file.holdTime),
+    restartTimeSeconds: neighbor.restartTime,
+    allowedLocalAs: neighbor.allowedLocalAs,
     ...(filters ? { filters } : {}),
-    ...termsOf(neighbor),
+    ...termsOf({ ...neighbor, families: neighbor.families ?? file.families }),
     ...(warnings.length > 0 ? { warnings } : {}),
   };
 }
 
-/** Nothing where nothing is wanted, so that peers that are told the same share an update group. */
-function termsOf(neighbor: Neighbor): Pick<WantedPeer, "sessionTerms" | "policyTerms"> {
-  const { role, "max-prefixes": limits, "remove-private-as": removePrivateAs } = neighbor;
-  const sessionTerms = {
-    ...(role ? { role } : {}),
-    ...(neighbor["role-required"] ? { roleRequired: true } : {}),
-    ...(neighbor["extended-next-hop"] ? { extendedNextHop: true } : {}),
-  };
-  const policyTerms = {
-    ...(limits ? { prefixLimits: { ...limitOf(4, limits.ipv4), ...limitOf(6, limits.ipv6) } } : {}),
-    ...(removePrivateAs ? { removePrivateAs } : {}),
-    ...(neighbor["enforce-first-as"] ? { enforceFirstAs: true } : {}),
-  };
-  return {
-    ...(Object.keys(sessionTerms).length > 0 ? { sessionTerms } : {}),
-    ...(Object.keys(policyTerms).length > 0 ? { policyTerms } : {}),
-  };
-}
-
-function limitOf(
-  family: Family,
-  limit: NonNullable<Neighbor["max-prefixes"]>["ipv4"],
-): Partial<Record<Family, PrefixLimit>> {
-  if (!limit) return {};
-  const { max, "warn-percent": warnPercent, "restart-after": restartSeconds } = limit;
-  const restart = restartSeconds === undefined ? {} : { restartSeconds };
-  return { [family]: { max, warnPercent, exceeded: limit["warn-only"] ? "warn" : restart } };
+/** Without the password that it should have the session stays down. */
+function passwordOf(
+  { password, passwordFile: file, passwordEnv: env }: Neighbor,
+  passwordIn: Scene["passwordIn"],
+): Pick<WantedPeer, "password" | "problem"> {
+  if (password !== undefined) return { password };
+  if (file === undefined && env === undefined) return {};
+  const found = passwordIn({
+    ...(file === undefined ? {} : { file }),
+    ...(env === undefined ? {} : { env }),
+  });
+  const place = file === undefined ? `variable ${env}` : `file ${file}`;
+  if (found === undefined) return { problem: `its password: there is none in ${place}` };
+  return md5Password.safeParse(found).success
+    ? { password: found }
+    : { problem: `its password: that of ${place} is longer than 80 bytes (Linux)` };
 }
 
 type Policy = NonNullable<Neighbor["import"]>;
 
 /** No filters at all where everything passes: the fast way. */
 function policyOf(neighbor: Neighbor, { file, external }: { file: File; external: boolean }) {
-  const open = !external || file["ebgp-policy"] === "accept-all";
+  const open = !external || file.ebgpPolicy === "accept-all";
   const absent: Policy = open ? "accept" : "reject";
-  const chosen = { import: neighbor.import ?? absent, export: neighbor.export ?? absent };
+  const chosen = {
+    import: neighbor.import ?? (neighbor.importPolicy ? "accept" : absent),
+    export: neighbor.export ?? (neighbor.exportPolicy ? "accept" : absent),
+  };
   const rules = { import: rulesOf(chosen.import, file), export: rulesOf(chosen.export, file) };
   const warnings = [
-    ...(neighbor.import || open ? [] : ["no import policy: nothing is accepted (RFC 8212)"]),
-    ...(neighbor.export || open ? [] : ["no export policy: nothing is announced (RFC 8212)"]),
+    ...(neighbor.import || neighbor.importPolicy || open
+      ? []
+      : ["no import policy: nothing is accepted (RFC 8212)"]),
+    ...(neighbor.export || neighbor.exportPolicy || open
+      ? []
+      : ["no export policy: nothing is announced (RFC 8212)"]),
     ...new Set([...unsupported(named(chosen.import, file)), ...unsupported(named(chosen.export, file))]),
   ];
   const filters: Filters = {
