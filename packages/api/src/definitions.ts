@@ -29,6 +29,14 @@ import {
   networkPolicy,
 } from "./resources/policy.ts";
 import { type ProfileSpec, profile } from "./resources/profile.ts";
+import {
+  type StagedGlobalNetworkPolicySpec,
+  type StagedKubernetesNetworkPolicySpec,
+  type StagedNetworkPolicySpec,
+  stagedGlobalNetworkPolicy,
+  stagedKubernetesNetworkPolicy,
+  stagedNetworkPolicy,
+} from "./resources/staged-policy.ts";
 import { type TierSpec, tierDefinition } from "./resources/tier.ts";
 import { type WorkloadEndpointSpec, workloadEndpoint } from "./resources/workload-endpoint.ts";
 
@@ -42,6 +50,9 @@ interface Specs {
   readonly WorkloadEndpoint: WorkloadEndpointSpec;
   readonly NetworkPolicy: NetworkPolicySpec;
   readonly GlobalNetworkPolicy: GlobalNetworkPolicySpec;
+  readonly StagedNetworkPolicy: StagedNetworkPolicySpec;
+  readonly StagedGlobalNetworkPolicy: StagedGlobalNetworkPolicySpec;
+  readonly StagedKubernetesNetworkPolicy: StagedKubernetesNetworkPolicySpec;
   readonly Tier: TierSpec;
   readonly Profile: ProfileSpec;
   readonly NetworkSet: NetworkSetSpec;
@@ -68,6 +79,9 @@ export type BGPFilter = ResourceOf<"BGPFilter">;
 export type WorkloadEndpoint = ResourceOf<"WorkloadEndpoint">;
 export type NetworkPolicy = ResourceOf<"NetworkPolicy">;
 export type GlobalNetworkPolicy = ResourceOf<"GlobalNetworkPolicy">;
+export type StagedNetworkPolicy = ResourceOf<"StagedNetworkPolicy">;
+export type StagedGlobalNetworkPolicy = ResourceOf<"StagedGlobalNetworkPolicy">;
+export type StagedKubernetesNetworkPolicy = ResourceOf<"StagedKubernetesNetworkPolicy">;
 export type Tier = ResourceOf<"Tier">;
 export type Profile = ResourceOf<"Profile">;
 export type NetworkSet = ResourceOf<"NetworkSet">;
@@ -90,6 +104,9 @@ export const definitions: { readonly [K in Kind]: Definition<K, Specs[K]> } = {
   WorkloadEndpoint: workloadEndpoint,
   NetworkPolicy: networkPolicy,
   GlobalNetworkPolicy: globalNetworkPolicy,
+  StagedNetworkPolicy: stagedNetworkPolicy,
+  StagedGlobalNetworkPolicy: stagedGlobalNetworkPolicy,
+  StagedKubernetesNetworkPolicy: stagedKubernetesNetworkPolicy,
   Tier: tierDefinition,
   Profile: profile,
   NetworkSet: networkSet,

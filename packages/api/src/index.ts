@@ -38,6 +38,11 @@ export type { NodeSpec } from "./resources/node.ts";
 export type { GlobalNetworkPolicySpec, NetworkPolicySpec } from "./resources/policy.ts";
 export type { ProfileSpec } from "./resources/profile.ts";
 export type { EntityRule, Rule } from "./resources/rule.ts";
+export type {
+  StagedGlobalNetworkPolicySpec,
+  StagedKubernetesNetworkPolicySpec,
+  StagedNetworkPolicySpec,
+} from "./resources/staged-policy.ts";
 export type { TierSpec } from "./resources/tier.ts";
 export { type WorkloadEndpointSpec, workloadEndpointName } from "./resources/workload-endpoint.ts";
 export { and, or, type Selector, SelectorError } from "./selector/ast.ts";
@@ -45,3 +50,4 @@ export { canonical, selectorId } from "./selector/canonical.ts";
 export { evaluate, type Labels } from "./selector/evaluate.ts";
 export { parseSelector } from "./selector/parse.ts";
 export { type Restriction, requiredLabel } from "./selector/restriction.ts";
+export { stagedForm } from "./staged.ts";

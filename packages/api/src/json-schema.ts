@@ -54,7 +54,10 @@ function structural(given: Loose): JsonSchema {
   for (const key of KEPT) if (given[key] !== undefined) out[key] = given[key];
   for (const key of ["minimum", "maximum"])
     if (Math.abs(Number(given[key])) < Number.MAX_SAFE_INTEGER) out[key] = given[key];
-  if (given.intOrString) return { ...out, "x-kubernetes-int-or-string": true };
+  if (given.intOrString) {
+    delete out.type; // a structural schema has one type or none
+    return { ...out, "x-kubernetes-int-or-string": true };
+  }
   if (alternatives)
     Object.assign(out, { type: numberType(alternatives), enum: alternatives.map((a) => a.const) });
   else if (given.const !== undefined) out.enum = [given.const];

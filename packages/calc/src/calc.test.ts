@@ -18,6 +18,7 @@ import {
   pool,
   profile,
   slice,
+  staged,
   tier,
 } from "./testing/resources.ts";
 
@@ -229,6 +230,12 @@ describe("the state depends on the resources, not on the order in which they wer
       arbitrary: fc
         .tuple(pick("t1", "t2"), pick(1, 5), pick("Deny", "Pass"))
         .map(([name, order, defaultAction]) => tier(name, { order, defaultAction })),
+    },
+    {
+      weight: 2,
+      arbitrary: fc
+        .tuple(names, policy, pick("Set", "Delete", "Learn"))
+        .map(([name, spec, action]) => staged(gnp(name, spec), action)),
     },
     fc
       .tuple(fc.array(rule, { maxLength: 1 }), pick({}, { app: "db" }))

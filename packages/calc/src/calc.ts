@@ -88,6 +88,12 @@ export class Calc {
     if (kind === "WorkloadEndpoint") this.#setEndpoint(name, value);
     else if (kind === "NetworkPolicy" || kind === "GlobalNetworkPolicy")
       this.#setPolicy(name, { value, corrupt });
+    else if (
+      kind === "StagedNetworkPolicy" ||
+      kind === "StagedGlobalNetworkPolicy" ||
+      kind === "StagedKubernetesNetworkPolicy"
+    )
+      this.#setStaged(read.stagedId(kind, name.name, name.namespace), value);
     else if (kind === "Tier")
       this.#policies.setTier(name.name, value?.kind === "Tier" ? read.readTier(value) : undefined);
     else if (kind === "Profile") this.#setProfile(name.name, { value, corrupt });
@@ -165,6 +171,20 @@ export class Calc {
     )
       this.#policies.setPolicy(id, read.readPolicy(value));
     else this.#policies.deletePolicy(id);
+  }
+
+  /** One that cannot be read stages nothing: it would not be enforced either. */
+  #setStaged(id: string, value: AnyResource | undefined): void {
+    const isStaged =
+      value?.kind === "StagedNetworkPolicy" ||
+      value?.kind === "StagedGlobalNetworkPolicy" ||
+      value?.kind === "StagedKubernetesNetworkPolicy";
+    const staged = isStaged ? read.readStaged(value) : undefined;
+    if (staged?.policy) this.#policies.setPolicy(id, staged.policy);
+    else {
+      this.#policies.deletePolicy(id);
+      this.#policies.setInstead(id, staged?.instead);
+    }
   }
 
   #setProfile(name: string, { value, corrupt }: Omit<Update, "key">): void {

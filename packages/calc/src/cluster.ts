@@ -2,9 +2,15 @@ import { type AnyResource, effective, type FelixSettings, type Kind, type Resour
 import { comparePrefix, type Prefix } from "@margay/net";
 import type { Host, Pool } from "./model.ts";
 import { compareText } from "./order.ts";
-import { ownBlock, readHost, readPool } from "./resources.ts";
+import { ownBlock, readHost, readPool, serviceRanges } from "./resources.ts";
 
-const KINDS = ["IPPool", "BlockAffinity", "Node", "FelixConfiguration"] as const satisfies Kind[];
+const KINDS = [
+  "IPPool",
+  "BlockAffinity",
+  "Node",
+  "FelixConfiguration",
+  "BGPConfiguration",
+] as const satisfies Kind[];
 
 type ClusterKind = (typeof KINDS)[number];
 
@@ -16,6 +22,7 @@ export interface ClusterFacts {
   readonly pools: readonly Pool[];
   readonly blocks: readonly Prefix[];
   readonly hosts: readonly Host[];
+  readonly services: readonly Prefix[];
   readonly config: FelixSettings;
 }
 
@@ -49,6 +56,7 @@ export class Cluster {
         .filter((block) => block !== undefined)
         .sort(comparePrefix),
       hosts: this.#all("Node").map(readHost),
+      services: serviceRanges(effective("BGPConfiguration", this.#all("BGPConfiguration"), this.#node)),
       config: effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node),
     };
     return this.#facts;

@@ -24,6 +24,7 @@ export interface PolicySource {
   readonly egress: readonly Rule[];
   /** Known to be unusable, for this reason. */
   readonly problem?: string;
+  readonly isStaged?: true;
 }
 
 /** A compiled policy and the sets that its rules refer to, by id. */
@@ -48,7 +49,7 @@ class CompileError extends Error {
  */
 export function compile(source: PolicySource): Compiled {
   const sets = new Map<string, SetSpec>();
-  const common = { id: source.id, ...(source.revision !== undefined && { revision: source.revision }) };
+  const common = commonOf(source);
   const refused = (why: string): Compiled => ({
     ...{ policy: closed(common, why), sets: new Map(), critical: new Set() },
   });
@@ -90,16 +91,25 @@ function criticalSets({ action, source, destination }: CompiledRule): readonly s
 }
 
 /** The policy, denying everything both ways for a reason. */
-export function closed(
-  { id, revision }: Pick<CompiledPolicy, "id" | "revision">,
-  problem: string,
-): CompiledPolicy {
-  const common = { id, ...(revision !== undefined && { revision }) };
+export function closed(policy: Pick<CompiledPolicy, Common>, problem: string): CompiledPolicy {
+  const common = commonOf(policy);
   const deny = (direction: Direction): CompiledRule[] => [
     { id: ruleIds.policyRule(common.id, direction, 0), action: "deny", source: ANY, destination: ANY },
   ];
   return { ...common, ingress: deny("ingress"), egress: deny("egress"), problem };
 }
+
+type Common = "id" | "revision" | "isStaged";
+
+const commonOf = ({
+  id,
+  revision,
+  isStaged,
+}: Pick<CompiledPolicy, Common>): Pick<CompiledPolicy, Common> => ({
+  id,
+  ...(revision !== undefined && { revision }),
+  ...(isStaged && { isStaged }),
+});
 
 const ANY: EntityMatch = {
   nets: [],

@@ -55,7 +55,7 @@ export interface CompiledRule {
 
 /** A policy or profile, ready to evaluate. Shared by all endpoints it applies to. */
 export interface CompiledPolicy {
-  /** `np/<namespace>/<name>`, `gnp/<name>` or `profile/<name>`. */
+  /** `np/<namespace>/<name>`, `gnp/<name>` or `profile/<name>`; `staged/` before it for one that is never enforced. */
   readonly id: string;
   readonly ingress: readonly CompiledRule[];
   readonly egress: readonly CompiledRule[];
@@ -63,6 +63,8 @@ export interface CompiledPolicy {
   readonly revision?: string;
   /** Why it could not be compiled; its rules then deny everything. */
   readonly problem?: string;
+  /** Its rules count what they match, and decide nothing. */
+  readonly isStaged?: true;
 }
 
 /** The policies of one tier that select an endpoint in one direction, in order. */
@@ -86,6 +88,8 @@ export interface LocalEndpoint {
   /** Tiers that hold a policy for it, in order. */
   readonly ingress: readonly TierPolicies[];
   readonly egress: readonly TierPolicies[];
+  /** The tiers as they would be if staged policies were enforced; absent where that is no difference. */
+  readonly staged?: Readonly<Record<Direction, readonly TierPolicies[]>>;
   /** Keys of `NodeState.profiles`, evaluated after the last tier, in order. */
   readonly profiles: readonly string[];
   /** False: something it needs could not be resolved, and all its traffic is dropped. */

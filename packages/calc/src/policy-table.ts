@@ -13,9 +13,15 @@ export interface Policy {
   readonly scope: PolicyScope;
   readonly directions: readonly Direction[];
   readonly source: PolicySource;
+  /** Of a policy that is not enforced: the one that it would take the place of. */
+  readonly staged?: { readonly instead: string };
 }
 
-export type Tiers = Readonly<Record<Direction, readonly TierPolicies[]>>;
+type BothWays = Readonly<Record<Direction, readonly TierPolicies[]>>;
+export interface Tiers extends BothWays {
+  /** With staged policies, where they make a difference. */
+  readonly staged?: BothWays;
+}
 
 /** All policies of the cluster against the endpoints of this node. */
 export class PolicyTable {
@@ -26,6 +32,8 @@ export class PolicyTable {
   readonly #stale = new Set<string>();
   readonly #moved = new Set<string>();
   readonly #tiersOf = new Map<string, Tiers>();
+  /** The staged policies that each enforced one would give way to, or be deleted by. */
+  readonly #instead = new Map<string, Set<string>>();
   readonly #changedEndpoint: (id: string) => void;
   readonly #index = new SelectorIndex({
     matched: (policy, endpoint) => this.#pairChanged(policy, endpoint),
@@ -41,6 +49,7 @@ export class PolicyTable {
   setPolicy(id: string, written: Policy): void {
     const { policy, selector } = resolve(written);
     this.#index.deleteSelector(id);
+    this.setInstead(id, policy.staged?.instead);
     this.#policies.set(id, policy);
     this.#index.addSelector(id, selector);
     this.#stale.add(id);
@@ -48,8 +57,21 @@ export class PolicyTable {
 
   deletePolicy(id: string): void {
     this.#index.deleteSelector(id);
+    this.setInstead(id, undefined);
     this.#policies.delete(id);
     this.#stale.add(id);
+  }
+
+  /** Staging `id` is staging that policy `instead` is not there; undefined: no more. */
+  setInstead(id: string, instead: string | undefined): void {
+    for (const [policy, by] of this.#instead) {
+      if (policy === instead || !by.delete(id)) continue;
+      if (by.size === 0) this.#instead.delete(policy);
+      this.#forgetAll(policy);
+    }
+    if (instead === undefined) return;
+    this.#instead.set(instead, (this.#instead.get(instead) ?? new Set()).add(id));
+    this.#forgetAll(instead);
   }
 
   /** Undefined: there is no such tier; a policy in it then denies. Built-in tiers are fixed. */
@@ -60,7 +82,7 @@ export class PolicyTable {
     for (const [id, { rank }] of this.#policies) {
       if (rank.tier !== name) continue;
       this.#stale.add(id);
-      for (const endpoint of this.#index.itemsOf(id)) this.#forget(endpoint);
+      this.#forgetAll(id);
     }
   }
 
@@ -80,14 +102,23 @@ export class PolicyTable {
     const policies = [...this.#index.selectorsOf(endpoint)]
       .map((id) => this.#policies.get(id))
       .filter((p) => !!p);
+    const enforced = this.#bothWays(policies.filter(({ staged }) => !staged));
+    const isStaged = policies.some(({ staged, rank }) => staged || this.#instead.has(rank.id));
+    const staged = isStaged && {
+      staged: this.#bothWays(policies.filter(({ rank }) => !this.#instead.has(rank.id))),
+    };
+    const tiers: Tiers = { ...enforced, ...staged };
+    this.#tiersOf.set(endpoint, tiers);
+    return tiers;
+  }
+
+  #bothWays(policies: readonly Policy[]): BothWays {
     const inDirection = (direction: Direction) =>
       byTier(
         policies.filter(({ directions }) => directions.includes(direction)).map(({ rank }) => rank),
         this.#tier,
       );
-    const tiers = { ingress: inDirection("ingress"), egress: inDirection("egress") };
-    this.#tiersOf.set(endpoint, tiers);
-    return tiers;
+    return { ingress: inDirection("ingress"), egress: inDirection("egress") };
   }
 
   /** The compiled policies that select at least one endpoint here. */
@@ -117,6 +148,10 @@ export class PolicyTable {
   #pairChanged(policy: string, endpoint: string): void {
     this.#moved.add(policy);
     this.#forget(endpoint);
+  }
+
+  #forgetAll(policy: string): void {
+    for (const endpoint of this.#index.itemsOf(policy)) this.#forget(endpoint);
   }
 
   #forget(endpoint: string): void {

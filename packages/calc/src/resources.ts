@@ -1,4 +1,5 @@
 import type {
+  BGPSettings,
   EndpointSlice,
   GlobalNetworkPolicy,
   GlobalNetworkSet,
@@ -8,9 +9,13 @@ import type {
   NetworkSet,
   Node,
   Profile,
+  StagedGlobalNetworkPolicy,
+  StagedKubernetesNetworkPolicy,
+  StagedNetworkPolicy,
   Tier,
   WorkloadEndpoint,
 } from "@margay/api";
+import { stagedForm } from "@margay/api";
 import {
   type Address,
   type Family,
@@ -65,6 +70,39 @@ export function unreadablePolicy(name: string, namespace: string | undefined, wh
     source: { id, ingress: [], egress: [], problem: why },
   };
 }
+
+type StagedPolicy = StagedNetworkPolicy | StagedGlobalNetworkPolicy | StagedKubernetesNetworkPolicy;
+
+/** What a staged policy stages; undefined: nothing. */
+export function readStaged(
+  staged: StagedPolicy,
+): { readonly instead: string; readonly policy: Policy | undefined } | undefined {
+  const { stagedAction } = staged.spec;
+  if (stagedAction === "Learn" || stagedAction === "Ignore") return undefined;
+  const { kind, metadata } = staged;
+  const name = kind === "StagedKubernetesNetworkPolicy" ? `knp.default.${metadata.name}` : metadata.name;
+  const instead = policyId(name, kind === "StagedGlobalNetworkPolicy" ? undefined : metadata.namespace);
+  if (stagedAction === "Delete") return { instead, policy: undefined };
+  const form = stagedForm(staged);
+  if (isForHostsOnly(form)) return undefined;
+  const { rank, source, ...policy } = readPolicy(form);
+  const id = stagedId(staged.kind, metadata.name, metadata.namespace);
+  return {
+    instead,
+    policy: {
+      ...policy,
+      rank: { ...rank, id },
+      source: { ...source, id, isStaged: true },
+      staged: { instead },
+    },
+  };
+}
+
+/** Kubernetes' have an id of their own: one of ours may bear the name that it would get. */
+export const stagedId = (kind: StagedPolicy["kind"], name: string, namespace: string | undefined): string =>
+  kind === "StagedKubernetesNetworkPolicy"
+    ? `staged/knp/${namespace}/${name}`
+    : `staged/${policyId(name, kind === "StagedNetworkPolicy" ? namespace : undefined)}`;
 
 /** Policies for connection tracking's or NAT's other side concern host endpoints only (calico.md §4.4 rule 5). */
 export const isForHostsOnly = ({ spec }: NetworkPolicy | GlobalNetworkPolicy): boolean =>
@@ -195,3 +233,9 @@ export const ownBlock = (
   node: string,
 ): Prefix | undefined =>
   spec.node === node && spec.state === "confirmed" ? parsePrefix(spec.cidr) : undefined;
+
+/** All ranges of service addresses that BGP announces. */
+export const serviceRanges = (settings: BGPSettings): readonly Prefix[] =>
+  [settings.serviceClusterIPs, settings.serviceExternalIPs, settings.serviceLoadBalancerIPs].flatMap(
+    (ranges) => (ranges ?? []).map(({ cidr }) => parsePrefix(cidr, { mask: true })),
+  );

@@ -24,6 +24,8 @@ export const ruleIds = {
   workloadToHost: "workload-to-host/default",
   hostToWorkload: "host-to-workload/allow",
   natOutgoing: "nat-outgoing",
+  /** To a service address that is announced and that nobody translated. */
+  serviceLoop: "service-loop",
   /** FelixConfiguration ipv6Support is false. */
   ipv6Off: "workload/ipv6-off",
   /** No rule of the tier's policies matched. */

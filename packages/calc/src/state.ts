@@ -15,6 +15,8 @@ export interface NodeState {
   /** Blocks that are this node's for certain: what is not a pod's in them goes nowhere. */
   readonly blocks: readonly Prefix[];
   readonly hosts: readonly Host[];
+  /** Ranges of service addresses that are announced: what nobody translates must not be forwarded. */
+  readonly services: readonly Prefix[];
   readonly config: FelixSettings;
   /** What could not be resolved and is closed, or ignored, for that reason. */
   readonly problems: readonly Problem[];

@@ -34,6 +34,8 @@ export interface Journey {
   readonly fromInterface?: string;
   readonly sourceMac?: string;
   readonly toInterface?: string;
+  /** As if staged policies were enforced. */
+  readonly staged?: boolean;
 }
 
 /**
@@ -43,20 +45,20 @@ export interface Journey {
 export function forward(
   state: Enforced,
   packet: Packet,
-  { fromInterface, sourceMac, toInterface }: Journey,
+  { fromInterface, sourceMac, toInterface, staged = false }: Journey,
 ): Verdict {
   const steps: Step[] = [];
   if (fromInterface !== undefined) {
     const sender = endpointAt(state, fromInterface, packet);
     const spoofed = sender?.ok ? spoof(sender, packet.source, sourceMac) : undefined;
     if (spoofed) return deny([{ endpoint: sender?.id, rule: spoofed, action: "deny" }]);
-    const left = verdict(state, packet, { endpoint: sender?.id, direction: "egress" });
+    const left = verdict(state, packet, { endpoint: sender?.id, direction: "egress", staged });
     if (left.verdict === "deny") return left;
     steps.push(...left.steps);
   }
   if (toInterface === undefined) return { verdict: "allow", steps };
   const receiver = endpointAt(state, toInterface, packet);
-  const arrived = verdict(state, packet, { endpoint: receiver?.id, direction: "ingress" });
+  const arrived = verdict(state, packet, { endpoint: receiver?.id, direction: "ingress", staged });
   return { verdict: arrived.verdict, steps: [...steps, ...arrived.steps] };
 }
 
@@ -86,14 +88,18 @@ function spoof(endpoint: LocalEndpoint, source: Address, mac: string | undefined
 export function verdict(
   state: Enforced,
   packet: Packet,
-  at: { readonly endpoint: string | undefined; readonly direction: Direction },
+  at: { readonly endpoint: string | undefined; readonly direction: Direction; readonly staged?: boolean },
 ): Verdict {
   const endpoint = state.endpoints.find(({ id }) => id === at.endpoint);
   if (!endpoint) return deny([{ rule: ruleIds.unknownInterface, action: "deny" }]);
   const common = { endpoint: endpoint.id, direction: at.direction };
   if (!endpoint.ok) return deny([{ ...common, rule: ruleIds.unresolved, action: "deny" }]);
   const ask: Question = { state, packet, direction: at.direction };
-  const steps = decide(ask, endpoint).map((step) => ({ ...common, ...step }));
+  const tiers = (at.staged && endpoint.staged) || endpoint;
+  const steps = decide(ask, { profiles: endpoint.profiles, tiers: tiers[at.direction] }).map((step) => ({
+    ...common,
+    ...step,
+  }));
   return { verdict: steps.at(-1)?.action === "allow" ? "allow" : "deny", steps };
 }
 
@@ -106,13 +112,16 @@ interface Question {
 }
 
 /** Steps up to the one that ends it: rules 1 to 3 of calico.md §4.4. */
-function decide(ask: Question, endpoint: LocalEndpoint): Step[] {
+function decide(
+  ask: Question,
+  { tiers, profiles }: { readonly tiers: readonly TierPolicies[]; readonly profiles: readonly string[] },
+): Step[] {
   const steps: Step[] = [];
-  for (const tier of endpoint[ask.direction]) {
+  for (const tier of tiers) {
     steps.push(...tierSteps(ask, tier));
     if (ends(steps.at(-1))) return steps;
   }
-  for (const name of endpoint.profiles) {
+  for (const name of profiles) {
     steps.push(...policySteps(ask, ask.state.profiles.get(name), name));
     if (ends(steps.at(-1))) return steps;
   }

@@ -2,7 +2,7 @@ import type { Direction, LocalEndpoint, Problem } from "./model.ts";
 import { compareText } from "./order.ts";
 import type { Tiers } from "./policy-table.ts";
 
-export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok">;
+export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok" | "staged">;
 
 /** What an endpoint is resolved against. */
 export interface Resolution {

@@ -13,6 +13,8 @@ export interface RenderConfig {
   readonly allow: readonly string[];
   readonly deny: readonly string[];
   readonly log: readonly string[];
+  /** Match words that hold so often that a Log rule does not flood the log. */
+  readonly logLimit: readonly string[];
   readonly toHost: readonly string[];
   /** Up to this many interfaces are dispatched to in one chain; more by a tree. A backend with maps wants one chain. */
   readonly dispatchAtMost: number;
@@ -41,11 +43,17 @@ function read(felix: FelixSettings): RenderConfig {
     allow: ["-j", felix.iptablesFilterAllowAction.toUpperCase()],
     deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
     log: ["-j", "LOG", "--log-prefix", `${felix.logPrefix}: `, "--log-level", "5"],
+    logLimit: limit(felix),
     toHost: ["-j", felix.defaultEndpointToHostAction.toUpperCase()],
     dispatchAtMost: LIST_AT_MOST,
     felix,
   };
 }
+
+const limit = ({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] =>
+  logActionRateLimit === undefined
+    ? []
+    : ["-m", "limit", "--limit", logActionRateLimit, "--limit-burst", String(logActionRateLimitBurst)];
 
 /** The three lowest bits of the mask; api refuses a mask with fewer than eight. */
 function lowestBits(mask: number): readonly [number, number, number] {

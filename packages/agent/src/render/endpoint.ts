@@ -64,6 +64,7 @@ function linked(
   const { policies, profiles } = context.state;
   const all = [
     ...endpoint[direction].flatMap((tier) => tier.policies.map((id) => policies.get(id))),
+    ...(endpoint.staged?.[direction] ?? []).flatMap((tier) => stagedIn(tier).map((id) => policies.get(id))),
     ...endpoint.profiles.map((name) => profiles.get(name)),
   ];
   return all.map((policy) => link(policy, direction, context)).filter((chain) => chain !== undefined);
@@ -146,13 +147,51 @@ function policed(
     },
     ...invalid(config),
     clear(config.both),
-    ...endpoint[direction].flatMap((tier, i) => [
+    ...counted(endpoint, direction).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),
       ...tierRules(tier, context),
     ]),
     ...profiles.flatMap((profile) => jumps(profile, { ...context, unlessPassed: false })),
     { match: [], target: config.deny, id: ruleIds.noMatch(direction) },
   ];
+}
+
+const stagedIn = ({ policies }: TierPolicies): readonly string[] =>
+  policies.filter((id) => id.startsWith(STAGED));
+
+const STAGED = "staged/";
+
+/**
+ * The tiers that are enforced, with the staged policies where they would stand: there they count what reaches them. A tier
+ * of staged policies alone decides nothing.
+ */
+function counted({ staged, ...endpoint }: LocalEndpoint, direction: Direction): readonly TierPolicies[] {
+  const enforced = endpoint[direction];
+  if (!staged) return enforced;
+  const names = interleave(
+    enforced.map(({ tier }) => tier),
+    staged[direction].map(({ tier }) => tier),
+  );
+  const find = (tiers: readonly TierPolicies[], name: string) => tiers.find(({ tier }) => tier === name);
+  return names.map((tier) => {
+    const [own, all] = [find(enforced, tier), find(staged[direction], tier)];
+    const policies = interleave(own?.policies ?? [], all?.policies ?? []).filter(
+      (id) => id.startsWith(STAGED) || own?.policies.includes(id),
+    );
+    return { tier, policies, defaultAction: own?.defaultAction ?? "pass" };
+  });
+}
+
+/** Both lists in one, each in its order: what they share is in the same order in both. */
+function interleave(a: readonly string[], b: readonly string[]): string[] {
+  const out: string[] = [];
+  const rest = [...b];
+  for (const name of a) {
+    if (rest.includes(name)) out.push(...rest.splice(0, rest.indexOf(name)));
+    if (rest[0] === name) rest.shift();
+    out.push(name);
+  }
+  return [...out, ...rest];
 }
 
 const invalid = ({ felix, deny }: RenderConfig): readonly Rule[] =>
@@ -186,8 +225,10 @@ function jumps(
   const { config, direction, unlessPassed } = context;
   const chain = link(policy, direction, context);
   if (!chain) return [];
+  const jump = { match: unlessPassed ? notPassed(config) : [], target: ["-j", chain.name] };
+  if (policy?.isStaged) return [jump];
   return [
-    { match: unlessPassed ? notPassed(config) : [], target: ["-j", chain.name] },
+    jump,
     { match: ["-m", "mark", "--mark", `${config.accept}/${config.accept}`], target: ["-j", "RETURN"] },
   ];
 }

@@ -40,13 +40,30 @@ const HOOKS = [
 const each = (config: RenderConfig, rule: (pattern: string) => Rule): Rule[] => config.interfaces.map(rule);
 
 /** What does not come from or go to a workload is none of our business and returns. */
-export const forwardRules = (config: RenderConfig): readonly Rule[] => [
+export const forwardRules = (config: RenderConfig, loops: readonly Rule[]): readonly Rule[] => [
   ...cutRules(config, ["-i", "-o"]),
   ...each(config, (name) => ({ match: ["-i", name], target: ["-j", names.chains.fromWorkload] })),
   ...each(config, (name) => ({ match: ["-o", name], target: ["-j", names.chains.toWorkload] })),
+  ...loops,
   ...each(config, (name) => ({ match: ["-i", name], target: config.allow, id: ruleIds.forwarded })),
   ...each(config, (name) => ({ match: ["-o", name], target: config.allow, id: ruleIds.forwarded })),
 ];
+
+/**
+ * A service address that is still there when the packet is forwarded is nobody's: the router that we announce the range to
+ * would send it back (calico.md §4.5, `cali-cidr-block`).
+ */
+export function serviceLoopRules(
+  { services }: NodeState,
+  { felix }: RenderConfig,
+  { family, sets }: { family: Family; sets: SetRefs },
+): readonly Rule[] {
+  const ours = services.filter((range) => range.family === family);
+  if (ours.length === 0 || felix.serviceLoopPrevention === "Disabled") return [];
+  const set = sets.named(names.sets.services(family), ours, family);
+  const match = ["-m", "set", "--match-set", set, "dst"];
+  return [{ match, target: ["-j", felix.serviceLoopPrevention.toUpperCase()], id: ruleIds.serviceLoop }];
+}
 
 export const inputRules = (config: RenderConfig): readonly Rule[] => [
   ...cutRules(config, ["-i"]),

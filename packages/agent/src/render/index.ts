@@ -38,7 +38,7 @@ const kept = new WeakMap<NodeState["endpoints"], { from: readonly unknown[]; cha
 
 /** Most changes are members of sets, which chains do not show: then the last ones are still right. */
 function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
-  const from = [config, state.policies, state.profiles, state.pools, state.hosts];
+  const from = [config, state.policies, state.profiles, state.pools, state.hosts, state.services];
   const before = kept.get(state.endpoints);
   if (before && from.every((part, i) => part === before.from[i])) return before.chains;
   const refs = new SetRefs();
@@ -61,7 +61,7 @@ function familyChains(
 ): Chains {
   const shared = new Map<string, Chain>();
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
-    ["fixed", new Map(fixedChains(config, family))],
+    ["fixed", new Map(fixedChains(config, family, host.serviceLoopRules(state, config, { family, sets })))],
   ]);
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
   const policies = new Set<PolicyChain>();
@@ -84,9 +84,9 @@ function familyChains(
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
 }
 
-const fixedChains = (config: RenderConfig, family: Family): [string, Chain][] =>
+const fixedChains = (config: RenderConfig, family: Family, loops: readonly Rule[]): [string, Chain][] =>
   Object.entries({
-    [names.chains.forward]: host.forwardRules(config),
+    [names.chains.forward]: host.forwardRules(config, loops),
     [names.chains.input]: host.inputRules(config),
     [names.chains.output]: host.outputRules(config),
     [names.chains.workloadToHost]: host.workloadToHostRules(config, family),

@@ -35,6 +35,7 @@ export const sets = {
   masquerade: (family: Family): string => `margay${family}-masq-pools`,
   pools: (family: Family): string => `margay${family}-all-pools`,
   hosts: (family: Family): string => `margay${family}-all-hosts`,
+  services: (family: Family): string => `margay${family}-services`,
 } as const;
 
 /** 64 bits in 16 characters. */

@@ -39,6 +39,13 @@ function renderAnew(
   context: { readonly family: Family; readonly config: RenderConfig },
 ): PolicyChain {
   const sets = new SetRefs();
-  const rules = policy[direction].flatMap((rule) => renderRule(rule, { ...context, sets }));
+  const all = policy.isStaged
+    ? policy[direction].filter(({ action }) => action !== "log")
+    : policy[direction];
+  const rendered = all.flatMap((rule) => renderRule(rule, { ...context, sets }));
+  const rules = policy.isStaged ? rendered.map((rule) => ({ ...rule, target: COUNTED })) : rendered;
   return { name: names.chains[direction](policy.id), chain: { rules }, sets };
 }
+
+/** A staged rule counts, and is the last that is asked of its policy. */
+const COUNTED = ["-j", "RETURN"];

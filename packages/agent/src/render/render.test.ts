@@ -160,6 +160,10 @@ describe("per configuration", () => {
   const pools = [
     resource("IPPool", "p", { cidr: "10.0.0.0/16", natOutgoing: true }),
     resource("IPPool", "q", { cidr: "10.9.0.0/16" }),
+    resource("BGPConfiguration", "default", {
+      ...{ serviceClusterIPs: [{ cidr: "10.96.0.0/12" }], serviceExternalIPs: [{ cidr: "fd00:96::/108" }] },
+      serviceLoadBalancerIPs: [{ cidr: "192.0.2.0/24" }],
+    }),
   ];
   test.each<[why: string, settings: object, chains: "chains4" | "chains6", chain: RegExp, lines: string[]]>([
     [
@@ -191,6 +195,34 @@ describe("per configuration", () => {
       /nat-out/,
       [
         `${NAT} -o eth0 ${OUTSIDE} -m set ! --match-set margay4-all-hosts dst -j SNAT --to-source 192.0.2.1 --random-fully # nat-outgoing`,
+      ],
+    ],
+    [
+      "a service address that nobody translated goes nowhere",
+      {},
+      "chains4",
+      /filter\/margay-forward/,
+      [
+        "filter/margay-forward -i cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
+        "filter/margay-forward -o cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
+        "filter/margay-forward -i cali+ -j margay-from-wl",
+        "filter/margay-forward -o cali+ -j margay-to-wl",
+        "filter/margay-forward -m set --match-set margay4-services dst -j DROP # service-loop",
+        "filter/margay-forward -i cali+ -j ACCEPT # workload/forwarded",
+        "filter/margay-forward -o cali+ -j ACCEPT # workload/forwarded",
+      ],
+    ],
+    [
+      "... or is refused",
+      { serviceLoopPrevention: "Reject", cutDeniedConnections: false },
+      "chains6",
+      /filter\/margay-forward/,
+      [
+        "filter/margay-forward -i cali+ -j margay-from-wl",
+        "filter/margay-forward -o cali+ -j margay-to-wl",
+        "filter/margay-forward -m set --match-set margay6-services dst -j REJECT # service-loop",
+        "filter/margay-forward -i cali+ -j ACCEPT # workload/forwarded",
+        "filter/margay-forward -o cali+ -j ACCEPT # workload/forwarded",
       ],
     ],
     [
@@ -244,6 +276,7 @@ describe("per configuration", () => {
     [
       "allow leaves it to later rules, deny rejects, other marks",
       {
+        serviceLoopPrevention: "Disabled",
         iptablesFilterAllowAction: "Return",
         iptablesFilterDenyAction: "Reject",
         iptablesMarkMask: 0xff00,
@@ -268,6 +301,40 @@ describe("per configuration", () => {
   ])("%s", (_why, settings, chains, chain, lines) => {
     expect(show(rendered(namespace, one, ...pools, felix(settings))[chains], chain)).toEqual(lines);
   });
+});
+
+test("a Log rule logs no more often than it may, and what is staged counts and goes on", () => {
+  const web = pod("web", { ipNetworks: ["10.0.0.1/32"] });
+  const staged = resource("StagedNetworkPolicy", "a/s", {
+    order: 1,
+    ingress: [{ action: "Log" }, { action: "Deny", source: { nets: ["10.0.1.0/24"] } }, { action: "Allow" }],
+  });
+  const log = resource("NetworkPolicy", "a/log", { order: 2, ingress: [{ action: "Log" }] });
+  const alone = resource("StagedGlobalNetworkPolicy", "alone", {
+    tier: "kube-admin",
+    ingress: [{ action: "Pass" }],
+  });
+  const limit = felix({ logActionRateLimit: "10/minute", logActionRateLimitBurst: 3, logPrefix: "drops" });
+  const { chains4 } = rendered(namespace, web, staged, log, alone, limit);
+  const [toWeb, pass] = ["filter/margay-tw-caliweb", "-m mark --mark 0x0/0x20000"];
+  expect(show(chains4, /margay-(tw-|in-)/).filter((line) => !line.includes("kns.a"))).toEqual([
+    `${toWeb} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established`,
+    `${toWeb} -m conntrack --ctstate INVALID -j DROP # conntrack/invalid`,
+    `${toWeb} -j MARK --set-xmark 0x0/0x30000`,
+    `${toWeb} ${pass} -j margay-in-4610274bbc50ae11`,
+    `${toWeb} -j MARK --set-xmark 0x0/0x20000`,
+    `${toWeb} ${pass} -j margay-in-7aacaf6efbe93741`,
+    `${toWeb} ${pass} -j margay-in-3b01f2e0b082901f`,
+    `${toWeb} -m mark --mark 0x10000/0x10000 -j RETURN`,
+    `${toWeb} ${pass} -j DROP # tier/default/in/default`,
+    `${toWeb} -j margay-in-16fa8a6bad4038d5`,
+    `${toWeb} -m mark --mark 0x10000/0x10000 -j RETURN`,
+    `${toWeb} -j DROP # profiles/in/no-match`,
+    "filter/margay-in-3b01f2e0b082901f -m limit --limit 10/minute --limit-burst 3 -j LOG --log-prefix drops:  --log-level 5 # np/a/log/in/0",
+    "filter/margay-in-4610274bbc50ae11 -j RETURN # staged/gnp/alone/in/0",
+    "filter/margay-in-7aacaf6efbe93741 -s 10.0.1.0/24 -j RETURN # staged/np/a/s/in/1",
+    "filter/margay-in-7aacaf6efbe93741 -j RETURN # staged/np/a/s/in/2",
+  ]);
 });
 
 describe("a workload and its own host", () => {

@@ -17,7 +17,8 @@ export interface RuleContext {
  */
 export function renderRule(rule: CompiledRule, context: RuleContext): readonly Rule[] {
   const target = targetOf(rule, context.config);
-  return waysToMatch(rule, context).map((match) => ({ match, target, id: rule.id }));
+  const limit = rule.action === "log" ? context.config.logLimit : [];
+  return waysToMatch(rule, context).map((match) => ({ match: [...match, ...limit], target, id: rule.id }));
 }
 
 /**

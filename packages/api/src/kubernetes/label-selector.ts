@@ -4,9 +4,9 @@ import { and, membership, type Selector } from "../selector/ast.ts";
 
 const requirement = z
   .object({
-    key: labelName,
-    operator: z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
-    values: z.array(labelValue).optional(),
+    key: labelName.describe("A label's name."),
+    operator: z.enum(["In", "NotIn", "Exists", "DoesNotExist"]).describe("What must hold of its value."),
+    values: z.array(labelValue).optional().describe("Values, for In and NotIn."),
   })
   .superRefine(({ operator, values }, context) => {
     const wanted = operator === "In" || operator === "NotIn";
@@ -20,8 +20,8 @@ const requirement = z
 
 /** meta/v1 LabelSelector. */
 export const labelSelector = z.object({
-  matchLabels: z.record(labelName, labelValue).optional(),
-  matchExpressions: z.array(requirement).optional(),
+  matchLabels: z.record(labelName, labelValue).optional().describe("Labels with their values."),
+  matchExpressions: z.array(requirement).optional().describe("Further requirements; all must hold."),
 });
 
 export type LabelSelector = z.output<typeof labelSelector>;

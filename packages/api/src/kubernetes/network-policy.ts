@@ -10,7 +10,10 @@ import { type LabelSelector, labelSelector, selectorOf } from "./label-selector.
 /** networking.k8s.io/v1 NetworkPolicy, as its API reference describes it. */
 
 const ipBlock = z
-  .object({ cidr: net(), except: z.array(net()).optional() })
+  .object({
+    cidr: net().describe("A network."),
+    except: z.array(net()).optional().describe("Networks within it that are not meant."),
+  })
   .superRefine(({ cidr, except = [] }, context) => {
     const range = prefixIn(cidr);
     for (const [i, value] of except.entries()) {
@@ -26,9 +29,9 @@ const ipBlock = z
 
 const peer = z
   .object({
-    podSelector: labelSelector.optional(),
-    namespaceSelector: labelSelector.optional(),
-    ipBlock: ipBlock.optional(),
+    podSelector: labelSelector.optional().describe("Pods, by label; of the policy's own namespace if alone."),
+    namespaceSelector: labelSelector.optional().describe("Namespaces, by label."),
+    ipBlock: ipBlock.optional().describe("A network; not beside selectors."),
   })
   .superRefine(({ podSelector, namespaceSelector, ipBlock }, context) => {
     if (!podSelector && !namespaceSelector && !ipBlock)
@@ -45,14 +48,16 @@ const PORT_RULE = "must be a port 1 to 65535 or the name of one";
 
 const port = z
   .object({
-    protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP"),
+    protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP").describe("Protocol of the port."),
     port: z
       .union(
         [z.int().min(1).max(65535), z.string().regex(/^(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$/)],
         { error: PORT_RULE },
       )
-      .optional(),
-    endPort: z.int().min(1).max(65535).optional(),
+      .meta({ intOrString: true })
+      .optional()
+      .describe("A port's number, or its name in the pod; all when absent."),
+    endPort: z.int().min(1).max(65535).optional().describe("The last port of a range that begins at `port`."),
   })
   .superRefine(({ port, endPort }, context) => {
     if (endPort === undefined || (typeof port === "number" && port <= endPort)) return;
@@ -61,8 +66,20 @@ const port = z
     context.addIssue({ code: "custom", path: ["endPort"], message });
   });
 
-const ports = z.array(port).optional();
+const ports = z.array(port).optional().describe("Ports; all when absent.");
 const peers = z.array(peer).optional();
+const from = peers.describe("Where packets come from; anywhere when absent.");
+const to = peers.describe("Where packets go; anywhere when absent.");
+
+export const kubernetesPolicySpec = z.object({
+  podSelector: labelSelector.prefault({}).describe("Pods of the namespace that the policy applies to."),
+  policyTypes: z
+    .array(z.enum(["Ingress", "Egress"]))
+    .optional()
+    .describe("Directions: [Ingress] when absent, and Egress too if there are egress rules."),
+  ingress: z.array(z.object({ from, ports })).optional().describe("What pods may receive."),
+  egress: z.array(z.object({ to, ports })).optional().describe("What pods may send."),
+});
 
 export const kubernetesNetworkPolicy = z.object({
   apiVersion: z.literal("networking.k8s.io/v1"),
@@ -75,12 +92,7 @@ export const kubernetesNetworkPolicy = z.object({
       annotations: z.record(z.string(), z.string()).optional(),
     })
     .loose(),
-  spec: z.object({
-    podSelector: labelSelector.prefault({}),
-    policyTypes: z.array(z.enum(["Ingress", "Egress"])).optional(),
-    ingress: z.array(z.object({ from: peers, ports })).optional(),
-    egress: z.array(z.object({ to: peers, ports })).optional(),
-  }),
+  spec: kubernetesPolicySpec,
   status: z.unknown().optional(),
 });
 

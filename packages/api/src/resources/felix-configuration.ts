@@ -37,6 +37,12 @@ const portRange = text((value) => {
     : 'must be a range of ports "low:high", 1 to 65535';
 });
 
+const rate = text((value) =>
+  /^[1-9]\d{0,4}\/(second|minute|hour|day)$/.test(value)
+    ? undefined
+    : 'must be a number of packets in a time, such as "10/second" (or minute, hour, day)',
+);
+
 /** Calico's casing differs by field; any is accepted and made the one that is documented. */
 const anyCase = <T extends readonly string[]>(values: T) =>
   z.preprocess(
@@ -116,6 +122,22 @@ const settings = z.object({
     .max(29)
     .default("calico-packet")
     .describe("What kernel log lines of Log rules begin with."),
+  logActionRateLimit: rate
+    .optional()
+    .describe(
+      'How often each Log rule logs at most, such as "10/second" (or minute, hour, day); no limit when absent.',
+    ),
+  logActionRateLimitBurst: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(5)
+    .describe("How many packets each Log rule logs at once before its limit holds."),
+  serviceLoopPrevention: anyCase(["Drop", "Reject", "Disabled"] as const)
+    .default("Drop")
+    .describe(
+      "Packets to a service address that BGPConfiguration announces and nobody translated: they would come back from the router.",
+    ),
   logSeverityScreen: anyCase(SEVERITIES).default("Info").describe("Log level of the agent."),
   healthEnabled: z.boolean().default(false).describe("Serve /healthz and /readyz."),
   prometheusMetricsEnabled: z.boolean().default(false).describe("Serve /metrics."),

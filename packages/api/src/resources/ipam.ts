@@ -5,7 +5,10 @@ import { define, type SpecOf } from "../resource.ts";
 const attributes = z.object({
   pod: z.string().optional().describe("Pod that has the address."),
   namespace: z.string().optional().describe("Its namespace."),
-  podUID: z.string().optional().describe("Its UID in Kubernetes: by it the controllers prove that it is gone."),
+  podUID: z
+    .string()
+    .optional()
+    .describe("Its UID in Kubernetes: by it the controllers prove that it is gone."),
   node: z.string().optional().describe("The node it runs on."),
   containerID: z.string().optional().describe("Its container."),
   timestamp: z.string().optional().describe("When the address was assigned."),

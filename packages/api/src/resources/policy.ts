@@ -27,60 +27,66 @@ const shared = {
 };
 
 /** Calico's defaulting of `types`; a given list, even an empty one, is kept. */
-function withTypes<S extends { types?: ("Ingress" | "Egress")[]; ingress?: unknown[]; egress?: unknown[] }>(
-  spec: S,
-): S {
+export function withTypes<
+  S extends { types?: ("Ingress" | "Egress")[]; ingress?: unknown[]; egress?: unknown[] },
+>(spec: S): S {
   if (spec.types) return spec;
   if (!spec.egress?.length) return { ...spec, types: ["Ingress"] };
   return { ...spec, types: spec.ingress?.length ? ["Ingress", "Egress"] : ["Egress"] };
 }
 
 /** `name`, the older `tier.name`, or the prefix of policies that come from Kubernetes. */
-function policyName(name: string): string | undefined {
+export function policyName(name: string): string | undefined {
   if (nameOf(name)) return nameOf(name);
   const isConverted = ["knp.default.", "kcnp."].some((prefix) => name.startsWith(prefix));
   if (isConverted || name.split(".").length <= 2) return undefined;
   return 'must be "name" or "tier.name": at most one dot (only knp.default.* and kcnp.* may have more)';
 }
 
-const networkPolicySpec = z.object(shared).prefault({});
-const globalNetworkPolicySpec = z
-  .object({
-    ...shared,
-    namespaceSelector: namespaceSelector
-      .optional()
-      .describe("Namespaces whose endpoints it applies to, by label."),
-    doNotTrack: z
-      .boolean()
-      .default(false)
-      .describe("Applied before connection tracking; needs applyOnForward."),
-    preDNAT: z
-      .boolean()
-      .default(false)
-      .describe("Applied before destination NAT; needs applyOnForward, no egress rules."),
-    applyOnForward: z.boolean().default(false).describe("Also applied to traffic a host forwards."),
-  })
-  .superRefine((spec, context) => {
-    const refuse = (path: string, message: string) =>
-      context.addIssue({ code: "custom", path: [path], message });
-    if (spec.doNotTrack && spec.preDNAT) refuse("preDNAT", "must not be true beside doNotTrack");
-    if ((spec.doNotTrack || spec.preDNAT) && !spec.applyOnForward)
-      refuse("applyOnForward", "must be true when doNotTrack or preDNAT is");
-    if (spec.preDNAT && spec.egress?.length) refuse("egress", "must be empty when preDNAT is true");
-    for (const [direction, list] of [
-      ["ingress", spec.ingress],
-      ["egress", spec.egress],
-    ] as const)
-      for (const [i, rule] of (list ?? []).entries())
-        for (const side of ["source", "destination"] as const)
-          if (rule[side]?.services && !rule[side]?.services?.namespace)
-            context.addIssue({
-              code: "custom",
-              path: [direction, i, side, "services", "namespace"],
-              message: "is required in a GlobalNetworkPolicy",
-            });
-  })
-  .prefault({});
+/** What NetworkPolicy says, and its staged twin. */
+export const namespacedFields = z.object(shared);
+
+const networkPolicySpec = namespacedFields.prefault({});
+
+export const globalFields = z.object({
+  ...shared,
+  namespaceSelector: namespaceSelector
+    .optional()
+    .describe("Namespaces whose endpoints it applies to, by label."),
+  doNotTrack: z
+    .boolean()
+    .default(false)
+    .describe("Applied before connection tracking; needs applyOnForward."),
+  preDNAT: z
+    .boolean()
+    .default(false)
+    .describe("Applied before destination NAT; needs applyOnForward, no egress rules."),
+  applyOnForward: z.boolean().default(false).describe("Also applied to traffic a host forwards."),
+});
+
+/** What must hold between the fields of a global policy. */
+export function checkGlobal(spec: z.output<typeof globalFields>, context: z.RefinementCtx): void {
+  const refuse = (path: string, message: string) =>
+    context.addIssue({ code: "custom", path: [path], message });
+  if (spec.doNotTrack && spec.preDNAT) refuse("preDNAT", "must not be true beside doNotTrack");
+  if ((spec.doNotTrack || spec.preDNAT) && !spec.applyOnForward)
+    refuse("applyOnForward", "must be true when doNotTrack or preDNAT is");
+  if (spec.preDNAT && spec.egress?.length) refuse("egress", "must be empty when preDNAT is true");
+  for (const [direction, list] of [
+    ["ingress", spec.ingress],
+    ["egress", spec.egress],
+  ] as const)
+    for (const [i, rule] of (list ?? []).entries())
+      for (const side of ["source", "destination"] as const)
+        if (rule[side]?.services && !rule[side]?.services?.namespace)
+          context.addIssue({
+            code: "custom",
+            path: [direction, i, side, "services", "namespace"],
+            message: "is required in a GlobalNetworkPolicy",
+          });
+}
+
+const globalNetworkPolicySpec = globalFields.superRefine(checkGlobal).prefault({});
 
 export type NetworkPolicySpec = SpecOf<typeof networkPolicySpec>;
 export type GlobalNetworkPolicySpec = SpecOf<typeof globalNetworkPolicySpec>;

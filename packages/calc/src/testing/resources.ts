@@ -46,6 +46,11 @@ export function np(path: string, spec: Spec): Update {
 
 export const gnp = (name: string, spec: Spec): Update => put(resource("GlobalNetworkPolicy", { name }, spec));
 
+export function staged(policy: Update, stagedAction = "Set"): Update {
+  const { kind, metadata, spec } = policy.value as AnyResource; // one that puts
+  return put(resource(`Staged${kind}`, { ...metadata }, { ...spec, stagedAction }));
+}
+
 export const tier = (name: string, spec: Spec): Update => put(resource("Tier", { name }, spec));
 
 export const profile = (name: string, spec: Spec): Update => put(resource("Profile", { name }, spec));

@@ -9,6 +9,7 @@ import {
   type NodeState,
   type Packet,
   ruleIds,
+  type TierPolicies,
 } from "@margay/calc";
 import { parseAddress, parsePrefix } from "@margay/net";
 import fc from "fast-check";
@@ -41,7 +42,7 @@ const ranges = fc.oneof(
 
 function entity(hasPorts: boolean): fc.Arbitrary<EntityMatch> {
   const ports = hasPorts ? often([], ranges) : fc.constant([]);
-  const named = hasPorts ? often([], some(PORT_SETS)) : fc.constant([]);
+  const named = often([], some(PORT_SETS)); // services need no protocol
   return fc.record({
     nets: often([], nets),
     notNets: often([], nets),
@@ -50,7 +51,7 @@ function entity(hasPorts: boolean): fc.Arbitrary<EntityMatch> {
     ports,
     namedPorts: named,
     notPorts: ports,
-    notNamedPorts: named,
+    notNamedPorts: hasPorts ? named : fc.constant([]),
   });
 }
 
@@ -117,6 +118,10 @@ const profile = (name: string): fc.Arbitrary<CompiledPolicy> => {
 const POLICIES = ["gnp/a", "gnp/b", "np/x/c", "np/x/d"];
 const PROFILES = ["kns.x", "ksa.x.y"];
 
+const STAGED = ["staged/gnp/s", "staged/np/x/t"];
+const stagedPolicy = (id: string): fc.Arbitrary<CompiledPolicy> =>
+  policy(id).map((its) => ({ ...its, isStaged: true }));
+
 const tiers = fc
   .tuple(
     fc.shuffledSubarray(POLICIES),
@@ -130,6 +135,18 @@ const tiers = fc
     ].filter(({ policies }) => policies.length > 0),
   );
 
+/** Tiers with staged policies among the others, or instead of one, and perhaps a tier of theirs alone. */
+const withStaged = (enforced: readonly TierPolicies[]): fc.Arbitrary<readonly TierPolicies[]> =>
+  fc.record({ at: fc.nat(3), instead: fc.nat(1), alone: fc.nat(2) }).map(({ at, instead, alone }) => {
+    const [first, ...others] = enforced.map((tier) => ({
+      ...tier,
+      policies: tier.policies.toSpliced(at, instead, STAGED[0]!), // the list has two
+    }));
+    const own = { tier: "t0", defaultAction: "deny" as const, policies: [STAGED[1]!] };
+    const all = [first, ...others].filter((tier) => tier !== undefined);
+    return all.toSpliced(alone, 0, own);
+  });
+
 /** Most addresses of the universe, so that packets come from where they may; sometimes none of a family. */
 const owned = (addresses: readonly string[]) =>
   fc.oneof(
@@ -138,6 +155,13 @@ const owned = (addresses: readonly string[]) =>
   );
 
 const endpoint = (interfaceName: string): fc.Arbitrary<LocalEndpoint> =>
+  enforcedEndpoint(interfaceName).chain((its) =>
+    fc
+      .tuple(withStaged(its.ingress), withStaged(its.egress), fc.boolean())
+      .map(([ingress, egress, isStaged]) => (isStaged ? { ...its, staged: { ingress, egress } } : its)),
+  );
+
+const enforcedEndpoint = (interfaceName: string): fc.Arbitrary<LocalEndpoint> =>
   fc.record(
     {
       id: fc.constant(`x/${interfaceName}`),
@@ -181,7 +205,9 @@ const byId = <T>(
 export const anyState: fc.Arbitrary<NodeState> = fc.record({
   node: fc.constant("n1"),
   endpoints: fc.subarray(INTERFACES, { minLength: 2 }).chain((names) => fc.tuple(...names.map(endpoint))),
-  policies: byId(POLICIES, policy),
+  policies: fc
+    .tuple(byId(POLICIES, policy), byId(STAGED, stagedPolicy))
+    .map(([enforced, staged]) => new Map([...enforced, ...staged])),
   profiles: byId(PROFILES, profile),
   sets: fc
     .tuple(
@@ -192,6 +218,7 @@ export const anyState: fc.Arbitrary<NodeState> = fc.record({
   pools: fc.constant([]),
   blocks: fc.constant([]),
   hosts: fc.constant([]),
+  services: fc.constant([]),
   config: fc.constant(effective("FelixConfiguration", [], "n1")),
   problems: fc.constant([]),
 });

@@ -1,15 +1,16 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { type AnyResource, keyOf, parse } from "@margay/api";
-import { Calc, forward, type NodeState } from "@margay/calc";
+import type { AnyResource } from "@margay/api";
+import { forward, type NodeState } from "@margay/calc";
 import { Iptables, ipsetTarget } from "@margay/iptables";
 import { parseAddress } from "@margay/net";
 import { Nftables } from "@margay/nftables";
 import { reconcile, Tracked } from "@margay/reconcile";
 import { render } from "../index.ts";
 import { renderNftables } from "../nftables/index.ts";
+import { address, mac, PODS, type Pod, resource, run, stateWith, wire } from "./pods.ts";
 import type { Probe, Probed } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
 
@@ -18,62 +19,9 @@ import { randomPolicies } from "./random-policies.ts";
  * sends real packets, and prints where the kernel and the evaluator disagree, as JSON. Arguments: the
  * backend, and the seed of the random scenarios.
  */
-const PODS = ["a", "b", "c"] as const;
-type Pod = (typeof PODS)[number];
 const PORTS = [80, 81, 8080];
 const IPTABLES = process.argv[2] === "legacy" ? "legacy" : "nft";
 const nftables = process.argv[2] === "nftables" ? new Nftables({ table: "margay" }) : undefined;
-const address = (pod: Pod, family: 4 | 6): string =>
-  `${family === 4 ? "10.244.0." : "fd00::"}${PODS.indexOf(pod) + 1}`;
-const mac = (pod: Pod): string => `02:00:00:00:00:0${PODS.indexOf(pod) + 1}`;
-const run = (text: string): string => {
-  const [command = "", ...words] = text.split(" ");
-  return execFileSync(command, words, { encoding: "utf8" });
-};
-
-function wire(pod: Pod): void {
-  run(`ip netns add ${pod}`);
-  run(`ip link add cali${pod} type veth peer name eth0 netns ${pod} address ${mac(pod)}`);
-  run(`ip link set cali${pod} address ee:ee:ee:ee:ee:ee up`);
-  for (const device of ["lo", "eth0"]) run(`ip -n ${pod} link set ${device} up`);
-  for (const [family, gateway] of [
-    [4, "169.254.1.1"],
-    [6, "fe80::ecee:eeff:feee:eeee"],
-  ] as const) {
-    const ip = address(pod, family);
-    run(
-      `ip -n ${pod} -${family} addr add ${ip}/${family === 4 ? 32 : 128} dev eth0${family === 6 ? " nodad" : ""}`,
-    );
-    run(`ip -n ${pod} neigh add ${gateway} lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent`);
-    run(`ip -n ${pod} -${family} route add default via ${gateway} dev eth0 onlink`);
-    run(`ip -${family} route add ${ip} dev cali${pod}`);
-    run(`ip neigh add ${ip} lladdr ${mac(pod)} dev cali${pod} nud permanent`);
-  }
-}
-
-const resource = (kind: string, name: string, spec: object, labels: object = {}): AnyResource => {
-  const namespace = ["WorkloadEndpoint", "NetworkPolicy"].includes(kind) ? { namespace: "x" } : {};
-  return parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels, ...namespace }, spec })
-    .resource;
-};
-
-const endpoint = (pod: Pod): AnyResource =>
-  resource(
-    "WorkloadEndpoint",
-    pod,
-    {
-      ...{ orchestrator: "k8s", node: "n1", pod, endpoint: "eth0", profiles: ["kns.x"] },
-      ...{
-        interfaceName: `cali${pod}`,
-        mac: mac(pod),
-        ipNetworks: [`${address(pod, 4)}/32`, `${address(pod, 6)}/128`],
-      },
-      ports: [{ name: "web", protocol: "TCP", port: 8080 }],
-    },
-    { app: pod },
-  );
-
-const open = { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] };
 const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   "profiles allow": [],
   "no profile": [resource("Profile", "kns.x", {})],
@@ -191,16 +139,6 @@ function probeOf({ from, to, port, family, protocol }: Flow, patienceMs = 400): 
   return { id, protocol, ...ends, patienceMs };
 }
 
-/** The state with all pods, whose profile allows everything unless `resources` say otherwise. */
-function stateWith(resources: readonly AnyResource[]): NodeState {
-  const calc = new Calc("n1");
-  const all = [resource("Profile", "kns.x", open), ...PODS.map(endpoint), ...resources];
-  calc.apply(
-    all.map((value) => ({ key: keyOf(value.kind, value.metadata.name, value.metadata.namespace), value })),
-  );
-  return calc.state();
-}
-
 function evaluate(state: NodeState, flow: Flow, probe: Probe): "allow" | "deny" {
   const packet = {
     ...{ source: parseAddress(probe.from), destination: parseAddress(probe.to) },
@@ -230,7 +168,7 @@ async function main(): Promise<void> {
   run("ip link set lo up");
   for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
     writeFileSync(`/proc/sys/net/${path}`, "1");
-  for (const pod of PODS) wire(pod);
+  for (const pod of PODS) wire(pod, { routes: true });
   const probers: Probers = { a: prober("a"), b: prober("b"), c: prober("c") };
   await Promise.all(PODS.map((pod) => probers[pod].ready));
   const random = randomPolicies(Number(process.argv[3] ?? 1), 6).map(

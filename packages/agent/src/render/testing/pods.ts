@@ -1,0 +1,78 @@
+import { execFileSync } from "node:child_process";
+import { type AnyResource, keyOf, parse } from "@margay/api";
+import { Calc, type NodeState } from "@margay/calc";
+
+/** Three pods of one node, as network namespaces beside the one that we are in (root, in `unshare -Urnm`). */
+export const PODS = ["a", "b", "c"] as const;
+export type Pod = (typeof PODS)[number];
+
+export const address = (pod: Pod, family: 4 | 6): string =>
+  `${family === 4 ? "10.244.0." : "fd00::"}${PODS.indexOf(pod) + 1}`;
+export const mac = (pod: Pod): string => `02:00:00:00:00:0${PODS.indexOf(pod) + 1}`;
+
+export const run = (text: string): string => {
+  const [command = "", ...words] = text.split(" ");
+  return execFileSync(command, words, { encoding: "utf8" });
+};
+
+/** Makes the pod and its interface. The routes to it may be somebody else's to make. */
+export function wire(pod: Pod, { routes }: { readonly routes: boolean }): void {
+  run(`ip netns add ${pod}`);
+  run(`ip link add cali${pod} type veth peer name eth0 netns ${pod} address ${mac(pod)}`);
+  run(`ip link set cali${pod} address ee:ee:ee:ee:ee:ee up`);
+  for (const device of ["lo", "eth0"]) run(`ip -n ${pod} link set ${device} up`);
+  for (const [family, gateway] of [
+    [4, "169.254.1.1"],
+    [6, "fe80::ecee:eeff:feee:eeee"],
+  ] as const) {
+    const ip = address(pod, family);
+    run(
+      `ip -n ${pod} -${family} addr add ${ip}/${family === 4 ? 32 : 128} dev eth0${family === 6 ? " nodad" : ""}`,
+    );
+    run(`ip -n ${pod} neigh add ${gateway} lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent`);
+    run(`ip -n ${pod} -${family} route add default via ${gateway} dev eth0 onlink`);
+    if (routes) run(`ip -${family} route add ${ip} dev cali${pod}`);
+    run(`ip neigh add ${ip} lladdr ${mac(pod)} dev cali${pod} nud permanent`);
+  }
+}
+
+/** A resource of namespace x, if its kind has one. */
+export const resource = (kind: string, name: string, spec: object, labels: object = {}): AnyResource => {
+  const namespace = ["WorkloadEndpoint", "NetworkPolicy"].includes(kind) ? { namespace: "x" } : {};
+  return parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels, ...namespace }, spec })
+    .resource;
+};
+
+export const endpoint = (pod: Pod): AnyResource =>
+  resource(
+    "WorkloadEndpoint",
+    pod,
+    {
+      ...{ orchestrator: "k8s", node: "n1", pod, endpoint: "eth0", profiles: ["kns.x"] },
+      ...{
+        interfaceName: `cali${pod}`,
+        mac: mac(pod),
+        ipNetworks: [`${address(pod, 4)}/32`, `${address(pod, 6)}/128`],
+      },
+      ports: [{ name: "web", protocol: "TCP", port: 8080 }],
+    },
+    { app: pod },
+  );
+
+/** The pods, with a profile that allows everything. */
+export const base = (): readonly AnyResource[] => [
+  resource("Profile", "kns.x", { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] }),
+  ...PODS.map(endpoint),
+];
+
+export const updateOf = (value: AnyResource) => ({
+  key: keyOf(value.kind, value.metadata.name, value.metadata.namespace),
+  value,
+});
+
+/** The state with all pods, whose profile allows everything unless `resources` say otherwise. */
+export function stateWith(resources: readonly AnyResource[]): NodeState {
+  const calc = new Calc("n1");
+  calc.apply([...base(), ...resources].map(updateOf));
+  return calc.state();
+}
