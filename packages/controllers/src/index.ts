@@ -1,1 +1,1 @@
-export {};
+export { command } from "./command.ts";

@@ -14,6 +14,7 @@ const bgpd = async () => [(await import("@margay/bgpd")).command as CommandModul
 const cni = async () => [(await import("@margay/cni")).command];
 const attach = async () => (await import("@margay/cni")).commands;
 const lab = async () => [(await import("@margay/lab")).command];
+const controllers = async () => [(await import("@margay/controllers")).command as CommandModule];
 const ctl = async () => (await import("@margay/ctl")).commands;
 
 /** Every command, in the order of the help. */
@@ -36,6 +37,7 @@ export const catalogue: readonly Entry[] = [
   { name: "lab", describe: "a whole cluster on this machine: nodes, routes, policy, BGP", load: lab },
   { name: "agent", describe: "daemon: addresses, routes and policy of one node", load: agent },
   { name: "bgpd", describe: "daemon: the BGP speaker of one node", load: bgpd },
+  { name: "controllers", describe: "daemon: Kubernetes objects into the datastore", load: controllers },
   { name: "cni", describe: "run one CNI call (where the static relay cannot be)", load: cni },
   { name: "cleanup", describe: "take off this node all that agent and bgpd put there", load: cleanup },
 ];

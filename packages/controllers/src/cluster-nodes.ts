@@ -1,0 +1,136 @@
+import { isDeepStrictEqual } from "node:util";
+import { decode, encode, keyOf, kindPrefix, type Node, parseKey } from "@margay/api";
+import { type Entry, resources } from "@margay/datastore";
+import { deleteNode } from "@margay/ipam";
+import { KubernetesError, type ListWatch } from "@margay/kubernetes";
+import { tellWarning } from "./events.ts";
+import { isMadeFrom } from "./mark.ts";
+import { Mirror } from "./mirror.ts";
+import { FROM_NODE, type NodeFacts, nodeFacts, nodeResource } from "./nodes.ts";
+import type { Controller, Surroundings } from "./parts.ts";
+import { amend } from "./put.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+const PATH = "/api/v1/nodes";
+
+/** Kubernetes' nodes as Nodes of the datastore; of a node that is deleted everything is freed. */
+export class ClusterNodes implements Controller {
+  readonly name = "nodes";
+  readonly #surroundings: Surroundings;
+  readonly #watch: ListWatch<NodeFacts>;
+  readonly #mirror: Mirror<Entry>;
+  readonly #queue: WorkQueue;
+
+  constructor(surroundings: Surroundings, { reflectorLabel }: { reflectorLabel: string }) {
+    this.#surroundings = surroundings;
+    const { store, sleep, random, log } = surroundings;
+    this.#queue = new WorkQueue({
+      settle: (key) => this.#settle(key),
+      onError: (key, error, retryInMs) =>
+        log.warn({ event: "node-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
+      concurrency: 4,
+    });
+    this.#watch = surroundings.follow<NodeFacts>({
+      path: PATH,
+      keep: (object) => nodeFacts(object, reflectorLabel),
+      onChange: (changes, synced) => {
+        this.#queue.add(changes.map(({ name }) => keyOf("Node", name)));
+        if (synced && changes.length === 0) this.#queue.add(this.#all());
+      },
+    });
+    this.#mirror = new Mirror<Entry>({
+      ...{ store, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
+      onChange: (keys) => this.#queue.add(keys),
+      onStatus: () => {}, // the copies' mirrors tell
+    });
+  }
+
+  start(): Promise<unknown> {
+    return Promise.all([this.#mirror.start(), this.#watch.start()]);
+  }
+
+  readonly waitsFor = (): string | undefined => {
+    if (!this.#mirror.synced) return "Nodes have not been read from the datastore yet";
+    return this.#watch.synced ? undefined : "v1 Node has not been read from the API server yet";
+  };
+
+  lead(): void {
+    this.#queue.activate(this.#all());
+  }
+
+  follow(): Promise<void> {
+    return this.#queue.deactivate();
+  }
+
+  settled(): Promise<void> {
+    return this.#queue.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.follow();
+    await Promise.all([this.#watch.stop(), this.#mirror.stop()]);
+  }
+
+  *#all(): Generator<string> {
+    for (const [name] of this.#watch.entries()) yield keyOf("Node", name);
+    for (const [key] of this.#mirror.entries()) yield key;
+  }
+
+  async #settle(key: string): Promise<void> {
+    const name = parseKey(key)?.name;
+    if (name === undefined || !this.#mirror.synced) return;
+    const facts = this.#watch.get(name);
+    if (facts) return this.#put(key, facts);
+    const now = this.#mirror.get(key);
+    if (now && this.#watch.synced && isMadeFrom(now.value, FROM_NODE)) await this.#delete(key, name);
+  }
+
+  async #put(key: string, facts: NodeFacts): Promise<void> {
+    const { store, written, server, now } = this.#surroundings;
+    let refused: string | undefined;
+    const step = (entry: Entry | undefined): string | undefined => {
+      const known = entry && (decode(key, entry.value) as Node);
+      const wanted = nodeResource(facts, known);
+      refused = wanted.refused;
+      const text = encode(wanted.node);
+      return known && isDeepStrictEqual(decode(key, text), known) ? undefined : text;
+    };
+    const done = await amend(store, key, step, { entry: this.#mirror.get(key) });
+    if (done.written) written("Node");
+    if (done.entry) this.#mirror.observe(done.entry);
+    if (refused === undefined) return;
+    const about = { apiVersion: "v1", kind: "Node", name: facts.name };
+    await tellWarning(server, about, { reason: "Refused", message: `${refused}; left out`, now: now() });
+  }
+
+  /** What the node had goes first and its Node last: whoever is interrupted begins again. */
+  async #delete(key: string, name: string): Promise<void> {
+    const { store, log, now, written } = this.#surroundings;
+    if (!(await this.#isGone(name))) return;
+    const endpoints = await this.#endpointsOf(name);
+    for (const endpoint of endpoints) await store.delete(endpoint);
+    const freed = await deleteNode({ store, now }, name);
+    await amend(store, key, () => null);
+    written("Node");
+    const facts = { endpoints: endpoints.length, handles: freed.length };
+    log.info({ event: "node-deleted", name, ...facts }, `node ${name} is gone: all that it had is free`);
+  }
+
+  /** The API server itself is asked: a cache may lag, and what is freed is free. */
+  async #isGone(name: string): Promise<boolean> {
+    try {
+      await this.#surroundings.server.call({ path: `${PATH}/${name}` });
+      return false;
+    } catch (error) {
+      if (error instanceof KubernetesError && error.code === "not-found") return true;
+      throw error;
+    }
+  }
+
+  async #endpointsOf(node: string): Promise<string[]> {
+    const all = await resources(this.#surroundings.store, "WorkloadEndpoint").list(undefined, () => {});
+    return all
+      .filter(({ spec }) => spec.node === node)
+      .map(({ metadata }) => keyOf("WorkloadEndpoint", metadata.name, metadata.namespace));
+  }
+}

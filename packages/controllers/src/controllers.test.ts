@@ -1,0 +1,369 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { type AnyResource, decode, encode, keyOf, parse } from "@margay/api";
+import type { KubernetesObject } from "@margay/kubernetes";
+import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
+
+const POLICIES = "/apis/networking.k8s.io/v1/networkpolicies";
+const POOLS = "/apis/margay.dev/v1/ippools";
+const PODS = "/api/v1/pods";
+const NODES = "/api/v1/nodes";
+
+let cluster: TestCluster;
+beforeEach(async () => {
+  cluster = await testCluster();
+});
+afterEach(() => cluster.close());
+
+const named = (name: string, namespace: string | undefined, rest: object): KubernetesObject =>
+  ({ metadata: { name, ...(namespace && { namespace }) }, ...rest }) as KubernetesObject;
+const policy = (name: string, app: string) =>
+  named(name, "shop", { spec: { podSelector: { matchLabels: { app } }, policyTypes: ["Ingress"] } });
+
+async function read(key: string): Promise<AnyResource | undefined> {
+  const entry = await cluster.store.get(key);
+  return entry && decode(key, entry.value);
+}
+async function put(document: object): Promise<string> {
+  const { resource } = parse({ apiVersion: "margay.dev/v1", ...document });
+  const key = keyOf(resource.kind, resource.metadata.name, resource.metadata.namespace);
+  await cluster.store.put(key, encode(resource));
+  return key;
+}
+const leads = async (identity = "a", options = {}) => {
+  const replica = await cluster.replica(identity, options);
+  await until(() => replica.notReady().length === 0 && replica.events("leader").length > 0);
+  return replica;
+};
+const keys = async (prefix: string) => (await cluster.store.list(prefix)).entries.map(({ key }) => key);
+
+describe("objects that are each one resource", () => {
+  const KEY = "/margay/v1/networkpolicies/shop/knp.default.web";
+
+  test("what there is at the start, what changes, and what goes", async () => {
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    await leads();
+    expect(await until(() => read(KEY))).toMatchObject({
+      spec: { selector: 'projectcalico.org/orchestrator == "k8s" && app == "web"' },
+      metadata: { annotations: { "margay.dev/made-from": "networking.k8s.io/v1 NetworkPolicy" } },
+    });
+    cluster.kubernetes.put(POLICIES, policy("web", "db"));
+    await until(async () => JSON.stringify(await read(KEY)).includes('app == \\"db\\"'));
+    cluster.kubernetes.remove(POLICIES, "shop/web");
+    await until(async () => (await read(KEY)) === undefined);
+  });
+
+  test("namespaces and service accounts are profiles, slices are slices", async () => {
+    await leads();
+    cluster.kubernetes.put("/api/v1/namespaces", {
+      metadata: { name: "shop", labels: { team: "red" } },
+    });
+    cluster.kubernetes.put("/api/v1/serviceaccounts", {
+      metadata: { name: "till", namespace: "shop", labels: { role: "money" } },
+    });
+    cluster.kubernetes.put("/apis/discovery.k8s.io/v1/endpointslices", {
+      metadata: { name: "db-1", namespace: "shop", labels: { "kubernetes.io/service-name": "db" } },
+      ...{ addressType: "IPv4", endpoints: [{ addresses: ["10.244.0.9"], nodeName: "n1" }], ports: [] },
+    });
+    await until(async () => (await keys("/margay/v1/endpointslices/")).length === 1);
+    expect(await until(() => read("/margay/v1/profiles/kns.shop"))).toMatchObject({
+      spec: { labelsToApply: { "pcns.team": "red", "pcns.projectcalico.org/name": "shop" } },
+    });
+    expect(await until(() => read("/margay/v1/profiles/ksa.shop.till"))).toMatchObject({
+      spec: { labelsToApply: { "pcsa.role": "money" } },
+    });
+  });
+
+  test("what vanished while nobody ran goes at the next start; what others wrote stays", async () => {
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    const first = await leads();
+    await until(() => read(KEY));
+    await first.stop();
+    cluster.kubernetes.remove(POLICIES, "shop/web");
+    const byHand = await put({
+      ...{ kind: "NetworkPolicy", metadata: { name: "by-hand", namespace: "shop" } },
+      spec: { selector: "all()", types: ["Ingress"] },
+    });
+    const profile = await put({ kind: "Profile", metadata: { name: "kns.other" }, spec: {} });
+    const second = await leads("b");
+    await until(async () => (await read(KEY)) === undefined);
+    expect(await keys("/margay/v1/networkpolicies/")).toEqual([byHand]);
+    expect(await keys("/margay/v1/profiles/")).toEqual([profile]);
+    expect(await second.writes()).toBe(1);
+  });
+
+  test("equal is not written: a restart, a changed status and a touched object cost nothing", async () => {
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    const first = await leads();
+    await until(() => read(KEY));
+    await first.stop();
+    const revision = cluster.store.revision;
+    const second = await leads("b");
+    cluster.kubernetes.put(POLICIES, { ...policy("web", "web"), status: { seen: true } });
+    cluster.kubernetes.put(POLICIES, policy("other", "other"));
+    await until(() => read("/margay/v1/networkpolicies/shop/knp.default.other"));
+    expect(await second.writes()).toBe(1);
+    expect(cluster.store.revision).toBe(revision + 1);
+  });
+
+  test("what somebody changes or deletes in the datastore is made right at once", async () => {
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    await leads();
+    const { spec } = await until(() => read(KEY));
+    await cluster.store.delete(KEY);
+    expect((await until(() => read(KEY))).spec).toEqual(spec);
+    await cluster.store.put(KEY, "{broken");
+    await until(async () => (await cluster.store.get(KEY))?.value.includes("selector"));
+  });
+
+  test("a refused compare-and-swap and a lost datastore are tried again", async () => {
+    await leads();
+    cluster.store.failNext({ when: "before" });
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    await until(() => read(KEY));
+  });
+
+  test("a policy that cannot be enforced as written fails closed, with an Event that says why", async () => {
+    await leads();
+    const faulty = {
+      podSelector: {},
+      ingress: [{ from: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["192.168.0.0/16"] } }] }],
+    };
+    cluster.kubernetes.put(POLICIES, named("web", "shop", { spec: faulty }));
+    expect(await until(() => read(KEY))).toMatchObject({
+      spec: { selector: "projectcalico.org/orchestrator == 'k8s'", types: ["Ingress", "Egress"] },
+    });
+    const event = await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
+    expect(event).toMatchObject({
+      ...{ type: "Warning", reason: "Refused", involvedObject: { kind: "NetworkPolicy", name: "web" } },
+      message: expect.stringContaining("must be strictly within 10.0.0.0/8"),
+    });
+  });
+});
+
+describe("our own kinds", () => {
+  const pool = (cidr: string, more = {}) => ({
+    metadata: { name: "pods", generation: 1 },
+    spec: { cidr },
+    ...more,
+  });
+  const accepted = () => {
+    const [found] = cluster.kubernetes.objects(POOLS);
+    const { conditions } = (found?.status ?? {}) as { conditions?: { status: string; message: string }[] };
+    return conditions?.[0];
+  };
+
+  test("are accepted in their status, once", async () => {
+    await leads();
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));
+    expect(await until(accepted)).toMatchObject({ type: "Accepted", status: "True", observedGeneration: 1 });
+    expect(await read("/margay/v1/ippools/pods")).toMatchObject({ spec: { cidr: "10.244.0.0/16" } });
+    await sleep(100);
+    expect(cluster.kubernetes.requests.filter((text) => text.startsWith("PATCH"))).toHaveLength(1);
+  });
+
+  test("are refused with every reason, and what was in force stays", async () => {
+    await leads();
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));
+    await until(accepted);
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16", { spec: { cidr: "10.244.0.0/16", blockSize: 8 } }));
+    expect(await until(() => accepted()?.status === "False" && accepted())).toMatchObject({
+      reason: "Invalid",
+      message: "spec.blockSize: must be 20 to 32 for IPv4, found 8",
+    });
+    expect(await read("/margay/v1/ippools/pods")).toMatchObject({ spec: { blockSize: 26 } });
+  });
+
+  test("a pool whose addresses are in use gives out no more, and goes when they are free", async () => {
+    await leads();
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));
+    await until(accepted);
+    const block = {
+      cidr: "10.244.3.64/26",
+      ...{ affinityClaimTime: "2026-01-01T00:00:00Z", sequenceNumber: 1, unallocated: [] },
+      allocations: { "0": { handle: "h", sequence: 0, attributes: {} } },
+    };
+    const key = await put({ kind: "IPAMBlock", metadata: { name: "10.244.3.64-26" }, spec: block });
+    cluster.kubernetes.remove(POOLS, "pods");
+    await until(async () =>
+      JSON.stringify(await read("/margay/v1/ippools/pods")).includes('"disabled":true'),
+    );
+    await cluster.store.delete(key);
+    await until(async () => (await read("/margay/v1/ippools/pods")) === undefined);
+  });
+});
+
+describe("pods", () => {
+  const endpoint = (pod: string, labels: Record<string, string>) => ({
+    kind: "WorkloadEndpoint",
+    metadata: {
+      ...{ name: `n1-k8s-${pod}-eth0`, namespace: "shop" },
+      labels: { ...labels, "projectcalico.org/namespace": "shop", "projectcalico.org/orchestrator": "k8s" },
+    },
+    spec: {
+      ...{
+        orchestrator: "k8s",
+        node: "n1",
+        pod,
+        endpoint: "eth0",
+        interfaceName: "cali0",
+        containerID: "c1",
+      },
+      ipNetworks: ["10.244.0.1/32"],
+    },
+  });
+
+  test("a label reaches the endpoint within a second, whichever of both comes first; equal ones are not written", async () => {
+    cluster.kubernetes.put(PODS, { metadata: { name: "web", namespace: "shop", labels: { app: "web" } } });
+    const replica = await leads();
+    const key = await put(endpoint("web", {}));
+    const labels = async () => (await read(key))?.metadata.labels;
+    await until(async () => (await labels())?.app === "web", 1000);
+    expect(await labels()).toEqual({
+      ...{ app: "web", "projectcalico.org/namespace": "shop", "projectcalico.org/orchestrator": "k8s" },
+    });
+    cluster.kubernetes.put(PODS, { metadata: { name: "web", namespace: "shop", labels: { app: "db" } } });
+    await until(async () => (await labels())?.app === "db", 1000);
+    expect(await replica.writes()).toBe(2);
+  });
+
+  const held = (podUID: string | undefined) => ({
+    kind: "IPAMBlock",
+    metadata: { name: "10.244.0.0-26" },
+    spec: {
+      ...{ cidr: "10.244.0.0/26", affinity: "host:n1", affinityClaimTime: "2026-01-01T00:00:00Z" },
+      ...{ sequenceNumber: 5, unallocated: [] },
+      allocations: {
+        "1": {
+          ...{ handle: "margay.c1", sequence: 4 },
+          attributes: {
+            pod: "web",
+            namespace: "shop",
+            node: "n1",
+            containerID: "c1",
+            ...(podUID && { podUID }),
+          },
+        },
+      },
+    },
+  });
+
+  test("a pod that is gone, by UID and after the grace period, loses endpoint and address", async () => {
+    cluster.kubernetes.put(PODS, { metadata: { name: "web", namespace: "shop", uid: "new" } });
+    const wep = await put(endpoint("web", {}));
+    const block = await put(held("old"));
+    await leads("a", { leakGracePeriod: 1 });
+    await until(async () => !(await cluster.store.get(wep)));
+    await until(async () => !JSON.stringify(await read(block)).includes('allocations":{"1'));
+    expect(await read(block)).toMatchObject({
+      spec: { released: [{ reason: "container-gone", pod: "web" }] },
+    });
+  });
+
+  test.each<[string, string | undefined, string]>([
+    ["a pod that is there keeps both", "same", "same"],
+    ["an address whose pod's UID nobody knows stays: there is no proof", undefined, "other"],
+  ])("%s", async (_why, podUID, uid) => {
+    cluster.kubernetes.put(PODS, { metadata: { name: "web", namespace: "shop", uid } });
+    const wep = await put(endpoint("web", {}));
+    const block = await put(held(podUID));
+    await leads("a", { leakGracePeriod: 1 });
+    await sleep(2500);
+    expect(await cluster.store.get(wep)).toBeDefined();
+    expect(await read(block)).toMatchObject({ spec: { allocations: { "1": { handle: "margay.c1" } } } });
+  });
+});
+
+describe("nodes", () => {
+  const node = (labels = {}, annotations = {}) => ({
+    metadata: { name: "n1", labels, annotations },
+    spec: { podCIDRs: ["10.1.0.0/24"] },
+    status: {
+      addresses: [
+        { type: "InternalIP", address: "172.20.0.11" },
+        { type: "Hostname", address: "n1" },
+      ],
+    },
+  });
+  const KEY = "/margay/v1/nodes/n1";
+
+  test("addresses, labels, podCIDRs and AS; what the agent knows better stays", async () => {
+    await leads();
+    cluster.kubernetes.put(NODES, node({ rack: "r1" }, { "projectcalico.org/ASNumber": "65001" }));
+    const made = await until(() => read(KEY));
+    expect(made).toMatchObject({
+      metadata: { labels: { rack: "r1" } },
+      spec: { bgp: { asNumber: 65001, ipv4Address: "172.20.0.11/32" } },
+      status: { podCIDRs: ["10.1.0.0/24"] },
+    });
+    await put({ ...made, spec: { ...(made.spec as object), bgp: { ipv4Address: "172.20.0.11/24" } } });
+    cluster.kubernetes.put(NODES, node({ rack: "r2", "margay.dev/route-reflector": "" }));
+    await until(async () => (await read(KEY))?.metadata.labels?.rack === "r2");
+    expect(await read(KEY)).toMatchObject({
+      spec: { bgp: { ipv4Address: "172.20.0.11/24", routeReflectorClusterID: "244.0.0.1" } },
+    });
+  });
+
+  test("of a deleted node everything is freed, and its Node goes last", async () => {
+    cluster.kubernetes.put(NODES, node());
+    await leads();
+    await until(() => read(KEY));
+    await put({
+      ...{ kind: "BlockAffinity", metadata: { name: "n1-10.244.0.0-26" } },
+      spec: { state: "confirmed", node: "n1", cidr: "10.244.0.0/26" },
+    });
+    await put({
+      ...{ kind: "IPAMBlock", metadata: { name: "10.244.0.0-26" } },
+      spec: {
+        ...{ cidr: "10.244.0.0/26", affinity: "host:n1", affinityClaimTime: "2026-01-01T00:00:00Z" },
+        ...{ sequenceNumber: 5, unallocated: [] },
+        allocations: {
+          "0": {
+            handle: "vxlan-tunnel-addr-n1",
+            sequence: 3,
+            attributes: { node: "n1", type: "vxlanTunnelAddress" },
+          },
+          "1": {
+            handle: "margay.c1",
+            sequence: 4,
+            attributes: { node: "n1", pod: "web", containerID: "c1" },
+          },
+        },
+      },
+    });
+    const foreign = await put({ kind: "Node", metadata: { name: "router" }, spec: {} });
+    cluster.kubernetes.remove(NODES, "n1");
+    await until(async () => (await keys("/margay/v1/nodes/")).join() === foreign);
+    expect(await keys("/margay/v1/ipamblocks/")).toEqual([]);
+    expect(await keys("/margay/v1/blockaffinities/")).toEqual([]);
+  });
+});
+
+describe("replicas", () => {
+  test("only the leader writes; who is stopped hands over, and the other has warm caches", async () => {
+    const first = await leads("a");
+    const second = await cluster.replica("b");
+    await until(() => second.notReady().length === 0);
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    await until(() => read("/margay/v1/networkpolicies/shop/knp.default.web"));
+    expect([await first.writes(), await second.writes()]).toEqual([1, 0]);
+    await first.stop();
+    cluster.kubernetes.put(POLICIES, policy("web", "db"));
+    await until(() => second.events("leader").length > 0, 5000);
+    await until(async () => (await second.writes()) === 1);
+  });
+
+  test("an API server that is away shows in readiness, once in the log, and nothing is removed meanwhile", async () => {
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    const replica = await leads();
+    const key = "/margay/v1/networkpolicies/shop/knp.default.web";
+    await until(() => read(key));
+    const failing = setInterval(() => cluster.kubernetes.fail({ on: "networkpolicies", status: 503 }), 20);
+    cluster.kubernetes.cut();
+    const why = await until(() => replica.notReady()[0]);
+    expect(why).toContain("networkpolicies");
+    expect(await read(key)).toBeDefined();
+    clearInterval(failing);
+    expect(replica.events("kubernetes-lost").filter(({ path }) => path === POLICIES)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,151 @@
+import { type AnyResource, ApiError, type Kind, keyOf, parse, parseKubernetes } from "@margay/api";
+import type { KubernetesObject } from "@margay/kubernetes";
+import { markedText } from "./mark.ts";
+
+/** What an object of Kubernetes is in the datastore. */
+export interface Converted {
+  readonly key: string;
+  /** The value; undefined: nothing may be written, what is there stays as it is. */
+  readonly text: string | undefined;
+  /** Why the object cannot be taken as it is; `text` is then what fails closed, if anything. */
+  readonly refused?: string;
+}
+
+/** One kind of object and how it is converted (pure). */
+export interface Conversion {
+  /** "networking.k8s.io/v1 NetworkPolicy": in logs, and the mark of what is made from it. */
+  readonly from: string;
+  /** The datastore's kind. */
+  readonly kind: Kind;
+  readonly path: string;
+  /** A cluster need not have the kind. */
+  readonly optional?: boolean;
+  /** Custom resources of ours have a status to write back. */
+  readonly hasStatus?: boolean;
+  readonly convert: (object: KubernetesObject) => Converted;
+}
+
+/** Kinds that api converts, each object to one resource. */
+function kubernetes(row: {
+  from: string;
+  kind: Kind;
+  path: string;
+  optional?: boolean;
+  /** Names the resource also when the object is refused. */
+  key: (object: KubernetesObject) => string;
+  closed?: (object: KubernetesObject) => object;
+}): Conversion {
+  const [apiVersion, kind] = row.from.split(" ");
+  return {
+    ...row,
+    convert: (object) => {
+      const document = { ...clean(object), apiVersion, kind };
+      const made = attempt(() => parseKubernetes(document)?.resource);
+      if (typeof made !== "string") return { key: row.key(object), text: made && markedText(made, row.from) };
+      const closed = row.closed && parse(row.closed(object)).resource;
+      return { key: row.key(object), text: closed && markedText(closed, row.from), refused: made };
+    },
+  };
+}
+
+/** Our own kinds, copied as they are. */
+function custom(kind: Kind, plural: string): Conversion {
+  const from = `margay.dev/v1 ${kind}`;
+  return {
+    ...{ from, kind, path: `/apis/margay.dev/v1/${plural}`, hasStatus: true },
+    convert: (object) => {
+      const { name, namespace } = object.metadata;
+      const key = keyOf(kind, name, namespace);
+      const made = attempt(() => parse({ ...clean(object), apiVersion: "margay.dev/v1", kind }).resource);
+      if (typeof made === "string") return { key, text: undefined, refused: made };
+      const taken = RESERVED.find((prefix) => name.startsWith(prefix));
+      if (taken)
+        return { key, text: undefined, refused: `metadata.name: "${taken}…" are Kubernetes' own policies` };
+      return { key, text: markedText(made, from) };
+    },
+  };
+}
+
+/** Names of what is made from other objects of Kubernetes. */
+const RESERVED = ["knp.default.", "kcnp."];
+
+/** Every kind whose objects are each one resource. Nodes, pods and services are not among them. */
+export const conversions: readonly Conversion[] = [
+  kubernetes({
+    ...{ from: "v1 Namespace", kind: "Profile", path: "/api/v1/namespaces" },
+    key: ({ metadata }) => keyOf("Profile", `kns.${metadata.name}`),
+  }),
+  kubernetes({
+    ...{ from: "v1 ServiceAccount", kind: "Profile", path: "/api/v1/serviceaccounts" },
+    key: ({ metadata }) => keyOf("Profile", `ksa.${metadata.namespace}.${metadata.name}`),
+  }),
+  kubernetes({
+    ...{ from: "networking.k8s.io/v1 NetworkPolicy", kind: "NetworkPolicy" },
+    path: "/apis/networking.k8s.io/v1/networkpolicies",
+    key: ({ metadata }) => keyOf("NetworkPolicy", `knp.default.${metadata.name}`, metadata.namespace),
+    closed: closedPolicy,
+  }),
+  kubernetes({
+    ...{ from: "discovery.k8s.io/v1 EndpointSlice", kind: "EndpointSlice" },
+    path: "/apis/discovery.k8s.io/v1/endpointslices",
+    key: ({ metadata }) => keyOf("EndpointSlice", metadata.name, metadata.namespace),
+  }),
+  kubernetes({
+    ...{ from: "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy", kind: "GlobalNetworkPolicy" },
+    ...{ path: "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", optional: true },
+    key: ({ metadata, spec }) =>
+      keyOf(
+        "GlobalNetworkPolicy",
+        `kcnp.${String((spec as { tier?: unknown })?.tier).toLowerCase()}.${metadata.name}`,
+      ),
+  }),
+  custom("IPPool", "ippools"),
+  custom("IPReservation", "ipreservations"),
+  custom("IPAMConfiguration", "ipamconfigurations"),
+  custom("BGPConfiguration", "bgpconfigurations"),
+  custom("BGPPeer", "bgppeers"),
+  custom("BGPFilter", "bgpfilters"),
+  custom("FelixConfiguration", "felixconfigurations"),
+  custom("Tier", "tiers"),
+  custom("NetworkPolicy", "networkpolicies"),
+  custom("GlobalNetworkPolicy", "globalnetworkpolicies"),
+  custom("NetworkSet", "networksets"),
+  custom("GlobalNetworkSet", "globalnetworksets"),
+];
+
+/** Without what the API server adds: a changed status or field manager changes nothing in the datastore. */
+function clean({ metadata, spec, ...rest }: KubernetesObject): object {
+  const { name, namespace, labels, annotations } = metadata;
+  const { status: _, ...other } = rest;
+  return {
+    ...other,
+    metadata: { name, namespace, labels, annotations },
+    ...(spec !== undefined && { spec }),
+  };
+}
+
+/** The resource, or why there is none. */
+function attempt<T extends AnyResource | undefined>(convert: () => T): T | string {
+  try {
+    return convert();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return error.issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");
+  }
+}
+
+/**
+ * In place of a NetworkPolicy that cannot be enforced as written: nothing passes to or from any pod of its namespace that
+ * only this policy would have let through. Its own selector is part of what is not understood.
+ */
+function closedPolicy({ metadata: { name, namespace } }: KubernetesObject): object {
+  return {
+    apiVersion: "margay.dev/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: `knp.default.${name}`, namespace },
+    spec: {
+      ...{ tier: "default", order: 1000, types: ["Ingress", "Egress"] },
+      selector: "projectcalico.org/orchestrator == 'k8s'",
+    },
+  };
+}

@@ -1,0 +1,201 @@
+import { type Kind, kindPrefix, parseKey } from "@margay/api";
+import type { Entry } from "@margay/datastore";
+import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import type { Conversion, Converted } from "./converted.ts";
+import { tellWarning } from "./events.ts";
+import { isMadeFrom } from "./mark.ts";
+import { Mirror } from "./mirror.ts";
+import type { Controller, Surroundings } from "./parts.ts";
+import { poolInUse } from "./pool-in-use.ts";
+import { amend } from "./put.ts";
+import { acceptance, acceptedNow, conditionText, statusPatch } from "./status.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+/** What an object of Kubernetes asks the datastore to hold, and what is needed to answer it. */
+interface Wish extends Converted {
+  readonly conversion: Conversion;
+  readonly name: string;
+  readonly namespace: string | undefined;
+  readonly uid: string | undefined;
+  readonly generation: number | undefined;
+  /** Its condition Accepted as it is now. */
+  readonly accepted: string | undefined;
+}
+
+/**
+ * Objects that are each one resource of the datastore:
+ *
+ *     list-watch ─► convert (pure, at once; only the text is kept) ─► wish ─┐ a key with either is settled:
+ *     etcd ──────► mirror of the same kinds ────────────────────────────────┘ equal: nothing; else one compare-and-swap
+ *
+ * A key without a wish is removed if it bears the mark of a kind that has been read whole. After the write the object's
+ * status, or an Event, says what became of it.
+ */
+export class Copies implements Controller {
+  readonly name = "copies";
+  readonly #surroundings: Surroundings;
+  readonly #wishes = new Map<string, Wish>();
+  readonly #watches = new Map<Conversion, ListWatch<Wish>>();
+  readonly #mirrors = new Map<Kind, Mirror<Entry>>();
+  /** Whose status or Event has been written. */
+  readonly #reported = new WeakSet<Wish>();
+  readonly #queue: WorkQueue;
+
+  constructor(surroundings: Surroundings, conversions: readonly Conversion[]) {
+    this.#surroundings = surroundings;
+    const { log } = surroundings;
+    this.#queue = new WorkQueue({
+      settle: (key) => this.#settle(key),
+      onError: (key, error, retryInMs) =>
+        log.warn({ event: "not-copied", key, err: error, retryInMs }, `${key}: ${messageOf(error)}`),
+    });
+    for (const kind of new Set(conversions.map((one) => one.kind)))
+      this.#mirrors.set(kind, this.#mirror(kind));
+    for (const conversion of conversions) this.#watches.set(conversion, this.#watch(conversion));
+  }
+
+  start(): Promise<unknown> {
+    return Promise.all([
+      ...[...this.#mirrors.values()].map((mirror) => mirror.start()),
+      ...[...this.#watches.values()].map((watch) => watch.start()),
+    ]);
+  }
+
+  readonly waitsFor = (): string | undefined => {
+    const mirror = [...this.#mirrors].find(([, one]) => !one.synced);
+    if (mirror) return `${mirror[0]} has not been read from the datastore yet`;
+    const watch = [...this.#watches].find(([{ optional }, one]) => !one.synced && !optional);
+    return watch && `${watch[0].from} has not been read from the API server yet`;
+  };
+
+  lead(): void {
+    this.#queue.activate(this.#all());
+  }
+
+  follow(): Promise<void> {
+    return this.#queue.deactivate();
+  }
+
+  settled(): Promise<void> {
+    return this.#queue.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.follow();
+    await Promise.all([...this.#watches.values(), ...this.#mirrors.values()].map((one) => one.stop()));
+  }
+
+  *#all(): Generator<string> {
+    yield* this.#wishes.keys();
+    for (const mirror of this.#mirrors.values()) for (const [key] of mirror.entries()) yield key;
+  }
+
+  #mirror(kind: Kind): Mirror<Entry> {
+    const { store, log, sleep, random } = this.#surroundings;
+    return new Mirror<Entry>({
+      ...{ store, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
+      onChange: (keys) => this.#queue.add(keys),
+      onStatus: (status) => {
+        if (status.kind === "disconnected")
+          log.warn(
+            { event: "datastore-lost", kind, err: status.error },
+            `datastore: ${status.error.message}`,
+          );
+      },
+    });
+  }
+
+  #watch(conversion: Conversion): ListWatch<Wish> {
+    const { path, optional } = conversion;
+    const keys = new Map<string, string>();
+    return this.#surroundings.follow<Wish>({
+      ...{ path, optional },
+      keep: (object) => wishOf(conversion, object),
+      onChange: (changes, synced) => {
+        for (const { name, value } of changes) {
+          const former = keys.get(name);
+          if (former !== undefined && former !== value?.key) this.#forget(former, conversion);
+          if (value) {
+            keys.set(name, value.key);
+            this.#wishes.set(value.key, value);
+            this.#queue.add([value.key]);
+          } else keys.delete(name);
+        }
+        if (synced && changes.length === 0) this.#queue.add(this.#mirrorKeys(conversion.kind)); // the list is whole
+      },
+    });
+  }
+
+  #mirrorKeys(kind: Kind): string[] {
+    return [...(this.#mirrors.get(kind)?.entries() ?? [])].map(([key]) => key);
+  }
+
+  #forget(key: string, conversion: Conversion): void {
+    if (this.#wishes.get(key)?.conversion !== conversion) return;
+    this.#wishes.delete(key);
+    this.#queue.add([key]);
+  }
+
+  async #settle(key: string): Promise<void> {
+    const wish = this.#wishes.get(key);
+    if (!wish) return this.#remove(key);
+    const { text } = wish;
+    if (text !== undefined) await this.#write(key, () => text);
+    if (this.#reported.has(wish)) return;
+    await this.#report(wish);
+    this.#reported.add(wish);
+  }
+
+  async #remove(key: string): Promise<void> {
+    const kind = parseKey(key)?.kind;
+    const now = kind && this.#mirrors.get(kind)?.get(key);
+    if (!now || !kind) return;
+    const from = [...this.#watches].find(([one]) => one.kind === kind && isMadeFrom(now.value, one.from));
+    if (!from?.[1].synced) return;
+    const inUse = kind === "IPPool" ? await poolInUse(this.#surroundings.store, now) : undefined;
+    if (!inUse) return this.#write(key, () => null);
+    await this.#write(key, () => inUse.closed);
+    throw new Error(`${inUse.count} addresses are in use: it gives out no more, and goes when they are free`);
+  }
+
+  async #write(key: string, step: () => string | null): Promise<void> {
+    const { store, written } = this.#surroundings;
+    const kind = parseKey(key)?.kind;
+    const mirror = kind && this.#mirrors.get(kind);
+    const seen = mirror?.synced ? { entry: mirror.get(key) } : undefined;
+    const done = await amend(store, key, step, seen);
+    if (done.written) written(kind ?? "");
+    if (done.entry) mirror?.observe(done.entry);
+  }
+
+  /** In the status where there is one, else as an Event; nothing when it says so already. */
+  async #report({ conversion, refused, ...wish }: Wish): Promise<void> {
+    const { server, now, log } = this.#surroundings;
+    const { name, namespace, uid, generation } = wish;
+    const [apiVersion = "", kind = ""] = conversion.from.split(" ");
+    const condition = acceptance(generation, refused);
+    const isNews = conversion.hasStatus && conditionText(condition) !== wish.accepted;
+    if (isNews) {
+      const prefix = conversion.path.replace(/\/([^/]+)$/, namespace ? `/namespaces/${namespace}/$1` : "/$1");
+      const body = statusPatch(condition, now());
+      await server.call({ method: "PATCH", path: `${prefix}/${name}/status`, body });
+    }
+    if (refused === undefined || (conversion.hasStatus && !isNews)) return;
+    log.warn({ event: "refused", kind, name, namespace }, `${kind} ${name} is refused: ${refused}`);
+    const telling = { reason: "Refused", message: refusalText(wish.text, refused), now: now() };
+    await tellWarning(server, { apiVersion, kind, name, namespace, uid }, telling);
+  }
+}
+
+const refusalText = (text: string | undefined, refused: string): string =>
+  text === undefined
+    ? `${refused}; what was in force before stays`
+    : `${refused}; until it is corrected nothing passes that it might have allowed`;
+
+function wishOf(conversion: Conversion, object: KubernetesObject): Wish {
+  const { name, namespace, uid, generation } = object.metadata;
+  const accepted = conversion.hasStatus ? acceptedNow(object) : undefined;
+  return { ...conversion.convert(object), conversion, name, namespace, uid, generation, accepted };
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,58 @@
+import { type Entry, type Store, Syncer, type SyncStatus } from "@margay/datastore";
+
+export interface MirrorOptions<S> {
+  readonly store: Store;
+  readonly prefix: string;
+  /** What is kept of an entry. */
+  readonly keep: (entry: Entry) => S;
+  readonly onChange: (keys: readonly string[]) => void;
+  readonly onStatus: (status: SyncStatus) => void;
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly random: () => number;
+}
+
+/** The datastore's entries under a prefix, as far as they matter here. */
+export class Mirror<S> {
+  readonly #kept = new Map<string, S>();
+  readonly #syncer: Syncer;
+  #synced = false;
+
+  constructor({ keep, onChange, ...options }: MirrorOptions<S>) {
+    this.#syncer = new Syncer({
+      ...options,
+      onBatch: ({ updates, inSync }) => {
+        for (const { key, entry } of updates)
+          if (entry) this.#kept.set(key, keep(entry));
+          else this.#kept.delete(key);
+        this.#synced ||= inSync;
+        onChange(updates.map(({ key }) => key));
+      },
+    });
+  }
+
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get(key: string): S | undefined {
+    return this.#kept.get(key);
+  }
+
+  entries(): IterableIterator<[string, S]> {
+    return this.#kept.entries();
+  }
+
+  /** One's own write, before the watch brings it. */
+  observe(entry: Entry): void {
+    this.#syncer.observe(entry);
+  }
+
+  /** Rejects only for a fault of the program. */
+  start(): Promise<void> {
+    return this.#syncer.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#syncer.stop();
+  }
+}

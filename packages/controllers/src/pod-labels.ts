@@ -1,0 +1,152 @@
+import { decode, encode, kindPrefix, type WorkloadEndpoint } from "@margay/api";
+import type { Entry } from "@margay/datastore";
+import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { Mirror } from "./mirror.ts";
+import type { Controller, Surroundings } from "./parts.ts";
+import { amend } from "./put.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+/** What is kept of a pod: there are 100,000. */
+export interface PodFacts {
+  readonly uid: string;
+  /** As `labelText` writes them. */
+  readonly labels: string;
+}
+
+/** What is kept of an endpoint. */
+interface EndpointFacts {
+  /** "namespace/name" of its pod; undefined: not one of Kubernetes. */
+  readonly pod: string | undefined;
+  readonly labels: string;
+}
+
+/** Labels that ADD gives by itself; they are not the pod's. */
+const OURS = "projectcalico.org/";
+
+/** Equal labels, equal text, whatever their order; those that we give ourselves are left out. */
+export const labelText = (labels: Readonly<Record<string, string>> = {}): string =>
+  Object.entries(labels)
+    .filter(([name]) => !name.startsWith(OURS))
+    .map(([name, value]) => `${name}=${value}`)
+    .sort()
+    .join("\n");
+
+const labelsIn = (text: string): [string, string][] =>
+  text === "" ? [] : text.split("\n").map((line) => split(line, line.indexOf("=")));
+
+const split = (line: string, at: number): [string, string] => [line.slice(0, at), line.slice(at + 1)];
+
+export const podFacts = ({ metadata }: KubernetesObject): PodFacts => ({
+  uid: metadata.uid ?? "",
+  labels: labelText(metadata.labels),
+});
+
+/** The endpoint's text with the pod's labels and its own of ours (pure). */
+export function relabelled(key: string, value: string, labels: string): string {
+  const endpoint = decode(key, value) as WorkloadEndpoint; // its key says so
+  const given = Object.entries(endpoint.metadata.labels ?? {}).filter(([name]) => name.startsWith(OURS));
+  return encode({
+    ...endpoint,
+    metadata: {
+      ...endpoint.metadata,
+      labels: { ...Object.fromEntries(labelsIn(labels)), ...Object.fromEntries(given) },
+    },
+  });
+}
+
+/** Labels of pods onto their endpoints, which CNI makes and removes. Both sides are held as text, 100,000 of each. */
+export class PodLabels implements Controller {
+  readonly name = "pods";
+  readonly #surroundings: Surroundings;
+  readonly pods: ListWatch<PodFacts>;
+  readonly #endpoints: Mirror<EndpointFacts>;
+  /** Keys of a pod's endpoints. */
+  readonly #keysOf = new Map<string, string | readonly string[]>();
+  readonly #queue: WorkQueue;
+
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
+    const { store, sleep, random, log } = surroundings;
+    this.#queue = new WorkQueue({
+      settle: (key) => this.#settle(key),
+      onError: (key, error, retryInMs) =>
+        log.warn({ event: "labels-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
+      concurrency: 32,
+    });
+    this.pods = surroundings.follow<PodFacts>({
+      ...{ path: "/api/v1/pods", metadataOnly: true, keep: podFacts },
+      onChange: (changes) => {
+        for (const { name } of changes) this.#queue.add(this.#keys(name));
+      },
+    });
+    this.#endpoints = new Mirror<EndpointFacts>({
+      ...{ store, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
+      keep: (entry) => this.#keep(entry),
+      onChange: (keys) => this.#queue.add(keys),
+      onStatus: () => {}, // the copies' mirrors tell
+    });
+  }
+
+  async start(): Promise<unknown> {
+    return Promise.all([this.#endpoints.start(), this.pods.start()]);
+  }
+
+  readonly waitsFor = (): string | undefined => {
+    if (!this.#endpoints.synced) return "WorkloadEndpoints have not been read from the datastore yet";
+    return this.pods.synced ? undefined : "v1 Pod has not been read from the API server yet";
+  };
+
+  lead(): void {
+    this.#queue.activate([...this.#endpoints.entries()].map(([key]) => key));
+  }
+
+  follow(): Promise<void> {
+    return this.#queue.deactivate();
+  }
+
+  settled(): Promise<void> {
+    return this.#queue.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.follow();
+    await Promise.all([this.pods.stop(), this.#endpoints.stop()]);
+  }
+
+  #keep(entry: Entry): EndpointFacts {
+    const { metadata, spec } = parsed(entry.value);
+    const pod = spec?.orchestrator === "k8s" && spec.pod ? `${metadata?.namespace}/${spec.pod}` : undefined;
+    if (pod !== undefined) {
+      const known = [this.#keysOf.get(pod) ?? []].flat();
+      if (!known.includes(entry.key))
+        this.#keysOf.set(pod, known.length === 0 ? entry.key : [...known, entry.key]);
+    }
+    return { pod, labels: labelText(metadata?.labels) };
+  }
+
+  #keys(pod: string): string[] {
+    const found = [this.#keysOf.get(pod) ?? []].flat();
+    const alive = found.filter((key) => this.#endpoints.get(key) !== undefined);
+    if (alive.length === 0) this.#keysOf.delete(pod);
+    return alive;
+  }
+
+  async #settle(key: string): Promise<void> {
+    const endpoint = this.#endpoints.get(key);
+    const pod = endpoint?.pod === undefined ? undefined : this.pods.get(endpoint.pod);
+    if (!endpoint || !pod || endpoint.labels === pod.labels) return;
+    const { store, written } = this.#surroundings;
+    const done = await amend(store, key, (now) => now && relabelled(key, now.value, pod.labels));
+    if (done.written) written("WorkloadEndpoint");
+    if (done.entry) this.#endpoints.observe(done.entry);
+  }
+}
+
+/** A corrupt one is its agent's to report; nothing is done to it. */
+function parsed(value: string): Partial<WorkloadEndpoint> {
+  try {
+    return JSON.parse(value) as Partial<WorkloadEndpoint>; // decoded in earnest before anything is written
+  } catch {
+    return {};
+  }
+}
