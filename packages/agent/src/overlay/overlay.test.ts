@@ -129,6 +129,7 @@ unshared(import.meta.url, () => {
       "fe80::6400:ff:fe00:602 dev vxlan-v6.margay lladdr 66:00:00:00:06:02 PERMANENT",
       "fe80::6400:ff:fe00:603 dev vxlan-v6.margay lladdr 66:00:00:00:06:03 PERMANENT",
     ]);
+    expect(sh("cat /proc/sys/net/ipv4/conf/vxlan.margay/rp_filter").trim()).toBe("2");
     const own = (await resources(store, "Node").get("n1"))?.spec;
     expect(device()).toContain(own?.vxlanTunnelMACAddr);
     expect(sh("ip -4 addr show dev vxlan.margay")).toContain(
@@ -252,13 +253,14 @@ unshared(import.meta.url, () => {
     await pause(HANDOVER_MS / 2);
     expect(toNodes()).toHaveLength(4);
     await settled([], HANDOVER_MS + 3000);
-    await until(() => device() === "" && device("vxlan-v6.margay") === "");
+    expect(device()).not.toBe(""); // others may still send into it
+    await until(() => device() === "" && device("vxlan-v6.margay") === "", HANDOVER_MS + 3000);
     await pause(200);
     const { spec } = (await resources(store, "Node").get("n1")) ?? {};
     expect(JSON.stringify(spec)).not.toMatch(/VXLAN|vxlan/);
     const blocks = await resources(store, "IPAMBlock").list();
     expect(blocks.flatMap((block) => Object.values(block.spec.allocations))).toEqual([]);
-  }, 15_000);
+  }, 20_000);
 
   test("a restart finds all as it should be and touches nothing", async () => {
     const store = await cluster("Always");

@@ -63,6 +63,8 @@ export class Overlay {
   readonly #loop: Loop;
   #borrowed: readonly OwnedBlock[] = [];
   #tunnels: TunnelAddresses = {};
+  /** Since when a tunnel is not needed here (performance.now): it outlives its routes, as others may still send into it. */
+  readonly #idleSince = new Map<Family, number>();
   #overhead = 0;
   /** Counts of what was delivered, and of what of it the kernel has. */
   #wanted = 0;
@@ -145,8 +147,7 @@ export class Overlay {
 
   async #pass(): Promise<void> {
     const goal = this.#wanted;
-    const isActive = this.#landscape.hasWays || this.#handover.isOpen || !this.#isIdle;
-    if (isActive) await this.#write();
+    if (this.#landscape.hasWays || !this.#isIdle) await this.#write();
     this.#applied = goal;
     this.#failure = undefined;
   }
@@ -154,8 +155,9 @@ export class Overlay {
   async #write(): Promise<void> {
     const { node, config } = this.#options;
     const terrain = this.#landscape.terrain(this.#borrowed);
-    const reached = this.#handover.keep(reach(terrain), performance.now());
-    const families = FAMILIES.filter((family) => this.#needsTunnel(family, reached));
+    const now = performance.now();
+    const reached = this.#handover.keep(reach(terrain), now);
+    const families = FAMILIES.filter((family) => this.#keepsTunnel(family, { reached, now }));
     const refusal = await this.#hold(families);
     const self = this.#landscape.self;
     const ground = await this.#kernel.ground();
@@ -172,6 +174,14 @@ export class Overlay {
     this.#again();
     this.#options.onApplied(outcomes);
     if (refusal) throw refusal.reason;
+  }
+
+  #keepsTunnel(family: Family, { reached, now }: { reached: readonly Reached[]; now: number }): boolean {
+    const isNeeded = this.#needsTunnel(family, reached);
+    if (isNeeded) this.#idleSince.delete(family);
+    const since = this.#idleSince.get(family) ?? now;
+    if (!isNeeded) this.#idleSince.set(family, since);
+    return isNeeded || (this.#tunnels[family] !== undefined && now - since < HANDOVER_MS);
   }
 
   #needsTunnel(family: Family, reached: readonly Reached[]): boolean {
@@ -211,7 +221,8 @@ export class Overlay {
   /** A refused route is tried again, and what is handed over is let go of in time. */
   #again(): void {
     clearTimeout(this.#timer);
-    if (this.#handover.isOpen || this.#kernel.refused.size > 0)
+    const isEnding = Object.keys(this.#tunnels).length > 0 && !this.#landscape.hasWays;
+    if (this.#handover.isOpen || isEnding || this.#kernel.refused.size > 0)
       this.#timer = setTimeout(() => this.check(), HANDOVER_MS).unref();
   }
 

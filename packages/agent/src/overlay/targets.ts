@@ -19,6 +19,7 @@ import {
   setForwarding,
   setLink,
   setNeighbour,
+  sysctl,
 } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
 import { DEVICES, type Device, type Ground, type Neighbouring } from "./wanted.ts";
@@ -78,6 +79,9 @@ export const deviceTarget = (nl: Netlink): Target<Described> => ({
 const globalAddresses = async (nl: Netlink, dev: string) =>
   (await listAddresses(nl, dev)).filter(({ scope }) => scope === "global");
 
+/** While a mode changes, packets come through the tunnel whose answers go another way. The larger of this and conf.all counts. */
+const LOOSE = "2";
+
 /** In this order: nobody sends through a device that is not ready. */
 async function make(nl: Netlink, name: string, { settings, mtu, mac, address }: Device): Promise<void> {
   const before = await linkByName(nl, name);
@@ -87,6 +91,7 @@ async function make(nl: Netlink, name: string, { settings, mtu, mac, address }: 
   else await setLink(nl, name, { mtu, mac });
   for (const other of await globalAddresses(nl, name))
     if (!sameAddress(other.address, address)) await deleteAddress(nl, name, other);
+  sysctl(`net.ipv4.conf.${name.replaceAll(".", "/")}.rp_filter`, LOOSE);
   await addAddress(nl, name, { address, length: width(address.family), nodad: true });
   await setLink(nl, name, { up: true });
 }
