@@ -1,4 +1,5 @@
 import { daemonFlags, runDaemon } from "@margay/daemon";
+import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule, Options } from "yargs";
 import type { AgentOptions } from "./options.ts";
 import { startAgent } from "./start.ts";
@@ -30,6 +31,9 @@ export const command: CommandModule<object, AgentOptions> = {
         "container runtime asks (<run-dir>/cni.sock), routes them and enforces policy. Ending it leaves rules and routes in force.",
     ),
   handler: async (options) => {
-    process.exitCode = await runDaemon({ name: "agent", options, start: startAgent });
+    process.exitCode = await runDaemon({
+      ...{ name: "agent", options, start: startAgent },
+      onQuiet: releaseFilePages,
+    });
   },
 };

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { ApiError } from "@margay/api";
 import { type DaemonOptions, daemonFlags, runDaemon } from "@margay/daemon";
+import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule } from "yargs";
 import { readText } from "./standalone/read.ts";
 import { startStandalone } from "./standalone/start.ts";
@@ -54,10 +55,11 @@ export const command: CommandModule<object, BgpdOptions> = {
         name: "bgpd",
         options,
         start: (context) => startBgpd(context, options),
+        onQuiet: releaseFilePages,
       });
     else {
       const start = (context: Parameters<typeof startBgpd>[0]) => startStandalone(context, path);
-      process.exitCode = await runDaemon({ name: "bgpd", options, start });
+      process.exitCode = await runDaemon({ name: "bgpd", options, start, onQuiet: releaseFilePages });
     }
   },
 };

@@ -8,6 +8,7 @@ import type { DaemonOptions } from "./flags.ts";
 import { type Health, HealthState, healthServer } from "./health.ts";
 import { close, listenTcp, listenUnix } from "./listen.ts";
 import { openStore } from "./open-store.ts";
+import { whenQuiet } from "./quiet.ts";
 
 /** What a daemon works with. */
 export interface DaemonContext<O extends DaemonOptions = DaemonOptions> {
@@ -26,6 +27,8 @@ export interface Daemon<O extends DaemonOptions> {
   readonly options: O;
   /** Resolves when running; the daemon is ready once its own conditions of readiness are met too. */
   readonly start: (context: DaemonContext<O>) => Promise<{ stop(): Promise<void> }>;
+  /** Each time the process has come to rest after work, its start-up included: what need not be in memory may go. */
+  readonly onQuiet?: () => void;
 }
 
 /** How long `stop` may take before the process ends all the same. */
@@ -70,6 +73,7 @@ async function runUntilSignal<O extends DaemonOptions>(
     const running = await Promise.race([daemon.start(context), signal]);
     if (typeof running !== "string") {
       undo.push(() => running.stop());
+      if (daemon.onQuiet) undo.push(whenQuiet(daemon.onQuiet));
       context.health.ready("started", true);
       log.info({ event: "started" }, `margay ${daemon.name} runs`);
     }

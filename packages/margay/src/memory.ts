@@ -9,7 +9,6 @@ const DAEMONS = ["agent", "bgpd"];
 /** Flags of V8 that may be set while it runs, and why. */
 const FLAGS = [
   "--semi-space-growth-factor=1", // the space for new objects stays as it starts; a burst would make it 64 MB, for ever
-  "--heap-growing-percent=20", // a full collection when the heap has grown by so much since the last one
 ];
 
 /** A router or reflector of its own has tables of a size that this would make slow: 46 % of its time went into collections. */

@@ -1,12 +1,15 @@
-/* The system calls that Node has no words for: raw sockets' options, netlink, namespaces, and a poll on a
- * file descriptor. Every function answers the call's result or -errno; nothing here knows a message format.
+/* The system calls that Node has no words for: raw sockets' options, netlink, namespaces, a poll on a
+ * file descriptor, and memory that need not be resident. Every function answers the call's result or -errno; nothing here knows a message format.
  * Symbols of libc, Node-API and libuv resolve from the node executable (no link step, no node-gyp). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <node_api.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -130,6 +133,29 @@ FUNCTION(do_unmount) {
   return answer(env, umount2(text(env, a[0], target, sizeof target), MNT_DETACH));
 }
 
+/* releaseFilePages(): kB let go of. Mappings of files that are read only and of which no page was ever written (smaps:
+ * Anonymous 0) lose their pages, which the page cache still has: whatever is touched again comes back by a minor fault. */
+FUNCTION(do_release_file_pages) {
+  (void)info;
+  FILE *maps = fopen("/proc/self/smaps", "re");
+  if (!maps) return answer(env, -1);
+  char line[4608], mode[5];
+  unsigned long start = 0, end = 0, inode = 0, kb = 0, resident = 0;
+  long released = 0;
+  while (fgets(line, sizeof line, maps)) {
+    unsigned long from, to, node;
+    if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu", &from, &to, mode, &node) == 4) {
+      start = from, end = to, resident = 0;
+      inode = strchr(mode, 'w') ? 0 : node;
+    } else if (sscanf(line, "Rss: %lu kB", &kb) == 1) resident = kb;
+    else if (inode && sscanf(line, "Anonymous: %lu kB", &kb) == 1 && kb == 0 && resident > 0 &&
+             madvise((void *)start, end - start, MADV_DONTNEED) == 0)
+      released += resident;
+  }
+  fclose(maps);
+  return answer(env, released);
+}
+
 struct watch {
   napi_env env;
   napi_ref callback;
@@ -212,7 +238,7 @@ NAPI_MODULE_INIT() {
       EXPORT("getsockopt", do_getsockopt), EXPORT("send", do_send),           EXPORT("recv", do_recv),
       EXPORT("close", do_close),           EXPORT("setns", do_setns),         EXPORT("unshare", do_unshare),
       EXPORT("bindMount", do_bind_mount),  EXPORT("unmount", do_unmount),     EXPORT("poll", do_poll),
-      EXPORT("unpoll", do_unpoll),
+      EXPORT("unpoll", do_unpoll),         EXPORT("releaseFilePages", do_release_file_pages),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

@@ -24,6 +24,7 @@ export {
   setLink,
   setMaster,
 } from "./links.ts";
+export { releaseFilePages } from "./memory.ts";
 export { attributes, bytesOf, Encoder, type Message, type Request, text } from "./message.ts";
 export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";

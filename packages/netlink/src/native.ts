@@ -18,6 +18,8 @@ interface Native {
   unshare(kinds: number): number;
   bindMount(source: string, target: string): number;
   unmount(target: string): number;
+  /** Lets go of resident pages of files that are only read; answers how many kB. */
+  releaseFilePages(): number;
   /** Calls back while `fd` is readable; a negative number is the error. */
   poll(fd: number, callback: (status: number) => void): object | number;
   /** Exactly once for each token of `poll`. */
