@@ -105,6 +105,15 @@ export class Announcer {
   /** Groups that nobody is in. */
   #sweep(): void {
     for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
+    this.#askForPaths();
+  }
+
+  /** A RIB reports changes of all paths only while somebody is told several. */
+  #askForPaths(): void {
+    for (const wanted of [4, 6] as const)
+      this.#options.ribs[wanted].tellsAll = [...this.#groups.values()].some(
+        ({ family, group }) => family === wanted && group.maxPaths !== undefined,
+      );
   }
 
   /** The peer asked for everything again (RFC 2918); `marked`: between the marks of RFC 7313. */
@@ -115,9 +124,18 @@ export class Announcer {
 
   /** Best paths are others now. */
   put(wanted: Family, changes: Changes): void {
-    for (const { family, group } of this.#groups.values())
-      if (family === wanted)
-        for (const id of changes.best) group.put(id, this.#options.ribs[family].best(id));
+    for (const { family, group } of this.#groups.values()) {
+      if (family !== wanted) continue;
+      for (const id of changes.best) this.#tell(group, family, id);
+      if (group.maxPaths !== undefined) for (const id of changes.others) this.#tell(group, family, id);
+    }
+  }
+
+  /** What a group says of a prefix now: its best route, or several (RFC 7911). */
+  #tell(group: UpdateGroup, family: Family, id: number): void {
+    const rib = this.#options.ribs[family];
+    if (group.maxPaths === undefined) group.put(id, rib.best(id));
+    else group.putPaths(id, rib.ranked(id, group.maxPaths));
   }
 
   /** One batch for each group, to the peers that can take it. False when there was nothing to send. */
@@ -141,20 +159,30 @@ export class Announcer {
     const { wanted } = peer;
     const { as4, internal, extendedMessage, extendedNextHop } = negotiated;
     const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
-    const policy = exportPolicy(wanted, { self, family, extendedNextHop });
-    return this.#group({ family, policy, write, wanted });
+    const longLived = negotiated.longLived?.some((f) => f.family === family) ?? false;
+    const policy = exportPolicy(wanted, { self, family, extendedNextHop, longLived });
+    const { sendMax = Number.MAX_SAFE_INTEGER } = wanted.sessionTerms?.addPath ?? {};
+    const max = negotiated.addPath?.send.includes(family) ? sendMax : undefined;
+    return this.#group({ family, policy, write, wanted, max });
   }
 
   /** The group of all peers that are told the same in the same form. */
-  #group(of: { family: Family; policy: ExportPolicy; write: Write; wanted: WantedPeer }): UpdateGroup {
-    const { family, policy, write, wanted } = of;
+  #group(of: {
+    family: Family;
+    policy: ExportPolicy;
+    write: Write;
+    wanted: WantedPeer;
+    /** Paths of a prefix at most; undefined: without path identifiers. */
+    max: number | undefined;
+  }): UpdateGroup {
+    const { family, policy, write, wanted, max } = of;
     const rules = wanted.filters?.export[family] ?? [];
     const own = wanted.policyTerms?.export;
     const peer = { address: wanted.address, as: wanted.peerAs };
-    const key = textOf([family, policy, write, rules, own, ...(own && looksAtPeer(own) ? [peer] : [])]);
+    const key = textOf([family, policy, write, rules, own, max, ...(own && looksAtPeer(own) ? [peer] : [])]);
     const known = this.#groups.get(key);
     if (known) return known.group;
-    const { prefixes } = this.#options.ribs[family];
+    const { prefixes, slots } = this.#options.ribs[family];
     const out = exporter(policy, family);
     const toWire = wireExporter(policy, family, write);
     const asksDevice = rules.some((r) => r.interface !== undefined);
@@ -162,7 +190,7 @@ export class Announcer {
       asksDevice && nextHop ? this.#options.deviceOf?.(nextHop.address) : undefined;
     const isOpen = () => rules.length === 0 && !own && this.#isExported === everything;
     const group = new UpdateGroup({
-      prefixes,
+      ...(max === undefined ? { prefixes } : { prefixes: slots, paths: { max, slots } }),
       write,
       mayEnd: this.#options.mayEnd,
       exportRoute: (id, path) => {
@@ -189,13 +217,13 @@ export class Announcer {
       },
     });
     this.#groups.set(key, { family, group, asksDevice });
+    this.#askForPaths();
     this.#fill(group, family);
     return group;
   }
 
   #fill(group: UpdateGroup, family: Family): void {
-    const rib = this.#options.ribs[family];
-    for (const id of rib.ids()) group.put(id, rib.best(id));
+    for (const id of this.#options.ribs[family].ids()) this.#tell(group, family, id);
   }
 }
 
@@ -209,7 +237,7 @@ const looksAtPeer = ({ statements }: Policy): boolean =>
 /** What export policy must know of the peer and of us. */
 function exportPolicy(
   wanted: WantedPeer,
-  us: { self: Self | undefined; family: Family; extendedNextHop: boolean },
+  us: { self: Self | undefined; family: Family; extendedNextHop: boolean; longLived: boolean },
 ): ExportPolicy {
   const { localAs, peerAs, client, nextHop, address, localAddress } = wanted;
   const own = us.self?.addresses;
@@ -225,6 +253,7 @@ function exportPolicy(
       ...(hop ? { [us.family]: { address: hop } } : {}),
     },
     ...(us.extendedNextHop ? { extendedNextHop: true } : {}),
+    ...(us.longLived ? { longLived: true } : {}),
     ...(us.self?.clusterId !== undefined ? { clusterId: us.self.clusterId } : {}),
     ...(shared ? { shared } : {}),
     ...(wanted.sessionTerms?.role ? { role: wanted.sessionTerms.role } : {}),

@@ -37,6 +37,8 @@ export interface SessionTerms {
   readonly extendedNextHop?: boolean;
   /** RFC 4271 §8.1.1 DelayOpen. */
   readonly delayOpenSeconds?: number;
+  /** RFC 7911: several paths of one prefix in either direction; `sendMax` of them at most, all when absent. */
+  readonly addPath?: { readonly receive?: boolean; readonly send?: boolean; readonly sendMax?: number };
 }
 
 /** What few peers need of their policy; a change resets nothing. */

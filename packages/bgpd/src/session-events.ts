@@ -16,7 +16,8 @@ type Frame = Parameters<typeof readMessage>[0];
 /** A whole message, read as its session negotiated. Throws BgpError where the session must end. */
 export function messageEvent(frame: Frame, { negotiated }: Session): Event {
   const { as4 = false, internal = false, families = [], extendedNextHop = false } = negotiated ?? {};
-  const message = readMessage(frame, { as4, internal, families, extendedNextHop });
+  const addPath = negotiated?.addPath?.receive ?? [];
+  const message = readMessage(frame, { as4, internal, families, extendedNextHop, addPath });
   switch (message.kind) {
     case "open":
       return { kind: "OpenReceived", open: message };

@@ -1,6 +1,6 @@
 /** From a wanted peer to what its session machine is configured with (pure). */
 import type { Settings } from "@margay/bgp";
-import { formatAddress } from "@margay/net";
+import { type Family, formatAddress } from "@margay/net";
 import type { Self, WantedPeer } from "./config.ts";
 import { textOf } from "./text-of.ts";
 
@@ -43,11 +43,21 @@ export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings
         // F bit: the kernel forwards whatever becomes of this process.
         families: families.map((family) => ({ family, forwarding: true })),
       },
+      ...addPathOf(terms?.addPath, families),
       ...(staleTimeSeconds === undefined
         ? {}
         : { longLived: families.map((family) => ({ family, forwarding: true, staleTimeSeconds })) }),
     },
   };
+}
+
+/** RFC 7911 §4, for every family. */
+function addPathOf(
+  terms: NonNullable<WantedPeer["sessionTerms"]>["addPath"],
+  families: readonly Family[],
+): Pick<Settings["capabilities"], "addPath"> {
+  const { receive = false, send = false } = terms ?? {};
+  return receive || send ? { addPath: families.map((family) => ({ family, receive, send })) } : {};
 }
 
 /** What makes a session: all but the policy that its routes are judged by, and the password, which changes under it. */

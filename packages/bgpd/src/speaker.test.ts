@@ -1,103 +1,20 @@
 /** Many speakers in one process, each on its own address, over real TCP. */
-import { execFileSync } from "node:child_process";
-import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import type { FilterRule, Policy } from "@margay/bgp";
-import { type Address, formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { formatPrefix, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
-import type { Self, WantedPeer } from "./config.ts";
-import { type Log, Speaker } from "./speaker.ts";
-import { listen } from "./transport.ts";
-
-const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
-const port = 1790;
-const address = (n: number): Address => parseAddress(`10.0.0.${n}`);
-const subnet = parsePrefix("10.0.0.0/24");
-
-const self = (n: number, more: Partial<Self> = {}): Self => ({
-  node: `n${n}`,
-  as: 64512,
-  bgpId: n,
-  addresses: { 4: { address: address(n), subnet } },
-  listenPort: port,
-  bindNodeAddress: true,
-  metric: { 4: 1024, 6: 1024 },
-  ...more,
-});
-const to = (from: number, n: number, more: Partial<WantedPeer> = {}): [string, WantedPeer] => [
-  `10.0.0.${n}`,
-  {
-    name: `n${n}`,
-    type: "mesh",
-    address: address(n),
-    port,
-    localAddress: address(from),
-    localAs: 64512,
-    peerAs: 64512,
-    client: false,
-    nextHop: "auto",
-    holdTimeSeconds: 9,
-    restartTimeSeconds: 5,
-    allowedLocalAs: 0,
-    ...more,
-  },
-];
-const block = (n: number) => `10.244.${n}.0/26`;
+import type { WantedPeer } from "./config.ts";
+import { Speaker } from "./speaker.ts";
+import { eventually } from "./testing/bird.ts";
+import { block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
 
 jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
-  const running: { stop(): void }[] = [];
-  execFileSync("sh", ["-c", "for n in $(seq 1 20); do ip addr add 10.0.0.$n/24 dev lo; done"]);
-  afterEach(() => {
-    for (const one of running.splice(0)) one.stop();
-  });
-
-  async function start(
-    n: number,
-    peers: [string, WantedPeer][],
-    me = self(n),
-    retry = 0.3,
-    log: Log = quiet,
-  ): Promise<Speaker> {
-    const speaker = new Speaker({
-      log,
-      cost: () => 0,
-      onChanges: () => {},
-      restarting: false,
-      connectRetrySeconds: retry,
-      idleHoldSeconds: 0.1,
-    });
-    const { close } = await listen({ addresses: [address(n)], port }, (c, from) => speaker.accept(c, from));
-    running.push(speaker, { stop: close });
-    speaker.setOrigins(new Map([[block(n), parsePrefix(block(n))]]));
-    speaker.setPeers(me, new Map(peers));
-    return speaker;
-  }
-  /** `"10.244.2.0/26 via 10.0.0.2"`. */
-  const table = (s: Speaker) =>
-    [...s.ribs[4].entries()]
-      .flatMap(({ prefix, best }) => {
-        const hop = best?.attributes?.nextHop?.address;
-        return best ? [`${formatPrefix(prefix)} ${hop ? `via ${formatAddress(hop)}` : "ours"}`] : [];
-      })
-      .sort();
-  const full = (n: number, all: number[]) =>
-    all.map((m) => (m === n ? `${block(m)} ours` : `${block(m)} via 10.0.0.${m}`)).sort();
-  const states = (s: Speaker) => [...new Set([...s.peers.values()].map((p) => p.session.state))];
-
-  async function eventually(what: () => unknown, expected: unknown): Promise<void> {
-    const end = Date.now() + 15_000;
-    for (;;) {
-      const seen = what();
-      try {
-        expect(seen).toEqual(expected);
-        return;
-      } catch (error) {
-        if (Date.now() > end) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    }
-  }
+  const speakers = new Speakers();
+  const start = speakers.start.bind(speakers);
+  beforeAll(() => Speakers.addAddresses());
+  afterEach(() => speakers.stop());
 
   describe("soft reconfiguration", () => {
     const refuse = (text: string): FilterRule => ({
@@ -129,7 +46,7 @@ unshared(import.meta.url, () => {
       const log = { ...quiet, warn: (_fields: object, text: string) => void events.push(text) };
       const prefixLimits = { 4: { max: 3, warnPercent: 60, exceeded: { restartSeconds: 1 } } };
       const one = await start(1, [to(1, 2)]);
-      const two = await start(2, [to(2, 1, { policyTerms: { prefixLimits } })], self(2), 0.3, log);
+      const two = await start(2, [to(2, 1, { policyTerms: { prefixLimits } })], { log });
       const origins = (...all: number[]) => new Map(all.map((n) => [block(n), parsePrefix(block(n))]));
       one.setOrigins(origins(1, 8));
       await eventually(() => events, ["n1: prefixes of IPv4 near the limit of 3"]);
@@ -193,35 +110,33 @@ unshared(import.meta.url, () => {
       const all = [1, 2, 3, 4, 5, 6, 7, 8];
       const others = (n: number) => all.filter((m) => m !== n).map((m) => to(n, m));
       // No second dialling within the test: on a slow machine that would be a restart in the other's eyes.
-      const speakers = await Promise.all(all.map((n) => start(n, others(n), self(n), 5)));
+      const mesh = await Promise.all(all.map((n) => start(n, others(n), { retrySeconds: 5 })));
       await eventually(
-        () => speakers.map(states),
+        () => mesh.map(states),
         all.map(() => ["Established"]),
       );
       await eventually(
-        () => speakers.map(table),
+        () => mesh.map(table),
         all.map((n) => full(n, all)),
       );
-      const flaps = speakers.flatMap((s) => [...s.peers.values()].map((p) => p.counts.flaps));
+      const flaps = mesh.flatMap((s) => [...s.peers.values()].map((p) => p.counts.flaps));
       expect(flaps.reduce((a, b) => a + b)).toBe(0);
     });
 
     test("clients of two reflectors know all routes with their true next hops, and none loops", async () => {
       const clients = [3, 4, 5, 6];
       const reflector = (n: number, other: number) =>
-        start(
-          n,
-          [to(n, other), ...clients.map((c) => to(n, c, { client: true }))],
-          self(n, { clusterId: 77 }),
-        );
+        start(n, [to(n, other), ...clients.map((c) => to(n, c, { client: true }))], {
+          me: self(n, { clusterId: 77 }),
+        });
       const reflectors = [await reflector(1, 2), await reflector(2, 1)];
-      const speakers = await Promise.all(clients.map((n) => start(n, [to(n, 1), to(n, 2)])));
+      const ends = await Promise.all(clients.map((n) => start(n, [to(n, 1), to(n, 2)])));
       const all = [1, 2, ...clients];
       await eventually(
-        () => [...reflectors, ...speakers].map(table),
+        () => [...reflectors, ...ends].map(table),
         all.map((n) => full(n, all)),
       );
-      const paths = speakers[0]!.ribs[4].paths(speakers[0]!.ribs[4].prefixes.find(parsePrefix(block(4)))!); // both learned
+      const paths = ends[0]!.ribs[4].paths(ends[0]!.ribs[4].prefixes.find(parsePrefix(block(4)))!); // both learned
       expect(paths.map((p) => [p.attributes?.originatorId, p.attributes?.clusterList])).toEqual([
         [4, [77]],
         [4, [77]],
@@ -252,7 +167,7 @@ unshared(import.meta.url, () => {
         onConverged: () => converged.push(table(one)),
         restarting: true,
       });
-      running.push(one);
+      speakers.add(one);
       one.setPeers(self(1), new Map([to(1, 2), to(1, 3)]));
       await eventually(() => one.hasConverged, true);
       expect(converged).toEqual([full(1, [2, 3])]);
@@ -275,7 +190,9 @@ unshared(import.meta.url, () => {
       const one = await start(1, [to(1, 2), tor]);
       await start(2, [to(2, 1)]);
       one.setExported((prefix) => formatPrefix(prefix) !== block(1));
-      const nine = await start(9, [to(9, 1, { localAs: 65000, peerAs: 64512 })], self(9, { as: 65000 }));
+      const nine = await start(9, [to(9, 1, { localAs: 65000, peerAs: 64512 })], {
+        me: self(9, { as: 65000 }),
+      });
       await eventually(() => table(nine), [`${block(2)} via 10.0.0.2`, `${block(9)} ours`].sort());
       one.setExported(() => true);
       await eventually(() => table(nine), full(9, [1, 2, 9]));
@@ -286,17 +203,17 @@ unshared(import.meta.url, () => {
       await start(
         1,
         clients.map((c) => to(1, c, { client: true })),
-        self(1, { clusterId: 1 }),
+        { me: self(1, { clusterId: 1 }) },
       );
-      const speakers = await Promise.all(clients.map((n) => start(n, [to(n, 1)])));
+      const ends = await Promise.all(clients.map((n) => start(n, [to(n, 1)])));
       const many = Array.from({ length: 20_000 }, (_, i) =>
         parsePrefix(`100.${64 + (i >> 12)}.${(i >> 4) & 255}.${(i & 15) << 4}/28`),
       );
       const began = performance.now();
-      speakers[0]!.setOrigins(new Map(many.map((p) => [formatPrefix(p), p]))); // four were started
+      ends[0]!.setOrigins(new Map(many.map((p) => [formatPrefix(p), p]))); // four were started
       const counts = () =>
-        speakers.slice(1).map((s) => s.ribs[4].counts(s.sourceOf([...s.peers.values()][0]!)!).best);
-      await eventually(() => states(speakers[0]!), ["Established"]);
+        ends.slice(1).map((s) => s.ribs[4].counts(s.sourceOf([...s.peers.values()][0]!)!).best);
+      await eventually(() => states(ends[0]!), ["Established"]);
       await eventually(
         counts,
         [20_003, 20_003, 20_003].map((n) => n),

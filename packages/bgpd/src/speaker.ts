@@ -269,8 +269,8 @@ export class Speaker {
     const kind = negotiated.internal ? "ibgp" : "ebgp";
     const { name, peerAs: as, address, client } = wanted;
     const source: Source = { kind, name, as, bgpId, address, client };
-    this.#away.takeBack(key, source, negotiated);
     const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
+    this.#away.takeBack(key, presence);
     this.#presences.set(peer, presence);
     this.#learner.begin(source, wanted, this.#self);
     this.#announcer.join({ peer, source, negotiated }, this.#self);
@@ -290,9 +290,7 @@ export class Speaker {
       { event: "session-ended", peer: key, by, words },
       `session with ${peer.wanted.name} ended: ${words}`,
     );
-    const restart = presence.negotiated.gracefulRestart;
-    if (restart && keepsRoutes(ending, presence.negotiated) && !this.#stopped)
-      this.#away.keep(key, presence, restart.restartTimeSeconds);
+    if (keepsRoutes(ending, presence.negotiated) && !this.#stopped) this.#away.keep(key, presence);
     else for (const family of families) this.ribs[family].forget(presence.source);
     this.#due();
   }
