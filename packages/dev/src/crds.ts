@@ -3,6 +3,58 @@ import { stringify } from "yaml";
 
 const NOTE = "# Made by `npm run generate` from packages/api. Do not edit.\n";
 
+/** Columns of `kubectl get`: title and field of the spec. */
+const COLUMNS: Partial<Record<Kind, readonly (readonly [string, string])[]>> = {
+  IPPool: [
+    ["CIDR", "cidr"],
+    ["Selector", "nodeSelector"],
+    ["NAT", "natOutgoing"],
+  ],
+  IPReservation: [["CIDRs", "reservedCIDRs"]],
+  BGPConfiguration: [
+    ["AS", "asNumber"],
+    ["Mesh", "nodeToNodeMeshEnabled"],
+  ],
+  BGPPeer: [
+    ["Peer", "peerIP"],
+    ["AS", "asNumber"],
+    ["Nodes", "nodeSelector"],
+    ["Peers", "peerSelector"],
+  ],
+  NetworkPolicy: [
+    ["Tier", "tier"],
+    ["Order", "order"],
+    ["Selector", "selector"],
+  ],
+  GlobalNetworkPolicy: [
+    ["Tier", "tier"],
+    ["Order", "order"],
+    ["Selector", "selector"],
+  ],
+  Tier: [["Order", "order"]],
+};
+
+const column = ([name, field]: readonly [string, string]) => ({
+  ...{ name, type: "string", jsonPath: `.spec.${field}` },
+});
+/** The controllers' word (packages/controllers/src/status.ts). */
+const ACCEPTED = {
+  ...{ name: "Accepted", type: "string" },
+  jsonPath: '.status.conditions[?(@.type=="Accepted")].status',
+};
+const AGE = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
+
+/** What no schema of one object can say, in CEL: the API server refuses it before anybody else sees it. */
+const VALIDATIONS: Partial<Record<Kind, readonly { rule: string; message: string }[]>> = {
+  IPPool: [
+    { rule: "self.cidr == oldSelf.cidr", message: "cidr may not change: make another pool" },
+    {
+      rule: "has(self.blockSize) == has(oldSelf.blockSize) && (!has(self.blockSize) || self.blockSize == oldSelf.blockSize)",
+      message: "blockSize may not change: make another pool",
+    },
+  ],
+};
+
 /** The CustomResourceDefinition of a kind, as YAML. */
 export function crd(kind: Kind): string {
   const { plural, singular, aliases, scope, description } = definitions[kind];
@@ -23,11 +75,17 @@ export function crd(kind: Kind): string {
       },
       scope: scope === "cluster" ? "Cluster" : "Namespaced",
       versions: [
-        { name: version, served: true, storage: true, schema: { openAPIV3Schema: whole(kind, description) } },
+        {
+          ...{ name: version, served: true, storage: true },
+          schema: { openAPIV3Schema: whole(kind, description) },
+          subresources: { status: {} },
+          additionalPrinterColumns: [...(COLUMNS[kind] ?? []).map(column), ACCEPTED, AGE],
+        },
       ],
     },
   };
-  return NOTE + stringify(document, { lineWidth: 120, aliasDuplicateObjects: false });
+  // Kubernetes and Helm read YAML 1.1, where the short name of nodes is false
+  return NOTE + stringify(document, { lineWidth: 120, aliasDuplicateObjects: false, version: "1.1" });
 }
 
 const whole = (kind: Kind, description: string) => ({
@@ -37,7 +95,10 @@ const whole = (kind: Kind, description: string) => ({
     apiVersion: { type: "string" },
     kind: { type: "string" },
     metadata: { type: "object" },
-    spec: specSchema(kind),
+    spec: {
+      ...specSchema(kind),
+      ...(VALIDATIONS[kind] && { "x-kubernetes-validations": VALIDATIONS[kind] }),
+    },
     status: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
   },
 });
