@@ -5,13 +5,10 @@
 import { afterAll, describe, expect, jest, test } from "@jest/globals";
 import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
-import type { Self, WantedPeer } from "./config.ts";
-import { Speaker } from "./speaker.ts";
 import { eventually, run } from "./testing/bird.ts";
 import { lacking, type Neighbour, Other, type Recipe, recipes } from "./testing/others.ts";
-import { type Listener, listen } from "./transport.ts";
+import { Ours } from "./testing/ours.ts";
 
-const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 const password = "sesame";
 /** Of each of our speakers, by family. */
 const routesEach = { 4: 10_000, 6: 200 } as const;
@@ -26,83 +23,6 @@ function blocks(n: number): Map<string, Prefix> {
   );
   const v6 = Array.from({ length: routesEach[6] }, (_, i) => `fd00:${n}:${(i + 1).toString(16)}::/48`);
   return new Map([...v4, ...v6].map((text) => [text, parsePrefix(text)]));
-}
-
-class Ours {
-  readonly speaker: Speaker;
-  readonly #listener: Listener;
-  private constructor(speaker: Speaker, listener: Listener) {
-    this.speaker = speaker;
-    this.#listener = listener;
-  }
-
-  static async start(
-    n: number,
-    as: number,
-    peers: readonly Partial<WantedPeer>[],
-    clusterId?: number,
-  ): Promise<Ours> {
-    const address = parseAddress(`172.20.0.${n}`);
-    const self: Self = {
-      node: `n${n}`,
-      as,
-      bgpId: n,
-      ...(clusterId === undefined ? {} : { clusterId }),
-      addresses: {
-        4: { address, subnet: parsePrefix("172.20.0.0/24") },
-        6: { address: parseAddress(`fd00:172:20::${n}`), subnet: parsePrefix("fd00:172:20::/64") },
-      },
-      listenPort: 179,
-      bindNodeAddress: true,
-      metric: { 4: 1024, 6: 1024 },
-    };
-    const speaker = new Speaker({
-      log: quiet,
-      cost: () => 0,
-      onChanges: () => {},
-      restarting: false,
-      connectRetrySeconds: 0.5,
-      idleHoldSeconds: 0.2,
-    });
-    const listener = await listen({ addresses: [address], port: 179 }, (c, from) => speaker.accept(c, from));
-    const wanted = peers.map(
-      (more): WantedPeer => ({
-        ...{
-          name: "other",
-          type: "global",
-          address,
-          port: 179,
-          localAddress: address,
-          localAs: as,
-          peerAs: as,
-        },
-        ...{ client: false, nextHop: "auto", holdTimeSeconds: 90, restartTimeSeconds: 30, allowedLocalAs: 0 },
-        ...more,
-      }),
-    );
-    const keyed = wanted.flatMap((p) =>
-      p.password ? [[p.name, { peer: p.address, password: p.password }] as const] : [],
-    );
-    listener.protect(new Map(keyed));
-    speaker.setOrigins(blocks(n - 10));
-    speaker.setPeers(self, new Map(wanted.map((p) => [`172.20.0.${Number(p.address.bits & 255n)}`, p])));
-    return new Ours(speaker, listener);
-  }
-
-  state(): string {
-    return [...this.speaker.peers.values()].map((p) => p.session.state).join();
-  }
-
-  /** Prefixes that were learned and chosen. */
-  learned(family: Family): number {
-    const rib = this.speaker.ribs[family];
-    return [...rib.ids()].filter((id) => rib.best(id)?.source.kind !== "local" && rib.best(id)).length;
-  }
-
-  stop(): void {
-    this.speaker.stop();
-    this.#listener.close();
-  }
 }
 
 unsharedWithUsers(import.meta.url, () => {
@@ -128,7 +48,11 @@ unsharedWithUsers(import.meta.url, () => {
       (m, i): Neighbour => ({ address: `172.20.0.${m}`, as: roles.ours[i]!, client: roles.client }),
     ); // two of each
     const peer = { address: parseAddress(address), peerAs: roles.as, password };
-    const speakers = await Promise.all([11, 12].map((m, i) => Ours.start(m, roles.ours[i]!, [peer])));
+    const speakers = await Promise.all(
+      [11, 12].map((m, i) =>
+        Ours.start({ n: m, as: roles.ours[i]!, peers: [peer], origins: blocks(m - 10) }),
+      ),
+    );
     const other = new Other(recipe, `x${n}`, {
       ...{ address, address6: `fd00:172:20::${n}`, as: roles.as, neighbours, password },
     });
@@ -211,8 +135,12 @@ unsharedWithUsers(import.meta.url, () => {
     test("iBGP, ours as reflector: it learns another client's routes from us", async () => {
       const peer = { address: parseAddress(`172.20.0.${n}`), name: "other", client: true, password };
       const client = { address: parseAddress("172.20.0.12"), name: "twelve", client: true };
-      const us = await Ours.start(11, 64512, [peer, client], 77);
-      const twelve = await Ours.start(12, 64512, [{ address: parseAddress("172.20.0.11") }]);
+      const us = await Ours.start({
+        ...{ n: 11, as: 64512, peers: [peer, client], clusterId: 77, origins: blocks(1) },
+      });
+      const twelve = await Ours.start({
+        ...{ n: 12, as: 64512, peers: [{ address: parseAddress("172.20.0.11") }], origins: blocks(2) },
+      });
       const neighbours = [{ address: "172.20.0.11", as: 64512, client: false }];
       const other = new Other(recipe, `x${n}`, {
         ...{ address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as: 64512, neighbours, password },

@@ -146,7 +146,7 @@ export class PrefixTable implements NlriSource {
   /** Linear probing: the slot that holds the key, or the free one where it belongs. */
   #slotOfKey(): number {
     const mask = this.#slots.length - 1;
-    let at = hash(this.#key, this.#stride, this.#keyLength) & mask;
+    let at = hash(this.#key, 0, this.#stride, this.#keyLength) & mask;
     for (let slot = this.#slots[at]!; slot !== 0 && !this.#isKey(slot - 1); slot = this.#slots[at]!)
       at = (at + 1) & mask;
     return at;
@@ -168,8 +168,7 @@ export class PrefixTable implements NlriSource {
     const slots = new Int32Array(this.#slots.length * 2);
     const mask = slots.length - 1;
     for (let id = 0; id < this.#count; id++) {
-      const words = this.#words.subarray(id * this.#stride, (id + 1) * this.#stride);
-      let at = hash(words, this.#stride, this.#lengths[id]!) & mask;
+      let at = hash(this.#words, id * this.#stride, this.#stride, this.#lengths[id]!) & mask;
       while (slots[at] !== 0) at = (at + 1) & mask;
       slots[at] = id + 1;
     }
@@ -178,9 +177,9 @@ export class PrefixTable implements NlriSource {
 }
 
 /** Multiplicative mixing (Knuth's constant, then murmur3's finish): real tables are full of runs. */
-function hash(words: Uint32Array, stride: number, length: number): number {
+function hash(words: Uint32Array, from: number, stride: number, length: number): number {
   let h = Math.imul(length + 1, 0x9e3779b1);
-  for (let i = 0; i < stride; i++) h = Math.imul(h ^ words[i]!, 0x85ebca6b) ^ (h >>> 15);
+  for (let i = from; i < from + stride; i++) h = Math.imul(h ^ words[i]!, 0x85ebca6b) ^ (h >>> 15);
   h = Math.imul(h ^ (h >>> 16), 0xc2b2ae35);
   return (h ^ (h >>> 13)) >>> 0;
 }

@@ -1,0 +1,125 @@
+/**
+ * ADD-PATH (RFC 7911) with the daemons that have it: two speakers of ours announce the same prefixes, and both paths of
+ * each must arrive behind a reflector, theirs or ours.
+ */
+import { describe, expect, jest, test } from "@jest/globals";
+import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import { unsharedWithUsers } from "@margay/testing";
+import { eventually, run } from "./testing/bird.ts";
+import { lacking, Other, type Recipe, recipes } from "./testing/others.ts";
+import { Ours } from "./testing/ours.ts";
+
+jest.setTimeout(60_000); // a busy machine
+
+const prefixes = 50;
+const as = 64512;
+const password = "sesame";
+const origins = new Map<string, Prefix>(
+  Array.from({ length: prefixes }, (_, i) => `10.9.${i}.0/24`).map((text) => [text, parsePrefix(text)]),
+);
+
+/** How each daemon is told, and how it prints the number of paths in its IPv4 table. */
+const ways: Readonly<Record<string, { tell: (text: string) => string; paths: (dir: string) => string }>> = {
+  BIRD: {
+    tell: (text) => text.replaceAll("ipv4 {", "ipv4 { add paths on;"),
+    paths: (dir) =>
+      `birdc -s ${dir}/bird.ctl show route table master4 count | sed -n 's/^\\([0-9]*\\) of .*/\\1/p'`,
+  },
+  FRR: {
+    tell: (text) => text.replaceAll(/ {2}neighbor (\S+) activate/g, "$&\n  neighbor $1 addpath-tx-all-paths"),
+    paths: (dir) =>
+      `vtysh --vty_socket ${dir} -d bgpd -c 'show bgp ipv4 unicast statistics' | sed -n 's/^Total Advertisements *: *\\([0-9]*\\).*/\\1/p'`,
+  },
+  GoBGP: {
+    tell: (text) =>
+      text.replaceAll(
+        /afi-safi-name = .*/g,
+        "$&\n[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8",
+      ),
+    paths: () => "gobgp global rib summary -a ipv4 | sed -n 's/.*Path: \\([0-9]*\\).*/\\1/p'",
+  },
+};
+
+const withPaths = (recipe: Recipe, { tell, paths }: NonNullable<(typeof ways)[string]>): Recipe => ({
+  ...recipe,
+  configure: (scene) => {
+    const { text, ...rest } = recipe.configure(scene);
+    return { ...rest, text: tell(text) };
+  },
+  count: paths,
+});
+
+unsharedWithUsers(import.meta.url, () => {
+  run("ip link add br0 type bridge && ip link set br0 up");
+  for (const n of [11, 12, 13]) run(`ip addr add 172.20.0.${n}/24 dev br0`);
+
+  describe.each(
+    recipes.flatMap((recipe, i) => {
+      const way = ways[recipe.name];
+      return way && !lacking(recipe) ? [[recipe.name, withPaths(recipe, way), i + 2] as const] : [];
+    }),
+  )("%s", (_name, recipe, n) => {
+    run(
+      `ip netns add x${n} && ip link add v${n} master br0 type veth peer name eth0 netns x${n} && ip link set v${n} up &&
+       ip -n x${n} addr add 172.20.0.${n}/24 dev eth0 && ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
+    );
+    const scene = { address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as, password };
+    const theirs = { address: parseAddress(scene.address), password, client: true };
+    const here = (m: number) => parseAddress(`172.20.0.${m}`);
+
+    /** Distinct next hops of each prefix at a speaker of ours. */
+    const hops = ({ speaker }: Ours) => {
+      const rib = speaker.ribs[4];
+      const count = (id: number) =>
+        new Set(rib.paths(id).map((p) => p.attributes?.nextHop?.address.bits)).size;
+      return [...rib.ids()].map(count);
+    };
+
+    test("received: their reflector tells both paths, and takes one back", async () => {
+      const feeders = await Promise.all(
+        [11, 12].map((m) => Ours.start({ n: m, as, peers: [theirs], origins })),
+      );
+      const addPath = { sessionTerms: { addPath: { receive: true } } };
+      const us = await Ours.start({ n: 13, as, peers: [{ ...theirs, ...addPath }], origins: new Map() });
+      const neighbours = [11, 12, 13].map((m) => ({ address: `172.20.0.${m}`, as, client: true }));
+      const other = new Other(recipe, `x${n}`, { ...scene, neighbours });
+      try {
+        await eventually(() => hops(us), new Array(prefixes).fill(2));
+        const [first] = feeders;
+        first?.speaker.setOrigins(new Map([...origins].slice(0, 10)));
+        await eventually(() => hops(us).filter((count) => count === 1), new Array(prefixes - 10).fill(1));
+        expect(us.state()).toBe("Established");
+      } finally {
+        for (const one of [...feeders, us]) one.stop();
+        await other.stop();
+      }
+    });
+
+    test.each([
+      ["all", undefined, 2],
+      ["send-max 1", 1, 1],
+    ])("sent: our reflector tells %s, and takes them back", async (_what, sendMax, each) => {
+      const terms = { addPath: { send: true, ...(sendMax === undefined ? {} : { sendMax }) } };
+      const clients = [11, 12].map((m) => ({ address: here(m), name: `n${m}`, client: true }));
+      const us = await Ours.start({
+        ...{ n: 13, as, clusterId: 77, origins: new Map() },
+        peers: [{ ...theirs, name: "other", sessionTerms: terms }, ...clients],
+      });
+      const feeders = await Promise.all(
+        [11, 12].map((m) => Ours.start({ n: m, as, peers: [{ address: here(13) }], origins })),
+      );
+      const neighbours = [{ address: "172.20.0.13", as, client: false }];
+      const other = new Other(recipe, `x${n}`, { ...scene, neighbours });
+      try {
+        await eventually(() => other.count(4), prefixes * each, 300);
+        feeders[0]?.speaker.setOrigins(new Map([...origins].slice(0, 10)));
+        await eventually(() => other.count(4), 10 * each + (prefixes - 10), 300);
+        for (const feeder of feeders) feeder.speaker.setOrigins(new Map());
+        await eventually(() => other.count(4) ?? 0, 0, 300);
+      } finally {
+        for (const one of [...feeders, us]) one.stop();
+        await other.stop();
+      }
+    });
+  });
+});
