@@ -37,6 +37,7 @@ import {
   stagedKubernetesNetworkPolicy,
   stagedNetworkPolicy,
 } from "./resources/staged-policy.ts";
+import { type ServiceSpec, service } from "./resources/service.ts";
 import { type TierSpec, tierDefinition } from "./resources/tier.ts";
 import { type WorkloadEndpointSpec, workloadEndpoint } from "./resources/workload-endpoint.ts";
 
@@ -58,6 +59,7 @@ interface Specs {
   readonly NetworkSet: NetworkSetSpec;
   readonly GlobalNetworkSet: GlobalNetworkSetSpec;
   readonly EndpointSlice: EndpointSliceSpec;
+  readonly Service: ServiceSpec;
   readonly BlockAffinity: BlockAffinitySpec;
   readonly IPAMBlock: IPAMBlockSpec;
   readonly IPAMConfiguration: IPAMConfigurationSpec;
@@ -87,6 +89,7 @@ export type Profile = ResourceOf<"Profile">;
 export type NetworkSet = ResourceOf<"NetworkSet">;
 export type GlobalNetworkSet = ResourceOf<"GlobalNetworkSet">;
 export type EndpointSlice = ResourceOf<"EndpointSlice">;
+export type Service = ResourceOf<"Service">;
 export type BlockAffinity = ResourceOf<"BlockAffinity">;
 export type IPAMBlock = ResourceOf<"IPAMBlock">;
 export type IPAMConfiguration = ResourceOf<"IPAMConfiguration">;
@@ -112,6 +115,7 @@ export const definitions: { readonly [K in Kind]: Definition<K, Specs[K]> } = {
   NetworkSet: networkSet,
   GlobalNetworkSet: globalNetworkSet,
   EndpointSlice: endpointSlice,
+  Service: service,
   BlockAffinity: blockAffinityDefinition,
   IPAMBlock: ipamBlockDefinition,
   IPAMConfiguration: ipamConfigurationDefinition,

@@ -43,6 +43,7 @@ export type {
   StagedKubernetesNetworkPolicySpec,
   StagedNetworkPolicySpec,
 } from "./resources/staged-policy.ts";
+export type { ServiceSpec } from "./resources/service.ts";
 export type { TierSpec } from "./resources/tier.ts";
 export { type WorkloadEndpointSpec, workloadEndpointName } from "./resources/workload-endpoint.ts";
 export { and, or, type Selector, SelectorError } from "./selector/ast.ts";
