@@ -1,3 +1,4 @@
+export { customKinds } from "./custom-kinds.ts";
 export * from "./definitions.ts";
 export * from "./effective.ts";
 export * from "./encode.ts";

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { definitions, kinds } from "@margay/api";
+import { customKinds, definitions } from "@margay/api";
 import { valuesPage, valuesSchema, valuesYaml } from "./chart/pages.ts";
 import { commandsPage } from "./command-reference.ts";
 import { crd } from "./crds.ts";
@@ -37,7 +37,7 @@ const wanted = new Map<string, string>([
   ["docs/reference/values.md", valuesPage()],
   ["charts/margay/values.yaml", valuesYaml()],
   ["charts/margay/values.schema.json", valuesSchema()],
-  ...kinds.map((kind): [string, string] => [`${CRDS}/${definitions[kind].plural}.yaml`, crd(kind)]),
+  ...customKinds.map((kind): [string, string] => [`${CRDS}/${definitions[kind].plural}.yaml`, crd(kind)]),
 ]);
 
 const read = (path: string): string | undefined =>
