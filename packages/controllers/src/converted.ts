@@ -1,4 +1,13 @@
-import { type AnyResource, ApiError, type Kind, keyOf, parse, parseKubernetes } from "@margay/api";
+import {
+  type AnyResource,
+  ApiError,
+  customKinds,
+  definitions,
+  type Kind,
+  keyOf,
+  parse,
+  parseKubernetes,
+} from "@margay/api";
 import type { KubernetesObject } from "@margay/kubernetes";
 import { markedText } from "./mark.ts";
 
@@ -18,7 +27,7 @@ export interface Conversion {
   /** The datastore's kind. */
   readonly kind: Kind;
   readonly path: string;
-  /** A cluster need not have the kind. */
+  /** A cluster need not have the kind, or not yet: `helm upgrade` adds no CRDs. */
   readonly optional?: boolean;
   /** Custom resources of ours have a status to write back. */
   readonly hasStatus?: boolean;
@@ -49,10 +58,11 @@ function kubernetes(row: {
 }
 
 /** Our own kinds, copied as they are. */
-function custom(kind: Kind, plural: string): Conversion {
+function custom(kind: Kind): Conversion {
+  const { plural } = definitions[kind];
   const from = `margay.dev/v1 ${kind}`;
   return {
-    ...{ from, kind, path: `/apis/margay.dev/v1/${plural}`, hasStatus: true },
+    ...{ from, kind, path: `/apis/margay.dev/v1/${plural}`, hasStatus: true, optional: true },
     convert: (object) => {
       const { name, namespace } = object.metadata;
       const key = keyOf(kind, name, namespace);
@@ -99,18 +109,7 @@ export const conversions: readonly Conversion[] = [
         `kcnp.${String((spec as { tier?: unknown })?.tier).toLowerCase()}.${metadata.name}`,
       ),
   }),
-  custom("IPPool", "ippools"),
-  custom("IPReservation", "ipreservations"),
-  custom("IPAMConfiguration", "ipamconfigurations"),
-  custom("BGPConfiguration", "bgpconfigurations"),
-  custom("BGPPeer", "bgppeers"),
-  custom("BGPFilter", "bgpfilters"),
-  custom("FelixConfiguration", "felixconfigurations"),
-  custom("Tier", "tiers"),
-  custom("NetworkPolicy", "networkpolicies"),
-  custom("GlobalNetworkPolicy", "globalnetworkpolicies"),
-  custom("NetworkSet", "networksets"),
-  custom("GlobalNetworkSet", "globalnetworksets"),
+  ...customKinds.map(custom),
 ];
 
 /** Without what the API server adds: a changed status or field manager changes nothing in the datastore. */

@@ -8,6 +8,7 @@ import { Copies } from "./copies.ts";
 import { PodGarbage } from "./garbage.ts";
 import type { Controller, Followed, Surroundings } from "./parts.ts";
 import { PodLabels } from "./pod-labels.ts";
+import { Services } from "./services.ts";
 
 /** What `margay controllers` is started with. */
 export interface ControllersOptions extends DaemonOptions {
@@ -50,6 +51,7 @@ export async function startControllers(
   const controllers: readonly Controller[] = [
     new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel }),
     new Copies(surroundings, conversions),
+    new Services(surroundings),
     pods,
   ];
   const garbage = new PodGarbage(surroundings, {
@@ -113,13 +115,19 @@ function follow<T>(
   lost: Map<string, string>,
 ): ListWatch<T> {
   const { path } = followed;
+  let isToldMissing = false;
+  const tellMissing = () => {
+    if (!isToldMissing)
+      log.info({ event: "kind-missing", path }, `the cluster has no ${path}: not followed until it has`);
+    isToldMissing = true;
+  };
   const onStatus = (status: WatchStatus) => {
     if (status.kind === "connected") {
       if (lost.delete(path)) log.info({ event: "kubernetes-connected", path }, `following ${path} again`);
       return;
     }
     const { error, retryInMs } = status;
-    if (optional && error.code === "not-found") return;
+    if (optional && error.code === "not-found") return tellMissing();
     if (!lost.has(path)) log.warn({ event: "kubernetes-lost", path, err: error, retryInMs }, error.message);
     lost.set(path, error.message);
   };

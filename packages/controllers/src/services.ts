@@ -1,0 +1,173 @@
+import { type AnyResource, keyOf, kindPrefix, parse } from "@margay/api";
+import type { Entry } from "@margay/datastore";
+import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { isMadeFrom, markedText } from "./mark.ts";
+import { Mirror } from "./mirror.ts";
+import type { Controller, Surroundings } from "./parts.ts";
+import { amend } from "./put.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+export const FROM_SERVICE = "v1 Service";
+
+/** What is kept of a Service. */
+export interface ServiceFacts {
+  readonly name: string;
+  readonly namespace: string;
+  readonly clusterIPs: readonly string[];
+  readonly externalIPs: readonly string[];
+  readonly loadBalancerIPs: readonly string[];
+  readonly externalTrafficPolicy: "Cluster" | "Local";
+}
+
+/** Undefined for what has no address of its own: headless, ExternalName. */
+export function serviceFacts({ metadata, spec, status }: KubernetesObject): ServiceFacts | undefined {
+  const { name, namespace = "default" } = metadata;
+  const said = (spec ?? {}) as {
+    type?: string;
+    clusterIP?: string;
+    clusterIPs?: string[];
+    externalIPs?: string[];
+    externalTrafficPolicy?: string;
+  };
+  const { loadBalancer } = (status ?? {}) as { loadBalancer?: { ingress?: { ip?: string }[] } };
+  const { clusterIP, clusterIPs = clusterIP ? [clusterIP] : [] } = said;
+  if (said.type === "ExternalName" || clusterIPs.length === 0 || clusterIPs[0] === "None") return undefined;
+  return {
+    ...{ name, namespace, clusterIPs, externalIPs: said.externalIPs ?? [] },
+    loadBalancerIPs: (loadBalancer?.ingress ?? []).flatMap(({ ip }) => (ip ? [ip] : [])),
+    externalTrafficPolicy: said.externalTrafficPolicy === "Local" ? "Local" : "Cluster",
+  };
+}
+
+/** The datastore's text of a service (pure). */
+export function serviceText({ name, namespace, ...spec }: ServiceFacts, ready: boolean): string {
+  const document = { apiVersion: "margay.dev/v1", kind: "Service", metadata: { name, namespace } };
+  return markedText(parse({ ...document, spec: { ...spec, ready } }).resource as AnyResource, FROM_SERVICE);
+}
+
+/** Of a slice: its service, and whether any of its endpoints takes new connections. A terminating one does not. */
+interface SliceFacts {
+  readonly service: string;
+  readonly ready: boolean;
+}
+
+function sliceFacts({ metadata, endpoints }: KubernetesObject): SliceFacts | undefined {
+  const service = metadata.labels?.["kubernetes.io/service-name"];
+  const all = (endpoints ?? []) as { conditions?: { ready?: boolean } }[];
+  if (service === undefined) return undefined;
+  const ready = all.some(({ conditions }) => conditions?.ready ?? true);
+  return { service: `${metadata.namespace}/${service}`, ready };
+}
+
+/** Services with their addresses and whether anybody stands behind them: what bgpd announces follows from it. */
+export class Services implements Controller {
+  readonly name = "services";
+  readonly #surroundings: Surroundings;
+  readonly #services: ListWatch<ServiceFacts>;
+  readonly #slices: ListWatch<SliceFacts>;
+  readonly #mirror: Mirror<Entry>;
+  /** Names of the ready slices of each service. */
+  readonly #ready = new Map<string, Set<string>>();
+  readonly #serviceOf = new Map<string, string>();
+  readonly #queue: WorkQueue;
+
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
+    const { store, sleep, random, log } = surroundings;
+    this.#queue = new WorkQueue({
+      settle: (key) => this.#settle(key),
+      onError: (key, error, retryInMs) =>
+        log.warn({ event: "service-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
+    });
+    this.#services = surroundings.follow<ServiceFacts>({
+      ...{ path: "/api/v1/services", keep: serviceFacts },
+      onChange: (changes, synced) => {
+        this.#queue.add(changes.map(({ name }) => keyOfService(name)));
+        if (synced && changes.length === 0) this.#queue.add(this.#all());
+      },
+    });
+    this.#slices = surroundings.follow<SliceFacts>({
+      ...{ path: "/apis/discovery.k8s.io/v1/endpointslices", keep: sliceFacts },
+      onChange: (changes, synced) => {
+        for (const { name, value } of changes) this.#setSlice(name, value);
+        if (synced && changes.length === 0) this.#queue.add(this.#all());
+      },
+    });
+    this.#mirror = new Mirror<Entry>({
+      ...{ store, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
+      onChange: (keys) => this.#queue.add(keys),
+      onStatus: () => {}, // the copies' mirrors tell
+    });
+  }
+
+  start(): Promise<unknown> {
+    return Promise.all([this.#mirror.start(), this.#services.start(), this.#slices.start()]);
+  }
+
+  readonly waitsFor = (): string | undefined => {
+    if (!this.#mirror.synced) return "Services have not been read from the datastore yet";
+    return this.#isKnown ? undefined : "v1 Service has not been read from the API server yet";
+  };
+
+  lead(): void {
+    this.#queue.activate(this.#all());
+  }
+
+  follow(): Promise<void> {
+    return this.#queue.deactivate();
+  }
+
+  settled(): Promise<void> {
+    return this.#queue.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.follow();
+    await Promise.all([this.#services.stop(), this.#slices.stop(), this.#mirror.stop()]);
+  }
+
+  get #isKnown(): boolean {
+    return this.#services.synced && this.#slices.synced;
+  }
+
+  *#all(): Generator<string> {
+    for (const [name] of this.#services.entries()) yield keyOfService(name);
+    for (const [key] of this.#mirror.entries()) yield key;
+  }
+
+  /** Names the service again only when somebody, or nobody, stands behind it now. */
+  #setSlice(name: string, slice: SliceFacts | undefined): void {
+    const former = this.#serviceOf.get(name);
+    for (const service of new Set([former, slice?.service])) {
+      if (service === undefined) continue;
+      const slices = this.#ready.get(service) ?? new Set<string>();
+      const before = slices.size > 0;
+      if (slice?.service === service && slice.ready) slices.add(name);
+      else slices.delete(name);
+      if (slices.size > 0) this.#ready.set(service, slices);
+      else this.#ready.delete(service);
+      if (before !== slices.size > 0) this.#queue.add([keyOfService(service)]);
+    }
+    if (slice) this.#serviceOf.set(name, slice.service);
+    else this.#serviceOf.delete(name);
+  }
+
+  async #settle(key: string): Promise<void> {
+    if (!this.#isKnown || !this.#mirror.synced) return;
+    const now = this.#mirror.get(key);
+    const name = key.slice(kindPrefix("Service").length);
+    const facts = this.#services.get(name);
+    if (!facts && !(now && isMadeFrom(now.value, FROM_SERVICE))) return;
+    const { store, written } = this.#surroundings;
+    const text = facts ? serviceText(facts, this.#ready.has(name)) : null;
+    const done = await amend(store, key, () => text, { entry: now });
+    if (done.written) written("Service");
+    if (done.entry) this.#mirror.observe(done.entry);
+  }
+}
+
+/** Of "namespace/name". */
+function keyOfService(full: string): string {
+  const [namespace = "", name = ""] = full.split("/");
+  return keyOf("Service", name, namespace);
+}
