@@ -7,7 +7,7 @@ import { Handover } from "./handover.ts";
 import { Kernel, type RouteTable } from "./kernel.ts";
 import { kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
-import { isOwnBlock, type Origins, originated } from "./originate.ts";
+import { isOwnBlock, isService, type Origins, originated } from "./originate.ts";
 import { type Log, Speaker } from "./speaker.ts";
 import { textOf } from "./text-of.ts";
 import { type Listener, listen, type Passwords } from "./transport.ts";
@@ -148,9 +148,11 @@ export class Engine {
     const key = formatPrefix(prefix);
     if (this.#held.has(key)) return;
     const isAgents = (origins && isOwnBlock(origins, prefix)) || this.#handover.isLeft(key);
-    const route = isAgents
-      ? undefined
-      : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
+    const isNobodys = origins !== undefined && isService(origins, prefix);
+    const route =
+      isAgents || isNobodys
+        ? undefined
+        : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
     this.kernel.want(key, route);
   }
 

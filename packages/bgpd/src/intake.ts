@@ -6,6 +6,7 @@ import {
   decode,
   effective,
   type Kind,
+  keyOf,
   kindPrefix,
   parseKey,
   type ResourceOf,
@@ -25,6 +26,7 @@ import type { PeerInputs } from "./peer-session.ts";
 import { listenRanges, selfOf, wantedPeers } from "./peers.ts";
 import { leftToAgent } from "./reached.ts";
 import type { ReadSecret } from "./secrets.ts";
+import { type ServiceRoutes, serviceRoutes } from "./services.ts";
 
 const kinds = [
   "Node",
@@ -35,6 +37,8 @@ const kinds = [
   "BlockAffinity",
   "WorkloadEndpoint",
   "FelixConfiguration",
+  "Service",
+  "EndpointSlice",
 ] as const;
 type Read = (typeof kinds)[number];
 type Tables = Record<Read, Map<string, AnyResource>>;
@@ -87,10 +91,15 @@ export class Intake {
   wanted(): Wanted {
     const inputs = this.#inputs();
     const pools = this.#all("IPPool");
-    const exported = exportedPools(pools);
+    const services = this.#services();
+    const { open, closed } = exportedPools(pools);
+    const exported = { open: [...open, ...services.ranges], closed };
     const affinities = this.#all("BlockAffinity");
     const endpoints = this.#all("WorkloadEndpoint");
-    const origins = originsOf({ node: this.#node, affinities, endpoints, pools });
+    const origins = {
+      ...originsOf({ node: this.#node, affinities, endpoints, pools }),
+      ...{ services: services.announced, serviceRanges: services.ranges },
+    };
     if (textOf(origins) !== textOf(this.#origins)) this.#origins = origins;
     const left = this.#leftToAgentNow();
     if ([...left].join() !== [...this.#leftToAgent].join()) this.#leftToAgent = left; // both sorted by prefix
@@ -106,6 +115,14 @@ export class Intake {
       isExported: (prefix) => isExported(exported, prefix),
       exportKey,
     };
+  }
+
+  #services(): ServiceRoutes {
+    const self = this.#resources.Node.get(keyOf("Node", this.#node));
+    return serviceRoutes({
+      ...{ node: this.#node, labels: self?.metadata.labels ?? {}, settings: this.#settings() },
+      ...{ services: this.#all("Service"), slices: this.#all("EndpointSlice") },
+    });
   }
 
   /** Blocks of other nodes that those nodes announce, and whose routes we write. */
@@ -142,7 +159,9 @@ export class Intake {
 
   /** Endpoints of other nodes are most of the datastore and none of our business: they are not even parsed. */
   #isOurs(kind: Read, value: string): boolean {
-    return kind !== "WorkloadEndpoint" || value.includes(JSON.stringify(this.#node));
+    return (
+      (kind !== "WorkloadEndpoint" && kind !== "EndpointSlice") || value.includes(JSON.stringify(this.#node))
+    );
   }
 
   #decode(key: string, value: string): AnyResource | undefined {
@@ -160,4 +179,7 @@ export class Intake {
   }
 }
 
-const textOf = (origins: Origins): string => [...originated(origins).keys()].sort().join();
+const textOf = (origins: Origins): string =>
+  [originated(origins).keys(), (origins.serviceRanges ?? []).map(formatPrefix)]
+    .map((texts) => [...texts].sort().join())
+    .join(" ");

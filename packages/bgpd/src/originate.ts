@@ -7,6 +7,10 @@ export interface Origins {
   readonly blocks: readonly Prefix[];
   /** Addresses of pods here that lie in no block of ours. */
   readonly borrowed: readonly Prefix[];
+  /** Addresses of services. */
+  readonly services?: readonly Prefix[];
+  /** Ranges of service addresses: no route of theirs goes into the kernel. */
+  readonly serviceRanges?: readonly Prefix[];
 }
 
 export interface OriginInputs {
@@ -61,9 +65,13 @@ export const isExported = ({ open, closed }: ExportedPools, prefix: Prefix): boo
   open.some((pool) => contains(pool, prefix)) && !closed.some((pool) => contains(pool, prefix));
 
 /** All of it, by text. */
-export const originated = ({ blocks, borrowed }: Origins): Map<string, Prefix> =>
-  new Map([...blocks, ...borrowed].map((p) => [formatPrefix(p), p]));
+export const originated = ({ blocks, borrowed, services = [] }: Origins): Map<string, Prefix> =>
+  new Map([...blocks, ...borrowed, ...services].map((p) => [formatPrefix(p), p]));
 
 /** Whether the prefix is exactly one of the node's blocks: the agent's blackhole holds its place. */
 export const isOwnBlock = ({ blocks }: Origins, prefix: Prefix): boolean =>
   blocks.some((b) => samePrefix(b, prefix));
+
+/** Whether kube-proxy, and no route, sees to packets for the prefix. */
+export const isService = ({ serviceRanges = [] }: Origins, prefix: Prefix): boolean =>
+  serviceRanges.some((range) => contains(range, prefix));
