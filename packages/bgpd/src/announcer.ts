@@ -138,17 +138,15 @@ export class Announcer {
     else group.putPaths(id, rib.ranked(id, group.maxPaths));
   }
 
-  /** One batch for each group, to the peers that can take it. False when there was nothing to send. */
+  /** One batch for each group, to the peers that can take it. Whether some of them are owed more. */
   send(): boolean {
-    let sent = false;
+    const ready = (member: Source) => this.#members.get(member)?.isReady ?? false;
     for (const { group } of this.#groups.values()) {
       if (!group.pending) continue;
-      for (const { bytes, to } of group.drain((member) => this.#members.get(member)?.isReady ?? false)) {
-        sent = true;
+      for (const { bytes, to } of group.drain(ready))
         for (const member of to) this.#members.get(member)?.send(bytes);
-      }
     }
-    return sent;
+    return [...this.#groups.values()].some(({ group }) => group.isOwed(ready));
   }
 
   #groupsOf(source: Source) {

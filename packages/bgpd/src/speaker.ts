@@ -65,6 +65,8 @@ export class Speaker {
   readonly #announcer: Announcer;
   readonly #own: OwnRoutes;
   #turnDue = false;
+  /** Milliseconds that the last turn took. */
+  #lastTurn = 0;
   readonly #deferral: Deferral;
   #hasConverged: boolean;
   #stopped = false;
@@ -334,16 +336,21 @@ export class Speaker {
     this.#due();
   }
 
-  /** A turn of work soon; many requests make one. */
+  /**
+   * A turn of work soon; many requests make one. After a long turn, to many peers, what comes in gathers for as long as
+   * that one took: fewer and larger writes to each, and half of the time for reading.
+   */
   #due(): void {
     if (this.#turnDue || this.#stopped) return;
     this.#turnDue = true;
-    setImmediate(() => this.#turn());
+    if (this.#lastTurn < 1) setImmediate(() => this.#turn());
+    else setTimeout(() => this.#turn(), Math.min(this.#lastTurn, longestPause));
   }
 
   #turn(): void {
     this.#turnDue = false;
     if (this.#stopped) return;
+    const began = performance.now();
     this.#sweepDynamic();
     for (const family of families) {
       const changes = this.ribs[family].decide();
@@ -355,9 +362,14 @@ export class Speaker {
       this.#hasConverged = true;
       this.#options.onConverged?.();
     }
-    if (this.#announcer.send()) this.#due();
+    const owesMore = this.#announcer.send();
+    this.#lastTurn = owesMore ? 0 : performance.now() - began;
+    if (owesMore) this.#due();
   }
 }
+
+/** Milliseconds. */
+const longestPause = 20;
 
 const asksDevice = ({ filters }: WantedPeer): boolean =>
   families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));

@@ -50,7 +50,7 @@ interface Cursor {
   at: number;
   readonly members: Set<Source>;
   /** Entries that changed last before this were never sent to the members: their withdrawal says nothing. */
-  readonly since: number;
+  since: number;
   /** End-of-RIB is due when the cursor first meets the tail. */
   endOfRib: boolean;
   /** Which mark of RFC 7313 §4 is due: the begin first, the end when the cursor meets the tail. */
@@ -209,7 +209,16 @@ export class UpdateGroup {
 
   /** Whether a member is owed anything. */
   get pending(): boolean {
-    return this.#cursors.some((c) => c.at !== this.#journal.last || this.#mayEnd(c) || c.refresh || c.owed);
+    return this.#cursors.some((c) => this.#owes(c));
+  }
+
+  /** Whether a member that is `ready` is owed anything. */
+  isOwed(ready: (member: Source) => boolean): boolean {
+    return this.#cursors.some((c) => this.#owes(c) && [...c.members].some(ready));
+  }
+
+  #owes(c: Cursor): boolean {
+    return c.at !== this.#journal.last || this.#mayEnd(c) || c.refresh !== undefined || c.owed !== undefined;
   }
 
   /**
@@ -217,6 +226,7 @@ export class UpdateGroup {
    * again while `pending` and somebody is ready.
    */
   *drain(ready: (member: Source) => boolean): Generator<Outgoing> {
+    this.#merge(); // those who joined since are one
     for (const cursor of [...this.#cursors]) {
       this.#splitUnready(cursor, ready);
       if (cursor.members.size > 0) yield* this.#advance(cursor);
@@ -316,11 +326,16 @@ export class UpdateGroup {
       if (cursor.members.size === 0) continue;
       // At the tail nothing before `since` is ever read again, unless it changes.
       const atTail = cursor.at === this.#journal.last;
+      // Joiners of one turn are told what one of them need not hear: withdrawals of what it never had.
+      const joins = cursor.at === 0;
       const twin = kept.find(
-        (c) => c.at === cursor.at && sameDuties(c, cursor) && (atTail || c.since === cursor.since),
+        (c) => c.at === cursor.at && sameDuties(c, cursor) && (atTail || joins || c.since === cursor.since),
       );
-      if (twin) for (const member of cursor.members) twin.members.add(member);
-      else kept.push(cursor);
+      if (!twin) kept.push(cursor);
+      else {
+        for (const member of cursor.members) twin.members.add(member);
+        twin.since = Math.min(twin.since, cursor.since);
+      }
     }
     this.#cursors = kept;
   }
