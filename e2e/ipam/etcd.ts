@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { scratch } from "@margay/testing";
 
 /** A real etcd on loopback, for one run. */
 export interface Etcd {
@@ -15,7 +15,7 @@ export interface Etcd {
 
 /** Starts etcd on free ports, without the disk's delays, and waits until it serves. It dies with this process; so do its files, unless that is killed. */
 export async function startEtcd(): Promise<Etcd> {
-  const directory = mkdtempSync(join(tmpdir(), "margay-soak-etcd-"));
+  const directory = scratch(tmpdir(), "soak-etcd");
   const [port, peer] = [await freePort(), await freePort()];
   const urls = { client: `http://127.0.0.1:${port}`, peer: `http://127.0.0.1:${peer}` };
   const words = [

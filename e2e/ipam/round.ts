@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -9,6 +9,7 @@ import type { AnyResource, IPAMConfiguration, IPPool, IPReservation } from "@mar
 import { etcdStore, resources, type Store } from "@margay/datastore";
 import { audit, deleteNode, Ipam, parsePools, whoHas } from "@margay/ipam";
 import { parseAddress } from "@margay/net";
+import { scratch } from "@margay/testing";
 import { POOLS, resource } from "./cluster.ts";
 import { startEtcd } from "./etcd.ts";
 import { type Certain, formatLine, judge, parseLines } from "./history.ts";
@@ -35,7 +36,7 @@ export interface Outcome {
 
 /** Eight processes on one etcd of their own, with kills, pool changes and node deletions, until so many operations are done. */
 export async function runRound(round: Round): Promise<Outcome> {
-  const directory = mkdtempSync(join(tmpdir(), "margay-soak-"));
+  const directory = scratch(tmpdir(), "soak");
   const etcd = await startEtcd();
   const store = etcdStore({ endpoints: [etcd.endpoint] });
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });

@@ -1,1 +1,2 @@
+export { scratch } from "./scratch.ts";
 export { unshared, unsharedWithUsers } from "./unshared.ts";

@@ -1,10 +1,13 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { test } from "@jest/globals";
+import { scratch } from "./scratch.ts";
+
+/** Only where there is one: `scratch` is for benchmarks too. */
+const jest = process.env.JEST_WORKER_ID === undefined ? undefined : await import("@jest/globals");
 
 const inside = "MARGAY_TEST_UNSHARED";
 
@@ -34,11 +37,11 @@ interface Result {
 }
 
 function rerun(namespaces: string, path: string): Result[] {
-  const directory = mkdtempSync(join(tmpdir(), "margay-unshared-"));
+  const directory = scratch(tmpdir(), "unshared");
   const output = join(directory, "results.json");
   try {
-    const jest = join(dirname(createRequire(import.meta.url).resolve("jest/package.json")), "bin/jest.js");
-    const node = [process.execPath, "--experimental-vm-modules", "--no-warnings", jest];
+    const runner = join(dirname(createRequire(import.meta.url).resolve("jest/package.json")), "bin/jest.js");
+    const node = [process.execPath, "--experimental-vm-modules", "--no-warnings", runner];
     const options = [
       "--runInBand",
       "--silent=false",
@@ -70,7 +73,7 @@ function rerun(namespaces: string, path: string): Result[] {
 }
 
 function report({ title, status, failureMessages }: Result): void {
-  test(title, () => {
+  jest?.test(title, () => {
     if (status !== "passed") throw new Error(failureMessages.join("\n") || status);
   });
 }

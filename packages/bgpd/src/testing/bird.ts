@@ -1,8 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "@jest/globals";
+import { scratch } from "@margay/testing";
 
 export const run = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 
@@ -36,7 +37,7 @@ export function wire(other: string): void {
 /** BIRD in a namespace; its protocol to us must be called `n1`. */
 export class Bird {
   readonly #namespace: string;
-  readonly #directory = mkdtempSync(join(tmpdir(), "margay-bird-"));
+  readonly #directory = scratch(tmpdir(), "bird");
   #process: ChildProcess | undefined;
 
   constructor(namespace: string) {
