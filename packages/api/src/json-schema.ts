@@ -54,7 +54,7 @@ function structural(given: Loose): JsonSchema {
   for (const key of KEPT) if (given[key] !== undefined) out[key] = given[key];
   for (const key of ["minimum", "maximum"])
     if (Math.abs(Number(given[key])) < Number.MAX_SAFE_INTEGER) out[key] = given[key];
-  if (given.intOrString) {
+  if (given.intOrString || Array.isArray(out.type)) {
     delete out.type; // a structural schema has one type or none
     return { ...out, "x-kubernetes-int-or-string": true };
   }

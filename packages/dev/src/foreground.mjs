@@ -8,11 +8,16 @@ import { SetupError } from "./progress.mjs";
 
 const PROGRAM = join(ROOT, "node_modules/.bin/node");
 
-/** Signals reach it, its exit code is the answer, and it ends when we or the npm that called us are killed, even with -9. */
+/** Node.js 24 with a script that is there. */
 export async function node(args) {
   const script = args.find((arg) => !arg.startsWith("-"));
   if (!existsSync(script)) throw new SetupError(`nothing to run: no ${script}`);
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", PROGRAM, ...args], { stdio: "inherit" });
+  return foreground([PROGRAM, ...args]);
+}
+
+/** Signals reach it, its exit code is the answer, and it ends when we or the npm that called us are killed, even with -9. */
+export async function foreground(command) {
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...command], { stdio: "inherit" });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.removeAllListeners(signal);
     // a terminal's Ctrl-C reaches the child by itself; any other signal is handed on

@@ -1,11 +1,11 @@
-// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|build|hooks] [arguments]`.
+// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|kubernetes|build|hooks] [arguments]`.
 // Any Node.js from 20 runs this file; what it starts runs on the Node.js 24 among the npm packages.
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
 import { bundle } from "./bundle.mjs";
 import { check } from "./check.mjs";
 import { debianPackages } from "./debian.mjs";
-import { node } from "./foreground.mjs";
+import { foreground, node } from "./foreground.mjs";
 import { image } from "./image.mjs";
 import { addon, relay } from "./native.mjs";
 import { npmPackages } from "./npm.mjs";
@@ -23,6 +23,8 @@ const commands = {
   bench: (args) => node(["--conditions=margay-source", "e2e/bench/main.ts", ...args]),
   check: () => check(node),
   image: () => image(LOG),
+  kubernetes: async (args) =>
+    (await import("../../../e2e/kubernetes/run.mjs")).kubernetes(LOG, args, foreground),
   build: async () => 0,
 };
 

@@ -11,7 +11,7 @@ function lines({ properties = {} }: Value, indent: string): string[] {
   return Object.entries(properties).flatMap(([name, value]) => {
     const comment = `${indent}# ${value.description}`;
     if (isGroup(value)) return [comment, `${indent}${name}:`, ...lines(value, `${indent}  `)];
-    const body = stringify({ [name]: value.default }, { lineWidth: 0 }).trimEnd();
+    const body = stringify({ [name]: value.default }, { lineWidth: 0, version: "1.1" }).trimEnd();
     return [comment, ...body.split("\n").map((line) => indent + line)];
   });
 }

@@ -1,0 +1,234 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ApiServer } from "@margay/kubernetes";
+import {
+  type Answer,
+  bare,
+  bird,
+  birdReady,
+  etcd,
+  etcdReady,
+  exec,
+  layCables,
+  NAMESPACES,
+  type Outcome,
+  Prober,
+  Processes,
+  topology,
+  until,
+} from "@margay/lab";
+// @ts-expect-error plain JavaScript: it runs before anything is built
+import { toolsFolder } from "../tools.mjs";
+import { items } from "./api.ts";
+import { createNamespace, type RunningApiServer, startApiServer } from "./api-server.ts";
+import { Kubelet } from "./kubelet.ts";
+import type { Pod } from "./objects.ts";
+import { nodeFolder, Runtime } from "./runtime.ts";
+import { driveWorkloads } from "./workloads.ts";
+
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const IMAGES = "/run/images";
+const PASS_MS = 250;
+
+/** A cluster of lab nodes with a real API server, to be made inside namespaces of its own (run.mjs). */
+export class Cluster {
+  readonly processes: Processes;
+  readonly kubelets: readonly Kubelet[];
+  readonly server: RunningApiServer;
+  readonly #prober = new Prober();
+  #driving = true;
+  #loop: Promise<void> = Promise.resolve();
+
+  private constructor(server: RunningApiServer, kubelets: readonly Kubelet[], processes: Processes) {
+    this.server = server;
+    this.kubelets = kubelets;
+    this.processes = processes;
+  }
+
+  get admin(): ApiServer {
+    return this.server.admin;
+  }
+
+  static async start(count: number): Promise<Cluster> {
+    for (const folder of [NAMESPACES, "/run/pki", "/run/crun", IMAGES, "/run/nodes"])
+      mkdirSync(folder, { recursive: true });
+    unpack("margay");
+    const processes = new Processes({
+      logs: join(ROOT, "build/kubernetes-logs"),
+      dieWithUs: false,
+      onExit: () => {},
+    });
+    const { nodes } = topology({ nodes: count, routeReflectors: 0 });
+    await layCables(nodes);
+    processes.start(etcd());
+    await etcdReady();
+    processes.start(bird(nodes));
+    await birdReady();
+    const program = join(toolsFolder(), "kube-apiserver");
+    const server = await startApiServer(processes, { program, folder: "/run/pki" });
+    const { admin } = server;
+    await createNamespace(admin, "default", {});
+    const runtime = new Runtime({
+      admin,
+      processes,
+      ca: server.ca,
+      rootfs: (image) => join(IMAGES, image.split(":")[0] ?? ""),
+    });
+    for (const { name } of nodes) {
+      mkdirSync(nodeFolder(name), { recursive: true });
+      const labels = { "kubernetes.io/hostname": name, "kubernetes.io/os": "linux" };
+      await admin.call({
+        method: "POST",
+        path: "/api/v1/nodes",
+        body: { apiVersion: "v1", kind: "Node", metadata: { name, labels } },
+      });
+    }
+    const kubelets = nodes.map(
+      ({ name, ipv4 }) => new Kubelet({ node: name, address: bare(ipv4), server: admin, runtime, processes }),
+    );
+    const cluster = new Cluster(server, kubelets, processes);
+    cluster.#loop = cluster.#drive();
+    return cluster;
+  }
+
+  /** The lab's controllers and kubelets, pass after pass. A failed pass is written down and followed by the next. */
+  async #drive(): Promise<void> {
+    const log = join(ROOT, "build/kubernetes-logs/lab.log");
+    while (this.#driving) {
+      try {
+        const pods = await items<Pod>(this.admin, "/api/v1/pods");
+        await driveWorkloads(this.admin, pods);
+        await Promise.all(this.kubelets.map((kubelet) => kubelet.sync(pods)));
+      } catch (error) {
+        writeFileSync(log, `${new Date().toISOString()} ${error}\n`, { flag: "a" });
+      }
+      await new Promise((resolve) => setTimeout(resolve, PASS_MS));
+    }
+  }
+
+  /** A tool of ours against this API server. */
+  run(
+    tool: "helm" | "kubectl",
+    words: readonly string[],
+    { input, timeoutMs = 180_000 }: { input?: string; timeoutMs?: number } = {},
+  ): Promise<Outcome> {
+    const env = {
+      KUBECONFIG: this.server.kubeconfig,
+      HELM_CACHE_HOME: "/run/helm",
+      HELM_CONFIG_HOME: "/run/helm",
+      HELM_DATA_HOME: "/run/helm",
+      HOME: "/run",
+    };
+    return exec([join(toolsFolder(), tool), ...words], {
+      env,
+      timeoutMs,
+      ...(input !== undefined && { input }),
+    });
+  }
+
+  /** Its output; throws its words when it fails. */
+  async must(
+    tool: "helm" | "kubectl",
+    words: readonly string[],
+    options: { input?: string; timeoutMs?: number } = {},
+  ): Promise<string> {
+    const { code, stdout, stderr } = await this.run(tool, words, options);
+    if (code !== 0) throw new Error(`${tool} ${words.join(" ")}: exit ${code}\n${stdout}${stderr}`);
+    return stdout;
+  }
+
+  apply = (yaml: string): Promise<string> => this.must("kubectl", ["apply", "-f", "-"], { input: yaml });
+
+  /** Resolves when the question is answered with true; the message is asked at the end. */
+  async eventually(
+    what: string | (() => string),
+    question: () => Promise<boolean> | boolean,
+    timeoutMs = 60_000,
+  ): Promise<void> {
+    await until(async () => ((await question()) ? true : undefined), { timeoutMs, everyMs: 100, what });
+  }
+
+  pods = (): Promise<Pod[]> => items<Pod>(this.admin, "/api/v1/pods");
+
+  party(pod: string) {
+    const found = this.kubelets.flatMap(({ parties }) => parties).find(({ name }) => name === pod);
+    if (!found) throw new Error(`no running pod ${pod}`);
+    return found;
+  }
+
+  /** A real connection from one pod to another, over IPv4 unless told otherwise. */
+  ask(
+    from: string,
+    to: string,
+    { port = 80, protocol = "tcp" as "tcp" | "udp", family = 4 as 4 | 6 } = {},
+  ): Promise<Answer> {
+    return this.#prober.ask(this.party(from), this.party(to), { family, protocol, port });
+  }
+
+  /** Until the lab's answer is the expected one: how long the API, the controllers and the agents take together. */
+  async becomes(
+    expected: boolean,
+    from: string,
+    to: string,
+    options: { port?: number; protocol?: "tcp" | "udp" } = {},
+  ): Promise<void> {
+    let answer: Answer | undefined;
+    await this.eventually(
+      () => `${from} ${expected ? "reaches" : "does not reach"} ${to} ${JSON.stringify(options)} (${answer})`,
+      async () => ((answer = await this.ask(from, to, options)) === "reached") === expected,
+      30_000,
+    );
+  }
+
+  kubelet(node: string): Kubelet {
+    const found = this.kubelets.find((kubelet) => kubelet.node === node);
+    if (!found) throw new Error(`no node ${node}`);
+    return found;
+  }
+
+  /** Which verbs on which resources a user has used, and what it was refused: from the audit log. */
+  audit(user: string): { readonly used: Set<string>; readonly refused: Set<string> } {
+    const used = new Set<string>();
+    const refused = new Set<string>();
+    for (const line of readFileSync(this.server.auditLog, "utf8").split("\n").filter(Boolean)) {
+      const event = JSON.parse(line) as {
+        verb: string;
+        user: { username: string };
+        objectRef?: { apiGroup?: string; resource: string; subresource?: string };
+        responseStatus?: { code?: number };
+      };
+      if (event.user.username !== user || !event.objectRef) continue;
+      const { apiGroup = "", resource, subresource } = event.objectRef;
+      const what = `${event.verb} ${apiGroup}/${resource}${subresource ? `/${subresource}` : ""}`;
+      (event.responseStatus?.code === 403 ? refused : used).add(what);
+    }
+    return { used, refused };
+  }
+
+  async stop(): Promise<void> {
+    this.#driving = false;
+    await this.#loop;
+    this.admin.close();
+    await this.processes.stop(3000);
+  }
+}
+
+/** The image that `npm run image` has made, by its layers. */
+function unpack(name: string): void {
+  const folder = join(IMAGES, name);
+  const oci = join(IMAGES, `${name}.oci`);
+  for (const path of [folder, oci]) mkdirSync(path);
+  const tar = (...words: string[]) => execFileSync("tar", words, { stdio: "pipe" });
+  tar("-C", oci, "-xf", join(ROOT, `build/image/${name}.tar`));
+  const blob = (digest: string) => join(oci, "blobs", digest.replace(":", "/"));
+  const json = (path: string) =>
+    JSON.parse(readFileSync(path, "utf8")) as {
+      manifests: { digest: string }[];
+      layers: { digest: string }[];
+    };
+  const [manifest] = json(join(oci, "index.json")).manifests;
+  for (const { digest } of json(blob(manifest?.digest ?? "")).layers) tar("-C", folder, "-xzf", blob(digest));
+  if (readdirSync(folder).length === 0) throw new Error(`image ${name} is empty`);
+}

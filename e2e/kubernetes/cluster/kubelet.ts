@@ -1,0 +1,229 @@
+import { get as httpGet } from "node:http";
+import { Socket } from "node:net";
+import type { ApiServer } from "@margay/kubernetes";
+import { namespacePath, type Party, type Processes } from "@margay/lab";
+import { socketIn } from "@margay/netlink";
+import { patchStatus, remove } from "./api.ts";
+import type { Container, Pod } from "./objects.ts";
+import type { Runtime } from "./runtime.ts";
+import { conflist, Sandbox } from "./sandbox.ts";
+
+interface RunningContainer {
+  readonly spec: Container;
+  process: string;
+  restarts: number;
+  ready: boolean;
+}
+
+interface Held {
+  readonly pod: Pod;
+  sandbox?: Sandbox;
+  containers: RunningContainer[];
+  initLeft: Container[];
+  ending: boolean;
+  /** The last status told, as text. */
+  told: string;
+  trouble?: string;
+}
+
+/** What of a kubelet the network sees: it runs pods of its node, probes them, tells their status, and says whether it is Ready. */
+export class Kubelet {
+  readonly node: string;
+  readonly #server: ApiServer;
+  readonly #runtime: Runtime;
+  readonly #processes: Processes;
+  readonly #held = new Map<string, Held>();
+  readonly #address: string;
+  #toldReady: boolean | undefined;
+
+  constructor(options: {
+    node: string;
+    address: string;
+    server: ApiServer;
+    runtime: Runtime;
+    processes: Processes;
+  }) {
+    this.node = options.node;
+    this.#address = options.address;
+    this.#server = options.server;
+    this.#runtime = options.runtime;
+    this.#processes = options.processes;
+  }
+
+  /** Pods of the pod network that run here, to be probed. */
+  get parties(): Party[] {
+    return [...this.#held.values()].flatMap(({ sandbox, ending }) =>
+      sandbox && !ending ? [sandbox.party] : [],
+    );
+  }
+
+  /** The process of a container that runs here. */
+  processOf(pod: string, container: string): string | undefined {
+    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
+    return held?.containers.find(({ spec }) => spec.name === container)?.process;
+  }
+
+  /** One pass over the pods bound to this node. */
+  async sync(all: readonly Pod[]): Promise<void> {
+    const mine = all.filter(({ spec }) => spec.nodeName === this.node);
+    const there = new Set(mine.map(({ metadata }) => metadata.uid));
+    for (const pod of mine) if (!pod.metadata.deletionTimestamp) this.#hold(pod);
+    const gone = [...this.#held.values()].filter(
+      ({ pod: { metadata } }) =>
+        !there.has(metadata.uid) ||
+        mine.some((pod) => pod.metadata.uid === metadata.uid && pod.metadata.deletionTimestamp),
+    );
+    for (const held of gone) void this.#end(held);
+    for (const pod of mine)
+      if (pod.metadata.deletionTimestamp && !this.#held.has(pod.metadata.uid ?? ""))
+        await remove(this.#server, pathOf(pod));
+    await Promise.all(
+      [...this.#held.values()].filter(({ ending }) => !ending).map((held) => this.#drive(held)),
+    );
+    await this.#tellNode();
+  }
+
+  #hold(pod: Pod): void {
+    const { uid = "" } = pod.metadata;
+    if (this.#held.has(uid) || ["Succeeded", "Failed"].includes(pod.status?.phase ?? "")) return;
+    this.#held.set(uid, {
+      pod,
+      containers: [],
+      initLeft: [...(pod.spec.initContainers ?? [])],
+      ending: false,
+      told: "",
+    });
+  }
+
+  async #drive(held: Held): Promise<void> {
+    try {
+      if (held.pod.spec.hostNetwork) await this.#driveContainers(held);
+      else held.sandbox ??= await Sandbox.open(held.pod);
+      delete held.trouble;
+    } catch (error) {
+      held.trouble = String(error); // said in the status, tried again in the next pass
+    }
+    await this.#tell(held);
+  }
+
+  async #driveContainers(held: Held): Promise<void> {
+    const { pod, initLeft } = held;
+    const [init] = initLeft;
+    if (init) return this.#driveInit(held, init);
+    for (const spec of pod.spec.containers.slice(held.containers.length))
+      held.containers.push({
+        spec,
+        process: await this.#runtime.start(pod, spec),
+        restarts: 0,
+        ready: false,
+      });
+    for (const container of held.containers) {
+      const running = this.#processes.isRunning(container.process);
+      if (!running && (pod.spec.restartPolicy ?? "Always") === "Always") {
+        container.restarts++;
+        container.process = await this.#runtime.start(pod, container.spec);
+      }
+      container.ready = running && (await isReady(this.node, container.spec));
+    }
+  }
+
+  async #driveInit(held: Held, init: Container): Promise<void> {
+    const running = held.containers[0];
+    if (!running) {
+      held.containers = [
+        { spec: init, process: await this.#runtime.start(held.pod, init), restarts: 0, ready: false },
+      ];
+      return;
+    }
+    if (this.#processes.isRunning(running.process)) return;
+    held.containers = []; // the next one, or the same once more
+    if (this.#ended(running.process) === "exit code 0") held.initLeft.shift();
+  }
+
+  #ended = (name: string): string | undefined =>
+    this.#processes.status().find((one) => one.name === name)?.ended;
+
+  async #tell(held: Held): Promise<void> {
+    const status = this.#status(held);
+    const text = JSON.stringify(status);
+    if (text === held.told) return;
+    await patchStatus(this.#server, pathOf(held.pod), status);
+    held.told = text;
+    if (["Succeeded", "Failed"].includes(status.phase)) this.#held.delete(held.pod.metadata.uid ?? "");
+  }
+
+  #status({ pod, sandbox, containers, initLeft, trouble }: Held) {
+    const onHost = pod.spec.hostNetwork === true;
+    const addresses = onHost ? [this.#address] : (sandbox?.party.addresses ?? []);
+    const started = onHost
+      ? initLeft.length === 0 && containers.length === pod.spec.containers.length
+      : sandbox !== undefined;
+    const once =
+      onHost && started && pod.spec.restartPolicy !== undefined && pod.spec.restartPolicy !== "Always";
+    const ends = once ? containers.map(({ process }) => this.#ended(process)) : [undefined];
+    const over = ends.every((end) => end !== undefined);
+    const ready = started && !over && (!onHost || containers.every((container) => container.ready));
+    const ran = ends.every((end) => end === "exit code 0") ? "Succeeded" : "Failed";
+    return {
+      phase: over ? ran : started ? "Running" : "Pending",
+      hostIP: this.#address,
+      hostIPs: [{ ip: this.#address }],
+      ...(addresses.length > 0 && {
+        podIP: addresses[0],
+        podIPs: addresses.map((address) => ({ ip: address })),
+      }),
+      conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+      ...(trouble !== undefined && { message: trouble }),
+      containerStatuses: containers.map(({ spec, restarts, ready: isUp }) => ({
+        ...{ name: spec.name, image: spec.image, imageID: "lab", restartCount: restarts, ready: isUp },
+      })),
+    };
+  }
+
+  async #end(held: Held): Promise<void> {
+    if (held.ending) return;
+    held.ending = true;
+    const graceMs = (held.pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+    try {
+      await Promise.all(held.containers.map(({ process }) => this.#runtime.stop(process, graceMs)));
+      await held.sandbox?.close();
+      this.#runtime.forget(held.pod);
+      await remove(this.#server, pathOf(held.pod));
+      this.#held.delete(held.pod.metadata.uid ?? "");
+    } catch (error) {
+      held.trouble = String(error);
+      held.ending = false; // once more in the next pass
+    }
+  }
+
+  async #tellNode(): Promise<void> {
+    const ready = conflist(this.node) !== undefined;
+    if (ready === this.#toldReady) return;
+    const message = ready ? "ready" : "container runtime network not ready: cni plugin not initialized";
+    const conditions = [{ type: "Ready", status: ready ? "True" : "False", reason: "Lab", message }];
+    const addresses = [
+      { type: "InternalIP", address: this.#address },
+      { type: "Hostname", address: this.node },
+    ];
+    await patchStatus(this.#server, `/api/v1/nodes/${this.node}`, { conditions, addresses });
+    this.#toldReady = ready;
+  }
+}
+
+const pathOf = (pod: Pod): string => `/api/v1/namespaces/${pod.metadata.namespace}/pods/${pod.metadata.name}`;
+
+/** A container's readiness probe, asked from the node's network namespace; without one it is ready. */
+function isReady(node: string, { readinessProbe }: Container): Promise<boolean> {
+  const probe = readinessProbe?.httpGet;
+  if (!probe) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    const createConnection = () => {
+      const fd = socketIn(namespacePath(node), { family: 4, type: "stream" });
+      return new Socket({ fd }).connect({ host: probe.host ?? "127.0.0.1", port: probe.port });
+    };
+    httpGet({ path: probe.path, createConnection, timeout: 2000 }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    }).on("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,156 @@
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { ApiServer } from "@margay/kubernetes";
+import { exec, type Processes } from "@margay/lab";
+import { get } from "./api.ts";
+import { bundle, CRUN, ociConfig } from "./container.ts";
+import type { Container, EnvVar, Mount, Pod, Volume } from "./objects.ts";
+
+export interface RuntimeOptions {
+  readonly admin: ApiServer;
+  readonly processes: Processes;
+  readonly rootfs: (image: string) => string;
+  readonly ca: string;
+}
+
+/** Whose files a node's hostPath volumes are; /proc/sys is the kernel's for everybody. */
+const SHARED = ["/proc/sys", "/var/run/netns"];
+export const nodeFolder = (node: string): string => join("/run/nodes", node);
+export const onNode = (node: string, path: string): string => {
+  if (path === "/var/run/netns") return "/run/netns";
+  return SHARED.includes(path) ? path : join(nodeFolder(node), path);
+};
+
+/** Runs the containers of host-network pods with crun, from the same pod spec that a kubelet would be given. */
+export class Runtime {
+  readonly #options: RuntimeOptions;
+  #starts = 0;
+
+  constructor(options: RuntimeOptions) {
+    this.#options = options;
+  }
+
+  /** Starts a container; @returns its process's name. */
+  async start(pod: Pod, container: Container): Promise<string> {
+    const { admin, processes, rootfs } = this.#options;
+    const node = pod.spec.nodeName ?? "";
+    const id = `${pod.metadata.uid}-${container.name}-${++this.#starts}`;
+    const env = Object.fromEntries(
+      await Promise.all((container.env ?? []).map((one) => value(admin, pod, one))),
+    );
+    const mounts = await this.#mounts(pod, container);
+    const config = ociConfig(container, {
+      rootfs: rootfs(container.image),
+      netns: `/run/netns/${node}`,
+      env,
+      mounts,
+    });
+    const name = `${node}/${pod.metadata.name}/${container.name}#${this.#starts}`;
+    processes.start({ name, command: bundle(id, config) });
+    this.#ids.set(name, id);
+    return name;
+  }
+
+  readonly #ids = new Map<string, string>();
+
+  /** SIGTERM, and SIGKILL after the grace period. */
+  async stop(name: string, graceMs: number): Promise<void> {
+    const { processes } = this.#options;
+    const id = this.#ids.get(name) ?? "";
+    if (processes.isRunning(name)) await exec([...CRUN, "kill", id, "TERM"]);
+    for (const end = performance.now() + graceMs; processes.isRunning(name) && performance.now() < end; )
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    await this.kill(name);
+  }
+
+  /** As when its memory ran out. */
+  async kill(name: string): Promise<void> {
+    await exec([...CRUN, "delete", "--force", this.#ids.get(name) ?? ""]);
+  }
+
+  forget(pod: Pod): void {
+    rmSync(podFolder(pod), { recursive: true, force: true });
+  }
+
+  async #mounts(pod: Pod, container: Container) {
+    const wanted = container.volumeMounts ?? [];
+    const all = await Promise.all(
+      wanted.map(async (mount) => {
+        const volume = pod.spec.volumes?.find(({ name }) => name === mount.name);
+        if (!volume) throw new Error(`${pod.metadata.name}: no volume ${mount.name}`);
+        const source = await this.#source(pod, volume, mount);
+        return source === undefined
+          ? []
+          : [{ source, destination: mount.mountPath, readOnly: mount.readOnly ?? false }];
+      }),
+    );
+    return all.flat();
+  }
+
+  async #source(pod: Pod, volume: Volume, { subPath }: Mount): Promise<string | undefined> {
+    const folder = join(podFolder(pod), volume.name);
+    if (volume.hostPath) {
+      const path = onNode(pod.spec.nodeName ?? "", volume.hostPath.path);
+      if (!existsSync(path)) {
+        mkdirSync(volume.hostPath.type === "FileOrCreate" ? dirname(path) : path, { recursive: true });
+        if (volume.hostPath.type === "FileOrCreate") writeFileSync(path, "");
+      }
+      return path;
+    }
+    mkdirSync(folder, { recursive: true });
+    const path = subPath ? join(folder, subPath) : folder;
+    if (volume.emptyDir) chmodSync(folder, 0o777);
+    else await this.#fill(pod, volume, folder);
+    return path;
+  }
+
+  async #fill(pod: Pod, { name, secret, configMap, projected }: Volume, folder: string): Promise<void> {
+    const { admin, ca } = this.#options;
+    const { namespace = "" } = pod.metadata;
+    const at = `/api/v1/namespaces/${namespace}`;
+    const files: Record<string, string | Buffer> = {};
+    if (secret) {
+      const found = await get<{ data?: Record<string, string> }>(admin, `${at}/secrets/${secret.secretName}`);
+      if (!found && !secret.optional) throw new Error(`no Secret ${secret.secretName}`);
+      for (const [key, text] of Object.entries(found?.data ?? {})) files[key] = Buffer.from(text, "base64");
+    } else if (configMap) {
+      const found = await get<{ data?: Record<string, string> }>(admin, `${at}/configmaps/${configMap.name}`);
+      Object.assign(files, found?.data);
+    } else if (projected) {
+      const path = `${at}/serviceaccounts/${pod.spec.serviceAccountName ?? "default"}/token`;
+      const body = {
+        apiVersion: "authentication.k8s.io/v1",
+        kind: "TokenRequest",
+        spec: { expirationSeconds: 3600 },
+      };
+      const { status } = (await admin.call({ method: "POST", path, body })) as { status: { token: string } };
+      const { readFileSync } = await import("node:fs");
+      Object.assign(files, { token: status.token, namespace, "ca.crt": readFileSync(ca) });
+    } else throw new Error(`volume ${name}: a kind that the lab's kubelet does not know`);
+    const gid = pod.spec.securityContext?.fsGroup ?? 0;
+    for (const [key, bytes] of Object.entries(files)) {
+      writeFileSync(join(folder, key), bytes, { mode: 0o440 });
+      chownSync(join(folder, key), 0, projected ? 65532 : gid);
+    }
+  }
+}
+
+const podFolder = (pod: Pod): string => join("/run/pods", pod.metadata.uid ?? "");
+
+async function value(
+  admin: ApiServer,
+  pod: Pod,
+  { name, value: text, valueFrom }: EnvVar,
+): Promise<[string, string]> {
+  const { fieldRef, secretKeyRef } = valueFrom ?? {};
+  if (secretKeyRef) {
+    const path = `/api/v1/namespaces/${pod.metadata.namespace}/secrets/${secretKeyRef.name}`;
+    const found = await get<{ data?: Record<string, string> }>(admin, path);
+    return [name, Buffer.from(found?.data?.[secretKeyRef.key] ?? "", "base64").toString()];
+  }
+  if (!fieldRef) return [name, text ?? ""];
+  const found = fieldRef.fieldPath
+    .split(".")
+    .reduce((at: unknown, word) => (at as Record<string, unknown>)?.[word], pod);
+  return [name, `${found ?? ""}`];
+}

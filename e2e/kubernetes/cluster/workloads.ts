@@ -1,0 +1,170 @@
+import type { ApiServer } from "@margay/kubernetes";
+import { ensure, items, patchStatus, remove } from "./api.ts";
+import { isReady, type Meta, type Pod, type Workload } from "./objects.ts";
+
+const NODES = "/api/v1/nodes";
+const hashOf = (template: object): string => {
+  let hash = 0;
+  for (const char of JSON.stringify(template)) hash = (hash * 31 + char.charCodeAt(0)) >>> 0;
+  return hash.toString(16);
+};
+const HASH = "lab.margay.dev/template";
+
+/** What a controller-manager and a scheduler would do, as far as the chart needs it: pods of workloads, bound to nodes. */
+export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): Promise<void> {
+  const nodes = (await items<{ metadata: Meta }>(server, NODES)).map(({ metadata }) => metadata.name).sort();
+  const kinds = [
+    ["daemonsets", "/apis/apps/v1/daemonsets"],
+    ["deployments", "/apis/apps/v1/deployments"],
+    ["jobs", "/apis/batch/v1/jobs"],
+  ] as const;
+  const owners = new Set<string | undefined>();
+  for (const [kind, path] of kinds)
+    for (const workload of await items<Workload>(server, path)) {
+      owners.add(workload.metadata.uid);
+      await drive(server, { kind, workload, pods, nodes });
+    }
+  // what a garbage collector would do
+  const orphans = pods.filter(({ metadata }) =>
+    metadata.ownerReferences?.some(({ uid }) => !owners.has(uid)),
+  );
+  for (const pod of orphans) await end(server, pod);
+  for (const pod of pods)
+    if (pod.spec.nodeName && !nodes.includes(pod.spec.nodeName)) await remove(server, pathOf(pod));
+}
+
+interface Drive {
+  readonly kind: "daemonsets" | "deployments" | "jobs";
+  readonly workload: Workload;
+  readonly pods: readonly Pod[];
+  readonly nodes: readonly string[];
+}
+
+async function drive(server: ApiServer, { kind, workload, pods, nodes }: Drive): Promise<void> {
+  const { metadata, spec } = workload;
+  const mine = pods.filter((pod) => pod.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid));
+  const count = kind === "deployments" ? (spec.replicas ?? 1) : 1;
+  const places =
+    kind === "daemonsets" ? nodes : Array.from({ length: count }, (_, i) => nodes[i % nodes.length] ?? "");
+  const hash = hashOf(spec.template);
+  const isCurrent = (pod: Pod) => pod.metadata.annotations?.[HASH] === hash;
+  for (const [index, node] of places.entries()) {
+    const name = `${metadata.name}-${kind === "daemonsets" ? node : index}`;
+    if (!mine.some((pod) => pod.metadata.name === name))
+      await create(server, { workload, name, node, hash, kind });
+  }
+  // A rolling update: one at a time, the next when all of the new are ready.
+  const settled =
+    mine.length >= places.length && mine.every((pod) => !pod.metadata.deletionTimestamp && isReady(pod));
+  const [old] = kind === "jobs" ? [] : mine.filter((pod) => !isCurrent(pod));
+  if (old && (settled || !isReady(old))) await end(server, old);
+  await tell(server, { kind, workload, mine, wanted: places.length, current: mine.filter(isCurrent) });
+}
+
+async function create(
+  server: ApiServer,
+  {
+    workload,
+    name,
+    node,
+    hash,
+    kind,
+  }: { workload: Workload; name: string; node: string; hash: string; kind: string },
+): Promise<void> {
+  const { metadata, spec } = workload;
+  const owner = {
+    apiVersion: kind === "jobs" ? "batch/v1" : "apps/v1",
+    kind: KIND[kind],
+    name: metadata.name,
+    uid: metadata.uid,
+    controller: true,
+  };
+  const pod = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: {
+      ...spec.template.metadata,
+      name,
+      annotations: { ...spec.template.metadata.annotations, [HASH]: hash },
+      ownerReferences: [owner],
+    },
+    spec: { ...spec.template.spec, nodeName: node },
+  };
+  await ensure(server, `/api/v1/namespaces/${metadata.namespace}/pods`, pod);
+}
+
+const KIND: Readonly<Record<string, string>> = {
+  daemonsets: "DaemonSet",
+  deployments: "Deployment",
+  jobs: "Job",
+};
+
+async function tell(
+  server: ApiServer,
+  {
+    kind,
+    workload,
+    mine,
+    wanted,
+    current,
+  }: {
+    kind: Drive["kind"];
+    workload: Workload;
+    mine: readonly Pod[];
+    wanted: number;
+    current: readonly Pod[];
+  },
+): Promise<void> {
+  const { metadata } = workload;
+  const ready = mine.filter(isReady).length;
+  const updated = current.filter(isReady).length;
+  const observedGeneration = metadata.generation;
+  const statuses = {
+    daemonsets: {
+      observedGeneration,
+      desiredNumberScheduled: wanted,
+      currentNumberScheduled: mine.length,
+      numberReady: ready,
+      numberMisscheduled: 0,
+      updatedNumberScheduled: current.length,
+      numberAvailable: updated,
+    },
+    deployments: {
+      observedGeneration,
+      replicas: mine.length,
+      readyReplicas: ready,
+      updatedReplicas: current.length,
+      availableReplicas: updated,
+    },
+    jobs: jobStatus(mine, (workload as { status?: { startTime?: string } }).status?.startTime),
+  };
+  const group = kind === "jobs" ? "batch" : "apps";
+  await patchStatus(
+    server,
+    `/apis/${group}/v1/namespaces/${metadata.namespace}/${kind}/${metadata.name}`,
+    statuses[kind],
+  );
+}
+
+function jobStatus(mine: readonly Pod[], startTime = new Date().toISOString()): object {
+  const now = new Date().toISOString();
+  const phases = mine.map(({ status }) => status?.phase);
+  const since = { startTime };
+  if (phases.includes("Succeeded")) {
+    const condition = (type: string) => ({ type, status: "True", lastTransitionTime: now });
+    return {
+      ...since,
+      succeeded: 1,
+      completionTime: now,
+      conditions: [condition("SuccessCriteriaMet"), condition("Complete")],
+    };
+  }
+  return { ...since, active: 1 };
+}
+
+const pathOf = ({ metadata: { namespace, name } }: Pod): string =>
+  `/api/v1/namespaces/${namespace}/pods/${name}`;
+async function end(server: ApiServer, pod: Pod): Promise<void> {
+  if (!pod.metadata.deletionTimestamp)
+    await server.call({ method: "DELETE", path: pathOf(pod) }).catch(() => undefined); // gone already
+}

@@ -1,0 +1,10 @@
+/** The cluster tests alone: `npm run e2e:kubernetes` (run.mjs) starts jest with it inside namespaces of their own. */
+import root from "../../jest.config.mjs";
+
+const [unit] = root.projects;
+export default {
+  ...unit,
+  displayName: "kubernetes",
+  rootDir: "../..",
+  testMatch: ["<rootDir>/e2e/kubernetes/**/*.spec.ts"],
+};

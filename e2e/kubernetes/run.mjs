@@ -1,0 +1,53 @@
+// `npm run e2e:kubernetes`, after the set-up: the Go tools, the image, then the tests in namespaces of their own.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { debianPackages } from "../../packages/dev/src/debian.mjs";
+import { image } from "../../packages/dev/src/image.mjs";
+import { ROOT } from "../../packages/dev/src/outputs.mjs";
+import { step } from "../../packages/dev/src/progress.mjs";
+import { ToolsMissing, tools } from "./tools.mjs";
+
+/** Apart from a failure (1): nothing has been tested. */
+const SKIPPED = 75; // EX_TEMPFAIL
+const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
+/** crun knows no mix of both generations of cgroups, and needs none here. */
+const PRIVATE = 'mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"';
+const JEST = [
+  "--experimental-vm-modules",
+  "--no-warnings",
+  "node_modules/jest/bin/jest.js",
+  "-c",
+  "e2e/kubernetes/jest.config.mjs",
+];
+
+/** @returns the exit code: jest's, or 75 when it could not be tried; `start` runs a program in the foreground */
+export async function kubernetes(log, args, start) {
+  const why = await cannot(log);
+  if (why !== undefined) {
+    process.stderr.write(`skipped: e2e:kubernetes: ${why}\n`);
+    return SKIPPED;
+  }
+  rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
+  return start([
+    ...UNSHARE,
+    "sh",
+    "-c",
+    PRIVATE,
+    "sh",
+    join(ROOT, "node_modules/.bin/node"),
+    ...JEST,
+    ...args,
+  ]);
+}
+
+async function cannot(log) {
+  if (process.getuid() !== 0) return "it runs containers, which needs root";
+  try {
+    await step("kube-apiserver, kubectl, helm", () => tools(log));
+  } catch (error) {
+    if (error instanceof ToolsMissing) return error.message;
+    throw error;
+  }
+  await step("Debian packages", () => debianPackages(log, { crun: "crun" }));
+  await step("image", async () => (await image(log), undefined));
+}
