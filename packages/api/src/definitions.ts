@@ -5,6 +5,7 @@ import { type BGPPeerSpec, bgpPeer } from "./resources/bgp-peer.ts";
 import { type ClusterInformationSpec, clusterInformation } from "./resources/cluster-information.ts";
 import { type EndpointSliceSpec, endpointSlice } from "./resources/endpoint-slice.ts";
 import { type FelixConfigurationSpec, felixConfiguration } from "./resources/felix-configuration.ts";
+import { type HostEndpointSpec, hostEndpoint } from "./resources/host-endpoint.ts";
 import { type IPPoolSpec, ipPool } from "./resources/ip-pool.ts";
 import { type IPReservationSpec, ipReservation } from "./resources/ip-reservation.ts";
 import {
@@ -49,6 +50,7 @@ interface Specs {
   readonly BGPPeer: BGPPeerSpec;
   readonly BGPFilter: BGPFilterSpec;
   readonly WorkloadEndpoint: WorkloadEndpointSpec;
+  readonly HostEndpoint: HostEndpointSpec;
   readonly NetworkPolicy: NetworkPolicySpec;
   readonly GlobalNetworkPolicy: GlobalNetworkPolicySpec;
   readonly StagedNetworkPolicy: StagedNetworkPolicySpec;
@@ -79,6 +81,7 @@ export type BGPConfiguration = ResourceOf<"BGPConfiguration">;
 export type BGPPeer = ResourceOf<"BGPPeer">;
 export type BGPFilter = ResourceOf<"BGPFilter">;
 export type WorkloadEndpoint = ResourceOf<"WorkloadEndpoint">;
+export type HostEndpoint = ResourceOf<"HostEndpoint">;
 export type NetworkPolicy = ResourceOf<"NetworkPolicy">;
 export type GlobalNetworkPolicy = ResourceOf<"GlobalNetworkPolicy">;
 export type StagedNetworkPolicy = ResourceOf<"StagedNetworkPolicy">;
@@ -105,6 +108,7 @@ export const definitions: { readonly [K in Kind]: Definition<K, Specs[K]> } = {
   BGPPeer: bgpPeer,
   BGPFilter: bgpFilter,
   WorkloadEndpoint: workloadEndpoint,
+  HostEndpoint: hostEndpoint,
   NetworkPolicy: networkPolicy,
   GlobalNetworkPolicy: globalNetworkPolicy,
   StagedNetworkPolicy: stagedNetworkPolicy,

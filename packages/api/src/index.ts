@@ -26,6 +26,7 @@ export { md5Password, type SessionFields, secondsOf, sessionFields } from "./res
 export type { ClusterInformationSpec } from "./resources/cluster-information.ts";
 export type { EndpointSliceSpec } from "./resources/endpoint-slice.ts";
 export type { FelixConfigurationSpec, FelixSettings } from "./resources/felix-configuration.ts";
+export type { HostEndpointSpec } from "./resources/host-endpoint.ts";
 export type { IPPoolSpec } from "./resources/ip-pool.ts";
 export type { IPReservationSpec } from "./resources/ip-reservation.ts";
 export type {

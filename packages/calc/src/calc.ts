@@ -2,6 +2,7 @@ import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "
 import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { doubtsOf } from "./doubts.ts";
+import { HostEndpoints } from "./host-endpoints.ts";
 import { Inheritance } from "./inheritance.ts";
 import type { Problem } from "./model.ts";
 import { compareText } from "./order.ts";
@@ -36,7 +37,11 @@ export class Calc {
   readonly #node: string;
   readonly #sets = new ActiveSets();
   readonly #workloads = new Workloads();
-  readonly #policies = new PolicyTable(this.#sets, (id) => this.#workloads.forget(id));
+  readonly #hosts = new HostEndpoints();
+  readonly #policies = new PolicyTable(this.#sets, (id) => {
+    this.#workloads.forget(id);
+    this.#hosts.forget(id);
+  });
   readonly #profiles = new ProfileTable(this.#sets);
   readonly #labels = new Inheritance<Contribution>((id, labels, payload) => this.#label(id, labels, payload));
   readonly #cluster: Cluster;
@@ -72,7 +77,11 @@ export class Calc {
       tiersOf: (id) => this.#policies.tiersOf(id),
       hasProfile: (name) => this.#profiles.has(name),
     });
-    const parts = { ...facts, endpoints, policies, profiles, sets: this.#sets.snapshot() };
+    const hostEndpoints = this.#hosts.resolve({
+      hostTiersOf: (id) => this.#policies.hostTiersOf(id),
+      hasProfile: (name) => this.#profiles.has(name),
+    });
+    const parts = { ...facts, endpoints, hostEndpoints, policies, profiles, sets: this.#sets.snapshot() };
     const old = this.#state;
     const isSame =
       old &&
@@ -86,6 +95,7 @@ export class Calc {
 
   #applyPolicyKind(kind: string, name: Named, { key, value, corrupt }: Update): void {
     if (kind === "WorkloadEndpoint") this.#setEndpoint(name, value);
+    else if (kind === "HostEndpoint") this.#setHostEndpoint(name.name, value);
     else if (kind === "NetworkPolicy" || kind === "GlobalNetworkPolicy")
       this.#setPolicy(name, { value, corrupt });
     else if (
@@ -124,6 +134,25 @@ export class Calc {
     this.#profiles.moveUser(before, endpoint?.spec.profiles ?? []);
   }
 
+  #setHostEndpoint(name: string, value: AnyResource | undefined): void {
+    const id = read.hostEndpointId(name);
+    const endpoint = value?.kind === "HostEndpoint" ? value : undefined;
+    const local = endpoint?.spec.node === this.#node ? endpoint : undefined;
+    this.#profiles.moveUser(this.#hosts.profilesOf(id), local?.spec.profiles ?? []);
+    this.#hosts.set(id, local && read.readHostEndpoint(local));
+    if (!local) this.#policies.deleteEndpoint(id);
+    if (endpoint) {
+      const payload = read.endpointContribution(endpoint);
+      this.#labels.setItem(id, read.hostEndpointLabels(endpoint), {
+        profiles: endpoint.spec.profiles,
+        payload,
+      });
+      return;
+    }
+    this.#labels.deleteItem(id);
+    this.#sets.deleteItem(id);
+  }
+
   /** Nodes and slices are found by their own labels alone. */
   #setNode({ key, value }: Update): void {
     if (value?.kind === "Node")
@@ -159,16 +188,13 @@ export class Calc {
       return;
     }
     this.#sets.setItem(id, labels, contribution);
-    if (this.#workloads.has(id)) this.#policies.setEndpoint(id, labels);
+    if (this.#workloads.has(id) || this.#hosts.has(id)) this.#policies.setEndpoint(id, labels);
   }
 
   #setPolicy({ name, namespace }: Named, { value, corrupt }: Omit<Update, "key">): void {
     const id = read.policyId(name, namespace);
     if (corrupt !== undefined) this.#policies.setPolicy(id, read.unreadablePolicy(name, namespace, corrupt));
-    else if (
-      (value?.kind === "NetworkPolicy" || value?.kind === "GlobalNetworkPolicy") &&
-      !read.isForHostsOnly(value)
-    )
+    else if (value?.kind === "NetworkPolicy" || value?.kind === "GlobalNetworkPolicy")
       this.#policies.setPolicy(id, read.readPolicy(value));
     else this.#policies.deletePolicy(id);
   }
@@ -192,6 +218,7 @@ export class Calc {
     const isNews = this.#profiles.has(name) !== (profile !== undefined);
     this.#profiles.set(name, profile && read.readProfile(profile));
     if (isNews) this.#workloads.forgetProfile(name);
+    if (isNews) this.#hosts.forgetAll();
     const labels = profile && (profile.spec.labelsToApply ?? {});
     this.#labels.setProfile(name, corrupt === undefined ? labels : "unreadable");
   }
@@ -209,7 +236,12 @@ export class Calc {
     const broken = compiled.flatMap(({ id, problem }) =>
       problem !== undefined ? [{ subject: id, why: problem }] : [],
     );
-    const all = [...this.#corrupt.values(), ...broken, ...this.#workloads.problems()];
+    const all = [
+      ...this.#corrupt.values(),
+      ...broken,
+      ...this.#workloads.problems(),
+      ...this.#hosts.problems(),
+    ];
     return all.sort((a, b) => compareText(a.subject, b.subject) || compareText(a.why, b.why));
   }
 }

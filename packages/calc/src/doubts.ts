@@ -21,6 +21,7 @@ interface Named {
 
 const READERS: Partial<Record<Kind, (named: Named, labels: Labels) => readonly Doubt[]>> = {
   WorkloadEndpoint: ({ key, namespace }) => [endpoint(key, namespace)],
+  HostEndpoint: ({ key }) => [endpoint(key, undefined)],
   NetworkSet: ({ key, namespace = "" }, { labelsOf }) => {
     const inherited = labelsOf(`kns.${namespace}`);
     const known = { ...inherited, [NAMESPACE]: namespace };

@@ -2,6 +2,7 @@ export { affected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
+export { type HostEnforced, type HostVerdict, hostEndpointAt, hostVerdict } from "./host-verdict.ts";
 export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
 export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";

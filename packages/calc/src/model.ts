@@ -96,6 +96,30 @@ export interface LocalEndpoint {
   readonly ok: boolean;
 }
 
+/** Policies of a host endpoint by where they are asked (calico.md §4.4 rule 5). */
+export interface HostTiers {
+  /** What the node itself receives and sends; profiles come after. */
+  readonly normal: Readonly<Record<Direction, readonly TierPolicies[]>>;
+  /** What it forwards (`applyOnForward`); without a policy all passes. */
+  readonly forward: Readonly<Record<Direction, readonly TierPolicies[]>>;
+  /** Before connection tracking (`doNotTrack`), and before destination NAT. No tier denies by default. */
+  readonly untracked: Readonly<Record<Direction, readonly TierPolicies[]>>;
+  readonly preDnat: Readonly<Record<Direction, readonly TierPolicies[]>>;
+}
+
+export type HostStage = keyof HostTiers;
+
+/** An interface of the node itself. */
+export interface LocalHostEndpoint extends HostTiers {
+  /** `hep:<name>` of the HostEndpoint. */
+  readonly id: string;
+  /** `*`: every interface that is neither a workload's, nor named by another, nor the loopback. */
+  readonly interfaceName: string;
+  readonly profiles: readonly string[];
+  /** False: something it needs could not be resolved; all is dropped but failsafe ports of the node itself. */
+  readonly ok: boolean;
+}
+
 /** Addresses that a selector stands for, cluster-wide, as text of each family. */
 export interface NeutralSet {
   /** `net`: `10.0.0.1` or `10.0.0.0/8`. `ip-port`: `10.0.0.1,tcp:80`. */

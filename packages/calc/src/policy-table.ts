@@ -1,8 +1,8 @@
-import { type Labels, type Selector, SelectorError } from "@margay/api";
+import { and, type Labels, type Selector, SelectorError } from "@margay/api";
 import type { ActiveSets } from "./active-sets.ts";
 import { Compilations } from "./compilations.ts";
 import type { PolicySource } from "./compile.ts";
-import type { CompiledPolicy, Direction, TierPolicies } from "./model.ts";
+import type { CompiledPolicy, Direction, HostTiers, TierPolicies } from "./model.ts";
 import { BUILT_IN_TIERS, byTier, type Rank, type TierSettings } from "./order.ts";
 import { type PolicyScope, policySelector } from "./scope.ts";
 import { SelectorIndex } from "./selector-index.ts";
@@ -13,6 +13,10 @@ export interface Policy {
   readonly scope: PolicyScope;
   readonly directions: readonly Direction[];
   readonly source: PolicySource;
+  /** Where host endpoints ask it; workloads ask those of `normal` alone. */
+  readonly stage: "normal" | "untracked" | "preDnat";
+  /** Whether host endpoints ask it of what they forward, too. */
+  readonly onForward: boolean;
   /** Of a policy that is not enforced: the one that it would take the place of. */
   readonly staged?: { readonly instead: string };
 }
@@ -99,9 +103,7 @@ export class PolicyTable {
   tiersOf(endpoint: string): Tiers {
     const known = this.#tiersOf.get(endpoint);
     if (known) return known;
-    const policies = [...this.#index.selectorsOf(endpoint)]
-      .map((id) => this.#policies.get(id))
-      .filter((p) => !!p);
+    const policies = this.#policiesOf(endpoint);
     const enforced = this.#bothWays(policies.filter(({ staged }) => !staged));
     const isStaged = policies.some(({ staged, rank }) => staged || this.#instead.has(rank.id));
     const staged = isStaged && {
@@ -110,6 +112,26 @@ export class PolicyTable {
     const tiers: Tiers = { ...enforced, ...staged };
     this.#tiersOf.set(endpoint, tiers);
     return tiers;
+  }
+
+  /** Those of a host endpoint, by where they are asked. Staged ones are for workloads. */
+  hostTiersOf(endpoint: string): HostTiers {
+    const policies = this.#policiesOf(endpoint).filter(({ staged }) => !staged);
+    const at = (stage: Policy["stage"]) => policies.filter((policy) => policy.stage === stage);
+    const undecided = (tiers: readonly TierPolicies[]) =>
+      tiers.map((tier) => ({ ...tier, defaultAction: "pass" as const }));
+    const [untracked, preDnat] = [this.#bothWays(at("untracked")), this.#bothWays(at("preDnat"))];
+    return {
+      normal: this.#bothWays(at("normal")),
+      forward: this.#bothWays(at("normal").filter(({ onForward }) => onForward)),
+      untracked: { ingress: undecided(untracked.ingress), egress: undecided(untracked.egress) },
+      preDnat: { ingress: undecided(preDnat.ingress), egress: undecided(preDnat.egress) },
+    };
+  }
+
+  #policiesOf(endpoint: string): readonly Policy[] {
+    const ids = [...this.#index.selectorsOf(endpoint)];
+    return ids.map((id) => this.#policies.get(id)).filter((policy) => policy !== undefined);
   }
 
   #bothWays(policies: readonly Policy[]): BothWays {
@@ -163,7 +185,8 @@ export class PolicyTable {
 /** A selector that cannot be read selects all that the policy could mean, which then denies. */
 function resolve(policy: Policy): { policy: Policy; selector: Selector } {
   try {
-    return { policy, selector: policySelector(policy.scope) };
+    const selector = policySelector(policy.scope);
+    return { policy, selector: policy.stage === "normal" ? selector : and([{ kind: "global" }, selector]) };
   } catch (error) {
     if (!(error instanceof SelectorError)) throw error;
     const { namespace } = policy.scope;

@@ -3,6 +3,7 @@ import type {
   EndpointSlice,
   GlobalNetworkPolicy,
   GlobalNetworkSet,
+  HostEndpoint,
   IPPool,
   Labels,
   NetworkPolicy,
@@ -28,6 +29,7 @@ import {
 } from "@margay/net";
 import type { Contribution } from "./active-sets.ts";
 import type { PolicySource } from "./compile.ts";
+import type { BareHostEndpoint } from "./host-endpoints.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import type { Direction, Host, LocalEndpoint, Pool } from "./model.ts";
 import type { TierSettings } from "./order.ts";
@@ -50,6 +52,7 @@ export function readPolicy(resource: NetworkPolicy | GlobalNetworkPolicy): Polic
     },
     scope: { ...namespace, ...spec },
     directions: directionsOf(spec),
+    ...stageOf(resource),
     source: { ...namespace, ...rulesOf(resource, id) },
   };
 }
@@ -67,6 +70,7 @@ export function unreadablePolicy(name: string, namespace: string | undefined, wh
     rank: { tier: "(unreadable)", name, id },
     scope: namespace !== undefined ? { namespace } : {},
     directions: ["ingress", "egress"],
+    ...{ stage: "normal", onForward: true },
     source: { id, ingress: [], egress: [], problem: why },
   };
 }
@@ -84,8 +88,8 @@ export function readStaged(
   const instead = policyId(name, kind === "StagedGlobalNetworkPolicy" ? undefined : metadata.namespace);
   if (stagedAction === "Delete") return { instead, policy: undefined };
   const form = stagedForm(staged);
-  if (isForHostsOnly(form)) return undefined;
   const { rank, source, ...policy } = readPolicy(form);
+  if (policy.stage !== "normal") return undefined;
   const id = stagedId(staged.kind, metadata.name, metadata.namespace);
   return {
     instead,
@@ -104,9 +108,11 @@ export const stagedId = (kind: StagedPolicy["kind"], name: string, namespace: st
     ? `staged/knp/${namespace}/${name}`
     : `staged/${policyId(name, kind === "StagedNetworkPolicy" ? namespace : undefined)}`;
 
-/** Policies for connection tracking's or NAT's other side concern host endpoints only (calico.md §4.4 rule 5). */
-export const isForHostsOnly = ({ spec }: NetworkPolicy | GlobalNetworkPolicy): boolean =>
-  ("doNotTrack" in spec && spec.doNotTrack) || ("preDNAT" in spec && spec.preDNAT);
+function stageOf({ kind, spec }: NetworkPolicy | GlobalNetworkPolicy): Pick<Policy, "stage" | "onForward"> {
+  if (kind === "NetworkPolicy") return { stage: "normal", onForward: false };
+  const { doNotTrack, preDNAT, applyOnForward } = spec as GlobalNetworkPolicy["spec"]; // of the kind just asked
+  return { stage: doNotTrack ? "untracked" : preDNAT ? "preDnat" : "normal", onForward: applyOnForward };
+}
 
 function directionsOf({ types, ingress, egress }: NetworkPolicy["spec"]): readonly Direction[] {
   if (types) return types.map((type) => (type === "Ingress" ? "ingress" : "egress"));
@@ -146,13 +152,14 @@ export function networkSetLabels({ kind, metadata }: NetworkSet | GlobalNetworkS
   return kind === "NetworkSet" ? { ...labels, [NAMESPACE]: metadata.namespace ?? "" } : labels;
 }
 
-export function endpointContribution({ spec }: WorkloadEndpoint): Contribution {
+export function endpointContribution({ spec }: WorkloadEndpoint | HostEndpoint): Contribution {
+  const addresses = "ipNetworks" in spec ? spec.ipNetworks : spec.expectedIPs;
   const ports = (spec.ports ?? []).map(({ name, protocol, port }) => ({
     name,
     port,
     protocol: portProtocol(protocol),
   }));
-  return { members: byFamily(spec.ipNetworks), ports };
+  return { members: byFamily(addresses), ports };
 }
 
 export const networkSetContribution = ({ spec }: NetworkSet | GlobalNetworkSet): Contribution => ({
@@ -200,6 +207,21 @@ export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<Local
     spoofable: (spec.allowSpoofedSourcePrefixes ?? []).map((net) => parsePrefix(net, { mask: true })),
     profiles: spec.profiles,
   };
+}
+
+export const hostEndpointId = (name: string): string => `hep:${name}`;
+
+/** A host endpoint of this node, all but what policies and profiles say about it. */
+export const readHostEndpoint = ({ metadata, spec }: HostEndpoint): BareHostEndpoint => ({
+  id: hostEndpointId(metadata.name),
+  interfaceName: spec.interfaceName,
+  profiles: spec.profiles,
+});
+
+/** A host endpoint is in no namespace, and has no service account, whatever it says. */
+export function hostEndpointLabels({ metadata }: HostEndpoint): Labels {
+  const { [NAMESPACE]: _namespace, [SERVICE_ACCOUNT]: _account, ...labels } = metadata.labels ?? {};
+  return labels;
 }
 
 /** The address in `a.b.c.d` or `a.b.c.d/n`. */

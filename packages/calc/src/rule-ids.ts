@@ -20,6 +20,15 @@ export const ruleIds = {
   invalid: "conntrack/invalid",
   /** Allowed by every workload concerned. */
   forwarded: "workload/forwarded",
+  /** A port that host endpoints leave open: `failsafe/in/tcp/22`. */
+  failsafe: (direction: Direction, protocol: string, port: number): string =>
+    `failsafe/${short[direction]}/${protocol.toLowerCase()}/${port}`,
+  /** The answer to what a failsafe port let through, before connection tracking. */
+  failsafeAnswer: "failsafe/answer",
+  /** Allowed by a policy that is asked before this one (`doNotTrack`, `preDNAT`). */
+  allowedBefore: "host/allowed-before",
+  /** No policy of the host endpoint is for what the node forwards. */
+  hostForward: "host/forward/no-policy",
   neighbourDiscovery: "workload-to-host/neighbour-discovery",
   workloadToHost: "workload-to-host/default",
   hostToWorkload: "host-to-workload/allow",

@@ -1,12 +1,22 @@
 import type { FelixSettings } from "@margay/api";
 import type { Prefix } from "@margay/net";
-import type { CompiledPolicy, Host, LocalEndpoint, NeutralSet, Pool, Problem } from "./model.ts";
+import type {
+  CompiledPolicy,
+  Host,
+  LocalEndpoint,
+  LocalHostEndpoint,
+  NeutralSet,
+  Pool,
+  Problem,
+} from "./model.ts";
 
 /** All that one node must enforce and reach for its own endpoints. A part that did not change is the same object. */
 export interface NodeState {
   readonly node: string;
   /** By id. */
   readonly endpoints: readonly LocalEndpoint[];
+  /** By id; one for each interface at most. */
+  readonly hostEndpoints: readonly LocalHostEndpoint[];
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
   readonly profiles: ReadonlyMap<string, CompiledPolicy>;
   readonly sets: ReadonlyMap<string, NeutralSet>;

@@ -105,22 +105,19 @@ export function verdict(
 
 const deny = (steps: readonly Step[]): Verdict => ({ verdict: "deny", steps });
 
-interface Question {
+export interface Question {
   readonly state: Enforced;
   readonly packet: Packet;
   readonly direction: Direction;
 }
 
 /** Steps up to the one that ends it: rules 1 to 3 of calico.md §4.4. */
-function decide(
+export function decide(
   ask: Question,
   { tiers, profiles }: { readonly tiers: readonly TierPolicies[]; readonly profiles: readonly string[] },
 ): Step[] {
-  const steps: Step[] = [];
-  for (const tier of tiers) {
-    steps.push(...tierSteps(ask, tier));
-    if (ends(steps.at(-1))) return steps;
-  }
+  const steps = tiersSteps(ask, tiers);
+  if (ends(steps.at(-1))) return steps;
   for (const name of profiles) {
     steps.push(...policySteps(ask, ask.state.profiles.get(name), name));
     if (ends(steps.at(-1))) return steps;
@@ -128,8 +125,18 @@ function decide(
   return [...steps, { rule: ruleIds.noMatch(ask.direction), action: "deny" }];
 }
 
+/** Tier by tier, up to one that ends it. */
+export function tiersSteps(ask: Question, tiers: readonly TierPolicies[]): Step[] {
+  const steps: Step[] = [];
+  for (const tier of tiers) {
+    steps.push(...tierSteps(ask, tier));
+    if (ends(steps.at(-1))) return steps;
+  }
+  return steps;
+}
+
 /** A Pass in a profile ends it: there is no tier left to pass to, so the packet meets the next profile. */
-const ends = (step: Step | undefined): boolean => step?.action === "allow" || step?.action === "deny";
+export const ends = (step: Step | undefined): boolean => step?.action === "allow" || step?.action === "deny";
 
 function tierSteps(ask: Question, { tier, policies, defaultAction }: TierPolicies): Step[] {
   const steps: Step[] = [];

@@ -71,7 +71,7 @@ function linked(
 }
 
 /** A policy's chain, unless no rule of it can match in this family. */
-function link(
+export function link(
   policy: CompiledPolicy | undefined,
   direction: Direction,
   context: EndpointContext,
@@ -194,14 +194,23 @@ function interleave(a: readonly string[], b: readonly string[]): string[] {
   return [...out, ...rest];
 }
 
-const invalid = ({ felix, deny }: RenderConfig): readonly Rule[] =>
+export const invalid = ({ felix, deny }: RenderConfig): readonly Rule[] =>
   felix.disableConntrackInvalidCheck
     ? []
     : [{ match: ["-m", "conntrack", "--ctstate", "INVALID"], target: deny, id: ruleIds.invalid }];
 
-const clear = (bits: string): Rule => ({ match: [], target: ["-j", "MARK", "--set-xmark", `0x0/${bits}`] });
+export const setMark = (bit: string): Rule => ({
+  match: [],
+  target: ["-j", "MARK", "--set-xmark", `${bit}/${bit}`],
+});
 
-function tierRules(
+export const clear = (bits: string): Rule => ({
+  match: [],
+  target: ["-j", "MARK", "--set-xmark", `0x0/${bits}`],
+});
+
+/** One tier: its policies in order, then its default. */
+export function tierRules(
   tier: TierPolicies,
   context: EndpointContext & { readonly direction: Direction },
 ): readonly Rule[] {
@@ -218,7 +227,7 @@ function tierRules(
 const notPassed = ({ pass }: RenderConfig): string[] => ["-m", "mark", "--mark", `0x0/${pass}`];
 
 /** To a policy's chain and, if that allowed the packet, back to where the endpoint's chain was called. */
-function jumps(
+export function jumps(
   policy: CompiledPolicy | undefined,
   context: EndpointContext & { readonly direction: Direction; readonly unlessPassed: boolean },
 ): readonly Rule[] {

@@ -2,6 +2,7 @@ import { type NodeState, ruleIds } from "@margay/calc";
 import type { Hook, Rule } from "@margay/iptables";
 import { type Family, formatPrefix, hostPrefix } from "@margay/net";
 import { hex, type RenderConfig } from "./config.ts";
+import type { HostJumps } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import type { SetRefs } from "./sets.ts";
 
@@ -9,6 +10,8 @@ import type { SetRefs } from "./sets.ts";
  * The path of a packet through our chains, by kernel hook:
  *
  *     raw PREROUTING    margay-prerouting     reverse path
+ *     raw OUTPUT        margay-raw-output     only with host endpoints, as all of `host-endpoint.ts`
+ *     mangle PREROUTING margay-pre-dnat       the same
  *     filter FORWARD    margay-forward        cut connections, from workload, to workload, then allowed
  *     filter INPUT      margay-input          from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
@@ -30,6 +33,8 @@ export function hooks(
 
 const HOOKS = [
   { table: "raw", builtin: "PREROUTING", chain: names.chains.prerouting },
+  { table: "raw", builtin: "OUTPUT", chain: names.chains.rawOutput },
+  { table: "mangle", builtin: "PREROUTING", chain: names.chains.preDnat },
   { table: "filter", builtin: "FORWARD", chain: names.chains.forward },
   { table: "filter", builtin: "INPUT", chain: names.chains.input },
   { table: "filter", builtin: "OUTPUT", chain: names.chains.output },
@@ -40,10 +45,15 @@ const HOOKS = [
 const each = (config: RenderConfig, rule: (pattern: string) => Rule): Rule[] => config.interfaces.map(rule);
 
 /** What does not come from or go to a workload is none of our business and returns. */
-export const forwardRules = (config: RenderConfig, loops: readonly Rule[]): readonly Rule[] => [
+export const forwardRules = (
+  config: RenderConfig,
+  { loops, hosts }: { readonly loops: readonly Rule[]; readonly hosts: HostJumps },
+): readonly Rule[] => [
   ...cutRules(config, ["-i", "-o"]),
+  ...hosts.forwardIn,
   ...each(config, (name) => ({ match: ["-i", name], target: ["-j", names.chains.fromWorkload] })),
   ...each(config, (name) => ({ match: ["-o", name], target: ["-j", names.chains.toWorkload] })),
+  ...hosts.forwardOut,
   ...loops,
   ...each(config, (name) => ({ match: ["-i", name], target: config.allow, id: ruleIds.forwarded })),
   ...each(config, (name) => ({ match: ["-o", name], target: config.allow, id: ruleIds.forwarded })),
@@ -65,9 +75,10 @@ export function serviceLoopRules(
   return [{ match, target: ["-j", felix.serviceLoopPrevention.toUpperCase()], id: ruleIds.serviceLoop }];
 }
 
-export const inputRules = (config: RenderConfig): readonly Rule[] => [
+export const inputRules = (config: RenderConfig, { input }: HostJumps): readonly Rule[] => [
   ...cutRules(config, ["-i"]),
   ...each(config, (name) => ({ match: ["-i", name], target: ["-g", names.chains.workloadToHost] })),
+  ...input,
 ];
 
 /** Connections that policy no longer allows, before the rules that let established ones through. */
@@ -80,8 +91,10 @@ function cutRules(config: RenderConfig, words: readonly ("-i" | "-o")[]): readon
 }
 
 /** kubelet's probes must reach a pod whatever its policy. */
-export const outputRules = (config: RenderConfig): readonly Rule[] =>
-  each(config, (name) => ({ match: ["-o", name], target: ["-j", "ACCEPT"], id: ruleIds.hostToWorkload }));
+export const outputRules = (config: RenderConfig, { output }: HostJumps): readonly Rule[] => [
+  ...each(config, (name) => ({ match: ["-o", name], target: ["-j", "ACCEPT"], id: ruleIds.hostToWorkload })),
+  ...output,
+];
 
 /** Multicast listener queries and reports, router and neighbour solicitation, neighbour advertisement. Not router
  * advertisement (134) nor redirect (137): no workload tells its host where to send packets. */

@@ -4,8 +4,9 @@ import type { Family } from "@margay/net";
 import { Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
-import { endpointChains } from "./endpoint.ts";
+import { endpointChains, setMark } from "./endpoint.ts";
 import * as host from "./host.ts";
+import { type HostJumps, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
@@ -38,7 +39,8 @@ const kept = new WeakMap<NodeState["endpoints"], { from: readonly unknown[]; cha
 
 /** Most changes are members of sets, which chains do not show: then the last ones are still right. */
 function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
-  const from = [config, state.policies, state.profiles, state.pools, state.hosts, state.services];
+  const { policies, profiles, pools, hosts, services, hostEndpoints } = state;
+  const from = [config, policies, profiles, pools, hosts, services, hostEndpoints];
   const before = kept.get(state.endpoints);
   if (before && from.every((part, i) => part === before.from[i])) return before.chains;
   const refs = new SetRefs();
@@ -60,11 +62,15 @@ function familyChains(
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
   const shared = new Map<string, Chain>();
+  const hosts = hostChains(state, { family, config });
+  const loops = host.serviceLoopRules(state, config, { family, sets });
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
-    ["fixed", new Map(fixedChains(config, family, host.serviceLoopRules(state, config, { family, sets })))],
+    ["fixed", new Map(fixedChains(config, family, { loops, hosts: hosts.jumps }))],
+    ["hosts", hosts.chains],
   ]);
+  for (const { sets: its } of hosts.own) sets.include(its);
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
-  const policies = new Set<PolicyChain>();
+  const policies = new Set<PolicyChain>(hosts.shared);
   for (const endpoint of endpoints) {
     const its = endpointChains(endpoint, { family, config, state });
     parts.set(endpoint.id, its.chains);
@@ -78,26 +84,29 @@ function familyChains(
   for (const dispatch of [fromWorkload, toWorkload])
     for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
       shared.set(key, chain);
-  shared.set(`raw/${names.chains.prerouting}`, { rules: host.preroutingRules(state, config, family) });
+  const { rawPrerouting, rawOutput, manglePrerouting } = hosts.jumps;
+  const prerouting = [...rawPrerouting, ...host.preroutingRules(state, config, family)];
+  shared.set(`raw/${names.chains.prerouting}`, { rules: prerouting });
+  if (rawOutput.length > 0) shared.set(`raw/${names.chains.rawOutput}`, { rules: rawOutput });
+  if (manglePrerouting.length > 0) shared.set(`mangle/${names.chains.preDnat}`, { rules: manglePrerouting });
   const nat = host.natOutgoingRules(state, config, { family, sets });
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
 }
 
-const fixedChains = (config: RenderConfig, family: Family, loops: readonly Rule[]): [string, Chain][] =>
+const fixedChains = (
+  config: RenderConfig,
+  family: Family,
+  { loops, hosts }: { readonly loops: readonly Rule[]; readonly hosts: HostJumps },
+): [string, Chain][] =>
   Object.entries({
-    [names.chains.forward]: host.forwardRules(config, loops),
-    [names.chains.input]: host.inputRules(config),
-    [names.chains.output]: host.outputRules(config),
+    [names.chains.forward]: host.forwardRules(config, { loops, hosts }),
+    [names.chains.input]: host.inputRules(config, hosts),
+    [names.chains.output]: host.outputRules(config, hosts),
     [names.chains.workloadToHost]: host.workloadToHostRules(config, family),
     [names.chains.allow]: [setMark(config.accept)],
     [names.chains.pass]: [setMark(config.pass)],
   }).map(([name, rules]) => [`filter/${name}`, { rules }]);
-
-const setMark = (bit: string): Rule => ({
-  match: [],
-  target: ["-j", "MARK", "--set-xmark", `${bit}/${bit}`],
-});
 
 const closedChains = (config: RenderConfig): Chains =>
   new Map([

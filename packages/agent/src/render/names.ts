@@ -15,7 +15,15 @@ export const chains = {
   allow: "margay-allow",
   pass: "margay-pass",
   prerouting: "margay-prerouting",
+  rawOutput: "margay-raw-output",
+  preDnat: "margay-pre-dnat",
   natOutgoing: "margay-nat-outgoing",
+  /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
+  hostRoot: (place: string): string => `margay-hep-${place}`,
+  /** `*` has no suffix, which no interface can be called. */
+  host: (place: string, interfaceName: string): string =>
+    `margay-h${place}${interfaceName === "*" ? "" : `-${interfaceName}`}`,
+  failsafe: (direction: string): string => `margay-failsafe-${direction}`,
   /** `policy` is the id of a policy or profile. */
   ingress: (policy: string): string => `margay-in-${digest(policy)}`,
   egress: (policy: string): string => `margay-out-${digest(policy)}`,

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { address } from "../fields/addresses.ts";
+import { address, net } from "../fields/addresses.ts";
 import { duration } from "../fields/duration.ts";
 import { singletonName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
@@ -42,6 +42,24 @@ const rate = text((value) =>
     ? undefined
     : 'must be a number of packets in a time, such as "10/second" (or minute, hour, day)',
 );
+
+/** A port that host endpoints leave open whatever policy says. */
+const failsafe = z.object({
+  protocol: z
+    .enum(["TCP", "UDP", "SCTP", "tcp", "udp", "sctp"])
+    .transform((name) => name.toUpperCase() as "TCP" | "UDP" | "SCTP")
+    .describe("Protocol of the port."),
+  port: z.int().min(1).max(65535).describe("Port number."),
+  net: net().optional().describe("Only from, or to, this network."),
+});
+
+const failsafes = (tcp: readonly number[], udp: readonly number[]) =>
+  z
+    .array(failsafe)
+    .default([
+      ...tcp.map((port) => ({ protocol: "TCP" as const, port })),
+      ...udp.map((port) => ({ protocol: "UDP" as const, port })),
+    ]);
 
 /** Calico's casing differs by field; any is accepted and made the one that is documented. */
 const anyCase = <T extends readonly string[]>(values: T) =>
@@ -103,6 +121,12 @@ const settings = z.object({
   removeExternalRoutes: z.boolean().default(true).describe("Remove routes of others to pods' interfaces."),
   deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
   deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),
+  failsafeInboundHostPorts: failsafes([22, 179, 2379, 2380, 5473, 6443, 6666, 6667], [68]).describe(
+    "Ports of the node that host endpoints leave open whatever policy says; an empty list for none.",
+  ),
+  failsafeOutboundHostPorts: failsafes([179, 2379, 2380, 5473, 6443, 6666, 6667], [53, 67]).describe(
+    "Ports elsewhere that the node may always send to; an empty list for none.",
+  ),
   ipForwarding: anyCase(["Enabled", "Disabled"] as const)
     .default("Enabled")
     .describe("Disabled: forwarding is not switched on."),

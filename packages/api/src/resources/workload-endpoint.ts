@@ -17,7 +17,8 @@ const mac = text((value) =>
     : "must be a MAC address such as ee:ee:ee:ee:ee:ee",
 );
 
-const endpointPort = z.object({
+/** A port with a name. */
+export const endpointPort = z.object({
   name: z.string().min(1).describe("Name, for policies."),
   protocol: z.union([z.string(), z.number()]).describe("TCP, UDP or SCTP."),
   port: z.int().min(1).max(65535).describe("Port in the pod."),

@@ -5,6 +5,7 @@ import {
   type Direction,
   type EntityMatch,
   type LocalEndpoint,
+  type LocalHostEndpoint,
   type NeutralSet,
   type NodeState,
   type Packet,
@@ -219,9 +220,47 @@ export const anyState: fc.Arbitrary<NodeState> = fc.record({
   blocks: fc.constant([]),
   hosts: fc.constant([]),
   services: fc.constant([]),
+  hostEndpoints: fc.constant([]),
   config: fc.constant(effective("FelixConfiguration", [], "n1")),
   problems: fc.constant([]),
 });
+
+const HOST_INTERFACES = ["eth0", "*"];
+const undecided = tiers.map((list) => list.map((tier) => ({ ...tier, defaultAction: "pass" as const })));
+
+const hostEndpoint = (interfaceName: string): fc.Arbitrary<LocalHostEndpoint> => {
+  const both = <T>(one: fc.Arbitrary<T>) => fc.record({ ingress: one, egress: one });
+  return fc.record({
+    id: fc.constant(`hep:${interfaceName}`),
+    interfaceName: fc.constant(interfaceName),
+    profiles: fc.shuffledSubarray(PROFILES),
+    normal: both(tiers),
+    forward: both(often([], tiers)),
+    untracked: both(often([], undecided)),
+    preDnat: both(often([], undecided)),
+    ok: fc.integer({ min: 0, max: 9 }).map((n) => n > 0),
+  });
+};
+
+/** A state whose node has interfaces of its own under policy. */
+export const anyHostState: fc.Arbitrary<NodeState> = fc
+  .tuple(
+    anyState,
+    fc.subarray(HOST_INTERFACES, { minLength: 1 }).chain((names) => fc.tuple(...names.map(hostEndpoint))),
+    fc.subarray([80, 81]),
+    fc.subarray([82, 83]),
+  )
+  .map(([state, hostEndpoints, safeIn, safeOut]) => {
+    const ports = (list: readonly number[]) => list.map((port) => ({ protocol: "TCP" as const, port }));
+    const failsafes = {
+      failsafeInboundHostPorts: [
+        ...ports(safeIn),
+        { protocol: "UDP" as const, port: 79, net: "10.0.0.0/30" },
+      ],
+      failsafeOutboundHostPorts: ports(safeOut),
+    };
+    return { ...state, hostEndpoints, config: { ...state.config, ...failsafes } };
+  });
 
 export interface Sent {
   readonly packet: Packet;
@@ -259,3 +298,10 @@ export const anySent: fc.Arbitrary<Sent> = fc
     ...(from !== null && through !== "out" && { fromInterface: from }),
     ...((through !== "in" || from === null) && { toInterface: to }),
   }));
+
+/** A new flow through an interface of the node itself. */
+export const anyHostJourney = fc.record({
+  interfaceName: fc.constantFrom("eth0", "eth0", "eth1", "lo"),
+  direction: fc.constantFrom<Direction>("ingress", "egress"),
+  local: fc.boolean(),
+});

@@ -39,13 +39,29 @@ export function walk(rendered: Rendered, hook: string, packet: Walked): Walk {
   return { target: target === "RETURN" ? undefined : target, ids: walker.ids, asked: walker.asked };
 }
 
+/** Through several builtin chains on its way, with the marks that it gets; an ACCEPT ends its own chain only. */
+export function walkHooks(rendered: Rendered, hooks: readonly string[], packet: Walked): Walk {
+  const at = packet.source.family === 4 ? rendered.hooks4 : rendered.hooks6;
+  const ids: string[] = [];
+  let [mark, asked] = [0, 0];
+  for (const hook of hooks) {
+    const walker = new Walker(rendered, packet, hook.split("/")[0] ?? "");
+    walker.mark = mark;
+    const target = walker.run([...(at.get(hook)?.rules ?? []), ...(at.get(hook)?.append ?? [])]);
+    ids.push(...walker.ids);
+    [mark, asked] = [walker.mark, asked + walker.asked];
+    if (target === "DROP" || target === "REJECT") return { target, ids, asked };
+  }
+  return { target: "ACCEPT", ids, asked };
+}
+
 class Walker {
   readonly ids: string[] = [];
   asked = 0;
   readonly #rendered: Rendered;
   readonly #packet: Walked;
   readonly #table: string;
-  #mark = 0;
+  mark = 0;
 
   constructor(rendered: Rendered, packet: Walked, table: string) {
     this.#rendered = rendered;
@@ -57,12 +73,12 @@ class Walker {
   run(rules: readonly Rule[]): End | "RETURN" | undefined {
     for (const rule of rules) {
       this.asked++;
-      if (!new Matcher(this.#rendered.ipsets, this.#packet, this.#mark).matches(rule.match)) continue;
+      if (!new Matcher(this.#rendered.ipsets, this.#packet, this.mark).matches(rule.match)) continue;
       if (rule.id !== undefined) this.ids.push(rule.id);
       const [how, target = "", ...options] = rule.target;
       if (ENDS.includes(target)) return target as End;
       if (target === "RETURN") return undefined;
-      if (target === "LOG") continue;
+      if (target === "LOG" || target === "CT") continue;
       if (target === "MARK") {
         this.#setMark(options);
         continue;
@@ -76,7 +92,7 @@ class Walker {
   #setMark([option, text = ""]: readonly string[]): void {
     if (option !== "--set-xmark") throw new Error(`MARK ${option}`);
     const [value = 0, mask = 0] = text.split("/").map(Number);
-    this.#mark = ((this.#mark & ~mask) ^ value) >>> 0;
+    this.mark = ((this.mark & ~mask) ^ value) >>> 0;
   }
 
   #chain(name: string): readonly Rule[] {
@@ -150,8 +166,10 @@ class Matcher {
         const actual = words.includes("connmark") ? (p.connmark ?? 0) : this.#mark;
         return (actual & mask) >>> 0 === mark;
       }
+      case "--sport":
       case "--sports":
         return inList(value, p.sourcePort);
+      case "--dport":
       case "--dports":
         return inList(value, p.destinationPort);
       case "--icmp-type":

@@ -1,0 +1,42 @@
+import * as z from "zod";
+import { address } from "../fields/addresses.ts";
+import { interfaceName } from "../fields/names.ts";
+import { define, type SpecOf } from "../resource.ts";
+import { endpointPort } from "./workload-endpoint.ts";
+
+const spec = z.object({
+  node: z.string().min(1).describe("The node whose interface it is."),
+  interfaceName: interfaceName.describe(
+    'Name of the interface, or "*" for all that are no pod\'s nor named by another host endpoint.',
+  ),
+  expectedIPs: z
+    .array(address())
+    .default([])
+    .describe("Its addresses, for selectors of rules; Margay finds interfaces by name only."),
+  profiles: z.array(z.string()).default([]).describe("Profiles, in order; evaluated after all tiers."),
+  ports: z.array(endpointPort).optional().describe("Named ports."),
+});
+
+export type HostEndpointSpec = SpecOf<typeof spec>;
+
+export const hostEndpoint = define({
+  kind: "HostEndpoint",
+  plural: "hostendpoints",
+  aliases: ["hep", "heps"],
+  scope: "cluster",
+  description: "An interface of a node itself, for policies over what the node sends, receives and forwards.",
+  spec,
+  columns: [
+    { title: "NODE", value: ({ spec }) => spec.node },
+    { title: "INTERFACE", value: ({ spec }) => spec.interfaceName },
+    { title: "IPS", value: ({ spec }) => spec.expectedIPs.join(",") },
+    { title: "PROFILES", wide: true, value: ({ spec }) => spec.profiles.join(",") },
+  ],
+  example: {
+    metadata: { name: "n1-auto-hep", labels: { "kubernetes.io/hostname": "n1" } },
+    spec: {
+      ...{ node: "n1", interfaceName: "*", expectedIPs: ["172.20.0.11"] },
+      profiles: ["projectcalico-default-allow"],
+    },
+  },
+});

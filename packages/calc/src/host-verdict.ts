@@ -1,0 +1,105 @@
+import type { FelixSettings } from "@margay/api";
+import { contains, parsePrefix } from "@margay/net";
+import { type Packet, PORT_PROTOCOLS } from "./match.ts";
+import type { Direction, HostStage, LocalHostEndpoint } from "./model.ts";
+import { ruleIds } from "./rule-ids.ts";
+import { decide, type Enforced, ends, type Step, tiersSteps } from "./verdict.ts";
+
+export interface HostEnforced extends Enforced {
+  readonly hostEndpoints: readonly LocalHostEndpoint[];
+  readonly config: Pick<FelixSettings, "failsafeInboundHostPorts" | "failsafeOutboundHostPorts">;
+}
+
+export interface HostVerdict {
+  readonly verdict: "allow" | "deny";
+  /** Empty: no host endpoint has a say. */
+  readonly steps: readonly Step[];
+}
+
+/** The host endpoint behind an interface that is no workload's: the one of its name, else that of all but the loopback. */
+export const hostEndpointAt = (
+  { hostEndpoints }: Pick<HostEnforced, "hostEndpoints">,
+  interfaceName: string,
+): LocalHostEndpoint | undefined =>
+  hostEndpoints.find((one) => one.interfaceName === interfaceName) ??
+  (interfaceName === "lo" ? undefined : hostEndpoints.find((one) => one.interfaceName === "*"));
+
+export interface HostJourney {
+  readonly interfaceName: string;
+  readonly direction: Direction;
+  /** What the node itself receives or sends, or what it forwards. */
+  readonly local: boolean;
+}
+
+/**
+ * What host endpoints say to the first packet of a flow that enters or leaves by an interface of the node (calico.md §4.4
+ * rules 5 and 6): policy before connection tracking, before destination NAT (of what comes in), then what the node itself
+ * sends and receives or forwards. Allowed by an earlier one is allowed; a failsafe port is only not asked there.
+ */
+export function hostVerdict(
+  state: HostEnforced,
+  packet: Packet,
+  { interfaceName, direction, local }: HostJourney,
+): HostVerdict {
+  const endpoint = hostEndpointAt(state, interfaceName);
+  if (!endpoint) return { verdict: "allow", steps: [] };
+  const common = { endpoint: endpoint.id, direction };
+  const steps: Step[] = [];
+  for (const stage of stagesOf(direction, local)) {
+    const found = stageSteps(state, packet, { endpoint, direction, stage });
+    steps.push(...found.map((step) => ({ ...common, ...step })));
+    if (ends(steps.at(-1))) break;
+  }
+  return { verdict: steps.at(-1)?.action === "deny" ? "deny" : "allow", steps };
+}
+
+/** What is forwarded was no longer the node's to leave untracked; what leaves is past destination NAT. */
+function stagesOf(direction: Direction, local: boolean): readonly HostStage[] {
+  const last = local ? "normal" : "forward";
+  if (direction === "ingress") return ["untracked", "preDnat", last];
+  return local ? ["untracked", last] : [last];
+}
+
+interface At {
+  readonly endpoint: LocalHostEndpoint;
+  readonly direction: Direction;
+  readonly stage: HostStage;
+}
+
+function stageSteps(
+  state: HostEnforced,
+  packet: Packet,
+  { endpoint, direction, stage }: At,
+): readonly Step[] {
+  const tiers = endpoint[stage][direction];
+  const isEarly = stage === "untracked" || stage === "preDnat";
+  if (isEarly && tiers.length === 0) return [];
+  const safe = stage === "forward" ? undefined : failsafeOf(state, packet, { direction, stage });
+  if (safe !== undefined) return [{ rule: safe, action: isEarly ? "pass" : "allow" }];
+  const ask = { state, packet, direction };
+  if (isEarly) return tiersSteps(ask, tiers);
+  if (!endpoint.ok) return [{ rule: ruleIds.unresolved, action: "deny" }];
+  if (stage === "normal") return decide(ask, { tiers, profiles: endpoint.profiles });
+  return tiers.length === 0 ? [{ rule: ruleIds.hostForward, action: "allow" }] : tiersSteps(ask, tiers);
+}
+
+/** The failsafe rule that lets a packet through: before connection tracking also as the answer to another. */
+function failsafeOf(
+  { config }: HostEnforced,
+  packet: Packet,
+  { direction, stage }: Pick<At, "direction" | "stage">,
+): string | undefined {
+  const isIn = direction === "ingress";
+  const [own, other] = isIn
+    ? [config.failsafeInboundHostPorts, config.failsafeOutboundHostPorts]
+    : [config.failsafeOutboundHostPorts, config.failsafeInboundHostPorts];
+  const far = isIn ? packet.source : packet.destination;
+  const isOpen = ({ protocol, port, net }: (typeof own)[number], packetPort: number | undefined) =>
+    PORT_PROTOCOLS[packet.protocol] === protocol.toLowerCase() &&
+    port === packetPort &&
+    (net === undefined || contains(parsePrefix(net), far));
+  const safe = own.find((one) => isOpen(one, packet.destinationPort));
+  if (safe) return ruleIds.failsafe(direction, safe.protocol, safe.port);
+  if (stage !== "untracked") return undefined;
+  return other.some((one) => isOpen(one, packet.sourcePort)) ? ruleIds.failsafeAnswer : undefined;
+}
