@@ -35,6 +35,22 @@ function refusal(given: unknown, origin?: string): ApiError {
 const peer = { peerIP: "10.0.0.1", asNumber: 65000 };
 const rule = (fields: object) => ({ ingress: [{ action: "Allow", ...fields }] });
 
+test.each([
+  ["host bits set", "10.0.0.5/16", "must be 20 to 32 for IPv4, found 19"],
+  ["no network at all", "fd00", "must be 20 to 32 for IPv4, found 19"],
+  ["a short IPv6 one", "fd00:1/64", "must be 116 to 128 for IPv6, found 19"],
+])("a pool's wrong range (%s) does not hide its wrong block size", (_why, cidr, expected) => {
+  const document = {
+    apiVersion: "margay.dev/v1",
+    kind: "IPPool",
+    metadata: { name: "p" },
+    spec: { cidr, blockSize: 19 },
+  };
+  const { issues } = refusal(document);
+  expect(issues.map(({ path }) => path)).toEqual(["spec.cidr", "spec.blockSize"]);
+  expect(issues[1]?.message).toBe(expected);
+});
+
 describe("invalid resources are refused with the field and what is allowed", () => {
   test.each<[string, Kind, object, string, RegExp]>([
     [

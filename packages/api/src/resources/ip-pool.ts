@@ -58,17 +58,18 @@ function faults(value: z.output<typeof SPEC>): [string, string][] {
   return [...rangeFaults(value), ...encapsulationFaults(value), ...useFaults(value)];
 }
 
-function rangeFaults(value: z.output<typeof SPEC>): [string, string][] {
-  const range = cidr().safeParse(value.cidr).success ? prefixIn(value.cidr) : undefined;
-  if (!range) return [];
-  const { low, high, usual } = BLOCK_SIZE[range.family];
+/** A range that is wrong by itself hides nothing: what else is wrong is told in the same go. */
+function rangeFaults({ cidr: text, disabled, ...value }: z.output<typeof SPEC>): [string, string][] {
+  const range = cidr().safeParse(text).success ? prefixIn(text) : undefined;
+  const family = range?.family ?? (text.includes(":") ? 6 : 4);
+  const { low, high, usual } = BLOCK_SIZE[family];
   const blockSize = value.blockSize ?? usual;
   const out: [string, string][] = [];
   if (blockSize < low || blockSize > high)
-    out.push(["blockSize", `must be ${low} to ${high} for IPv${range.family}, found ${blockSize}`]);
-  else if (range.length > blockSize && !value.disabled)
-    out.push(["cidr", `must hold at least one block of /${blockSize}, found ${value.cidr}`]);
-  if (LINK_LOCAL.some((local) => contains(local, range) || contains(range, local)))
+    out.push(["blockSize", `must be ${low} to ${high} for IPv${family}, found ${blockSize}`]);
+  else if (range && range.length > blockSize && !disabled)
+    out.push(["cidr", `must hold at least one block of /${blockSize}, found ${text}`]);
+  if (range && LINK_LOCAL.some((local) => contains(local, range) || contains(range, local)))
     out.push(["cidr", "must not overlap the link-local ranges 169.254.0.0/16 and fe80::/10"]);
   return out;
 }
