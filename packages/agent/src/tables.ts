@@ -45,7 +45,7 @@ export class Tables {
   async works(state: NodeState): Promise<readonly Work[]> {
     const ruleset = await this.#choose(state);
     this.#foreign.writing();
-    return [...this.#former.flatMap((former) => former.nothing()), ...ruleset.works(state)];
+    return [...this.#former.flatMap((former) => former.nothing(ruleset.kind)), ...ruleset.works(state)];
   }
 
   /** After a pass that succeeded: nothing of a former ruleset is left. */
@@ -87,7 +87,7 @@ export class Tables {
     const left = before ? [before] : await leftRulesets(kind);
     const former = [...this.#former, ...left];
     this.#ruleset = former.find((one) => one.kind === kind) ?? rulesetOf(kind, this.#options.onRepaired);
-    this.#ruleset.distrust("rules");
+    for (const what of ["rules", "sets"] as const) this.#ruleset.distrust(what);
     this.#former = former.filter((one) => one !== this.#ruleset);
     return this.#ruleset;
   }

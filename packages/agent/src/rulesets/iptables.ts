@@ -15,7 +15,7 @@ import { Tracked, type Work } from "@margay/reconcile";
 import { chainsOf } from "../audit.ts";
 import { render } from "../render/index.ts";
 import { together } from "../together.ts";
-import type { OnRepaired, Ruleset } from "./ruleset.ts";
+import type { OnRepaired, Ruleset, RulesetKind } from "./ruleset.ts";
 import { telling } from "./telling.ts";
 
 const PREFIX = "margay-";
@@ -50,9 +50,10 @@ export class IptablesRuleset implements Ruleset {
     ];
   }
 
-  nothing(): readonly Work[] {
+  /** Both backends of iptables use the same ipsets. */
+  nothing(next: RulesetKind): readonly Work[] {
     return [
-      this.#ipsets.to(new Map()),
+      ...(next === "nftables" ? [this.#ipsets.to(new Map())] : []),
       ...Object.values(this.#rules).flatMap(({ chains, hooks }) => [
         chains.to(new Map()),
         hooks.to(new Map()),

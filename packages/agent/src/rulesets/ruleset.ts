@@ -10,8 +10,8 @@ export interface Ruleset {
   readonly kind: RulesetKind;
   /** What makes them enforce this state, in the order of dependency. */
   works(state: NodeState): readonly Work[];
-  /** What takes them away. */
-  nothing(): readonly Work[];
+  /** What takes them away, but for what the one that follows has in common with this one. */
+  nothing(next: RulesetKind): readonly Work[];
   /** The next pass reads them again. */
   distrust(what: "rules" | "sets"): void;
   /** Packets and bytes by rule id, of both families. Reads all rules. */

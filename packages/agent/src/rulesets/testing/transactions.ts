@@ -1,0 +1,105 @@
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import type { AnyResource } from "@margay/api";
+import { address, base, PODS, resource, run, wire } from "../../render/testing/pods.ts";
+import { Keeper, Stream } from "./processes.ts";
+
+/**
+ * Run under `unshare -Urnm`: this namespace is the node. A stream of probes runs from pod a to pod b while its policies change
+ * all the time, the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
+ * and denies 81: so each probe has one right answer, whatever moment it meets.
+ */
+export const BACKENDS = {
+  nftables: { nftablesMode: "Enabled" },
+  "iptables-nft": { nftablesMode: "Disabled", iptablesBackend: "NFT" },
+  "iptables-legacy": { nftablesMode: "Disabled", iptablesBackend: "Legacy" },
+} as const;
+type BackendName = keyof typeof BACKENDS;
+const NAMES = Object.keys(BACKENDS) as BackendName[];
+
+const config = (backend: BackendName): AnyResource =>
+  resource("FelixConfiguration", "default", BACKENDS[backend]);
+
+const { values } = parseArgs({
+  options: {
+    backend: { type: "string", default: "nftables" },
+    updates: { type: "string", default: "0" },
+    kills: { type: "string", default: "0" },
+    switches: { type: "string", default: "0" },
+    "every-ms": { type: "string", default: "10" },
+  },
+});
+
+const allowed = { action: "Allow", protocol: "UDP", destination: { ports: [80] } };
+const denied = (n: number) => ({
+  action: "Deny",
+  protocol: "UDP",
+  destination: { ports: [(n % 50) + 1000, 53] },
+});
+const established = { action: "Allow", protocol: "TCP", destination: { ports: [82] } };
+
+/** The n-th way to say the same: by another selector, network, order or tier, in few rules or in many. */
+function policies(n: number): readonly AnyResource[] {
+  const sources = [
+    { selector: "app == 'a'" },
+    { nets: ["10.244.0.0/30"] },
+    { selector: `app in { 'a', 'x${n % 7}' }` },
+    { nets: ["10.244.0.1/32", `192.0.2.${n % 200}/32`] },
+    { notSelector: "app == 'c'" },
+  ];
+  const source = sources[n % sources.length];
+  const filler = Array.from({ length: n % 4 }, (_, i) => denied(n + i));
+  const ingress = [...filler, { ...allowed, source }, { ...established, source }, { action: "Deny" }];
+  const spec = { order: n % 3, selector: n % 2 === 0 ? "app == 'b'" : "has(app) && app == 'b'", ingress };
+  return [resource("NetworkPolicy", n % 3 === 0 ? "p" : "q", { ...spec, types: ["Ingress"] })];
+}
+
+const ALL = ["p", "q"].map((name) => resource("NetworkPolicy", name, {}));
+/** Of the two policies, the one that this state does not have. */
+const without = (now: readonly AnyResource[]) =>
+  ALL.filter(({ metadata }) => now.every((one) => one.metadata.name !== metadata.name));
+const stateOf = (n: number) => ({ put: policies(n), remove: without(policies(n)) });
+
+async function main(): Promise<void> {
+  run("mount -t tmpfs tmpfs /run");
+  run("ip link set lo up");
+  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
+    writeFileSync(`/proc/sys/net/${path}`, "1");
+  for (const pod of PODS) wire(pod, { routes: false });
+  const backend = values.backend as BackendName; // a wrong one has no config, and the keeper says so
+  const keeper = new Keeper();
+  let now = backend;
+  const all = (n: number) => ({ put: [...base(), config(now), ...policies(n)] });
+  await keeper.order(all(0));
+  const stream = await Stream.open("a", "b", {
+    address: address("b", 4),
+    everyMs: Number(values["every-ms"]),
+  });
+  for (let n = 1; n <= Number(values.updates); n++) await keeper.order(stateOf(n));
+  for (let n = 1; n <= Number(values.kills); n++) {
+    keeper.tell(stateOf(n)); // killed in the middle of it
+    await new Promise((resolve) => setTimeout(resolve, (n * 7) % 40));
+    await keeper.replace();
+    await keeper.order(all(n));
+  }
+  for (let n = 1; n <= Number(values.switches); n++) {
+    now = NAMES[(NAMES.indexOf(now) + 1) % NAMES.length] ?? now;
+    await keeper.order({ put: [config(now)] });
+  }
+  const streamed = await stream.close();
+  await keeper.stop();
+  process.stdout.write(`${JSON.stringify({ ...streamed, left: left(now), repaired: keeper.repaired })}\n`);
+}
+
+/** The rulesets that hold something of ours. */
+function left(now: BackendName): readonly string[] {
+  const texts = {
+    nftables: run("/usr/sbin/nft list tables").includes("margay") ? "margay" : "",
+    "iptables-nft": run("/usr/sbin/iptables-nft-save"),
+    "iptables-legacy":
+      now === "iptables-legacy" || values.switches !== "0" ? run("/usr/sbin/iptables-legacy-save") : "",
+  };
+  return NAMES.filter((name) => texts[name].includes("margay"));
+}
+
+await main();

@@ -1,0 +1,27 @@
+import { expect, test } from "@jest/globals";
+import { NOTHING_WRONG, probed, wrong } from "./testing/probed.ts";
+
+/** The same with 1,000 updates on each backend is e2e/transactions.test.ts. */
+test.each([
+  ["nftables", "--updates 200"],
+  ["iptables-nft", "--updates 60"],
+  ["iptables-legacy", "--updates 30"],
+  ["nftables", "--kills 3"],
+  ["iptables-nft", "--kills 3"],
+])(
+  "%s %s: each packet meets the rules before a change or those after it, never others",
+  (backend, what) => {
+    const report = probed(`--backend ${backend} ${what} --every-ms 4`);
+    expect(wrong(report)).toEqual(NOTHING_WRONG);
+    expect(report.allowed.sent).toBeGreaterThan(40);
+    expect(report).toMatchObject({ left: [backend], repaired: [] });
+  },
+  120_000,
+);
+
+test("20 moves from one backend to another lose no packet of an established connection and let nothing through", () => {
+  const report = probed("--backend nftables --switches 20 --every-ms 4");
+  expect(wrong(report)).toEqual(NOTHING_WRONG);
+  expect(report.allowed.sent).toBeGreaterThan(100);
+  expect(report.left).toEqual(["iptables-legacy"]); // the twentieth
+}, 120_000);
