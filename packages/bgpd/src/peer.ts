@@ -18,6 +18,7 @@ import {
 } from "@margay/bgp";
 import type { WantedPeer } from "./config.ts";
 import { guardOf, Link } from "./link.ts";
+import { type Md5Drops, md5Drops, noAnswer } from "./md5-drops.ts";
 import { type Faults, type PeerOptions, recordFault } from "./peer-hooks.ts";
 import { messageEvent, timerEvents } from "./session-events.ts";
 import type { Connection } from "./transport.ts";
@@ -30,6 +31,8 @@ export class Peer {
   #rival: Link | undefined;
   /** Given up for too many prefixes, until the idle hold time is over. */
   #barred = false;
+  /** When the last attempt to connect began. */
+  #drops: Md5Drops = { failure: 0, notFound: 0, unexpected: 0 };
   since = Date.now();
   readonly faults: Faults = {};
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, problems: 0 };
@@ -91,7 +94,10 @@ export class Peer {
       connection.close();
       return;
     }
-    connection.guard(this.wanted.address.family, guardOf(this.wanted));
+    const { address, password } = this.wanted;
+    connection.guard(address.family, guardOf(this.wanted));
+    // It may have come in before the listening socket had the key: from now on only what is signed gets through.
+    if (password !== undefined) connection.rekey(address, password);
     const link = this.#link("peer");
     link.session = { ...link.session, state: "Active", failures: this.#main.session.failures };
     this.#rival?.drop();
@@ -148,6 +154,7 @@ export class Peer {
   #dispatch(link: Link, event: Event): void {
     const before = link.session.state;
     if (event.kind === "Start" || event.kind === "IdleHoldTimerExpired") this.#barred = false;
+    if (event.kind === "ConnectRetryTimerExpired" && link.dialling) this.#unanswered();
     const [session, effects] = step(link.session, event, 0.75 + Math.random() / 4);
     link.session = session;
     for (const effect of effects) this.#perform(link, effect);
@@ -161,6 +168,7 @@ export class Peer {
   #perform(link: Link, effect: Effect): void {
     switch (effect.kind) {
       case "connect":
+        this.#drops = md5Drops();
         link.dial(this.wanted, {
           onUp: (connection) => this.#attach(link, connection),
           onDown: (why) => this.#dispatch(link, { kind: "TcpFailed", why }),
@@ -198,6 +206,12 @@ export class Peer {
           this.#options.hooks.refresh(this, { family: effect.family, subtype: effect.subtype });
         return;
     }
+  }
+
+  /** The attempt to connect has found no one, and a new one begins. */
+  #unanswered(): void {
+    const words = noAnswer(this.#drops, md5Drops(), this.wanted.password !== undefined);
+    this.faults.connection = { words, at: Date.now() };
   }
 
   #promoteRival(): void {

@@ -24,7 +24,7 @@ unshared(import.meta.url, () => {
       );
 
     test("§4.2, §4.6 after the restart time a last resort, told to those who know what that is, then gone", async () => {
-      const long = { restartTimeSeconds: 1, longLivedSeconds: 3 };
+      const long = { restartTimeSeconds: 1, longLivedSeconds: 6 };
       const client = { client: true, ...long };
       const one = await start(1, [to(1, 2, { client: true }), to(1, 3, client), to(1, 4, client)], {
         me: self(1, { clusterId: 1 }),
@@ -155,6 +155,46 @@ unshared(import.meta.url, () => {
         [1, 0],
       ]);
     });
+  });
+
+  describe("what a wrong password looks like", () => {
+    test.each<[string, string | undefined, string | undefined, RegExp]>([
+      [
+        "another one",
+        "a",
+        "b",
+        /came with a wrong TCP-MD5 signature and were dropped: the peer's password is/,
+      ],
+      [
+        "none there",
+        "a",
+        undefined,
+        /came without a TCP-MD5 signature and were dropped: the peer likely has no/,
+      ],
+      ["none here", undefined, "b", /came with a TCP-MD5 signature and were dropped: .* and we have none/],
+    ])("%s", async (_why, ours, theirs, words) => {
+      const side = async (n: number, m: number, password: string | undefined) => {
+        const wanted = to(n, m, password === undefined ? {} : { password });
+        const { speaker, listener } = await speakers.startListening(n, [wanted], { retrySeconds: 0.5 });
+        if (password !== undefined) listener.protect(new Map([["", { peer: address(m), password }]]));
+        return speaker;
+      };
+      await side(2, 1, theirs);
+      const one = await side(1, 2, ours);
+      const fault = () => [...one.peers.values()][0]?.faults.connection?.words;
+      await eventually(fault, expect.stringMatching(words));
+      expect(states(one)).not.toContain("Established");
+    });
+  });
+
+  test("who came in before the listening socket had the key is not heard without it either", async () => {
+    const one = await start(1, [to(1, 2)], { retrySeconds: 30 });
+    const two = await start(2, [to(2, 1, { password: "b", passive: true })]); // its socket has no key at all
+    one.setPeers(self(1), new Map());
+    one.setPeers(self(1), new Map([to(1, 2)]));
+    await eventually(() => states(one), ["OpenSent"]);
+    await eventually(() => /TCPMD5NotFound\s+[1-9]/.test(run("nstat -asz TcpExtTCPMD5NotFound")), true);
+    expect([...states(one), ...states(two)]).not.toContain("Established");
   });
 
   describe("GTSM, RFC 5082", () => {
