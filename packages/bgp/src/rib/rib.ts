@@ -163,12 +163,15 @@ export class Rib {
     const stale = this.#stale.get(from);
     this.#stale.delete(from);
     this.eachOf(from, (id, route, pathId) => {
-      const next = remember(renamed, route, () =>
-        route instanceof LearnedRoute ? route.withSource(to) : { ...route, source: to },
-      );
+      const next = remember(renamed, route, () => {
+        const made = route instanceof LearnedRoute ? route.withSource(to) : { ...route, source: to };
+        this.#numbers.take(made); // until all are moved: the last of the old ones takes its bytes with it
+        return made;
+      });
       this.remove(from, id, pathId);
       this.put(id, next, pathId);
     });
+    for (const made of renamed.values()) this.#numbers.release(this.#numbers.take(made), 2);
     this.#numbers.forget(from);
     if (stale) this.#stale.set(to, stale);
   }

@@ -56,8 +56,9 @@ export class RouteNumbers {
     this.#refs[number]!++; // numbers come from us
   }
 
-  release(number: number): void {
-    if (--this.#refs[number]! > 0) return; // numbers come from us
+  release(number: number, times = 1): void {
+    this.#refs[number]! -= times; // numbers come from us
+    if (this.#refs[number]! > 0) return;
     const route = this.routes[number]!; // numbered
     this.#numbers.delete(route);
     this.routes[number] = undefined;
