@@ -41,6 +41,8 @@ export interface CniServiceOptions {
   readonly localEndpoints: CniDeps["localEndpoints"];
   readonly notReady: () => string | undefined;
   readonly trouble: NonNullable<CniDeps["trouble"]>;
+  /** What Kubernetes knows of pods, in a cluster. */
+  readonly describe?: CniDeps["describe"];
   readonly onServed: (served: Served) => void;
   readonly onBadCall: (error: unknown) => void;
 }
@@ -81,6 +83,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       mtu: options.mtu,
       notReady: options.notReady,
       trouble: options.trouble,
+      ...(options.describe && { describe: options.describe }),
     },
     options.onServed,
   );

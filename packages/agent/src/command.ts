@@ -19,6 +19,22 @@ const FLAGS = {
     choices: ["Auto", "Enabled", "Disabled"],
     describe: "Use nftables instead of iptables; before FelixConfiguration's nftablesMode",
   },
+  kubeconfig: {
+    type: "string",
+    describe:
+      "How to reach Kubernetes for pods' labels and annotations; the pod's service account if it has one",
+  },
+  "ip-autodetection-method": {
+    type: "string",
+    defaultDescription: "kubernetes-internal-ip in Kubernetes, else none",
+    describe:
+      "Which IPv4 address is the node's: kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, cidr=CIDR, can-reach=ADDRESS, none",
+  },
+  "ip6-autodetection-method": {
+    type: "string",
+    defaultDescription: "kubernetes-internal-ip in Kubernetes, else none",
+    describe: "The same for IPv6",
+  },
 } as const satisfies Record<string, Options>;
 
 /** `margay agent`. */

@@ -22,6 +22,8 @@ export class Inventory {
   readonly #nodes = new Map<string, Readonly<Record<string, string>>>();
   /** Labels of every namespace, as its profile hands them on. */
   readonly #namespaces = new Map<string, Readonly<Record<string, string>>>();
+  /** Annotations of namespaces that concern the network, as their profiles hand them on. */
+  readonly #namespaceAnnotations = new Map<string, Readonly<Record<string, string>>>();
   #racks: ReadonlyMap<string, string> | undefined;
   #ipam: IPAMConfiguration["spec"] = defaultIpam;
   #self: Node | undefined;
@@ -37,6 +39,9 @@ export class Inventory {
   readonly reservations = (): readonly IPReservation[] => [...this.#reservations.values()];
   readonly namespaceLabels = (name: string): Readonly<Record<string, string>> =>
     this.#namespaces.get(name) ?? { "projectcalico.org/name": name, "kubernetes.io/metadata.name": name };
+
+  readonly namespaceAnnotations = (name: string): Readonly<Record<string, string>> =>
+    this.#namespaceAnnotations.get(name) ?? {};
 
   /** Every node that has the rack label, to its rack. */
   readonly racks = (): ReadonlyMap<string, string> => {
@@ -93,7 +98,9 @@ export class Inventory {
     if (!profile.startsWith("kns.")) return;
     const labels = value?.kind === "Profile" ? (value.spec.labelsToApply ?? {}) : undefined;
     const own = labels && Object.entries(labels).map(([name, text]) => [name.replace(/^pcns\./, ""), text]);
-    set(this.#namespaces, profile.slice("kns.".length), own && Object.fromEntries(own));
+    const name = profile.slice("kns.".length);
+    set(this.#namespaces, name, own && Object.fromEntries(own));
+    set(this.#namespaceAnnotations, name, value?.metadata.annotations);
   }
 }
 

@@ -8,4 +8,9 @@ export interface AgentOptions extends DaemonOptions {
   readonly cniBinDir?: string | undefined;
   /** Instead of FelixConfiguration's nftablesMode. */
   readonly nftablesMode?: NftablesMode | undefined;
+  /** How to reach the API server; in a pod its service account, if it has one. */
+  readonly kubeconfig?: string | undefined;
+  /** How the node's own address is found, for each family. */
+  readonly ipAutodetectionMethod?: string | undefined;
+  readonly ip6AutodetectionMethod?: string | undefined;
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Served } from "@margay/cni";
+import type { CniDeps, Served } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { Agent } from "./agent.ts";
 import { startCni } from "./cni-service.ts";
@@ -15,13 +15,15 @@ export async function startAgent(context: DaemonContext<AgentOptions>): Promise<
   rememberSettings(context.options.runDir);
   const agent = new Agent(context);
   void agent.start(); // a rejection is a fault of the program: it ends the process
-  const cni = await serveRuntime(context, agent);
+  const kubernetes = await joinKubernetes(context, agent);
+  const cni = await serveRuntime(context, agent, kubernetes?.describe);
   const stopInstalling = installFor(context, agent);
   showTo(context, agent);
   return {
     async stop() {
       stopInstalling();
       await cni.close();
+      await kubernetes?.stop();
       await agent.stop();
     },
   };
@@ -39,7 +41,20 @@ function installFor({ options, log }: DaemonContext<AgentOptions>, agent: Agent)
   });
 }
 
-function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent) {
+/** Loaded only where it is used: an agent without Kubernetes does not carry it. */
+async function joinKubernetes(context: DaemonContext<AgentOptions>, agent: Agent) {
+  const { kubeconfig, ipAutodetectionMethod, ip6AutodetectionMethod } = context.options;
+  const isAsked = kubeconfig ?? ipAutodetectionMethod ?? ip6AutodetectionMethod;
+  if (isAsked === undefined && !process.env.KUBERNETES_SERVICE_HOST) return undefined;
+  const { startKubernetes } = await import("./kubernetes/start.ts");
+  return startKubernetes(context, { inventory: agent.inventory, netlink: agent.kernel.netlink });
+}
+
+function serveRuntime(
+  { store, node, options, log }: DaemonContext,
+  agent: Agent,
+  describe: CniDeps["describe"],
+) {
   const { calc, inventory, syncer } = agent;
   return startCni({
     socket: join(options.runDir, "cni.sock"),
@@ -60,6 +75,7 @@ function serveRuntime({ store, node, options, log }: DaemonContext, agent: Agent
     localEndpoints: agent.localEndpoints.list,
     notReady: () => agent.notReady(),
     trouble: () => agent.trouble(),
+    ...(describe && { describe }),
     onServed: (served) => {
       agent.metrics.cni(served);
       logServed(log, served);

@@ -75,6 +75,10 @@ export const configuration = z.looseObject({
           ips: z.array(ip).optional(),
           annotations: z.record(z.string(), z.string()).optional(),
           namespaceAnnotations: z.record(z.string(), z.string()).optional(),
+          serviceAccountName: z.string().optional(),
+          ports: z
+            .array(z.object({ name: z.string(), protocol: z.string(), port: z.int().min(1).max(65535) }))
+            .optional(),
         })
         .optional(),
     })

@@ -2,6 +2,7 @@ import type { WorkloadEndpoint } from "@margay/api";
 import type { Collection } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
 import type { Address, Family, Prefix } from "@margay/net";
+import type { Invocation } from "./invocation.ts";
 import type { Owner } from "./owner.ts";
 
 /** What has to be made for one pod interface. */
@@ -73,6 +74,8 @@ export interface CniDeps {
   readonly interfacePrefix: () => string;
   /** For pods whose configuration names none; bytes. */
   readonly mtu: () => number;
+  /** Fills in what somebody else knows of the pod, before ADD and CHECK. Throws CniError 11 when it cannot be known now. */
+  readonly describe?: (invocation: Invocation) => Promise<Invocation>;
   /** Why no call can be served now (first sync not done, datastore locked), if so. */
   readonly notReady?: () => string | undefined;
   /** Why an ADD would fail now, and whether pods already there suffer too, as far as is known. */

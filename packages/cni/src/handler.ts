@@ -66,10 +66,12 @@ async function serve(
   }
 }
 
-async function act(deps: CniDeps, invocation: Invocation): Promise<Reply> {
-  const { command, plugin } = invocation;
+async function act(deps: CniDeps, given: Invocation): Promise<Reply> {
+  const { command, plugin } = given;
   const why = deps.notReady?.();
   if (why && command !== "STATUS") throw new CniError("try-again-later", why);
+  const asksPod = command === "ADD" || command === "CHECK";
+  const invocation = asksPod && deps.describe ? await deps.describe(given) : given;
   switch (command) {
     case "ADD":
       return plugin === "ipam" ? addIpam(deps, invocation) : add(deps, invocation);

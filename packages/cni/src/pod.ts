@@ -62,6 +62,7 @@ export function endpointOf(
     key,
     value,
   ]);
+  const { serviceAccountName, ports } = invocation.conf.args?.cni ?? {};
   const has = (family: 4 | 6) => addresses.some((address) => address.family === family);
   return {
     apiVersion: "margay.dev/v1",
@@ -73,6 +74,7 @@ export function endpointOf(
         ...Object.fromEntries(own),
         "projectcalico.org/namespace": namespace,
         "projectcalico.org/orchestrator": orchestrator,
+        ...(serviceAccountName && { "projectcalico.org/serviceaccount": serviceAccountName }),
       },
       annotations: {
         [NETWORK]: pod.owner.network,
@@ -87,7 +89,12 @@ export function endpointOf(
       ipNetworks: addresses.map((address) => formatPrefix(hostPrefix(address))),
       ...(has(4) && { ipv4Gateway: GATEWAY[4] }),
       ...(has(6) && { ipv6Gateway: GATEWAY[6] }),
-      profiles: [`kns.${namespace}`],
+      profiles: [
+        `kns.${namespace}`,
+        ...(serviceAccountName ? [`ksa.${namespace}.${serviceAccountName}`] : []),
+      ],
+      ...(serviceAccountName && { serviceAccountName }),
+      ...(ports && ports.length > 0 && { ports }),
       ...{ interfaceName: pod.hostInterface, mac },
       ...(asked?.allowedSourcePrefixes.length && {
         allowSpoofedSourcePrefixes: [...asked.allowedSourcePrefixes],

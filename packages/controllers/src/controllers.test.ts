@@ -56,7 +56,10 @@ describe("objects that are each one resource", () => {
   test("namespaces and service accounts are profiles, slices are slices", async () => {
     await leads();
     cluster.kubernetes.put("/api/v1/namespaces", {
-      metadata: { name: "shop", labels: { team: "red" } },
+      metadata: {
+        ...{ name: "shop", labels: { team: "red" } },
+        annotations: { "cni.projectcalico.org/ipv4pools": '["red"]', other: "x" },
+      },
     });
     cluster.kubernetes.put("/api/v1/serviceaccounts", {
       metadata: { name: "till", namespace: "shop", labels: { role: "money" } },
@@ -67,6 +70,12 @@ describe("objects that are each one resource", () => {
     });
     await until(async () => (await keys("/margay/v1/endpointslices/")).length === 1);
     expect(await until(() => read("/margay/v1/profiles/kns.shop"))).toMatchObject({
+      metadata: {
+        annotations: {
+          "cni.projectcalico.org/ipv4pools": '["red"]',
+          "margay.dev/made-from": "v1 Namespace",
+        },
+      },
       spec: { labelsToApply: { "pcns.team": "red", "pcns.projectcalico.org/name": "shop" } },
     });
     expect(await until(() => read("/margay/v1/profiles/ksa.shop.till"))).toMatchObject({

@@ -43,6 +43,8 @@ function kubernetes(row: {
   /** Names the resource also when the object is refused. */
   key: (object: KubernetesObject) => string;
   closed?: (object: KubernetesObject) => object;
+  /** Annotations about the network come along. */
+  annotated?: boolean;
 }): Conversion {
   const [apiVersion, kind] = row.from.split(" ");
   return {
@@ -50,7 +52,9 @@ function kubernetes(row: {
     convert: (object) => {
       const document = { ...clean(object), apiVersion, kind };
       const made = attempt(() => parseKubernetes(document)?.resource);
-      if (typeof made !== "string") return { key: row.key(object), text: made && markedText(made, row.from) };
+      const more = row.annotated ? networkAnnotations(object.metadata.annotations) : {};
+      if (typeof made !== "string")
+        return { key: row.key(object), text: made && markedText(made, row.from, more) };
       const closed = row.closed && parse(row.closed(object)).resource;
       return { key: row.key(object), text: closed && markedText(closed, row.from), refused: made };
     },
@@ -82,7 +86,7 @@ const RESERVED = ["knp.default.", "kcnp."];
 /** Every kind whose objects are each one resource. Nodes, pods and services are not among them. */
 export const conversions: readonly Conversion[] = [
   kubernetes({
-    ...{ from: "v1 Namespace", kind: "Profile", path: "/api/v1/namespaces" },
+    ...{ from: "v1 Namespace", kind: "Profile", path: "/api/v1/namespaces", annotated: true },
     key: ({ metadata }) => keyOf("Profile", `kns.${metadata.name}`),
   }),
   kubernetes({
@@ -111,6 +115,12 @@ export const conversions: readonly Conversion[] = [
   }),
   ...customKinds.map(custom),
 ];
+
+/** Of a namespace, agents read them in its profile: pools, for one. */
+const networkAnnotations = (annotations: Readonly<Record<string, string>> = {}) =>
+  Object.fromEntries(
+    Object.entries(annotations).filter(([name]) => /^(cni\.projectcalico\.org|margay\.dev)\//.test(name)),
+  );
 
 /** Without what the API server adds: a changed status or field manager changes nothing in the datastore. */
 function clean({ metadata, spec, ...rest }: KubernetesObject): object {

@@ -6,15 +6,22 @@ export const MADE_FROM = "margay.dev/made-from";
 /** kubectl's own bookkeeping, as long as the object itself. */
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
 
-/** The datastore's text of a resource that was made from an object of such a kind, "v1 Namespace". Equal input, equal text. */
-export function markedText(resource: AnyResource, madeFrom: string): string {
+/**
+ * The datastore's text of a resource that was made from an object of such a kind, "v1 Namespace", with `more` annotations.
+ * Equal input, equal text.
+ */
+export function markedText(
+  resource: AnyResource,
+  madeFrom: string,
+  more: Readonly<Record<string, string>> = {},
+): string {
   const { name, namespace, labels, annotations } = resource.metadata;
   const { [LAST_APPLIED]: _, ...others } = annotations ?? {};
   const metadata = {
     name,
     ...(namespace !== undefined && { namespace }),
     ...(labels && Object.keys(labels).length > 0 && { labels }),
-    annotations: { ...others, [MADE_FROM]: madeFrom },
+    annotations: { ...others, ...more, [MADE_FROM]: madeFrom },
   };
   return encode({ ...resource, metadata });
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { KubernetesError } from "./errors.ts";
 import { kubeconfigAccess } from "./kubeconfig.ts";
@@ -22,9 +22,9 @@ export interface Access {
 
 const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/** Whether this process runs in a pod with a service account. */
-export const isInCluster = (env: NodeJS.ProcessEnv = process.env): boolean =>
-  Boolean(env.KUBERNETES_SERVICE_HOST);
+/** Whether this process runs in a pod with a service account that it may use. */
+export const isInCluster = (env: NodeJS.ProcessEnv = process.env, directory = SERVICE_ACCOUNT): boolean =>
+  Boolean(env.KUBERNETES_SERVICE_HOST) && existsSync(join(directory, "token"));
 
 /** By kubeconfig, else as the pod's service account. Throws KubernetesError "configuration". */
 export async function accessTo({ kubeconfig }: { kubeconfig?: string | undefined }): Promise<Access> {
