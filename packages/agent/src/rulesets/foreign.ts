@@ -8,7 +8,7 @@ export interface ForeignOptions {
 }
 
 /** Legacy tables tell nobody of changes: looked at so often, by one getsockopt a table. */
-const LOOK_MS = 500;
+const LOOK_MS = 200;
 /** What comes together is one; the rules are read back this often at most while somebody keeps changing them. */
 const PAUSE_MS = 250;
 

@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { NOTHING_WRONG, probed, wrong } from "./testing/probed.ts";
 
-/** The same with 1,000 updates on each backend is e2e/transactions.test.ts. */
+/** With 1,000 updates on each backend: e2e/transactions.test.ts. */
 test.each([
   ["nftables", "--updates 200"],
   ["iptables-nft", "--updates 60"],

@@ -21,7 +21,10 @@ const raise = (error: Error): never => {
 
 const calc = new Calc("n1");
 const kernel = new Kernel({
-  onChange: () => dataplane.check(),
+  onChange: (why) => {
+    say({ changed: why });
+    dataplane.check();
+  },
   onLink: () => undefined,
   onRepaired: (what) => say({ repaired: what }),
   ...{ onError: raise, onRemembered: raise },

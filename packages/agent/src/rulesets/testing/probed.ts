@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { Report } from "./repair.ts";
 import type { Streamed } from "./stream.ts";
 
 /** What a run of transactions.ts tells. */
@@ -10,16 +11,22 @@ export interface Probed extends Streamed {
   readonly repaired: readonly string[];
 }
 
-/** Runs transactions.ts, `--backend nftables --updates 100` say, in namespaces of its own. Needs no root. */
-export function probed(options: string): Probed {
-  const script = fileURLToPath(new URL("transactions.ts", import.meta.url));
+/** Runs transactions.ts, `--backend nftables --updates 100` say. */
+export const probed = (options: string): Probed => unshared("transactions.ts", options) as Probed;
+
+/** Runs repair.ts with a backend's name. */
+export const repaired = (backend: string): Report => unshared("repair.ts", backend) as Report;
+
+/** In namespaces of its own, which need no root. */
+function unshared(name: string, options: string): unknown {
+  const script = fileURLToPath(new URL(name, import.meta.url));
   const node = [process.execPath, "--conditions=margay-source", "--no-warnings", script];
   const out = execFileSync("unshare", ["-Urnm", "--kill-child", ...node, ...options.split(" ")], {
     encoding: "utf8",
     timeout: 300_000,
     stdio: ["ignore", "pipe", "pipe"],
   });
-  return JSON.parse(out) as Probed;
+  return JSON.parse(out);
 }
 
 /** What has no right answer, out of many: nothing. */

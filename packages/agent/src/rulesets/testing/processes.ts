@@ -56,6 +56,8 @@ export class Keeper {
   #lines: AsyncIterator<string>;
   /** All that it put back, by kind, name and family. */
   readonly repaired: string[] = [];
+  /** All that others did. */
+  readonly changed: string[] = [];
 
   constructor() {
     this.#child = start("keeper.ts", []);
@@ -68,8 +70,9 @@ export class Keeper {
     for (;;) {
       const { value, done } = await this.#lines.next();
       if (done) throw new Error("the keeper has ended");
-      const line = JSON.parse(value) as { repaired?: string[]; done?: string | null };
-      if (line.repaired) this.repaired.push(...line.repaired);
+      const line = JSON.parse(value) as { repaired?: string[]; changed?: string; done?: string | null };
+      if (line.changed !== undefined) this.changed.push(line.changed);
+      else if (line.repaired) this.repaired.push(...line.repaired);
       else if (line.done === null) return;
       else throw new Error(`not in force: ${line.done}`);
     }

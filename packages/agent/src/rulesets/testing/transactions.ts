@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
 import { address, base, PODS, resource, run, wire } from "../../render/testing/pods.ts";
+import { BACKENDS } from "./backends.ts";
 import { Keeper, Stream } from "./processes.ts";
 
 /**
@@ -9,11 +10,6 @@ import { Keeper, Stream } from "./processes.ts";
  * all the time, the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
  * and denies 81: so each probe has one right answer, whatever moment it meets.
  */
-export const BACKENDS = {
-  nftables: { nftablesMode: "Enabled" },
-  "iptables-nft": { nftablesMode: "Disabled", iptablesBackend: "NFT" },
-  "iptables-legacy": { nftablesMode: "Disabled", iptablesBackend: "Legacy" },
-} as const;
 type BackendName = keyof typeof BACKENDS;
 const NAMES = Object.keys(BACKENDS) as BackendName[];
 
