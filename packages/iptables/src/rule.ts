@@ -65,7 +65,18 @@ export const markOf = (prefix: string): string => `${prefix.replace(/-$/, "")}:`
  * so that every line of a chain is unique and an edit can name the one to delete. It does not cover the rules
  * before it: then one insertion would change every line after it, and their counters would be lost.
  */
-export function linesOf(rules: readonly Rule[], mark: string, salt = ""): Line[] {
+export function linesOf(rules: readonly Rule[], mark: string, salt = ""): readonly Line[] {
+  const known = written.get(rules);
+  if (known?.mark === mark && known.salt === salt) return known.lines;
+  const lines = write(rules, mark, salt);
+  written.set(rules, { mark, salt, lines });
+  return lines;
+}
+
+/** The same rules are asked for when they are compared, written and remembered. */
+const written = new WeakMap<readonly Rule[], { mark: string; salt: string; lines: readonly Line[] }>();
+
+function write(rules: readonly Rule[], mark: string, salt: string): Line[] {
   const seen = new Map<string, number>();
   return rules.map((rule) => {
     const text = ruleText(rule);

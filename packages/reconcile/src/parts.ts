@@ -56,14 +56,15 @@ export interface Held<V> {
 
 /** As `plan`, but looks only into parts that changed since `matches` (pure). */
 export function planParts<V>({ actual, matches }: Held<V>, wanted: Parts<V>, same: Same<V>): Plan<V> {
-  const changed = [...wanted.parts].filter(([id, part]) => matches.parts.get(id) !== part);
-  const former = [...matches.parts].filter(([id, part]) => wanted.parts.get(id) !== part);
   const put = new Map<string, V>();
-  for (const [, part] of changed)
+  for (const [id, part] of wanted.parts) {
+    if (matches.parts.get(id) === part) continue;
     for (const [key, value] of differing(actual, part, same)) put.set(key, value);
-  const left = former.flatMap(([id, part]) => {
+  }
+  const left = new Set<string>();
+  for (const [id, part] of matches.parts) {
     const now = wanted.parts.get(id);
-    return [...part.keys()].filter((key) => !now?.has(key));
-  });
-  return { put, remove: [...new Set(left)].filter((key) => !wanted.has(key)) };
+    if (now !== part) for (const key of part.keys()) if (!now?.has(key)) left.add(key);
+  }
+  return { put, remove: [...left].filter((key) => !wanted.has(key)) };
 }

@@ -40,10 +40,23 @@ export function dispatchChains(
   dispatch: Dispatch,
   { config, family }: { readonly config: RenderConfig; readonly family: Family },
 ): ReadonlyMap<string, Chain> {
-  const trees = kept.get(config) ?? new Map<string, Tree>();
-  kept.set(config, trees);
+  const all = kept.get(config) ?? new Map<string, Kept>();
+  kept.set(config, all);
   const key = `${dispatch.root}/${family}`;
-  const before = trees.get(key);
+  const known = ([4, 6] as const)
+    .map((either) => all.get(`${dispatch.root}/${either}`)) // almost always the same interfaces have both
+    .find((last) => last && sameTexts(last.interfaceNames, interfaceNames));
+  const made = known ?? grown(interfaceNames, dispatch, { config, before: all.get(key)?.tree });
+  all.set(key, made);
+  return made.chains;
+}
+
+/** Anew, as far as it changed since `before`. */
+function grown(
+  interfaceNames: readonly string[],
+  dispatch: Dispatch,
+  { config, before }: { readonly config: RenderConfig; readonly before: Tree | undefined },
+): Kept {
   const now: Tree = new Map();
   const grow = (name: string, among: readonly string[]): void => {
     const known = before?.get(name);
@@ -52,8 +65,8 @@ export function dispatchChains(
     for (const { prefix, members } of branch.groups) grow(dispatch.below + prefix, members);
   };
   grow(dispatch.root, [...new Set(interfaceNames)].sort());
-  trees.set(key, now);
-  return new Map([...now].map(([name, { chain }]) => [`filter/${name}`, chain]));
+  const chains = new Map([...now].map(([name, { chain }]) => [`filter/${name}`, chain]));
+  return { interfaceNames, tree: now, chains };
 }
 
 /** One chain of the tree: made anew only when its interfaces are others. */
@@ -65,8 +78,14 @@ interface Branch extends Split {
 /** By the chain's name. */
 type Tree = Map<string, Branch>;
 
-/** The trees of the last call, by root and family. */
-const kept = new WeakMap<RenderConfig, Map<string, Tree>>();
+interface Kept {
+  readonly interfaceNames: readonly string[];
+  readonly tree: Tree;
+  readonly chains: ReadonlyMap<string, Chain>;
+}
+
+/** What the last calls made, by root and family. */
+const kept = new WeakMap<RenderConfig, Map<string, Kept>>();
 
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
   a === b || (a.length === b.length && a.every((text, i) => text === b[i]));
