@@ -22,14 +22,15 @@ const pool = (name: string, cidr: string, blockSize: number): IPPool => ({
   },
 });
 
+const STRICT = {
+  ...{ strictAffinity: true, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
+  ...{ hostReserved: { first: 0, last: 0 }, rackLabel: "topology.kubernetes.io/rack" },
+  kubeVirtVMAddressPersistence: "Enabled" as const,
+};
 const POOLS = [pool("four", "10.0.0.0/28", 30), pool("six", "fd00::/124", 126)];
 
 function ipamOn(store: Store, node: string, extra: Partial<IpamOptions> = {}): Ipam {
-  const config = {
-    ...{ strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
-    ...{ hostReserved: { first: 0, last: 0 }, rackLabel: "topology.kubernetes.io/rack" },
-    kubeVirtVMAddressPersistence: "Enabled" as const,
-  };
+  const config = { ...STRICT, strictAffinity: false };
   const now = () => new Date("2026-11-22T12:00:00.000Z");
   return new Ipam({
     store,
@@ -245,6 +246,31 @@ describe("one allocator", () => {
     expect(await affinitiesIn(store)).toEqual([]);
     await ipam.release({ handle: "h" });
     expect(await blocksIn(store)).toEqual([]);
+  });
+
+  test("strict and no block left: another node's is taken when it has been empty for a minute, and not before", async () => {
+    const store = memoryStore();
+    let minutes = 0;
+    const clock = {
+      pools: () => [pool("four", "10.0.0.0/29", 30)],
+      now: () => new Date(Date.parse("2026-11-22T12:00:00.000Z") + minutes * 60_000),
+      config: () => STRICT,
+    };
+    const [one, two] = [ipamOn(store, "n1", clock), ipamOn(store, "n2", clock)];
+    for (const n of [1, 2, 3, 4, 5]) await one.assign(pod(`h${n}`)); // both blocks
+    await one.release({ handle: "h5" });
+    const wanted = () => two.assign(pod("x", [4], "n2"));
+    await expect(wanted()).rejects.toMatchObject({ code: "pool-exhausted" });
+    minutes = 2;
+    expect((await wanted()).map(({ address }) => formatAddress(address))).toEqual(["10.0.0.0"]);
+    expect(await affinitiesIn(store)).toHaveLength(2);
+    expect((await blocksIn(store)).map(({ affinity }) => affinity).sort()).toEqual(["host:n1", "host:n2"]);
+    minutes = 9;
+    await expect(two.assign(pod("y", [4], "n2"))).resolves.toHaveLength(1);
+    for (const n of [1, 2]) await two.assign(pod(`z${n}`, [4], "n2"));
+    await expect(two.assign(pod("last", [4], "n2"))).rejects.toMatchObject({ code: "pool-exhausted" }); // n1's is in use
+    await one.release({ handle: "h1" });
+    await expect(one.assign(pod("h9"))).resolves.toHaveLength(1);
   });
 
   test("a corrupt block in the store is left alone and does not stop the node", async () => {

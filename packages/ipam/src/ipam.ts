@@ -18,6 +18,8 @@ import { type IpamEvent, limitWarning } from "./events.ts";
 import { type Evidence, type Garbage, garbage } from "./garbage.ts";
 import { type Along, type Joint, jointOf } from "./joint.ts";
 import { type Answer, type Operation, plan, type Sequenced } from "./plan.ts";
+import { parsePools } from "./pools.ts";
+import { takeEmpty } from "./take-empty.ts";
 import { isDisposable, surplusBlocks } from "./tidy.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView, blockKey, type Versioned } from "./view.ts";
 import { type AssignRequest, type Surroundings, worldOf } from "./world.ts";
@@ -84,8 +86,25 @@ export class Ipam {
    * Addresses for a handle, one per family, all or none; the same handle gets the same again. Throws
    * IpamError.
    */
-  assign(request: AssignRequest): Promise<readonly Assignment[]> {
-    return this.#submit({ kind: "assign", ...request });
+  async assign(request: AssignRequest): Promise<readonly Assignment[]> {
+    try {
+      return await this.#submit({ kind: "assign", ...request });
+    } catch (error) {
+      if (!(await this.#tookEmpty(error))) throw error;
+      return this.#submit({ kind: "assign", ...request });
+    }
+  }
+
+  /** Whether a pool that had no block left has one again: another node's empty one. */
+  async #tookEmpty(error: unknown): Promise<boolean> {
+    if (!(error instanceof IpamError) || error.failure.code !== "pool-exhausted") return false;
+    const { why, pool } = error.failure;
+    if (why !== "strict") return false; // else one would have been borrowed from
+    const names = pool.split(", ");
+    const pools = parsePools(this.#options.pools()).filter(({ name }) => names.includes(name));
+    const cidr = await takeEmpty(await this.#site(), pools);
+    if (cidr !== undefined) this.#options.onEvent?.({ kind: "block-returned", cidr });
+    return cidr !== undefined;
   }
 
   /**
