@@ -27,3 +27,31 @@ test.each(["nft", "legacy", "nftables"])(
   },
   90_000,
 );
+
+test.each(["nft", "legacy", "nftables"])(
+  "host endpoints, with real packets to, from and through a node: %s",
+  (backend) => {
+    const file = fileURLToPath(new URL("testing/host-kernel.ts", import.meta.url));
+    const through = ["behind:80", "behind:81"];
+    const out = ["out:80", "out:6443"];
+    const everything = ["far:22", "far:80", "far:81", "far:8080", ...through, ...out];
+    const found = JSON.parse(inNamespace(file, backend)) as Record<
+      string,
+      { reached: string[]; tracked: boolean }
+    >;
+    const reached = Object.fromEntries(Object.entries(found).map(([name, one]) => [name, one.reached]));
+    // Whether connection tracking saw the flow to port 81 of the node.
+    expect([found["not tracked"]?.tracked, found["no host endpoint"]?.tracked]).toEqual([false, true]);
+    expect(reached).toEqual({
+      "no host endpoint": everything,
+      "no policy: failsafe ports alone": ["far:22", ...through, "out:6443"],
+      "no policy, default allow": everything,
+      // Egress is left to profiles, of which there are none.
+      "ingress by port": ["far:22", "far:80", "far:8080", ...through, "out:6443"],
+      "on forward": ["far:22", "far:81", "behind:81", ...out],
+      "not tracked": ["far:22", "far:81", ...through, "out:6443"],
+      "before destination NAT": everything.filter((name) => name !== "far:8080"),
+    });
+  },
+  90_000,
+);

@@ -1,18 +1,12 @@
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import type { AnyResource } from "@margay/api";
 import { forward, type NodeState } from "@margay/calc";
-import { Iptables, ipsetTarget } from "@margay/iptables";
 import { parseAddress } from "@margay/net";
-import { Nftables } from "@margay/nftables";
-import { reconcile, Tracked } from "@margay/reconcile";
-import { render } from "../index.ts";
-import { renderNftables } from "../nftables/index.ts";
+import { loader } from "./loader.ts";
 import { address, mac, PODS, type Pod, resource, run, stateWith, wire } from "./pods.ts";
-import type { Probe, Probed } from "./prober.ts";
+import type { Probe } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
+import { startProber } from "./start-prober.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node, three more are pods. Loads what is rendered for each scenario,
@@ -20,8 +14,6 @@ import { randomPolicies } from "./random-policies.ts";
  * backend, and the seed of the random scenarios.
  */
 const PORTS = [80, 81, 8080];
-const IPTABLES = process.argv[2] === "legacy" ? "legacy" : "nft";
-const nftables = process.argv[2] === "nftables" ? new Nftables({ table: "margay" }) : undefined;
 const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   "profiles allow": [],
   "no profile": [resource("Profile", "kns.x", {})],
@@ -62,59 +54,9 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   ],
 };
 
-async function apply(state: NodeState): Promise<Map<string, number>> {
-  const counters = nftables ? await applyNftables(nftables, state) : await applyIptables(state);
-  return new Map([...counters].map(([id, { packets }]) => [id, packets]));
-}
+const apply = loader(process.argv[2]);
 
-async function applyNftables(tables: Nftables, state: NodeState) {
-  await reconcile([new Tracked(tables.target()).to(renderNftables(state))]);
-  return tables.counters();
-}
-
-async function applyIptables(state: NodeState) {
-  const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
-  const [four, six] = ([4, 6] as const).map(
-    (family) =>
-      new Iptables({ family, backend: IPTABLES, prefix: "margay-", tables: ["filter", "nat", "raw"] }),
-  );
-  if (!four || !six) throw new Error("two were made above");
-  await reconcile([
-    ...["margay4-", "margay6-"].map((prefix) =>
-      new Tracked(ipsetTarget({ prefix })).to(
-        new Map([...ipsets].filter(([name]) => name.startsWith(prefix))),
-      ),
-    ),
-    new Tracked(four.chains()).to(chains4),
-    new Tracked(six.chains()).to(chains6),
-    new Tracked(four.hooks()).to(hooks4),
-    new Tracked(six.hooks()).to(hooks6),
-  ]);
-  return four.counters();
-}
-
-/** A prober in a pod; answers come back by probe id. */
-function prober(pod: Pod) {
-  const file = fileURLToPath(new URL("prober.ts", import.meta.url));
-  const node = [process.execPath, "--conditions=margay-source", file, ...PORTS.map(String)];
-  const child = spawn("nsenter", [`--net=/run/netns/${pod}`, ...node], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const waiting = new Map<number, (probed: Probed) => void>();
-  const { promise: ready, resolve } = Promise.withResolvers<void>();
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    if (line === "ready") return resolve();
-    const probed = JSON.parse(line) as Probed;
-    waiting.get(probed.id)?.(probed);
-  });
-  const ask = (probe: Probe): Promise<Probed> => {
-    const { promise, resolve } = Promise.withResolvers<Probed>();
-    waiting.set(probe.id, resolve);
-    child.stdin.write(`${JSON.stringify(probe)}\n`);
-    return promise;
-  };
-  return { ready, ask, stop: () => child.stdin.end() };
-}
+const prober = (pod: Pod) => startProber(pod, PORTS);
 
 /** Every pod to every other, every port, protocol and family. */
 const FLOWS = PODS.flatMap((from) =>

@@ -1,0 +1,120 @@
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { type AnyResource, keyOf, parse } from "@margay/api";
+import { Calc } from "@margay/calc";
+import { loader } from "./loader.ts";
+import type { Probed } from "./prober.ts";
+import { startProber } from "./start-prober.ts";
+
+/**
+ * Run under `unshare -Urnm`: this namespace is a node that routes between `far` (eth0) and `behind` (eth1). Loads host
+ * endpoints and policies, sends real packets, and prints by scenario what got through, as JSON. Argument: the backend.
+ */
+const PORTS = [22, 80, 81, 6443];
+const NODE = "10.0.0.1";
+const [FAR, BEHIND] = ["10.0.0.2", "10.0.1.2"];
+const run = (text: string): string => execFileSync("sh", ["-c", text], { encoding: "utf8" });
+
+function wire(name: string, device: string, prefix: string): void {
+  run(`ip netns add ${name}`);
+  run(`ip link add ${device} type veth peer name eth0 netns ${name}`);
+  run(`ip addr add ${prefix}.1/24 dev ${device}; ip link set ${device} up`);
+  run(
+    `ip -n ${name} addr add ${prefix}.2/24 dev eth0; ip -n ${name} link set eth0 up; ip -n ${name} link set lo up`,
+  );
+  run(`ip -n ${name} route add default via ${prefix}.1`);
+}
+
+const resource = (kind: string, name: string, spec: object): AnyResource =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels: { role: "host" } }, spec }).resource;
+
+const eth0 = resource("HostEndpoint", "h", { node: "n1", interfaceName: "eth0" });
+const all = resource("HostEndpoint", "h", {
+  node: "n1",
+  interfaceName: "*",
+  profiles: ["projectcalico-default-allow"],
+});
+const gnp = (name: string, spec: object) =>
+  resource("GlobalNetworkPolicy", name, { selector: "role == 'host'", ...spec });
+const tcp = (action: string, ...ports: number[]) => ({ action, protocol: "TCP", destination: { ports } });
+const answers = (...ports: number[]) => ({ action: "Allow", protocol: "TCP", source: { ports } });
+
+const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
+  "no host endpoint": [],
+  "no policy: failsafe ports alone": [eth0],
+  "no policy, default allow": [all],
+  "ingress by port": [eth0, gnp("p", { types: ["Ingress"], ingress: [tcp("Allow", 80)] })],
+  "on forward": [
+    all,
+    gnp("p", { types: ["Ingress"], applyOnForward: true, ingress: [tcp("Deny", 80), { action: "Allow" }] }),
+  ],
+  "not tracked": [
+    eth0,
+    gnp("p", {
+      ...{ doNotTrack: true, applyOnForward: true, types: ["Ingress", "Egress"] },
+      ...{ ingress: [tcp("Allow", 81)], egress: [answers(81)] },
+    }),
+  ],
+  "before destination NAT": [
+    all,
+    gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
+  ],
+};
+
+/** What is tried: to the node, a port that it translates to 80, through it, and from it. */
+const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: number]>> = {
+  ...{
+    "far:22": [FAR, NODE, 22],
+    "far:80": [FAR, NODE, 80],
+    "far:81": [FAR, NODE, 81],
+    "far:8080": [FAR, NODE, 8080],
+  },
+  ...{ "behind:80": [FAR, BEHIND, 80], "behind:81": [FAR, BEHIND, 81] },
+  ...{ "out:80": [NODE, FAR, 80], "out:6443": [NODE, FAR, 6443] },
+};
+
+let probes = 0;
+
+async function main(): Promise<void> {
+  run("mount -t tmpfs tmpfs /run && ip link set lo up");
+  writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+  wire("far", "eth0", "10.0.0");
+  wire("behind", "eth1", "10.0.1");
+  run("iptables-nft -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j REDIRECT --to-ports 80");
+  const [node, far, behind] = [
+    startProber(undefined, PORTS),
+    startProber("far", PORTS),
+    startProber("behind", PORTS),
+  ];
+  await Promise.all([node.ready, far.ready, behind.ready]);
+  const apply = loader(process.argv[2]);
+  const found: Record<string, object> = {};
+  for (const [scenario, resources] of Object.entries(SCENARIOS)) {
+    const calc = new Calc("n1");
+    calc.apply(resources.map((value) => ({ key: keyOf(value.kind, value.metadata.name), value })));
+    await apply(calc.state());
+    run("conntrack -F 2>/dev/null");
+    const tried = Object.entries(TRIES).map(async ([name, [from, to, port]]) => {
+      const id = ++probes;
+      const probe = {
+        id,
+        protocol: "tcp" as const,
+        from,
+        sourcePort: 20_000 + id,
+        to,
+        port,
+        patienceMs: 700,
+      };
+      const { verdict }: Probed = await (from === NODE ? node : far).ask(probe);
+      return verdict === "allow" ? [name] : [];
+    });
+    const reached = (await Promise.all(tried)).flat();
+    const tracked = /dst=10.0.0.1 sport=\d+ dport=81 /.test(run("conntrack -L 2>/dev/null"));
+    found[scenario] = { reached, tracked };
+  }
+  for (const one of [node, far, behind]) one.stop();
+  process.stdout.write(JSON.stringify(found));
+}
+
+await main();
+process.exit(0);
