@@ -76,7 +76,7 @@ test("helm install: daemons on every node, nodes Ready, kubectl shows pools and 
       said = await describe();
       return false;
     },
-    180_000,
+    90_000,
   );
   const shown = await cluster.must("kubectl", ["get", "ippools,bgppeers,bgpconfigurations"]);
   for (const name of ["default-ipv4", "default-ipv6", "/tor", "/default"]) expect(shown).toContain(name);

@@ -149,3 +149,14 @@ readOnlyRootFilesystem: true
 capabilities: { drop: [ALL] }
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
+
+{{/* Secrets with passwords of BGP sessions, as JSON: what bgpPeers, bgpConfiguration and node.bgpd.secrets name. */}}
+{{- define "margay.bgpSecrets" -}}
+{{- $names := .Values.node.bgpd.secrets -}}
+{{- range append .Values.bgpPeers (dict "password" .Values.bgpConfiguration.nodeMeshPassword) -}}
+{{- with dig "secretKeyRef" "name" "" (.password | default dict) -}}
+{{- $names = append $names . -}}
+{{- end -}}
+{{- end -}}
+{{ $names | uniq | toJson }}
+{{- end }}

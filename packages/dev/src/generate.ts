@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { customKinds, definitions } from "@margay/api";
-import { valuesPage, valuesSchema, valuesYaml } from "./chart/pages.ts";
+import { kindsTemplate, valuesPage, valuesSchema, valuesYaml } from "./chart/pages.ts";
 import { commandsPage } from "./command-reference.ts";
 import { crd } from "./crds.ts";
 import { resourcesPage } from "./reference.ts";
@@ -35,6 +35,7 @@ const wanted = new Map<string, string>([
   ["docs/reference/resources.md", resourcesPage()],
   ["docs/reference/cli.md", commandsPage(help)],
   ["docs/reference/values.md", valuesPage()],
+  ["charts/margay/templates/_kinds.tpl", kindsTemplate()],
   ["charts/margay/values.yaml", valuesYaml()],
   ["charts/margay/values.schema.json", valuesSchema()],
   ...customKinds.map((kind): [string, string] => [`${CRDS}/${definitions[kind].plural}.yaml`, crd(kind)]),

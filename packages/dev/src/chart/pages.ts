@@ -1,3 +1,4 @@
+import { customKinds, definitions } from "@margay/api";
 import { stringify } from "yaml";
 import { values } from "./values.ts";
 import type { Value } from "./words.ts";
@@ -67,3 +68,11 @@ function typeOf({ type, enum: choices, minimum, maximum }: Value): string {
   const words = { integer: "whole number", array: "list", string: "text", boolean: "true or false" } as const;
   return (type === undefined ? "number or text" : ((words as Record<string, string>)[type] ?? type)) + range;
 }
+
+/** charts/margay/templates/_kinds.tpl: the resources of ours that the controllers read, as RBAC names them. */
+export const kindsTemplate = (): string =>
+  `{{/* ${NOTE.replace("chart/values.ts", "chart/pages.ts")} */}}
+{{- define "margay.kinds" -}}
+[${customKinds.map((kind) => definitions[kind].plural).join(", ")}]
+{{- end }}
+`;

@@ -145,10 +145,22 @@ export const values: Value = group("Values of charts/margay.", {
       healthPort: port("Port of health and metrics on the node.", 9098),
       resources: resources({ cpu: "50m", memory: "96Mi" }, { memory: "512Mi" }),
       env: list("More environment variables.", { type: "object" }),
+      secrets: list(
+        "Secrets beside those that bgpPeers and bgpConfiguration name, for passwords of BGP peers.",
+        {
+          type: "string",
+        },
+      ),
     }),
   }),
   controllers: group("The Deployment that brings Kubernetes' objects into the datastore.", {
     replicas: whole("Replicas; one leads.", 2, 1, 5),
+    leakGracePeriodSeconds: whole(
+      "How long a pod must have been gone before what it held is freed.",
+      900,
+      10,
+      86400,
+    ),
     ...scheduling,
     priorityClassName: text("Priority.", "system-cluster-critical"),
     logLevel,
