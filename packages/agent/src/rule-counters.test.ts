@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { Registry } from "prom-client";
-import { type Counts, RuleCounters, ruleMetrics, showCounters } from "./rule-counters.ts";
+import { type Counts, RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
 
 function fake() {
   const world = {
@@ -52,5 +52,28 @@ test("metrics are what the kernel has now: a rule that went has no series", asyn
   expect(await lines()).toEqual([
     'margay_agent_rule_packets_total{rule="gnp/q/out/0"} 1',
     'margay_agent_rule_bytes_total{rule="gnp/q/out/0"} 60',
+  ]);
+});
+
+test("a policy says how many endpoints it is for: workloads, host endpoints, and those that it is staged for", () => {
+  const tier = (...policies: string[]) => [{ tier: "default", defaultAction: "deny" as const, policies }];
+  const both = (ingress: ReturnType<typeof tier>) => ({ ingress, egress: [] });
+  const workload = {
+    ...both(tier("gnp/a")),
+    staged: both(tier("gnp/a", "staged/gnp/b")),
+    profiles: ["kns.x"],
+  };
+  const [none, host] = [both([]), both(tier("gnp/a"))];
+  const hep = { normal: host, forward: host, untracked: none, preDnat: none, profiles: [] };
+  const policy = (id: string) => [id, { id, ingress: [], egress: [] }] as const;
+  const state = {
+    ...{ endpoints: [workload, { ...workload, staged: undefined }], hostEndpoints: [hep] },
+    policies: new Map([policy("gnp/a"), ["staged/gnp/b", { ...policy("staged/gnp/b")[1], isStaged: true }]]),
+    profiles: new Map([["kns.x", policy("profile/kns.x")[1]]]),
+  };
+  expect(showPolicies(state as never)).toMatchObject([
+    { id: "gnp/a", endpoints: 3, staged: undefined },
+    { id: "staged/gnp/b", endpoints: 1, staged: true },
+    { id: "profile/kns.x", endpoints: 2 },
   ]);
 });

@@ -1,4 +1,4 @@
-import type { NodeState } from "@margay/calc";
+import type { LocalEndpoint, LocalHostEndpoint, NodeState, TierPolicies } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
 import { Counter as Metric, type Registry } from "prom-client";
 
@@ -33,18 +33,39 @@ export class RuleCounters {
 export const showCounters = (counts: Counts): object => Object.fromEntries([...counts].sort());
 
 /** What the control socket answers to GET /policies: the policies and profiles in force here, with their rules. */
-export const showPolicies = ({ policies, profiles, endpoints }: NodeState): object[] =>
-  [...policies.values(), ...profiles.values()].map((policy) => ({
+export function showPolicies({ policies, profiles, endpoints, hostEndpoints }: NodeState): object[] {
+  const used = [...endpoints.map(usedByWorkload), ...hostEndpoints.map(usedByHost)];
+  const users = new Map<string | undefined, number>();
+  for (const { policies: ids, profiles: named } of used)
+    for (const id of [...ids, ...named.map((name) => profiles.get(name)?.id)])
+      users.set(id, (users.get(id) ?? 0) + 1);
+  return [...policies.values(), ...profiles.values()].map((policy) => ({
     id: policy.id,
     revision: policy.revision,
     problem: policy.problem,
-    endpoints: endpoints.filter(
-      ({ ingress, egress, profiles: named }) =>
-        named.some((name) => profiles.get(name) === policy) ||
-        [...ingress, ...egress].some((tier) => tier.policies.includes(policy.id)),
-    ).length,
+    staged: policy.isStaged,
+    endpoints: users.get(policy.id) ?? 0,
     rules: [...policy.ingress, ...policy.egress].map(({ id, action }) => ({ id, action })),
   }));
+}
+
+interface Used {
+  readonly policies: ReadonlySet<string>;
+  readonly profiles: readonly string[];
+}
+
+const usedByWorkload = ({ ingress, egress, staged, profiles }: LocalEndpoint): Used => ({
+  policies: idsOf([ingress, egress, staged?.ingress ?? [], staged?.egress ?? []]),
+  profiles,
+});
+
+const usedByHost = ({ normal, forward, untracked, preDnat, profiles }: LocalHostEndpoint): Used => ({
+  policies: idsOf([normal, forward, untracked, preDnat].flatMap(({ ingress, egress }) => [ingress, egress])),
+  profiles,
+});
+
+const idsOf = (lists: readonly (readonly TierPolicies[])[]): ReadonlySet<string> =>
+  new Set(lists.flat().flatMap(({ policies }) => policies));
 
 /** The counters as metrics: series only for rules of endpoints here, read when scraped. */
 export function ruleMetrics(counters: RuleCounters, registry: Registry): void {

@@ -23,24 +23,47 @@ interface Journey {
   /** Its source changes by NAT. */
   packet: Packet;
   readonly steps: ExplainStep[];
+  /** As if staged policies were enforced. */
+  readonly staged: boolean;
 }
 
 /**
  * Every step that the first packet of a flow takes, by the datastore alone: sender's egress policy, route, NAT, receiver's
  * ingress policy, answers. The policy decisions are `forward()`'s, that the kernel's rules are tested against. Throws
- * PlaceError `no-address` when the two have no family in common.
+ * PlaceError `no-address` when the two have no family in common. Where staged policies select an end, their outcome is
+ * told beside.
  */
 export function explain(survey: Survey, question: Question): Explanation {
-  const { source, destination, family, ...flow } = question;
-  const { from, to } = endsOf(source, destination, family);
   const states = new Map<string, NodeState>();
   const stateOf = (node: string): NodeState => {
     const state = states.get(node) ?? stateAt(node, survey);
     states.set(node, state);
     return state;
   };
+  const found = story({ survey, stateOf, staged: false }, question);
+  const ends = [question.source, question.destination].flatMap((place) =>
+    place.kind === "pod" ? [place.id] : [],
+  );
+  const endpoints = [...states.values()].flatMap((state) => state.endpoints);
+  const isStaged = endpoints.some(({ id, staged }) => staged !== undefined && ends.includes(id));
+  const { verdict, because, decidedBy } = isStaged
+    ? story({ survey, stateOf, staged: true }, question)
+    : found;
+  return {
+    ...found,
+    ...(isStaged && { staged: { verdict, because, ...(decidedBy && { decidedBy }) } }),
+    problems: problemsOn({ ...question, steps: found.steps }, [...states.values()]),
+  };
+}
+
+/** One telling, up to its outcome. */
+function story(
+  around: Pick<Journey, "survey" | "stateOf" | "staged">,
+  { source, destination, family, ...flow }: Question,
+): Omit<Explanation, "problems"> {
+  const { from, to } = endsOf(source, destination, family);
   const packet: Packet = { ...flow, source: from, destination: to };
-  const journey: Journey = { survey, stateOf, source, destination, packet, steps: [] };
+  const journey: Journey = { ...around, source, destination, packet, steps: [] };
   let outcome: Outcome | undefined;
   for (const stage of [stay, leave, routed, translate, arrive]) outcome ??= stage(journey);
   if (outcome?.verdict === "allowed") answer(journey);
@@ -50,7 +73,6 @@ export function explain(survey: Survey, question: Question): Explanation {
     ...flow,
     steps: journey.steps,
     ...(outcome ?? { verdict: "allowed", because: "nothing of Margay's has a say in it" }),
-    problems: problemsOn(journey, [...states.values()]),
   };
 }
 
@@ -75,11 +97,11 @@ function stay({ source, destination }: Pick<Journey, "source" | "destination">):
 
 /** Anti-spoofing and egress policy, on the sender's node. */
 function leave(journey: Journey): Outcome | undefined {
-  const { source, packet, stateOf } = journey;
+  const { source, packet, stateOf, staged } = journey;
   if (source.kind !== "pod") return undefined;
   return police(journey, source, {
     direction: "egress",
-    evaluate: (state) => forward(state, packet, { fromInterface: source.interfaceName }).steps,
+    evaluate: (state) => forward(state, packet, { fromInterface: source.interfaceName, staged }).steps,
     state: stateOf(source.node),
   });
 }
@@ -181,14 +203,14 @@ function translate(journey: Journey): Outcome | undefined {
 
 /** Ingress policy on the receiver's node, or what a node does with packets for itself. */
 function arrive(journey: Journey): Outcome | undefined {
-  const { source, destination, packet, stateOf } = journey;
+  const { source, destination, packet, stateOf, staged } = journey;
   if (destination.kind === "host" && source.kind === "pod" && source.node === destination.node)
     return toOwnHost(journey, source);
   if (destination.kind !== "pod") return summarise(journey);
   if (source.kind === "host" && source.node === destination.node) return fromOwnHost(journey, destination);
   const denied = police(journey, destination, {
     direction: "ingress",
-    evaluate: (state) => forward(state, packet, { toInterface: destination.interfaceName }).steps,
+    evaluate: (state) => forward(state, packet, { toInterface: destination.interfaceName, staged }).steps,
     state: stateOf(destination.node),
   });
   return denied ?? summarise(journey);
@@ -235,7 +257,7 @@ function answer({ source, destination, packet, survey, steps }: Journey): void {
 }
 
 function problemsOn(
-  { source, destination, steps }: Journey,
+  { source, destination, steps }: Pick<Journey, "source" | "destination"> & Pick<Explanation, "steps">,
   states: readonly NodeState[],
 ): readonly Problem[] {
   const concerned = new Set([

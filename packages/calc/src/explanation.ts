@@ -22,6 +22,8 @@ export type ExplainStep =
       readonly endpoint: string;
       /** The datastore revision of the policy or profile. */
       readonly revision?: string;
+      /** By a policy of a host endpoint: `endpoint` is its id. */
+      readonly host?: true;
       /** The place of the rule among the policy's rules of that direction; 0 is the first. */
       readonly index?: number;
       readonly text: string;
@@ -66,6 +68,8 @@ export interface Explanation {
   readonly because: string;
   /** The step that decided; absent when nothing of ours has a say. */
   readonly decidedBy?: ExplainStep;
+  /** What it would be if staged policies were enforced; absent where none is on the way. */
+  readonly staged?: Pick<Explanation, "verdict" | "because" | "decidedBy">;
   /** What could not be resolved of the endpoints and policies on the way, and is closed for that reason. */
   readonly problems: readonly Problem[];
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { CommandModule } from "yargs";
 import { apply } from "./apply.ts";
-import { peers, routes } from "./bgp.ts";
+import { bgpCommand } from "./bgp-commands.ts";
 import { command, exitUnless, filename, group, namespace, output, storeFlags, withStore } from "./command.ts";
 import { references, remove } from "./delete.ts";
 import { readResources } from "./documents.ts";
@@ -99,26 +99,6 @@ function targetsOf({ kind, names, filename, namespace }: Targets) {
   return references(kind, names, namespace);
 }
 
-const bgpPeers = command({
-  command: "peers",
-  describe: "the BGP sessions of this node",
-  builder: (yargs) => storeFlags(yargs).options({ output }),
-  handler: (args) => peers(args, terminal),
-});
-
-const bgpRoutes = command({
-  command: "routes [prefix]",
-  describe: "the routes this node knows by BGP, and why each is the best or is not",
-  builder: (yargs) =>
-    storeFlags(yargs)
-      .positional("prefix", {
-        type: "string",
-        describe: "Only this network",
-      })
-      .options({ output }),
-  handler: (args) => routes(args, terminal),
-});
-
 const nodeStatusCommand = command({
   command: "status",
   describe: "what agent and bgpd of this node say about themselves; exit code 1 unless both are ready",
@@ -163,7 +143,7 @@ export const commands: readonly CommandModule[] = [
   applyCommand,
   deleteCommand,
   ipamCommand,
-  group("bgp", "BGP sessions and routes of a node", [bgpPeers, bgpRoutes]),
+  bgpCommand,
   group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),
   waitCommand,
   explainCommand,

@@ -92,6 +92,9 @@ function render(found: Explanation, terminal: Terminal): string {
     ...(rows.length > 0 ? [table(terminal, ["NODE", "STEP", "WHAT HAPPENS", "RULE ID"], rows)] : []),
     ...found.problems.map(({ subject, why }) => `closed: ${subject}: ${why}`),
     `${colour(found.verdict.toUpperCase())}: ${found.because}`,
+    ...(found.staged
+      ? [`if staged policies were enforced, ${found.staged.verdict.toUpperCase()}: ${found.staged.because}`]
+      : []),
   ].join("\n");
 }
 

@@ -17,6 +17,7 @@ const answers = {
       rules: [rule("gnp/odd/in/0", "deny")],
     },
     { id: "np/ops/closed", endpoints: 1, rules: [] },
+    { id: "staged/np/ops/new", endpoints: 1, staged: true, rules: [rule("staged/np/ops/new/in/0", "deny")] },
   ],
   "/counters": {
     "np/shop/db/in/1": { packets: 12, bytes: 720 },
@@ -41,6 +42,7 @@ test("rule by rule, with what each counted, and what no rule decided", async () 
     "gnp/odd  10  1  in/0  deny  0  0",
     "  closed: there is no tier x",
     "np/ops/closed  -  1  (none)",
+    "staged/np/ops/new  -  1  in/0  (deny)  0  0",
     "",
     "OTHER DECISION  PACKETS  BYTES",
     "tier/default/in/default  3  180",
@@ -67,6 +69,7 @@ test("JSON for programs", async () => {
 test("a policy that is not in force here is named", async () => {
   await expect(shown({ name: "web", counters: false })).rejects.toMatchObject({
     code: "not-found",
-    message: "no policy web applies to a pod of this node; in force: np/shop/db, gnp/odd, np/ops/closed",
+    message:
+      "no policy web applies to a pod of this node; in force: np/shop/db, gnp/odd, np/ops/closed, staged/np/ops/new",
   });
 });

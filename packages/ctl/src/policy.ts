@@ -11,6 +11,8 @@ interface PolicyView {
   readonly problem?: string;
   /** How many endpoints of the node it applies to. */
   readonly endpoints: number;
+  /** Its rules count what they match, and decide nothing. */
+  readonly staged?: boolean;
   readonly rules: readonly { readonly id: string; readonly action: string }[];
 }
 
@@ -83,11 +85,11 @@ function render(shown: readonly Counted[], withCounters: boolean, terminal: Term
     "ACTION",
     ...(withCounters ? ["PACKETS", "BYTES"] : []),
   ];
-  const rows = shown.flatMap(({ id, revision, endpoints, rules, problem }) => {
+  const rows = shown.flatMap(({ id, revision, endpoints, rules, problem, staged }) => {
     const first = [id, revision, endpoints];
     const lines = rules.map((rule, i) => [
       ...(i === 0 ? first : ["", "", ""]),
-      ...[rule.id.slice(id.length + 1), rule.action],
+      ...[rule.id.slice(id.length + 1), staged ? `(${rule.action})` : rule.action],
       ...(withCounters ? [rule.packets, rule.bytes] : []),
     ]);
     const empty = withCounters ? ["", ""] : [];

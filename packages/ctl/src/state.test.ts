@@ -188,6 +188,8 @@ describe("the daemons of this node", () => {
         state: "Established",
         since: "2026-01-01T00:00:00.000Z",
         received: 4,
+        accepted: 4,
+        best: 3,
         sent: 2,
       };
       const down = {
@@ -197,6 +199,8 @@ describe("the daemons of this node", () => {
         as: 65000,
         state: "Active",
         received: 0,
+        accepted: 0,
+        best: 0,
         sent: 0,
         lastError: "connection refused",
       };
@@ -209,9 +213,12 @@ describe("the daemons of this node", () => {
           .split("\n")
           .map((line) => line.split(/ {2,}/)),
       ).toEqual([
-        ["PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "SENT", "LAST ERROR"],
-        ["n2", "10.0.0.2", "64512", "Established", "2026-01-01T00:00:00.000Z", "4", "2", "-"],
-        ["tor", "10.0.0.254", "65000", "Active", "2026-01-01T00:00:00.000Z", "0", "0", "connection refused"],
+        ["PEER", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "BEST", "SENT", "LAST ERROR"],
+        ["n2", "10.0.0.2", "64512", "Established", "2026-01-01T00:00:00.000Z", "4", "4", "3", "2", "-"],
+        [
+          ...["tor", "10.0.0.254", "65000", "Active", "2026-01-01T00:00:00.000Z", "0", "0", "0", "0"],
+          "connection refused",
+        ],
       ]);
     }));
 
