@@ -1,5 +1,5 @@
 /** Export of plain routes from bytes to bytes: what `exportRoute` and `writeAttributes` would give, without the objects. */
-import { addressToBytes, type Family } from "@margay/net";
+import { type Address, addressToBytes, type Family } from "@margay/net";
 import type { WireAttributes } from "../rib/packer.ts";
 import type { Route } from "../rib/path.ts";
 import { LearnedRoute } from "../rib/route-store.ts";
@@ -45,6 +45,8 @@ class ListWriter {
   readonly #policy: ExportPolicy;
   #out = new Uint8Array(4096);
   #at = 0;
+  #lastHop: Address | undefined;
+  #hopBytes: Uint8Array = new Uint8Array(4);
 
   constructor(policy: ExportPolicy) {
     this.#policy = policy;
@@ -112,8 +114,9 @@ class ListWriter {
   #hop({ address }: NextHop): void {
     if (address.family === 6) return;
     this.#head(0x40, typeNextHop, 4);
-    const hop = addressToBytes(address);
-    this.#copy(hop, 0, 4);
+    if (address !== this.#lastHop) this.#hopBytes = addressToBytes(address);
+    this.#lastHop = address;
+    this.#copy(this.#hopBytes, 0, 4);
   }
 
   #number(flags: number, type: number, value: number): void {

@@ -165,7 +165,7 @@ export class PrefixTable implements NlriSource {
   }
 
   #growSlots(): void {
-    const slots = new Int32Array(this.#slots.length * 2);
+    const slots = new Int32Array(this.#slots.length * (this.#slots.length < doubles ? 4 : 2));
     const mask = slots.length - 1;
     for (let id = 0; id < this.#count; id++) {
       let at = hash(this.#words, id * this.#stride, this.#stride, this.#lengths[id]!) & mask;
@@ -184,12 +184,15 @@ function hash(words: Uint32Array, from: number, stride: number, length: number):
   return (h ^ (h >>> 13)) >>> 0;
 }
 
-/** Twice the room. */
+/** So many entries, and more, double; fewer become four times as many: what is copied less often costs less. */
+const doubles = 1 << 20;
+
+/** More room. What is not used of it is not resident. */
 export function grown<T extends { readonly length: number; set(a: T): void }>(
   old: T,
   make: (n: number) => T,
 ): T {
-  const larger = make(Math.max(64, old.length * 2));
+  const larger = make(Math.max(64, old.length * (old.length < doubles ? 4 : 2)));
   larger.set(old);
   return larger;
 }

@@ -30,6 +30,7 @@ export class RouteNumbers {
   readonly keys = new DecisionKeys();
   readonly routes: (Route | undefined)[] = [];
   readonly accounts: Account[] = [];
+  /** Of those that do not know it themselves. */
   readonly #numbers = new Map<Route, number>();
   readonly #free: number[] = [];
   #refs = new Int32Array(64);
@@ -46,8 +47,7 @@ export class RouteNumbers {
 
   /** The route's number, held once more. */
   take(route: Route): number {
-    const known = this.#numbers.get(route);
-    const number = known ?? this.#add(route);
+    const number = this.#numberOf(route) ?? this.#add(route);
     this.#refs[number]!++; // numbers come from us
     return number;
   }
@@ -60,9 +60,10 @@ export class RouteNumbers {
     this.#refs[number]! -= times; // numbers come from us
     if (this.#refs[number]! > 0) return;
     const route = this.routes[number]!; // numbered
-    this.#numbers.delete(route);
     this.routes[number] = undefined;
     this.#free.push(number);
+    if (route instanceof LearnedRoute && route.numberedBy === this) route.numberedBy = undefined;
+    else this.#numbers.delete(route);
     if (route instanceof LearnedRoute) route.release();
   }
 
@@ -110,6 +111,12 @@ export class RouteNumbers {
     return cost;
   }
 
+  #numberOf(route: Route): number | undefined {
+    return route instanceof LearnedRoute && route.numberedBy === this
+      ? route.number
+      : this.#numbers.get(route);
+  }
+
   #add(route: Route): number {
     const number = this.#free.pop() ?? this.routes.length;
     if (number >= this.#refs.length) {
@@ -121,7 +128,10 @@ export class RouteNumbers {
     const isAccepted = isLearned ? route.refused === undefined : route.attributes !== undefined;
     this.routes[number] = route;
     this.accounts[number] = this.account(route.source);
-    this.#numbers.set(route, number);
+    if (isLearned && !route.numberedBy) {
+      route.numberedBy = this;
+      route.number = number;
+    } else this.#numbers.set(route, number);
     this.#refs[number] = 0;
     this.#costs[number] = isAccepted ? unknown : unusable;
     this.#accepted[number] = isAccepted ? 1 : 0;

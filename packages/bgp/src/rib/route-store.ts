@@ -115,6 +115,9 @@ export class LearnedRoute implements Route {
   readonly #store: RouteStore;
   readonly #record: number;
   readonly #imported: Attributes | undefined;
+  /** Who numbered it, and how: nearly all routes are in one RIB. */
+  numberedBy: object | undefined;
+  number = 0;
 
   constructor(store: RouteStore, record: number, judged: Judgement, source = store.source) {
     this.source = source;

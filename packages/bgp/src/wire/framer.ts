@@ -7,6 +7,8 @@ export interface Frame {
   readonly body: Uint8Array;
 }
 
+const nothing = new Uint8Array();
+
 /**
  * Cuts a TCP byte stream into BGP messages, RFC 4271 §4.1:
  *
@@ -15,7 +17,7 @@ export interface Frame {
  * Keeps at most one incomplete message. A body is a view of the pushed chunk where that holds all of it.
  */
 export class Framer {
-  #pending: Uint8Array = new Uint8Array();
+  #pending: Uint8Array = nothing;
   #max: number = lengths.max;
 
   /** Allows messages up to 65,535 bytes once both sides announced RFC 8654. */
@@ -25,15 +27,17 @@ export class Framer {
 
   /** The complete messages in what came so far. Throws BgpError §6.1; the stream is dead after that. */
   *push(chunk: Uint8Array): Generator<Frame> {
-    let bytes = this.#pending.length === 0 ? chunk : join(this.#pending, chunk);
-    this.#pending = new Uint8Array();
+    const bytes = this.#pending.length === 0 ? chunk : join(this.#pending, chunk);
+    this.#pending = nothing;
+    let at = 0;
     for (;;) {
-      const length = bytes.length < lengths.header ? undefined : checkHeader(bytes, this.#max);
-      if (length === undefined || bytes.length < length) break;
-      yield { type: bytes[18]!, body: bytes.subarray(lengths.header, length) }; // 18 < header length
-      bytes = bytes.subarray(length);
+      const left = bytes.length - at;
+      const length = left < lengths.header ? undefined : checkHeader(bytes, at, this.#max);
+      if (length === undefined || left < length) break;
+      yield { type: bytes[at + 18]!, body: bytes.subarray(at + lengths.header, at + length) }; // 18 < header length
+      at += length;
     }
-    this.#pending = bytes.slice(); // a copy: the caller may reuse its chunk
+    if (at < bytes.length) this.#pending = bytes.slice(at); // a copy: the caller may reuse its chunk
   }
 
   /** Bytes of the incomplete message held back. */
@@ -52,10 +56,10 @@ const smallest: Readonly<Record<number, number>> = {
 };
 
 /** The message's length. Throws per RFC 4271 §6.1, in the order that the clause names. */
-function checkHeader(bytes: Uint8Array, max: number): number {
-  for (let i = 0; i < 16; i++) if (bytes[i] !== 0xff) throw new BgpError("connection-not-synchronized");
-  const length = bytes[16]! * 256 + bytes[17]!; // the caller saw 19 bytes
-  const type = bytes[18]!;
+function checkHeader(bytes: Uint8Array, at: number, max: number): number {
+  for (let i = at; i < at + 16; i++) if (bytes[i] !== 0xff) throw new BgpError("connection-not-synchronized");
+  const length = bytes[at + 16]! * 256 + bytes[at + 17]!; // the caller saw 19 bytes
+  const type = bytes[at + 18]!;
   const least = smallest[type];
   if (least === undefined)
     throw new BgpError("bad-message-type", { data: Uint8Array.of(type), detail: `type ${type}` });
@@ -64,7 +68,7 @@ function checkHeader(bytes: Uint8Array, max: number): number {
   const exact = type === messageTypes.keepalive.code && length !== least;
   if (length < least || length > most || exact)
     throw new BgpError("bad-message-length", {
-      data: bytes.slice(16, 18),
+      data: bytes.slice(at + 16, at + 18),
       detail: `${length} bytes, type ${type}`,
     });
   return length;

@@ -59,15 +59,27 @@ export interface UpdateContext extends AttributeContext {
 
 /** UPDATE body. Throws BgpError where RFC 7606 leaves only a session reset. */
 export function readUpdate(r: Reader, ctx: UpdateContext): Update {
+  const body = r.rest();
+  return readPlain(body, ctx) ?? readAny(new Reader(body), ctx);
+}
+
+/** An UPDATE that only announces, IPv4 with a plain list: nearly all of a full table. Undefined: any other. */
+function readPlain(body: Uint8Array, ctx: UpdateContext): Update | undefined {
+  if (body.length < 4 || body[0] !== 0 || body[1] !== 0 || !ctx.families.includes(4)) return undefined;
+  const end = 4 + body[2]! * 256 + body[3]!; // in range
+  if (end >= body.length) return undefined;
+  const bytes = body.subarray(4, end);
+  if (!scan.look(bytes, ctx, false)) return undefined;
+  const list = new AttributeList({ bytes, context: ctx, isPlain: true });
+  const announced = [new Received(nlriOf(4, body.subarray(end), ctx), list)];
+  return { kind: "update", withdrawn: none, announced, problems: none };
+}
+
+function readAny(r: Reader, ctx: UpdateContext): Update {
   const withdrawnBytes = sized16(r, "withdrawn routes");
   const listBytes = sized16(r, "path attributes");
   const withdrawn4 = nlriOf(4, withdrawnBytes, ctx);
   const nlri4 = nlriOf(4, r.rest(), ctx);
-  if (nlri4.bytes.length > 0 && ctx.families.includes(4) && scan.look(listBytes, ctx, false)) {
-    const withdrawn = withdrawn4.bytes.length > 0 ? [withdrawn4] : none;
-    const list = new AttributeList({ bytes: listBytes, context: ctx, isPlain: true });
-    return { kind: "update", withdrawn, announced: [new Received(nlri4, list)], problems: none };
-  }
   const { raw, problem } = splitAttributes(listBytes);
   const reach = only(raw, mpReach.type);
   const unreach = only(raw, mpUnreach.type);
