@@ -14,6 +14,7 @@ export function policyText(step: PolicyStep, before: readonly PolicyStep[]): str
     const asked = before.filter((s) => s.tier === tier && s.policy !== undefined).map((s) => s.policy);
     return `${action} by default of tier ${tier}: no rule of ${asked.join(", ")} matched`;
   }
+  if (rule?.startsWith("failsafe/")) return `${action} by ${rule}: a port that host endpoints leave open`;
   return `${action} by ${DECISIONS[rule ?? ""] ?? rule}`;
 }
 
@@ -22,6 +23,7 @@ const DECISIONS: Readonly<Record<string, string>> = {
   [ruleIds.unresolved]: "the endpoint being closed: something it needs cannot be resolved",
   [ruleIds.spoofedAddress]: "anti-spoofing: the source is none of the pod's addresses",
   [ruleIds.unknownInterface]: "there being no endpoint behind that interface",
+  [ruleIds.hostForward]: "no policy of the host endpoint being for what the node forwards",
   [ruleIds.ipv6Off]: "ipv6Support: false",
   [ruleIds.noMatch("ingress")]: "nothing allowing it: no policy selects the pod and no profile allows",
   [ruleIds.noMatch("egress")]: "nothing allowing it: no policy selects the pod and no profile allows",

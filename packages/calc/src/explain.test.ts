@@ -4,7 +4,19 @@ import { explain } from "./explain.ts";
 import type { Question } from "./explanation.ts";
 import { placeOf } from "./place.ts";
 import { survey } from "./survey.ts";
-import { affinity, felix, gnp, host, namespace, np, pod, pool, tier } from "./testing/resources.ts";
+import {
+  affinity,
+  felix,
+  gnp,
+  hep,
+  host,
+  namespace,
+  np,
+  pod,
+  pool,
+  staged,
+  tier,
+} from "./testing/resources.ts";
 
 const WEB = pod("shop/web", ["10.0.1.2", "fd00::1:2"], { labels: { app: "web" } });
 const DB = pod("shop/db", ["10.0.2.3", "fd00::2:3"], { labels: { app: "db" }, node: "n2" });
@@ -265,5 +277,64 @@ describe("names", () => {
     expect(() => told("ops/mon > shop/db", [], { ...TCP80, family: 6 })).toThrow(
       "no common IPv6 address: ops/mon has 10.0.1.9, shop/db has 10.0.2.3 and fd00::2:3",
     );
+  });
+});
+
+describe("host endpoints", () => {
+  const ON_N2 = hep("n2", { node: "n2" }, { role: "node" });
+  const nodes = { selector: "role == 'node'", types: ["Ingress"] };
+  const onForward = gnp("f", {
+    ...nodes,
+    applyOnForward: true,
+    ingress: [{ action: "Deny", source: { nets: ["10.0.1.2/32"] } }],
+  });
+
+  test("of the receiver's node decide on what it receives itself", () => {
+    const { verdict, lines } = told("172.20.0.11 > 172.20.0.12", [ON_N2]);
+    expect([verdict, lines.at(-2)]).toEqual([
+      "denied",
+      "n2 policy: deny by nothing allowing it: no policy selects the pod and no profile allows",
+    ]);
+  });
+  test("leave failsafe ports open", () => {
+    const ssh = { protocol: 6, sourcePort: 50_000, destinationPort: 22 };
+    const { verdict, lines } = told("172.20.0.11 > 172.20.0.12", [ON_N2], ssh);
+    expect([verdict, lines.at(-2)]).toEqual([
+      "allowed",
+      "n2 policy: allow by failsafe/in/tcp/22: a port that host endpoints leave open",
+    ]);
+  });
+  test("... and on what it forwards to its pods, before these", () => {
+    const { verdict, decidedBy } = told("shop/web > shop/db", [ON_N2, onForward]);
+    expect({ verdict, decidedBy }).toMatchObject({
+      verdict: "denied",
+      decidedBy: { node: "n2", endpoint: "hep:n2", host: true, policy: "gnp/f", rule: "gnp/f/in/0" },
+    });
+    expect(told("ops/mon > shop/db", [ON_N2, onForward]).verdict).toBe("denied"); // by the tier's default
+    expect(told("shop/web > shop/db", [ON_N2]).verdict).toBe("allowed");
+  });
+  test("several of a node are named, not guessed among", () => {
+    const { verdict, lines } = told("shop/web > shop/db", [
+      ON_N2,
+      hep("eth0", { node: "n2", interfaceName: "eth0" }),
+    ]);
+    expect(verdict).toBe("allowed");
+    expect(lines).toContain(
+      "n2 host: one of the host endpoints hep:eth0 (eth0), hep:n2 (*) decides, by the interface; not evaluated",
+    );
+  });
+});
+
+test("what staged policies would make of it is told beside", () => {
+  expect(told("shop/web > shop/db").staged).toBeUndefined();
+  const { verdict, staged: would } = told("shop/web > shop/db", [
+    staged(np("shop/db", { selector: "app == 'db'" })),
+  ]);
+  expect(verdict).toBe("allowed");
+  expect(would).toMatchObject({
+    verdict: "denied",
+    because:
+      "ingress of shop/db on n2: deny by default of tier default: no rule of staged/np/shop/db matched",
+    decidedBy: { rule: "tier/default/in/default" },
   });
 });

@@ -1,7 +1,8 @@
 import { contains, formatAddress, formatPrefix } from "@margay/net";
 import { Calc } from "./calc.ts";
 import { policyText, routeText } from "./explain-text.ts";
-import type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
+import type { EndView, ExplainStep, Explanation, PolicyStep, Question } from "./explanation.ts";
+import { hostVerdict } from "./host-verdict.ts";
 import { type Leg, legTo } from "./leg.ts";
 import type { Packet } from "./match.ts";
 import type { Direction, Problem } from "./model.ts";
@@ -65,7 +66,7 @@ function story(
   const packet: Packet = { ...flow, source: from, destination: to };
   const journey: Journey = { ...around, source, destination, packet, steps: [] };
   let outcome: Outcome | undefined;
-  for (const stage of [stay, leave, routed, translate, arrive]) outcome ??= stage(journey);
+  for (const stage of [stay, leave, routed, hostOut, translate, hostIn, arrive]) outcome ??= stage(journey);
   if (outcome?.verdict === "allowed") answer(journey);
   return {
     source: view(source, formatAddress(from)),
@@ -119,15 +120,72 @@ function police(
 ): Outcome | undefined {
   const isOff = packet.source.family === 6 && !state.config.ipv6Support;
   const found: readonly Step[] = isOff ? [{ rule: ruleIds.ipv6Off, action: "deny" }] : evaluate(state);
-  const place = { kind: "policy", node: pod.node, direction, endpoint: pod.id } as const;
-  const told = found.map((step) => ({ ...step, ...facts(step, state, direction), ...place, text: "" }));
-  const shown = told.map((step, i) => ({ ...step, text: policyText(step, told.slice(0, i)) }));
-  steps.push(...shown);
-  const last = shown.at(-1);
+  const last = tell(steps, found, { state, place: { node: pod.node, direction, endpoint: pod.id } });
   if (last?.action !== "deny") return undefined;
   return {
     verdict: "denied",
     because: `${direction} of ${pod.name} on ${pod.node}: ${last.text}`,
+    decidedBy: last,
+  };
+}
+
+/** Adds decisions with what people want to know of them; returns the last. */
+function tell(
+  steps: ExplainStep[],
+  found: readonly Step[],
+  { state, place }: { state: NodeState; place: Pick<PolicyStep, "node" | "direction" | "endpoint" | "host"> },
+): PolicyStep | undefined {
+  const kind = "policy" as const;
+  const told = found.map((step) => ({
+    ...step,
+    ...facts(step, state, place.direction),
+    kind,
+    ...place,
+    text: "",
+  }));
+  const shown = told.map((step, i) => ({ ...step, text: policyText(step, told.slice(0, i)) }));
+  steps.push(...shown);
+  return shown.at(-1);
+}
+
+/** Host endpoints of the sender's node, of what leaves it. */
+function hostOut(journey: Journey): Outcome | undefined {
+  const { source, destination } = journey;
+  if (source.kind === "outside" || (destination.kind !== "outside" && destination.node === source.node))
+    return undefined;
+  return policeHost(journey, source.node, { direction: "egress", local: source.kind === "host" });
+}
+
+/** ... and of the receiver's node, of what enters it. */
+function hostIn(journey: Journey): Outcome | undefined {
+  const { source, destination } = journey;
+  if (destination.kind === "outside" || (source.kind !== "outside" && source.node === destination.node))
+    return undefined;
+  return policeHost(journey, destination.node, { direction: "ingress", local: destination.kind === "host" });
+}
+
+/** The datastore does not know by which interface a packet goes: with several host endpoints that is told, not guessed. */
+function policeHost(
+  { packet, steps, stateOf }: Journey,
+  node: string,
+  { direction, local }: { readonly direction: Direction; readonly local: boolean },
+): Outcome | undefined {
+  const state = stateOf(node);
+  const [only, ...others] = state.hostEndpoints;
+  if (!only) return undefined;
+  if (others.length > 0) {
+    const all = state.hostEndpoints.map(({ id, interfaceName }) => `${id} (${interfaceName})`).join(", ");
+    const text = `one of the host endpoints ${all} decides, by the interface; not evaluated`;
+    steps.push({ kind: "host", node, rule: ruleIds.hostEndpoint, action: "allow", text });
+    return undefined;
+  }
+  const { interfaceName } = only;
+  const { steps: found } = hostVerdict(state, packet, { interfaceName, direction, local });
+  const last = tell(steps, found, { state, place: { node, direction, endpoint: only.id, host: true } });
+  if (last?.action !== "deny") return undefined;
+  return {
+    verdict: "denied",
+    because: `${direction} of ${only.id} on ${node}: ${last.text}`,
     decidedBy: last,
   };
 }

@@ -99,5 +99,8 @@ export const affinity = (node: string, cidr: string, state = "confirmed"): Updat
 export const host = (name: string, ipv4Address: string, labels: Labels = {}): Update =>
   put(resource("Node", { name, labels }, { bgp: { ipv4Address } }));
 
+export const hep = (name: string, spec: Spec, labels: Labels = {}): Update =>
+  put(resource("HostEndpoint", { name, labels }, { node: "n1", interfaceName: "*", ...spec }));
+
 export const felix = (name: string, spec: Spec): Update =>
   put(resource("FelixConfiguration", { name }, spec));
