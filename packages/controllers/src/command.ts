@@ -27,6 +27,11 @@ const FLAGS = {
     default: "margay.dev/route-reflector",
     describe: "Label of nodes that are route reflectors; its value is their cluster ID, or anything",
   },
+  "load-balancer-class": {
+    type: "string",
+    default: "margay.dev/load-balancer",
+    describe: "Services of type LoadBalancer with this class, or none, get addresses from pools for that use",
+  },
   "leak-grace-period": {
     type: "number",
     default: 900,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { type AnyResource, decode, encode, keyOf, parse } from "@margay/api";
+import { type AnyResource, decode, encode, keyOf, parse, type ServiceSpec } from "@margay/api";
 import type { KubernetesObject } from "@margay/kubernetes";
 import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
 
@@ -374,5 +374,48 @@ describe("replicas", () => {
     expect(await read(key)).toBeDefined();
     clearInterval(failing);
     expect(replica.events("kubernetes-lost").filter(({ path }) => path === POLICIES)).toHaveLength(1);
+  });
+});
+
+describe("services", () => {
+  const SERVICES = "/api/v1/services";
+  const SLICES = "/apis/discovery.k8s.io/v1/endpointslices";
+  const web = (spec: object) =>
+    named("web", "shop", { spec: { clusterIPs: ["10.96.0.20"], ports: [{ port: 80 }], ...spec } });
+  const slice = (ready: boolean): KubernetesObject => ({
+    metadata: { name: "web-1", namespace: "shop", labels: { "kubernetes.io/service-name": "web" } },
+    ...{ addressType: "IPv4", ports: [] },
+    endpoints: [{ addresses: ["10.244.0.9"], nodeName: "n1", conditions: { ready } }],
+  });
+  const stored = async () => (await read("/margay/v1/services/shop/web"))?.spec as ServiceSpec | undefined;
+
+  test("its addresses, its policy, and whether anybody is ready; a headless one is none", async () => {
+    await leads();
+    cluster.kubernetes.put(SERVICES, web({ externalTrafficPolicy: "Local", externalIPs: ["192.0.2.9"] }));
+    cluster.kubernetes.put(SERVICES, named("headless", "shop", { spec: { clusterIPs: ["None"] } }));
+    expect(await until(stored)).toEqual({
+      ...{ clusterIPs: ["10.96.0.20"], externalIPs: ["192.0.2.9"], loadBalancerIPs: [] },
+      ...{ externalTrafficPolicy: "Local", ready: false },
+    });
+    cluster.kubernetes.put(SLICES, slice(true));
+    await until(async () => (await stored())?.ready);
+    cluster.kubernetes.put(SLICES, slice(false));
+    await until(async () => (await stored())?.ready === false);
+    cluster.kubernetes.remove(SERVICES, "shop/web");
+    await until(async () => (await stored()) === undefined);
+    expect(await keys("/margay/v1/services/")).toEqual([]);
+  });
+
+  test("a load balancer gets an address from a pool for that use, in its status and in the datastore", async () => {
+    await leads();
+    cluster.kubernetes.put(SERVICES, web({ type: "LoadBalancer" }));
+    await sleep(100);
+    expect(cluster.kubernetes.requests.filter((text) => text.startsWith("PATCH"))).toEqual([]);
+    const spec = { cidr: "203.0.113.0/30", blockSize: 32, allowedUses: ["LoadBalancer"] };
+    await put({ kind: "IPPool", metadata: { name: "balancers" }, spec });
+    await until(async () => JSON.stringify(await stored()).includes("203.0.113.0"));
+    expect(cluster.kubernetes.objects(SERVICES)[0]?.status).toEqual({
+      loadBalancer: { ingress: [{ ip: "203.0.113.0", ipMode: "VIP" }] },
+    });
   });
 });

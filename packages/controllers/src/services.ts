@@ -1,6 +1,7 @@
 import { type AnyResource, keyOf, kindPrefix, parse } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { type BalancerFacts, balancerFacts } from "./balancer-addresses.ts";
 import { isMadeFrom, markedText } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Controller, Surroundings } from "./parts.ts";
@@ -17,10 +18,13 @@ export interface ServiceFacts {
   readonly externalIPs: readonly string[];
   readonly loadBalancerIPs: readonly string[];
   readonly externalTrafficPolicy: "Cluster" | "Local";
+  /** Of type LoadBalancer and ours. */
+  readonly balancer?: BalancerFacts | undefined;
 }
 
 /** Undefined for what has no address of its own: headless, ExternalName. */
-export function serviceFacts({ metadata, spec, status }: KubernetesObject): ServiceFacts | undefined {
+export function serviceFacts(object: KubernetesObject, balancerClass: string): ServiceFacts | undefined {
+  const { metadata, spec, status } = object;
   const { name, namespace = "default" } = metadata;
   const said = (spec ?? {}) as {
     type?: string;
@@ -36,11 +40,12 @@ export function serviceFacts({ metadata, spec, status }: KubernetesObject): Serv
     ...{ name, namespace, clusterIPs, externalIPs: said.externalIPs ?? [] },
     loadBalancerIPs: (loadBalancer?.ingress ?? []).flatMap(({ ip }) => (ip ? [ip] : [])),
     externalTrafficPolicy: said.externalTrafficPolicy === "Local" ? "Local" : "Cluster",
+    balancer: balancerFacts(object, balancerClass),
   };
 }
 
 /** The datastore's text of a service (pure). */
-export function serviceText({ name, namespace, ...spec }: ServiceFacts, ready: boolean): string {
+export function serviceText({ name, namespace, balancer: _, ...spec }: ServiceFacts, ready: boolean): string {
   const document = { apiVersion: "margay.dev/v1", kind: "Service", metadata: { name, namespace } };
   return markedText(parse({ ...document, spec: { ...spec, ready } }).resource as AnyResource, FROM_SERVICE);
 }
@@ -59,11 +64,17 @@ function sliceFacts({ metadata, endpoints }: KubernetesObject): SliceFacts | und
   return { service: `${metadata.namespace}/${service}`, ready };
 }
 
+export interface ServicesOptions {
+  /** loadBalancerClass of Services that get their addresses from us; so do those without any. */
+  readonly balancerClass: string;
+  readonly onServices: () => void;
+}
+
 /** Services with their addresses and whether anybody stands behind them: what bgpd announces follows from it. */
 export class Services implements Controller {
   readonly name = "services";
   readonly #surroundings: Surroundings;
-  readonly #services: ListWatch<ServiceFacts>;
+  readonly services: ListWatch<ServiceFacts>;
   readonly #slices: ListWatch<SliceFacts>;
   readonly #mirror: Mirror<Entry>;
   /** Names of the ready slices of each service. */
@@ -71,7 +82,7 @@ export class Services implements Controller {
   readonly #serviceOf = new Map<string, string>();
   readonly #queue: WorkQueue;
 
-  constructor(surroundings: Surroundings) {
+  constructor(surroundings: Surroundings, { balancerClass, onServices }: ServicesOptions) {
     this.#surroundings = surroundings;
     const { store, sleep, random, log } = surroundings;
     this.#queue = new WorkQueue({
@@ -79,9 +90,11 @@ export class Services implements Controller {
       onError: (key, error, retryInMs) =>
         log.warn({ event: "service-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
     });
-    this.#services = surroundings.follow<ServiceFacts>({
-      ...{ path: "/api/v1/services", keep: serviceFacts },
+    this.services = surroundings.follow<ServiceFacts>({
+      path: "/api/v1/services",
+      keep: (object) => serviceFacts(object, balancerClass),
       onChange: (changes, synced) => {
+        onServices();
         this.#queue.add(changes.map(({ name }) => keyOfService(name)));
         if (synced && changes.length === 0) this.#queue.add(this.#all());
       },
@@ -101,7 +114,7 @@ export class Services implements Controller {
   }
 
   start(): Promise<unknown> {
-    return Promise.all([this.#mirror.start(), this.#services.start(), this.#slices.start()]);
+    return Promise.all([this.#mirror.start(), this.services.start(), this.#slices.start()]);
   }
 
   readonly waitsFor = (): string | undefined => {
@@ -123,15 +136,15 @@ export class Services implements Controller {
 
   async stop(): Promise<void> {
     await this.follow();
-    await Promise.all([this.#services.stop(), this.#slices.stop(), this.#mirror.stop()]);
+    await Promise.all([this.services.stop(), this.#slices.stop(), this.#mirror.stop()]);
   }
 
   get #isKnown(): boolean {
-    return this.#services.synced && this.#slices.synced;
+    return this.services.synced && this.#slices.synced;
   }
 
   *#all(): Generator<string> {
-    for (const [name] of this.#services.entries()) yield keyOfService(name);
+    for (const [name] of this.services.entries()) yield keyOfService(name);
     for (const [key] of this.#mirror.entries()) yield key;
   }
 
@@ -156,7 +169,7 @@ export class Services implements Controller {
     if (!this.#isKnown || !this.#mirror.synced) return;
     const now = this.#mirror.get(key);
     const name = key.slice(kindPrefix("Service").length);
-    const facts = this.#services.get(name);
+    const facts = this.services.get(name);
     if (!facts && !(now && isMadeFrom(now.value, FROM_SERVICE))) return;
     const { store, written } = this.#surroundings;
     const text = facts ? serviceText(facts, this.#ready.has(name)) : null;

@@ -6,6 +6,7 @@ import { ClusterNodes } from "./cluster-nodes.ts";
 import { conversions } from "./converted.ts";
 import { Copies } from "./copies.ts";
 import { PodGarbage } from "./garbage.ts";
+import { LoadBalancers } from "./load-balancers.ts";
 import type { Controller, Followed, Surroundings } from "./parts.ts";
 import { PodLabels } from "./pod-labels.ts";
 import { Services } from "./services.ts";
@@ -15,6 +16,7 @@ export interface ControllersOptions extends DaemonOptions {
   readonly kubeconfig?: string | undefined;
   readonly leaderElectNamespace?: string | undefined;
   readonly routeReflectorLabel: string;
+  readonly loadBalancerClass: string;
   /** Seconds. */
   readonly leakGracePeriod: number;
 }
@@ -48,10 +50,16 @@ export async function startControllers(
     follow: (followed) => follow(surroundings, followed, lost),
   };
   const pods = new PodLabels(surroundings);
+  const services = new Services(surroundings, {
+    balancerClass: options.loadBalancerClass,
+    onServices: () => balancers.changed(),
+  });
+  const balancers = new LoadBalancers(surroundings, services.services);
   const controllers: readonly Controller[] = [
     new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel }),
     new Copies(surroundings, conversions),
-    new Services(surroundings),
+    services,
+    balancers,
     pods,
   ];
   const garbage = new PodGarbage(surroundings, {

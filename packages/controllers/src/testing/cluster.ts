@@ -37,7 +37,12 @@ export async function testCluster(): Promise<TestCluster> {
       const metrics = new Registry();
       const context = {
         ...{ store, node: identity, metrics },
-        options: { routeReflectorLabel: "margay.dev/route-reflector", leakGracePeriod: 900, ...options },
+        options: {
+          routeReflectorLabel: "margay.dev/route-reflector",
+          loadBalancerClass: "margay.dev/load-balancer",
+          leakGracePeriod: 900,
+          ...options,
+        },
         log: { debug: () => {}, info: write, warn: write, error: write },
         health: {
           ready: (name: string, isReady: boolean, why = "not yet") =>

@@ -1,0 +1,131 @@
+import { describe, expect, test } from "@jest/globals";
+import { type IPPool, parse } from "@margay/api";
+import { type BalancerFacts, balance, balancerFacts } from "./balancer-addresses.ts";
+
+const pool = (name: string, cidr: string, more: object = {}): IPPool =>
+  parse({
+    ...{ apiVersion: "margay.dev/v1", kind: "IPPool", metadata: { name } },
+    spec: { cidr, blockSize: cidr.includes(":") ? 128 : 32, allowedUses: ["LoadBalancer"], ...more },
+  }).resource as IPPool;
+const service = (name: string, more: Partial<BalancerFacts> = {}): BalancerFacts => ({
+  ...{ name: `shop/${name}`, version: "1", uid: name, created: "2026-01-01T00:00:00Z", families: [4] },
+  ...{ isSecondOptional: true, asked: [], pools: [], sharingKey: undefined, ports: ["TCP/80"], current: [] },
+  ...more,
+});
+const four = pool("four", "203.0.113.0/30");
+const six = pool("six", "fd00:1b::/126");
+const later = "2026-02-01T00:00:00Z";
+
+const addresses = (services: BalancerFacts[], pools: IPPool[]) =>
+  Object.fromEntries(
+    [...balance(services, pools)].map(([name, { addresses, refused }]) => [
+      name.replace("shop/", ""),
+      refused ? [...addresses, refused] : addresses,
+    ]),
+  );
+
+describe("load balancers' addresses", () => {
+  test.each<[why: string, services: BalancerFacts[], pools: IPPool[], expected: object]>([
+    [
+      "the lowest free one, the older service first",
+      [service("b"), service("a", { created: later })],
+      [four],
+      { b: ["203.0.113.0"], a: ["203.0.113.1"] },
+    ],
+    [
+      "who has one keeps it, whoever is older",
+      [service("a"), service("b", { created: later, current: ["203.0.113.0"] })],
+      [four],
+      { a: ["203.0.113.1"], b: ["203.0.113.0"] },
+    ],
+    [
+      "of two that have the same, the older keeps it: two leaders may have given it",
+      [
+        service("a", { created: later, current: ["203.0.113.0"] }),
+        service("b", { current: ["203.0.113.0"] }),
+      ],
+      [four],
+      { b: ["203.0.113.0"], a: ["203.0.113.1"] },
+    ],
+    [
+      "one asked for by name goes before one given unasked",
+      [service("a"), service("b", { created: later, asked: ["203.0.113.0"] })],
+      [four],
+      { a: ["203.0.113.1"], b: ["203.0.113.0"] },
+    ],
+    [
+      "asked for, but another's",
+      [service("a", { current: ["203.0.113.0"] }), service("b", { asked: ["203.0.113.0"] })],
+      [four],
+      { a: ["203.0.113.0"], b: ["203.0.113.0 is another service's"] },
+    ],
+    [
+      "asked for, but in no pool of that use",
+      [service("a", { asked: ["10.244.0.5"] })],
+      [four, pool("pods", "10.244.0.0/24", { allowedUses: ["Workload"], blockSize: 26 })],
+      { a: ["10.244.0.5 is in no pool for load balancers"] },
+    ],
+    [
+      "another one asked for takes the place of the one it has",
+      [service("a", { current: ["203.0.113.0"], asked: ["203.0.113.2"] })],
+      [four],
+      { a: ["203.0.113.2"] },
+    ],
+    [
+      "both families",
+      [service("a", { families: [4, 6], isSecondOptional: false })],
+      [four, six],
+      { a: ["203.0.113.0", "fd00:1b::"] },
+    ],
+    [
+      "PreferDualStack goes with one, RequireDualStack with none",
+      [service("a", { families: [4, 6] }), service("b", { families: [4, 6], isSecondOptional: false })],
+      [four],
+      { a: ["203.0.113.0"], b: ["no pool for load balancers has a free IPv6 address"] },
+    ],
+    [
+      "shared by agreement, each with ports of its own",
+      [
+        service("a", { sharingKey: "x" }),
+        service("b", { sharingKey: "x", ports: ["TCP/443"] }),
+        service("c", { sharingKey: "x" }),
+        service("d", { ports: ["TCP/8443"] }),
+      ],
+      [four],
+      { a: ["203.0.113.0"], b: ["203.0.113.0"], c: ["203.0.113.1"], d: ["203.0.113.2"] },
+    ],
+    [
+      "a pool that is full",
+      ["a", "b", "c", "d", "e"].map((name) => service(name)),
+      [four],
+      {
+        ...{ a: ["203.0.113.0"], b: ["203.0.113.1"], c: ["203.0.113.2"], d: ["203.0.113.3"] },
+        e: ["no pool for load balancers has a free IPv4 address"],
+      },
+    ],
+    [
+      "a disabled pool gives none and takes none away",
+      [service("a"), service("b", { current: ["203.0.113.1"] })],
+      [pool("four", "203.0.113.0/30", { disabled: true })],
+      { a: ["no pool for load balancers has a free IPv4 address"], b: ["203.0.113.1"] },
+    ],
+    [
+      "a manual pool only by name",
+      [service("a"), service("b", { pools: ["four"] })],
+      [pool("four", "203.0.113.0/30", { assignmentMode: "Manual" })],
+      { a: ["no pool for load balancers has a free IPv4 address"], b: ["203.0.113.0"] },
+    ],
+  ])("%s", (_why, services, pools, expected) => {
+    expect(addresses(services, pools)).toEqual(expected);
+    expect(addresses(services.toReversed(), pools)).toEqual(expected);
+  });
+});
+
+test("Services of another class or type are somebody else's", () => {
+  const of = (spec: object) =>
+    balancerFacts({ metadata: { name: "a", namespace: "shop" }, spec }, "margay.dev/load-balancer")?.name;
+  expect(of({ type: "LoadBalancer" })).toBe("shop/a");
+  expect(of({ type: "LoadBalancer", loadBalancerClass: "margay.dev/load-balancer" })).toBe("shop/a");
+  expect(of({ type: "LoadBalancer", loadBalancerClass: "other" })).toBeUndefined();
+  expect(of({ type: "ClusterIP" })).toBeUndefined();
+});
