@@ -42,7 +42,7 @@ export class ByteTable {
     this.#hashes[number] = hash;
     this.#refs[number] = 0;
     this.#end += size;
-    if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 2);
+    if (this.size * 2 > this.#slots.length) this.#rehash(this.#slots.length * 4);
     else this.#place(number);
     return number;
   }
@@ -118,7 +118,7 @@ export class ByteTable {
   }
 
   #grow(): void {
-    const room = this.#hashes.length * 2;
+    const room = this.#hashes.length * 4; // what is not used of it is not resident
     this.#hashes = copied(new Int32Array(room), this.#hashes);
     this.#starts = copied(new Uint32Array(room), this.#starts);
     this.#sizes = copied(new Uint32Array(room), this.#sizes);
@@ -130,6 +130,14 @@ export class ByteTable {
     if (this.#end + size <= this.#arena.length) return;
     const live = this.#end - this.#dead;
     const arena = new Uint8Array(Math.max(512, (live + size) * 2));
+    if (this.#dead === 0) arena.set(this.#arena.subarray(0, this.#end));
+    else this.#end = this.#moveLive(arena);
+    this.#arena = arena;
+    this.#dead = 0;
+  }
+
+  /** Copies the bytes of numbers that are held, one after another; answers where they end. */
+  #moveLive(arena: Uint8Array): number {
     let end = 0;
     for (let number = 0; number < this.#given; number++) {
       const length = this.#sizes[number] ?? 0;
@@ -139,9 +147,7 @@ export class ByteTable {
       this.#starts[number] = end;
       end += length;
     }
-    this.#arena = arena;
-    this.#end = end;
-    this.#dead = 0;
+    return end;
   }
 }
 
