@@ -31,8 +31,11 @@ export async function wait(store: Store, request: WaitRequest, terminal: Termina
     sleep,
   });
   if (request.output === "json") terminal.print(json({ answered, missing }));
-  else if (missing.length === 0) terminal.print(`${expected.length} daemons have applied everything`);
-  else {
+  else if (missing.length === 0) {
+    terminal.print(`${expected.length} daemons have applied everything`);
+    for (const { node, daemon, note } of answered)
+      if (note !== undefined) terminal.print(`but ${node} ${daemon} did not wait: ${note}`);
+  } else {
     const lines = missing.map(({ node, daemon, why }) => `${node} ${daemon}: ${why}`);
     terminal.print(
       `${missing.length} of ${expected.length} daemons have not applied everything:\n${lines.join("\n")}`,

@@ -8,8 +8,14 @@ import { Syncer } from "./syncer.ts";
 const PREFIX = "/margay/v1/";
 const sleep: RaiseOptions["sleep"] = (ms, signal) => wait(ms, undefined, { signal }).catch(() => {});
 
+type Why = () => string | undefined;
+
 /** A daemon that applies what it sees one batch later, unless `stuck` says why not. */
-function daemon(store: Store, node: string, stuck: () => string | undefined = () => undefined) {
+function daemon(
+  store: Store,
+  node: string,
+  { stuck = () => undefined, note = () => undefined }: Partial<Record<"stuck" | "note", Why>> = {},
+) {
   const seen = new Map<string, string>();
   const applied = new Map<string, string>();
   const responder = new BarrierResponder({
@@ -17,6 +23,7 @@ function daemon(store: Store, node: string, stuck: () => string | undefined = ()
     node,
     daemon: "agent",
     sleep,
+    note,
     async pending() {
       await wait(1);
       const why = stuck();
@@ -60,7 +67,7 @@ describe("a barrier", () => {
   test("says who is missing and why: one is stuck, one does not run", async () => {
     const store = memoryStore();
     await using _n1 = daemon(store, "n1");
-    await using _n2 = daemon(store, "n2", () => "iptables-restore: exit code 4");
+    await using _n2 = daemon(store, "n2", { stuck: () => "iptables-restore: exit code 4" });
     expect(await raise(store, ["n1", "n2", "n3"], 400)).toEqual({
       answered: agentOn("n1"),
       missing: [
@@ -77,7 +84,7 @@ describe("a barrier", () => {
   test("a daemon that gets there while one waits is counted", async () => {
     const store = memoryStore();
     let why: string | undefined = "busy";
-    await using _n1 = daemon(store, "n1", () => why);
+    await using _n1 = daemon(store, "n1", { stuck: () => why });
     const result = raise(store, ["n1"]);
     await wait(200);
     why = undefined;
@@ -101,6 +108,13 @@ describe("a barrier", () => {
     await wait(1);
     store.disconnect();
     expect((await result).missing).toEqual([]);
+  });
+
+  test("an answer may say what it does not speak for", async () => {
+    const store = memoryStore();
+    const note = () => "session to 192.0.2.1 (n3) is Active";
+    await using _n1 = daemon(store, "n1", { note });
+    expect((await raise(store, ["n1"])).answered).toEqual([{ ...agentOn("n1")[0], note: note() }]);
   });
 
   test("nobody expected: returns at once", async () => {

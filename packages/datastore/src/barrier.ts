@@ -27,7 +27,8 @@ export interface Participant {
 }
 
 export interface BarrierResult {
-  readonly answered: readonly Participant[];
+  /** `note`: what the answer does not speak for, such as a BGP peer that is down. */
+  readonly answered: readonly (Participant & { readonly note?: string })[];
   /** Who has not applied everything, and why as far as known. */
   readonly missing: readonly (Participant & { readonly why: string })[];
 }
@@ -79,7 +80,13 @@ export async function raiseBarrier(
     const why = whyMissing(who);
     return why === undefined ? [] : [{ ...who, why }];
   });
-  return { answered: expected.filter((who) => whyMissing(who) === undefined), missing };
+  const answered = expected
+    .filter((who) => whyMissing(who) === undefined)
+    .map((who) => {
+      const note = answers.get(answerKey(id, who))?.note;
+      return { ...who, ...(note !== undefined && { note }) };
+    });
+  return { answered, missing };
 }
 
 /** The answer is known; a barrier that cannot be removed now goes with its lease. */
@@ -93,10 +100,11 @@ async function lower(store: Store, key: string): Promise<void> {
 
 const lifetime = (timeoutMs: number): number => Math.ceil(timeoutMs / 1000) + GRACE_SECONDS;
 
-/** What a daemon writes: `{"applied":true}`, or why not. */
+/** What a daemon writes: `{"applied":true}`, perhaps with a note, or why not. */
 interface Answer {
   /** Undefined when everything is applied. */
   readonly pending: string | undefined;
+  readonly note?: string;
 }
 
 export interface ResponderOptions extends Participant {
@@ -105,6 +113,8 @@ export interface ResponderOptions extends Participant {
    * Why something delivered so far is not applied; undefined when all of it is. May wait a little for that.
    */
   readonly pending: () => Promise<string | undefined>;
+  /** What "applied" does not speak for, if anything. */
+  readonly note?: () => string | undefined;
   readonly sleep: Sleep;
 }
 
@@ -149,11 +159,11 @@ export class BarrierResponder {
     id: string,
     { ttlSeconds, signal }: { ttlSeconds: number; signal: AbortSignal },
   ): Promise<void> {
-    const { store, pending, sleep } = this.#options;
+    const { store, pending, note, sleep } = this.#options;
     let written: string | undefined;
     while (!signal.aborted) {
       const why = await pending();
-      const answer = JSON.stringify(why === undefined ? { applied: true } : { pending: why });
+      const answer = JSON.stringify(why === undefined ? { applied: true, note: note?.() } : { pending: why });
       if (answer !== written && !signal.aborted)
         written = await put(store, { key: answerKey(id, this.#options), answer, ttlSeconds });
       if (why === undefined && written === answer) return;
@@ -188,8 +198,9 @@ function timeoutIn(value: string): number {
 }
 
 function parseAnswer(value: string): Answer {
-  const { applied, pending } = parseObject(value);
+  const { applied, pending, note } = parseObject(value);
   return {
+    ...(typeof note === "string" && { note }),
     pending: applied === true ? undefined : String(pending ?? `answered ${value}, which is not understood`),
   };
 }
