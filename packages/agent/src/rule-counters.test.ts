@@ -65,10 +65,13 @@ test("a policy says how many endpoints it is for: workloads, host endpoints, and
   };
   const [none, host] = [both([]), both(tier("gnp/a"))];
   const hep = { normal: host, forward: host, untracked: none, preDnat: none, profiles: [] };
-  const policy = (id: string) => [id, { id, ingress: [], egress: [] }] as const;
+  const policy = (id: string, more: object = {}): [string, object] => [
+    id,
+    { id, ingress: [], egress: [], ...more },
+  ];
   const state = {
     ...{ endpoints: [workload, { ...workload, staged: undefined }], hostEndpoints: [hep] },
-    policies: new Map([policy("gnp/a"), ["staged/gnp/b", { ...policy("staged/gnp/b")[1], isStaged: true }]]),
+    policies: new Map([policy("gnp/a"), policy("staged/gnp/b", { isStaged: true })]),
     profiles: new Map([["kns.x", policy("profile/kns.x")[1]]]),
   };
   expect(showPolicies(state as never)).toMatchObject([
