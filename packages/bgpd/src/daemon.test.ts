@@ -57,7 +57,10 @@ unshared(import.meta.url, () => {
     const context = {
       ...{ store, node: "n1", metrics, log },
       health: { ready: (name: string, ready: boolean) => conditions.set(name, ready), live: () => {} },
-      control: { get: (path: string, handler: ControlHandler) => handlers.set(path, handler) },
+      control: {
+        get: (path: string, handler: ControlHandler) => handlers.set(path, handler),
+        post: (path: string, handler: ControlHandler) => handlers.set(`POST ${path}`, handler),
+      },
     } as unknown as DaemonContext; // the parts that bgpd uses
     return startBgpd(context);
   };

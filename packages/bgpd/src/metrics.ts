@@ -1,5 +1,5 @@
 import { formatAddress } from "@margay/net";
-import { Gauge, type Registry } from "prom-client";
+import { Gauge, Histogram, type Registry } from "prom-client";
 import type { Engine } from "./engine.ts";
 
 const families = [4, 6] as const;
@@ -59,6 +59,19 @@ export function bgpdMetrics(registry: Registry, engine: Engine): void {
     const one = peer(k);
     return one ? engine.speaker.prefixesOut(one) : 0;
   });
+  for (const direction of ["sent", "received", "connection"] as const)
+    peerGauge(
+      `last_error_${direction}_timestamp_seconds`,
+      `When the last fault ${direction === "connection" ? "of the connection" : `that was ${direction}`} was, seconds since 1970; 0 for none.`,
+      (k) => (peer(k)?.faults[direction]?.at ?? 0) / 1000,
+    );
+  const latency = new Histogram({
+    name: "margay_bgp_update_to_advertise_seconds",
+    help: "From an UPDATE received to the first announcement of what it changed.",
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    registers: [registry],
+  });
+  engine.speaker.onAdvertised = (seconds) => latency.observe(seconds);
   const gauge = (name: string, help: string, read: () => number) => {
     new Gauge({
       name: `margay_bgp_${name}`,

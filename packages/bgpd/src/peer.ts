@@ -10,12 +10,14 @@ import {
   type Negotiated,
   type Open,
   type Opener,
+  refreshSubtypes,
   type Session,
   type Settings,
   step,
   survivor,
   writeMessage,
 } from "@margay/bgp";
+import type { Family } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
 import { guardOf, Link } from "./link.ts";
 import { type Md5Drops, md5Drops, noAnswer } from "./md5-drops.ts";
@@ -33,6 +35,8 @@ export class Peer {
   #barred = false;
   /** When the last attempt to connect began. */
   #drops: Md5Drops = { failure: 0, notFound: 0, unexpected: 0 };
+  /** By the operator. */
+  isShutDown = false;
   since = Date.now();
   readonly faults: Faults = {};
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, problems: 0 };
@@ -61,7 +65,7 @@ export class Peer {
   }
 
   start(): void {
-    if (!this.wanted.problem) this.#dispatch(this.#main, { kind: "Start" });
+    if (!this.wanted.problem && !this.isShutDown) this.#dispatch(this.#main, { kind: "Start" });
   }
 
   /** Ends the session with a Cease, or without a word when `error` is absent (graceful restart, RFC 4724 §4). */
@@ -82,6 +86,30 @@ export class Peer {
     });
   }
 
+  /** The operator ends the session; it starts again at once. */
+  reset(error: BgpError): void {
+    this.#rival?.drop();
+    this.#rival = undefined;
+    this.#dispatch(this.#main, { kind: "Stop", error });
+    this.start();
+  }
+
+  /** The operator ends the session, and nobody is let in, until `startAgain`. */
+  shutDown(error?: BgpError): void {
+    this.isShutDown = true;
+    this.stop(error);
+  }
+
+  startAgain(): void {
+    this.isShutDown = false;
+    this.start();
+  }
+
+  /** RFC 2918 §4: asks for all routes of a family again. */
+  askAgain(family: Family): void {
+    this.send(writeMessage({ kind: "route-refresh", family, subtype: refreshSubtypes.request }));
+  }
+
   /** Whole messages for an established session. */
   send(bytes: Uint8Array): void {
     this.counts.messagesOut++;
@@ -90,7 +118,7 @@ export class Peer {
 
   /** A connection that the peer opened. */
   accept(connection: Connection): void {
-    if (this.wanted.problem || this.#barred) {
+    if (this.wanted.problem || this.#barred || this.isShutDown) {
       connection.close();
       return;
     }

@@ -4,6 +4,7 @@ import { communities } from "@margay/bgp";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { ListenRange, WantedPeer } from "./config.ts";
+import { operate } from "./operate.ts";
 import type { Speaker } from "./speaker.ts";
 import { Bird, eventually, run } from "./testing/bird.ts";
 import { address, block, full, port, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
@@ -154,6 +155,69 @@ unshared(import.meta.url, () => {
         [1, 0],
         [1, 0],
       ]);
+    });
+  });
+
+  describe("what an operator does", () => {
+    const pair = async () => {
+      const one = await start(1, [to(1, 2), to(1, 3)]);
+      const two = await start(2, [to(2, 1)]);
+      const three = await start(3, [to(3, 1)]);
+      await eventually(() => [two, three].map(states), [["Established"], ["Established"]]);
+      return { one, two, three };
+    };
+    const only = (s: Speaker) => [...s.peers.values()][0]!; // the two clients have one
+    const counts = (s: Speaker) => ({ ...only(s).counts });
+
+    test("reset: the peer reads the message (RFC 9003), and the session is back by itself", async () => {
+      const { one, two, three } = await pair();
+      const done = operate(one, "reset", { peer: "n2", message: "new cable" });
+      expect(done).toEqual(["n2 (10.0.0.2): reset, it starts again by itself"]);
+      await eventually(() => only(two).faults.received?.words, "Cease: Administrative Reset: new cable");
+      await eventually(() => [states(two), counts(two).established], [["Established"], 2]);
+      expect(counts(three)).toMatchObject({ established: 1, flaps: 0 });
+    });
+
+    test("shutdown: it stays down whatever the configuration becomes, until it is started again", async () => {
+      const { one, two } = await pair();
+      operate(one, "shutdown", { peer: "10.0.0.2", message: "until 14:00" });
+      await eventually(
+        () => only(two).faults.received?.words,
+        "Cease: Hard Reset: Cease: Administrative Shutdown: until 14:00",
+      );
+      one.setPeers(self(1), new Map([to(1, 2, { holdTimeSeconds: 30 }), to(1, 3)])); // another session
+      await eventually(() => only(two).faults.connection?.words, "the peer closed the connection"); // it dialled
+      expect(one.peers.get("10.0.0.2")?.session.state).toBe("Idle");
+      expect(states(two)).not.toContain("Established");
+      expect(operate(one, "start", { peer: "n2" })).toEqual(["n2 (10.0.0.2): started"]);
+      await eventually(() => states(two), ["Established"]);
+      expect(operate(one, "start", { peer: "n2" })).toEqual(["n2 (10.0.0.2): was not shut down"]);
+    });
+
+    test("refresh: both sides say everything again in the same session", async () => {
+      const { one, two } = await pair();
+      const before = [counts(two).updatesIn, one.peers.get("10.0.0.2")!.counts.updatesIn];
+      operate(one, "refresh", { peer: "n2" });
+      await eventually(
+        () => [
+          counts(two).updatesIn > before[0]!, // two numbers
+          one.peers.get("10.0.0.2")!.counts.updatesIn > before[1]!,
+        ],
+        [true, true],
+      );
+      expect(counts(two)).toMatchObject({ established: 1, flaps: 0 });
+    });
+
+    test.each<[string, Parameters<typeof operate>[2], string]>([
+      ["nobody", { peer: "n9" }, "no peer is called n9; there are n2 (10.0.0.2)"],
+      [
+        "too long a message",
+        { peer: "n2", message: "é".repeat(128) },
+        "the message is longer than 255 bytes",
+      ],
+    ])("refused: %s", async (_why, order, words) => {
+      const one = await start(1, [to(1, 2)]);
+      expect(() => operate(one, "reset", order)).toThrow(words);
     });
   });
 

@@ -57,6 +57,12 @@ export class Speaker {
   readonly #options: SpeakerOptions;
   readonly ribs: Readonly<Record<Family, Rib>>;
   #self: Self | undefined;
+  /** Peers, by key, that the operator has shut down. */
+  readonly #shutDown = new Set<string>();
+  /** When the first UPDATE came that no peer has been told of yet, milliseconds of `performance.now()`. */
+  #heardAt: number | undefined;
+  /** Seconds from an UPDATE to the first announcement of what it changed; whoever measures sets it. */
+  onAdvertised: (seconds: number) => void = () => {};
   #ranges: readonly ListenRange[] = [];
   readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
@@ -233,6 +239,28 @@ export class Speaker {
     }
   }
 
+  /** The operator's word: the session ends and stays down, whatever the configuration becomes. */
+  shutDown(peer: Peer, error: BgpError): void {
+    this.#shutDown.add(keyOf(peer.wanted));
+    peer.shutDown(error);
+  }
+
+  /** Whether it was shut down. */
+  startAgain(peer: Peer): boolean {
+    if (!this.#shutDown.delete(keyOf(peer.wanted))) return false;
+    peer.startAgain();
+    return true;
+  }
+
+  /** Tells the peer all routes of a family again. */
+  announceAgain(peer: Peer, family: Family): void {
+    const presence = this.#presences.get(peer);
+    if (!presence) return;
+    const { source, negotiated } = presence;
+    this.#announcer.refresh(source, { family, marked: negotiated.enhancedRouteRefresh });
+    this.#due();
+  }
+
   /** Ends all sessions without a NOTIFICATION, so that peers keep our routes while we restart (RFC 4724 §4). */
   stop(): void {
     this.#stopped = true;
@@ -260,6 +288,7 @@ export class Speaker {
     this.#peers.set(key, peer);
     for (const warning of wanted.warnings ?? [])
       this.#options.log.warn({ event: "not-supported", peer: key }, warning);
+    if (this.#shutDown.has(key)) peer.shutDown();
     peer.start();
     return peer;
   }
@@ -303,6 +332,7 @@ export class Speaker {
     const { source } = presence;
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
+    this.#heardAt ??= performance.now();
     this.#learner.learn(source, peer.wanted, update);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
@@ -330,7 +360,7 @@ export class Speaker {
     if (!presence) return;
     const { source, negotiated } = presence;
     const marked = negotiated.enhancedRouteRefresh;
-    if (subtype === refreshSubtypes.request) this.#announcer.refresh(source, { family, marked });
+    if (subtype === refreshSubtypes.request) this.announceAgain(peer, family);
     else if (subtype === refreshSubtypes.begin && marked) this.ribs[family].markStale(source);
     else if (subtype === refreshSubtypes.end && marked) this.ribs[family].sweepStale(source);
     this.#due();

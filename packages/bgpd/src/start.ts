@@ -3,12 +3,12 @@ import { ROOT } from "@margay/api";
 import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, Syncer } from "@margay/datastore";
 import { Loop } from "@margay/reconcile";
+import { registerControls } from "./controls.ts";
 import { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import { bgpdMetrics } from "./metrics.ts";
 import { pendingOf } from "./pending.ts";
 import { SecretFiles } from "./secrets.ts";
-import { showPeers, showRoutes } from "./views.ts";
 
 /** Where Secrets lie that resources refer to, unless --secrets-dir says another place. */
 export const defaultSecretsDir = "/etc/margay/secrets";
@@ -75,9 +75,7 @@ export async function startBgpd(
   health.ready("datastore", false, "not in sync with the datastore yet");
   health.ready("kernel", false, "routes have not been written yet");
   bgpdMetrics(metrics, engine);
-  control.get("/peers", () => showPeers(engine));
-  control.get("/routes", (query) => showRoutes(engine, query));
-  control.get("/pending", () => ({ pending: pending() }));
+  registerControls(control, engine, pending);
   control.get("/ready", () => {
     const why = pending();
     return { ready: why === undefined, reasons: why === undefined ? [] : [why] };

@@ -1,6 +1,6 @@
 /** What bgpd shows on its control socket: plain JSON. */
-import { type Capabilities, decisionSteps, formatAsPath, type Path } from "@margay/bgp";
-import { formatAddress, formatPrefix } from "@margay/net";
+import { type Capabilities, decisionSteps, formatAsPath, type Path, type Rib } from "@margay/bgp";
+import { formatAddress, formatPrefix, parsePrefix, prefixOf } from "@margay/net";
 import type { Engine } from "./engine.ts";
 import type { Peer } from "./peer.ts";
 import { lastFault } from "./pending.ts";
@@ -33,7 +33,16 @@ function showPeer({ speaker }: Engine, peer: Peer) {
     accepted: sum((c) => c.accepted),
     best: sum((c) => c.best),
     sent: speaker.prefixesOut(peer),
-    lastError: up ? undefined : (wanted.problem ?? lastFault(peer)),
+    isShutDown: peer.isShutDown,
+    dynamic: wanted.dynamic,
+    lastError: up
+      ? undefined
+      : peer.isShutDown
+        ? "shut down by the operator"
+        : (wanted.problem ?? lastFault(peer)),
+    lastSent: told(faults.sent),
+    lastReceived: told(faults.received),
+    lastConnection: told(faults.connection),
     warnings: wanted.warnings ?? [],
     errors: faults,
     counts,
@@ -50,6 +59,10 @@ function showPeer({ speaker }: Engine, peer: Peer) {
   };
 }
 
+/** What a fault was, and when. */
+const told = (fault: { readonly words: string; readonly at: number } | undefined): string | undefined =>
+  fault && `${fault.words} (${new Date(fault.at).toISOString()})`;
+
 const none = { received: 0, accepted: 0, best: 0 };
 
 /** Capabilities by name, as operators know them. */
@@ -64,6 +77,12 @@ function words(c: Capabilities): string[] {
     ...(restart
       ? [`graceful restart ${restart.restartTimeSeconds} s${restart.restarting ? ", restarting" : ""}`]
       : []),
+    ...(c.longLived ?? []).map((l) => `long-lived IPv${l.family} ${l.staleTimeSeconds} s`),
+    ...(c.extendedNextHop ? ["IPv4 by way of IPv6"] : []),
+    ...(c.addPath ?? []).map(
+      (a) => `add-path IPv${a.family}${a.send ? " send" : ""}${a.receive ? " receive" : ""}`,
+    ),
+    ...(c.role ? [`role ${c.role}`] : []),
     ...(c.unknown ?? []).map((code) => `code ${code}`),
   ];
 }
@@ -72,17 +91,20 @@ function words(c: Capabilities): string[] {
 export interface RouteQuery {
   /** Only this prefix, exactly. */
   readonly prefix?: string;
+  /** Only the longest prefix that holds this address or network. */
+  readonly match?: string;
   /** Only paths from the peer of this name or address. */
   readonly peer?: string;
 }
 
 /** GET /routes: every path, the best first, and the step at which the others lost. */
-export function showRoutes({ speaker, kernel }: Engine, { prefix: wanted, peer }: RouteQuery) {
+export function showRoutes({ speaker, kernel }: Engine, { prefix: exact, match, peer }: RouteQuery) {
   return families.flatMap((family) => {
     const rib = speaker.ribs[family];
-    return [...rib.entries()].flatMap(({ id, prefix, paths, best }) => {
+    const wanted = match === undefined ? exact : longestMatch(rib, match);
+    if (match !== undefined && wanted === undefined) return [];
+    return entriesOf(rib, wanted).flatMap(({ id, prefix, paths, best }) => {
       const key = formatPrefix(prefix);
-      if (wanted !== undefined && wanted !== key) return [];
       const equal = rib.equal(id);
       const refusal = kernel.refusal(key);
       const state = kernel.wanted(key)
@@ -103,6 +125,26 @@ export function showRoutes({ speaker, kernel }: Engine, { prefix: wanted, peer }
         }));
     });
   });
+}
+
+/** One prefix of the RIB, or all of them. */
+function entriesOf(rib: Rib, wanted: string | undefined) {
+  if (wanted === undefined) return [...rib.entries()];
+  const prefix = parsePrefix(wanted);
+  const id = prefix.family === rib.prefixes.family ? rib.prefixes.find(prefix) : undefined;
+  return id === undefined ? [] : [{ id, prefix, paths: rib.paths(id), best: rib.best(id) }];
+}
+
+/** The longest prefix with a path that holds the address or network of `text`. */
+function longestMatch(rib: Rib, text: string): string | undefined {
+  const wanted = parsePrefix(text);
+  if (wanted.family !== rib.prefixes.family) return undefined;
+  for (let length = wanted.length; length >= 0; length--) {
+    const prefix = prefixOf({ family: wanted.family, bits: wanted.bits }, length);
+    const id = rib.prefixes.find(prefix);
+    if (id !== undefined && rib.paths(id).length > 0) return formatPrefix(prefix);
+  }
+  return undefined;
 }
 
 function showPath(path: Path, { isBest, isEqual }: { isBest: boolean; isEqual: boolean }) {

@@ -1,29 +1,31 @@
-import { createServer, get, type Server, type ServerResponse } from "node:http";
+import { createServer, request, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 
 export type Query = Readonly<Record<string, string>>;
 
-/** Answers a GET on the control socket; what it returns is sent as JSON, an error as its message. */
+/** Answers on the control socket; what it returns is sent as JSON, an error as its message. */
 export type ControlHandler = (query: Query) => unknown;
 
 export interface Control {
-  /** Registers a path such as "/peers". */
+  /** Registers a path such as "/peers", which shows something. */
   get(path: string, handler: ControlHandler): void;
+  /** Registers a path such as "/reset", which does something; never configuration (ADR 0007). */
+  post(path: string, handler: ControlHandler): void;
 }
 
 /** The socket on which a daemon shows its state, to its own user and root only. */
 export const controlSocket = (runDir: string, daemon: string): string => join(runDir, `${daemon}.sock`);
 
-/** The read-only window for the CLI: HTTP+JSON, so that `curl --unix-socket` works too. */
+/** The window for the CLI, open to root and the daemon's user: HTTP+JSON, so that `curl --unix-socket` works too. */
 export class ControlServer implements Control {
   readonly #handlers = new Map<string, ControlHandler>();
   readonly server: Server = createServer((request, response) => {
     const url = new URL(request.url ?? "/", "http://localhost");
-    const handler = request.method === "GET" ? this.#handlers.get(url.pathname) : undefined;
+    const handler = this.#handlers.get(`${request.method} ${url.pathname}`);
     if (handler === undefined)
       return answer(response, 404, {
         error: `no ${request.method} ${url.pathname}`,
-        paths: [...this.#handlers.keys()],
+        paths: [...this.#handlers.keys()].map((key) => key.replace(/^GET /, "")),
       });
     const answering = (async () => handler(Object.fromEntries(url.searchParams)))();
     answering.then(
@@ -34,7 +36,11 @@ export class ControlServer implements Control {
   });
 
   get(path: string, handler: ControlHandler): void {
-    this.#handlers.set(path, handler);
+    this.#handlers.set(`GET ${path}`, handler);
+  }
+
+  post(path: string, handler: ControlHandler): void {
+    this.#handlers.set(`POST ${path}`, handler);
   }
 }
 
@@ -57,15 +63,30 @@ export class ControlError extends Error {
 const TIMEOUT_MS = 10_000;
 
 /** What the daemon of this node answers to GET `path` (with its query). Throws `ControlError`. */
-export async function controlGet(runDir: string, daemon: string, path: string): Promise<unknown> {
+export const controlGet = (runDir: string, daemon: string, path: string): Promise<unknown> =>
+  ask({ runDir, daemon, path, method: "GET" });
+
+/** Has the daemon of this node do what POST `path` (with its query) means; its answer. Throws `ControlError`. */
+export const controlPost = (runDir: string, daemon: string, path: string): Promise<unknown> =>
+  ask({ runDir, daemon, path, method: "POST" });
+
+interface Question {
+  readonly runDir: string;
+  readonly daemon: string;
+  readonly path: string;
+  readonly method: "GET" | "POST";
+}
+
+async function ask({ runDir, daemon, path, method }: Question): Promise<unknown> {
   const socketPath = controlSocket(runDir, daemon);
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-  const request = get({ socketPath, path, signal: AbortSignal.timeout(TIMEOUT_MS) }, (response) => {
+  const options = { socketPath, path, method, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const question = request(options, (response) => {
     let text = "";
     response.setEncoding("utf8").on("data", (part) => (text += part));
     response.on("error", reject).on("end", () => resolve({ status: response.statusCode ?? 0, text }));
   });
-  request.on("error", reject);
+  question.on("error", reject).end();
   const { status, text } = await promise.catch((error: NodeJS.ErrnoException) => {
     throw unreachable(error, { daemon, socketPath });
   });

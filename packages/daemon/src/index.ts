@@ -1,4 +1,11 @@
-export { type Control, ControlError, type ControlHandler, controlGet, type Query } from "./control.ts";
+export {
+  type Control,
+  ControlError,
+  type ControlHandler,
+  controlGet,
+  controlPost,
+  type Query,
+} from "./control.ts";
 export { type DaemonOptions, daemonFlags, type StoreOptions, storeFlags } from "./flags.ts";
 export type { Health } from "./health.ts";
 export { openStore } from "./open-store.ts";

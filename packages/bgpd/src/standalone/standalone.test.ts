@@ -189,7 +189,10 @@ unshared(import.meta.url, () => {
         log: { info: log, warn: log, debug: () => {}, error: log },
         health: { ready() {}, live() {} },
         metrics: new Registry(),
-        control: { get: (path: string, view: (q: object) => unknown) => views.set(`${n}${path}`, view) },
+        control: {
+          get: (path: string, view: (q: object) => unknown) => views.set(`${n}${path}`, view),
+          post: (path: string, action: (q: object) => unknown) => views.set(`${n} POST ${path}`, action),
+        },
       };
       const { stop } = await startStandalone(context as unknown as DaemonContext, file(n)); // what it uses of it
       stops.push(stop);

@@ -4,10 +4,10 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import type { DaemonContext } from "@margay/daemon";
 import { parseAddress, parsePrefix } from "@margay/net";
+import { registerControls } from "../controls.ts";
 import { Engine } from "../engine.ts";
 import { bgpdMetrics } from "../metrics.ts";
 import { pendingOf } from "../pending.ts";
-import { showPeers, showRoutes } from "../views.ts";
 import { readText } from "./read.ts";
 import type { File } from "./schema.ts";
 import { type OwnAddress, wantedOf } from "./wanted.ts";
@@ -54,9 +54,7 @@ export async function startStandalone(
 
   bgpdMetrics(metrics, engine);
   const pending = () => pendingOf(engine, []);
-  control.get("/peers", () => showPeers(engine));
-  control.get("/routes", (query) => showRoutes(engine, query));
-  control.get("/pending", () => ({ pending: pending() }));
+  registerControls(control, engine, pending);
   health.ready("file", true);
   return {
     async stop() {
