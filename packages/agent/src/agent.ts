@@ -22,6 +22,7 @@ import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay/overlay.ts";
 import { PodMtu } from "./pod-mtu.ts";
 import { ProblemTeller } from "./problems.ts";
+import { Shaper } from "./qos/shaper.ts";
 import { keepDoing } from "./timers.ts";
 
 /** Resolves early when the signal aborts. */
@@ -69,6 +70,7 @@ export class Agent {
   readonly syncer: Syncer;
   readonly ipam: Ipam;
   readonly overlay: Overlay;
+  readonly #shaper: Shaper;
 
   constructor(context: DaemonContext<AgentOptions>) {
     const { store, node, metrics } = context;
@@ -80,7 +82,10 @@ export class Agent {
     this.localEndpoints = new LocalEndpoints(node);
     this.kernel = new Kernel({
       onChange: (why) => this.#kernelChanged(why),
-      onLink: (link) => this.#mtu.heed(link),
+      onLink: (link) => {
+        this.#mtu.heed(link);
+        this.#shaper.heedLink(link);
+      },
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
@@ -132,6 +137,15 @@ export class Agent {
         logIpam(context.log, event);
       },
     });
+    this.#shaper = new Shaper({
+      netlink: this.kernel.netlink,
+      endpoints: this.localEndpoints.list,
+      onError: (error, retryInMs) =>
+        context.log.warn(
+          { event: "shaping-failed", err: error, retryInMs },
+          `limits of pods' traffic not set: ${String(error)}`,
+        ),
+    });
     this.overlay = new Overlay({
       ...{ node, ipam: this.ipam, store: observingStore(store, (entry) => this.syncer.observe(entry)) },
       borrowed: () => borrowedIn(this.#blocks.borrowed()),
@@ -165,6 +179,7 @@ export class Agent {
     await this.syncer.stop();
     await this.dataplane.stop();
     await this.overlay.stop();
+    await this.#shaper.stop();
     await this.#cutter.stop();
     await this.kernel.close();
   }
@@ -226,6 +241,7 @@ export class Agent {
     this.localEndpoints.apply(decoded);
     this.#blocks.apply(updates);
     this.overlay.apply(decoded, inSync);
+    if (inSync) this.#shaper.heedEndpoints();
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
     if (inSync) {
       if (!this.#inSync) log.info({ event: "in-sync", keys: updates.length }, "the datastore has been read");
@@ -374,6 +390,7 @@ export class Agent {
         act: () => {
           recheck("routes")();
           this.overlay.recheck();
+          this.#shaper.recheck();
         },
       },
       {

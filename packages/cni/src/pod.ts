@@ -48,7 +48,7 @@ function hostInterfaceName(prefix: string, of: { namespace: string; name: string
 export interface Wired {
   readonly addresses: readonly Address[];
   readonly mac: string;
-  readonly asked?: Pick<Wishes, "allowedSourcePrefixes">;
+  readonly asked?: Pick<Wishes, "allowedSourcePrefixes" | "qos">;
 }
 
 /** The endpoint that tells every node about the pod: its addresses, labels and profiles (pure). */
@@ -96,6 +96,7 @@ export function endpointOf(
       ...(serviceAccountName && { serviceAccountName }),
       ...(ports && ports.length > 0 && { ports }),
       ...{ interfaceName: pod.hostInterface, mac },
+      ...(asked?.qos && { qosControls: asked.qos }),
       ...(asked?.allowedSourcePrefixes.length && {
         allowSpoofedSourcePrefixes: [...asked.allowedSourcePrefixes],
       }),

@@ -19,7 +19,7 @@ describe("who is heard", () => {
   test("nobody asks for anything", () => {
     expect(told(ask({}))).toEqual({
       ...{ families: undefined, addresses: [], addressesWithoutIpam: [], pools: { 4: [], 6: [] } },
-      ...{ mac: undefined, allowedSourcePrefixes: [] },
+      ...{ mac: undefined, allowedSourcePrefixes: [], qos: undefined },
     });
   });
 
@@ -136,5 +136,54 @@ describe("what cannot be", () => {
       expect(CNI_CODES[error.code]).toBe(code);
       expect(error.message).toContain(message);
     }
+  });
+});
+
+describe("limits of traffic", () => {
+  const Q = "qos.projectcalico.org/";
+  test.each<[why: string, pod: Record<string, string>, expected: object]>([
+    [
+      "Kubernetes' quantities",
+      { [`${Q}ingressBandwidth`]: "10M", [`${Q}ingressBurst`]: "64Ki" },
+      { ingressBandwidth: 10_000_000, ingressBurst: 65_536 },
+    ],
+    [
+      "the bandwidth plugin's names",
+      { "kubernetes.io/egress-bandwidth": "1.5G" },
+      { egressBandwidth: 1_500_000_000 },
+    ],
+    [
+      "Calico's before those",
+      { "kubernetes.io/egress-bandwidth": "1M", [`${Q}egressBandwidth`]: "2M" },
+      { egressBandwidth: 2_000_000 },
+    ],
+    [
+      "ours before Calico's",
+      { "qos.margay.dev/egressBandwidth": "3M", [`${Q}egressBandwidth`]: "2M" },
+      { egressBandwidth: 3_000_000 },
+    ],
+  ])("%s", (_why, pod, expected) => expect(ask({ pod }).qos).toEqual(expected));
+
+  test.each<[why: string, pod: Record<string, string>, code: number, words: RegExp]>([
+    [
+      "no quantity",
+      { [`${Q}ingressBandwidth`]: "fast" },
+      7,
+      /ingressBandwidth must be a quantity between 1k and 1P.*"fast"/,
+    ],
+    ["too little", { [`${Q}ingressBandwidth`]: "100" }, 7, /between 1k and 1P/],
+    ["a burst of nothing", { [`${Q}egressBurst`]: "1M" }, 7, /egressBurst needs egressBandwidth/],
+    ["what is not enforced is refused", { [`${Q}dscp`]: "EF" }, 2, /dscp = EF is not supported/],
+  ])("%s", (_why, pod, code, words) => {
+    const refusal = (() => {
+      try {
+        return ask({ pod });
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(refusal).toBeInstanceOf(CniError);
+    expect(CNI_CODES[(refusal as CniError).code]).toBe(code);
+    expect((refusal as CniError).message).toMatch(words);
   });
 });

@@ -2,6 +2,7 @@ import { type Address, type Family, formatPrefix, NetError, parsePrefix } from "
 import { z } from "zod";
 import { type Configuration, hostOf } from "./configuration.ts";
 import { CniError } from "./errors.ts";
+import { type QosControls, qosOf } from "./qos.ts";
 
 /** What is asked for one pod's network, by whoever may ask. */
 export interface Wishes {
@@ -17,6 +18,8 @@ export interface Wishes {
   readonly mac: string | undefined;
   /** Further source addresses that the pod may use: canonical CIDRs. */
   readonly allowedSourcePrefixes: readonly string[];
+  /** Limits of its traffic. */
+  readonly qos: QosControls | undefined;
 }
 
 type Annotations = Readonly<Record<string, string>>;
@@ -51,6 +54,7 @@ export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
     mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? args.MAC,
     allowedSourcePrefixes:
       ofPod("allowedSourcePrefixes")?.each((text) => formatPrefix(parsePrefix(text, { mask: true }))) ?? [],
+    qos: qosOf(pod),
     ...refused(ofPod("floatingIPs")),
   };
 }

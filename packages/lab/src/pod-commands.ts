@@ -41,12 +41,20 @@ export function parseLabels(text: string | readonly string[]): LabelChange {
   );
 }
 
+/** The value may hold anything, "=" too. */
+function keyAndValue(text: string): [string, string] {
+  const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (key !== undefined && value !== undefined) return [key, value];
+  throw new LabError("invalid", `"${text}" is no annotation: key=value`);
+}
+
 interface PodAdd extends Named {
   readonly pod: string;
   readonly namespace: string;
   readonly node: string;
   readonly labels?: string;
   readonly ip?: readonly string[];
+  readonly annotation?: readonly string[];
 }
 
 const add: CommandModule<object, PodAdd> = {
@@ -62,14 +70,16 @@ const add: CommandModule<object, PodAdd> = {
         type: "string",
         array: true,
         describe: "Address it shall have; repeat for the other family",
-      }) as never,
-  handler: async ({ name, pod, namespace, node, labels, ip }) => {
+      })
+      .option("annotation", { type: "string", array: true, describe: "KEY=VALUE; may be repeated" }) as never,
+  handler: async ({ name, pod, namespace, node, labels, ip, annotation = [] }) => {
     const given = Object.entries(parseLabels(labels ?? "")).map(([key, value]) => [key, value ?? ""]);
     const request = {
       ...podId(pod, namespace),
       node,
       labels: Object.fromEntries(given),
       ...(ip && { ips: ip }),
+      ...(annotation.length > 0 && { annotations: Object.fromEntries(annotation.map(keyAndValue)) }),
     };
     const made = await ask(findLab(name))("addPod", request);
     process.stdout.write(`pod ${podKey(made)} on ${made.node}: ${made.addresses.join(", ")}\n`);

@@ -10,6 +10,8 @@ export interface PodRequest {
   readonly labels: Readonly<Record<string, string>>;
   /** Addresses asked for (`args.cni.ips`); none: any. */
   readonly ips?: readonly string[];
+  /** As a runtime without Kubernetes hands them over (`args.cni.annotations`). */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface Pod extends PodRequest {
@@ -88,7 +90,8 @@ async function invoke({ relay, socket }: Runtime, pod: Pod, command: "ADD" | "DE
 /** The network configuration that a runtime hands the plugin. Pure. */
 function configuration(pod: PodRequest, socket: string) {
   const labels = Object.entries(pod.labels).map(([key, value]) => ({ key, value }));
-  const cni = { labels, ...(pod.ips && pod.ips.length > 0 && { ips: pod.ips }) };
+  const { ips = [], annotations } = pod;
+  const cni = { labels, ...(ips.length > 0 && { ips }), ...(annotations && { annotations }) };
   return { cniVersion: "1.1.0", name: "margay", type: "margay-cni", socket, args: { cni } };
 }
 

@@ -26,6 +26,22 @@ export const endpointPort = z.object({
   hostIP: address().optional().describe("Address of the host port."),
 });
 
+const bandwidth = (what: string) =>
+  z.int().min(1000).max(1e15).optional().describe(`${what}, bits per second.`);
+const burst = (what: string) => z.int().min(1000).max(34_359_738_368).optional().describe(what);
+
+/** Limits of what goes into (ingress) and out of (egress) the pod. */
+const qosControls = z.object({
+  ingressBandwidth: bandwidth("What the pod may receive"),
+  ingressBurst: burst("Bits that may come at once; a tenth of a second's when absent."),
+  ingressPeakrate: bandwidth("How fast a burst may be"),
+  ingressMinburst: burst("Bytes that may come at that rate at once."),
+  egressBandwidth: bandwidth("What the pod may send"),
+  egressBurst: burst("Bits that may go at once; a tenth of a second's when absent."),
+  egressPeakrate: bandwidth("How fast a burst may be"),
+  egressMinburst: burst("Bytes that may go at that rate at once."),
+});
+
 const spec = z
   .object({
     orchestrator: z.string().describe('Who made the pod: "k8s" or "cni".'),
@@ -51,6 +67,7 @@ const spec = z
     interfaceName: interfaceName.describe("Interface on the node."),
     mac: mac.optional().describe("MAC address inside the pod."),
     ports: z.array(endpointPort).optional().describe("Named ports."),
+    qosControls: qosControls.optional().describe("Limits of its traffic."),
     allowSpoofedSourcePrefixes: z.array(net()).optional().describe("Further source addresses it may use."),
   })
   .superRefine((value, context) => {

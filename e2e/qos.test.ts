@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { eventually, TestLab } from "./testing/lab.ts";
+
+/** Limits of pods' traffic, measured with real traffic. Pods: t/free on n1; t/slow on n2, 20 Mbit/s in, 10 Mbit/s out. */
+let lab: TestLab;
+const Q = "qos.projectcalico.org/";
+beforeAll(async () => {
+  lab = await TestLab.up("e2e-qos", ["--nodes", "2"]);
+  await lab.must(["pod", "add", "t/free", "--node", "n1"]);
+  const limits = { ingressBandwidth: "20M", ingressBurst: "1M", egressBandwidth: "10M", egressBurst: "1M" };
+  const annotations = Object.entries(limits).flatMap(([key, value]) => [
+    "--annotation",
+    `${Q}${key}=${value}`,
+  ]);
+  await lab.must(["pod", "add", "t/slow", "--node", "n2", ...annotations]);
+  await lab.wait();
+  await eventually("the limits are set", async () => (await queues()).length === 2);
+}, 90_000);
+afterAll(() => lab?.down());
+
+/** Interfaces of n2 whose queue is ours. */
+async function queues(): Promise<string[]> {
+  const { stdout } = await lab.exec("n2", ["tc", "qdisc", "show"]);
+  return [...stdout.matchAll(/^qdisc tbf 4d: dev (\S+) root/gm)].map(([, dev]) => dev ?? "").sort();
+}
+
+/** Megabits a second that `from` sends to `to` in 4 s, by the receiver's count. */
+async function throughput(from: string, to: string): Promise<number> {
+  const [namespace, name] = to.split("/");
+  const pod = (await lab.pods()).find((one) => one.namespace === namespace && one.name === name);
+  const server = lab.spawn(to, ["iperf3", "-s", "-1"]);
+  await eventually(
+    "iperf3 listens",
+    async () => (await lab.exec(to, ["ss", "-Hltn", "sport = :5201"])).stdout !== "",
+  );
+  const address = pod?.addresses[0]?.split("/")[0] ?? "";
+  const { stdout } = await lab.exec(from, ["iperf3", "-J", "-t", "4", "-c", address]);
+  server.kill();
+  const { end } = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
+  return end.sum_received.bits_per_second / 1e6;
+}
+
+test("what a pod receives and sends is limited to within a tenth, and nobody else is", async () => {
+  const receives = await throughput("t/free", "t/slow");
+  const sends = await throughput("t/slow", "t/free");
+  expect([receives, sends].map(Math.round).every((n) => n > 0)).toBe(true);
+  expect(Math.abs(receives - 20) / 20).toBeLessThan(0.1);
+  expect(Math.abs(sends - 10) / 10).toBeLessThan(0.1);
+  await lab.must(["pod", "add", "t/other", "--node", "n2"]);
+  expect(await throughput("t/free", "t/other")).toBeGreaterThan(200);
+}, 60_000);
+
+test("a limit that somebody removes comes back; with its pod it goes", async () => {
+  const [pod = ""] = await queues();
+  await lab.exec("n2", ["tc", "qdisc", "del", "dev", pod, "root"]);
+  await lab.must(["kill", "n2/agent"]);
+  await lab.must(["start", "n2/agent"]);
+  await eventually("both are back", async () => (await queues()).length === 2);
+  await lab.must(["pod", "rm", "t/slow"]);
+  await eventually("none is left", async () => (await queues()).length === 0);
+  expect((await lab.exec("n2", ["ip", "-br", "link", "show", "type", "ifb"])).stdout).toBe("");
+}, 60_000);
+
+test("a limit that is not enforced is refused, not ignored", async () => {
+  const { code, stderr } = await lab.run([
+    "pod",
+    "add",
+    "t/x",
+    "--node",
+    "n1",
+    "--annotation",
+    `${Q}dscp=EF`,
+  ]);
+  expect(code).toBe(1);
+  expect(stderr).toContain("dscp = EF is not supported");
+});

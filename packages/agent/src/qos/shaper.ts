@@ -1,0 +1,68 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { WorkloadEndpoint } from "@margay/api";
+import type { Link, Netlink } from "@margay/netlink";
+import { Loop, reconcile, Tracked } from "@margay/reconcile";
+import { hasIfb, shapingTarget } from "./shaping-target.ts";
+import { type Shaping, wantedShaping } from "./wanted.ts";
+
+export interface ShaperOptions {
+  readonly netlink: Netlink;
+  /** This node's. */
+  readonly endpoints: () => readonly WorkloadEndpoint[];
+  readonly onError: (error: unknown, retryInMs: number) => void;
+}
+
+/** Keeps the limits of pods' traffic. Beside the dataplane: a pod does not wait for them, and most have none. */
+export class Shaper {
+  readonly #options: ShaperOptions;
+  readonly #tracked: Tracked<Shaping>;
+  readonly #loop: Loop;
+  #wanted: ReadonlyMap<string, Shaping> = new Map();
+  #text = "";
+  #hasLooked = false;
+
+  constructor(options: ShaperOptions) {
+    this.#options = options;
+    this.#tracked = new Tracked(shapingTarget(options.netlink));
+    this.#loop = new Loop({
+      pass: () => this.#pass(),
+      sleep: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined), // early is fine
+      onError: options.onError,
+    });
+  }
+
+  /** Endpoints may be others. The first time, what an earlier agent left is looked for. */
+  heedEndpoints(): void {
+    const wanted = wantedShaping(this.#options.endpoints());
+    const text = JSON.stringify([...wanted]);
+    if (text === this.#text) return;
+    this.#wanted = wanted;
+    this.#text = text;
+    this.#loop.trigger();
+  }
+
+  /** A pod's interface is there, or there anew: without its limits. */
+  heedLink({ name }: Link): void {
+    if (!this.#wanted.has(name)) return;
+    this.#tracked.distrust();
+    this.#loop.trigger();
+  }
+
+  /** Reads the queues again. */
+  recheck(): void {
+    if (this.#wanted.size === 0) return;
+    this.#tracked.distrust();
+    this.#loop.trigger();
+  }
+
+  /** A node without limits, and without what is left of any, needs no tc. */
+  async #pass(): Promise<void> {
+    const isNone = this.#wanted.size === 0 && !this.#hasLooked && !(await hasIfb(this.#options.netlink));
+    this.#hasLooked = true;
+    if (!isNone) await reconcile([this.#tracked.to(this.#wanted)]);
+  }
+
+  stop(): Promise<void> {
+    return this.#loop.stop();
+  }
+}

@@ -1,0 +1,83 @@
+import type { WorkloadEndpoint } from "@margay/api";
+import { CniError } from "./errors.ts";
+
+export type QosControls = NonNullable<WorkloadEndpoint["spec"]["qosControls"]>;
+
+/** Calico's, and the same under our own name, which wins. */
+const PREFIXES = ["qos.margay.dev/", "qos.projectcalico.org/"] as const;
+
+const LIMITS = [
+  "ingressBandwidth",
+  "ingressBurst",
+  "ingressPeakrate",
+  "ingressMinburst",
+  "egressBandwidth",
+  "egressBurst",
+  "egressPeakrate",
+  "egressMinburst",
+] as const satisfies readonly (keyof QosControls)[];
+
+/** Kubernetes' own two (bandwidth plugin), where Calico's are not given. */
+const KUBERNETES = {
+  ingressBandwidth: "kubernetes.io/ingress-bandwidth",
+  egressBandwidth: "kubernetes.io/egress-bandwidth",
+} as const;
+
+/** Known to Calico and not enforced here: refused, rather than ignored. */
+const UNSUPPORTED = [
+  "ingressPacketRate",
+  "ingressPacketBurst",
+  "egressPacketRate",
+  "egressPacketBurst",
+  "ingressMaxConnections",
+  "egressMaxConnections",
+  "dscp",
+];
+
+/**
+ * Limits that a pod's annotations ask for (calico.md \u00a71.7); undefined when none does. Throws CniError 2 for one that is
+ * not enforced, 7 for one that cannot be understood.
+ */
+export function qosOf(annotations: Readonly<Record<string, string>>): QosControls | undefined {
+  const named = (name: string) =>
+    PREFIXES.map((prefix) => prefix + name).find((full) => annotations[full] !== undefined);
+  for (const name of UNSUPPORTED) {
+    const full = named(name);
+    if (full)
+      throw new CniError("unsupported-field", `annotation ${full} = ${annotations[full]} is not supported`);
+  }
+  const found = LIMITS.flatMap((limit) => {
+    const kubernetes = limit in KUBERNETES ? KUBERNETES[limit as keyof typeof KUBERNETES] : undefined;
+    const full =
+      named(limit) ??
+      (kubernetes !== undefined && annotations[kubernetes] !== undefined ? kubernetes : undefined);
+    return full === undefined ? [] : [[limit, quantity(full, annotations[full] ?? "")] as const];
+  });
+  for (const side of ["ingress", "egress"] as const)
+    refuseAlone(side, new Set(found.map(([limit]) => limit)));
+  return found.length === 0 ? undefined : Object.fromEntries(found);
+}
+
+const RANGE = { low: 1000, high: 1e15 } as const;
+const FACTORS: Readonly<Record<string, number>> = {
+  ...{ "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 },
+  ...{ Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50 },
+};
+
+/** A quantity as Kubernetes writes it: 10M, 1.5G, 512Ki. */
+function quantity(name: string, text: string): number {
+  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?)([kMGTP]i?|Ki)?$/.exec(text.trim()) ?? [];
+  const value = Math.round(Number(digits) * (FACTORS[unit] ?? Number.NaN));
+  if (value >= RANGE.low && value <= RANGE.high) return value;
+  throw new CniError(
+    "invalid-configuration",
+    `annotation ${name} must be a quantity between 1k and 1P, such as 10M; found ${JSON.stringify(text)}`,
+  );
+}
+
+/** A burst or peak without a bandwidth has nothing to be a burst of. */
+function refuseAlone(side: "ingress" | "egress", given: ReadonlySet<string>): void {
+  const more = ["Burst", "Peakrate", "Minburst"].map((name) => side + name).find((name) => given.has(name));
+  if (more === undefined || given.has(`${side}Bandwidth`)) return;
+  throw new CniError("invalid-configuration", `annotation ${more} needs ${side}Bandwidth beside it`);
+}
