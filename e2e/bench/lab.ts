@@ -9,6 +9,8 @@ const MARGAY = `${DIST}margay.mjs`;
 const RELAY = `${DIST}margay-cni`;
 const INSIDE = fileURLToPath(new URL("inside.ts", import.meta.url));
 const IPAM_SCALE = fileURLToPath(new URL("ipam-scale.ts", import.meta.url));
+const BGP = fileURLToPath(new URL("bgp/main.ts", import.meta.url));
+const POLICY_SCALE = fileURLToPath(new URL("policy-scale.ts", import.meta.url));
 const READY_MS = 120_000;
 const execute = promisify(execFile);
 
@@ -54,10 +56,13 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
   };
 }
 
-/** For the one benchmark that needs no lab. */
+/** For benchmarks that need no lab. */
 export const withoutLab: BenchLab = {
-  bench: (_name, quick) =>
-    lines(["--conditions=margay-source", "--no-warnings", IPAM_SCALE, quick ? "quick" : "full"]),
+  bench: (name, quick) => {
+    const script = name === "policy-scale" ? POLICY_SCALE : IPAM_SCALE;
+    const words = name.startsWith("bgp-") ? [BGP, name] : [script];
+    return lines(["--conditions=margay-source", "--no-warnings", ...words, quick ? "quick" : "full"]);
+  },
   end: async () => {},
 };
 

@@ -1,8 +1,9 @@
 import { parseArgs } from "node:util";
 import { labUp, withoutLab } from "./lab.ts";
+import { writePlots } from "./plot.ts";
 import { kept, type Result, table } from "./result.ts";
 
-const HELP = `npm run bench -- [--only NAME] [--quick]
+const HELP = `npm run bench -- [--only NAME] [--quick] [--plot]
 
 Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins; and IPAM with a thousand simulated
 nodes on one etcd. Standard output: one JSON line for each result, then (on a terminal, or with --table) a table. Progress
@@ -10,6 +11,7 @@ goes to standard error.
 
   --only NAME   one benchmark; may be repeated
   --quick       fewer samples
+  --plot        policy-scale's curves into docs/guide/policy-scale.svg
   --table       the table also when standard output is no terminal
 `;
 
@@ -23,7 +25,8 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
     names: ["pod-add-sequential", "pod-add-100-at-once", "policy-to-enforced", "footprint-100-pods"],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
-  { names: ["ipam-1000-nodes"] },
+  { names: ["ipam-1000-nodes", "policy-scale"] },
+  { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart"] },
 ];
 
 /** @returns the exit code: 1 if a benchmark could not be run. A missed target is no failure: figures are not tests. */
@@ -34,6 +37,7 @@ async function main(argv: string[]): Promise<number> {
       only: { type: "string", multiple: true },
       quick: { type: "boolean", default: false },
       table: { type: "boolean", default: process.stdout.isTTY },
+      plot: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -53,6 +57,7 @@ async function main(argv: string[]): Promise<number> {
     if (chosen.length > 0) await measure({ flags, names: chosen, quick }, results, failed);
   }
   if (values.table && results.length > 0) process.stdout.write(`\n${table(results)}\n`);
+  if (values.plot) writePlots(results);
   const missed = results.filter((result) => kept(result) === false).length;
   process.stderr.write(
     `${results.length} results, ${missed} targets missed, ${failed.length} benchmarks failed\n`,

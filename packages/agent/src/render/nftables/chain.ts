@@ -19,6 +19,8 @@ interface Kept {
   /** The renderer's sets that it names, and how many of them held networks. */
   readonly sets: ReadonlySet<string>;
   readonly withNetworks: string;
+  /** Those that it was asked with the last time. */
+  asked: ReadonlySet<string>;
 }
 
 const kept = new WeakMap<Words, Partial<Record<Family, Kept>>>();
@@ -27,10 +29,17 @@ const kept = new WeakMap<Words, Partial<Record<Family, Kept>>>();
 export function translateChain(key: string, words: Words, context: ChainContext): Translated {
   const all = kept.get(words) ?? {};
   const known = all[context.family];
-  if (known && kindsOf(known.sets, context) === known.withNetworks) return known.items;
+  if (known?.asked === context.withNetworks) return known.items;
+  if (known && kindsOf(known.sets, context) === known.withNetworks) {
+    known.asked = context.withNetworks;
+    return known.items;
+  }
   const sets = new Set<string>();
   const items = translateAnew({ key, rules: words.rules, base: undefined }, context, sets);
-  kept.set(words, { ...all, [context.family]: { items, sets, withNetworks: kindsOf(sets, context) } });
+  kept.set(words, {
+    ...all,
+    [context.family]: { items, sets, withNetworks: kindsOf(sets, context), asked: context.withNetworks },
+  });
   return items;
 }
 

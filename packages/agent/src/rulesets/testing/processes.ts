@@ -18,6 +18,13 @@ function linesOf(child: ChildProcess): AsyncIterator<string> {
   return createInterface({ input: child.stdout })[Symbol.asyncIterator]();
 }
 
+/** Answers in a pod, as stream.ts says, until its standard input ends. */
+export async function answering(pod: string): Promise<ChildProcess> {
+  const child = start("stream.ts", ["answer"], pod);
+  await linesOf(child).next();
+  return child;
+}
+
 /** A stream between two pods. */
 export class Stream {
   readonly #children: readonly ChildProcess[];
@@ -33,8 +40,7 @@ export class Stream {
     to: string,
     { address, everyMs }: { address: string; everyMs: number },
   ): Promise<Stream> {
-    const answerer = start("stream.ts", ["answer"], to);
-    await linesOf(answerer).next();
+    const answerer = await answering(to);
     const asker = start("stream.ts", ["ask", address, String(everyMs)], from);
     const lines = linesOf(asker);
     if ((await lines.next()).value !== "ready") throw new Error("no connection between the pods");

@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from "node:dgram";
 import { connect, createServer } from "node:net";
+import { PORTS } from "./ports.ts";
 
 /**
  * Runs inside a pod's network namespace. `stream.ts answer`: echoes UDP on ports 80 and 81 and TCP on 82. `stream.ts ask <address>
@@ -21,7 +22,6 @@ export interface Count {
   readonly lostAt: readonly number[];
 }
 
-export const PORTS = { allowed: 80, denied: 81, established: 82 } as const;
 /** An answer is not waited for longer. */
 const PATIENCE_MS = 3000;
 const LISTED = 10;
@@ -32,9 +32,11 @@ function answer(): void {
     socket.on("message", (bytes, { port: from, address }) => socket.send(bytes, from, address));
     socket.bind(port);
   }
-  createServer((socket) => socket.pipe(socket)).listen(PORTS.established, () =>
-    process.stdout.write("ready\n"),
-  );
+  const echo = createServer((socket) => {
+    socket.on("error", () => undefined); // the other side ends it as it likes
+    socket.pipe(socket);
+  });
+  echo.listen(PORTS.established, () => process.stdout.write("ready\n"));
   process.stdin.on("end", () => process.exit()).resume();
 }
 

@@ -1,0 +1,78 @@
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Result } from "./result.ts";
+
+const FILE = fileURLToPath(new URL("../../docs/guide/policy-scale.svg", import.meta.url));
+const PANELS = ["policy-scale: connect", "policy-scale: connections"] as const;
+
+/** Draws policy-scale's results, if there are any, for docs/guide/performance.md. */
+export function writePlots(results: readonly Result[]): void {
+  const curves = PANELS.map((benchmark) =>
+    curvesOf(results.filter((result) => result.benchmark === benchmark)),
+  );
+  if (curves.every(({ lines }) => lines.length === 0)) return;
+  writeFileSync(FILE, svg(curves));
+  process.stderr.write(`drawn: ${FILE}\n`);
+}
+
+interface Curves {
+  readonly title: string;
+  /** Label, and points by number of policies. */
+  readonly lines: readonly (readonly [label: string, points: readonly Point[]])[];
+}
+
+type Point = readonly [x: number, y: number];
+
+/** Subjects read `<backend>, <n> policies`. */
+function curvesOf(results: readonly Result[]): Curves {
+  const lines = Map.groupBy(results, ({ subject }) => subject.split(",")[0] ?? "");
+  const [first] = results;
+  return {
+    title: first ? `${first.benchmark.replace("policy-scale: ", "")} (p50, ${first.unit})` : "",
+    lines: [...lines].map(([label, its]) => [
+      label,
+      its.map((result): Point => [Number(/(\d+) policies/.exec(result.subject)?.[1]), result.p50]),
+    ]),
+  };
+}
+
+const PANEL = { width: 360, height: 240, left: 48, bottom: 36, top: 34, gap: 24 } as const;
+const COLOURS = ["#1b7837", "#2166ac", "#b2182b"];
+
+/** Panels side by side: policies to the right on a logarithmic scale, the measured value up from zero (pure). */
+export function svg(panels: readonly Curves[]): string {
+  const width = panels.length * (PANEL.width + PANEL.gap);
+  const height = PANEL.height + PANEL.top + PANEL.bottom;
+  const bodies = panels.map(
+    (panel, i) => `<g transform="translate(${i * (PANEL.width + PANEL.gap)},0)">${draw(panel)}</g>`,
+  );
+  const style = "text{font:12px sans-serif;fill:#333}polyline{fill:none;stroke-width:2}line{stroke:#ccc}";
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"><style>${style}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${bodies.join("\n")}\n</svg>\n`;
+}
+
+function draw({ title, lines }: Curves): string {
+  const points = lines.flatMap(([, its]) => its);
+  const xs = [...new Set(points.map(([x]) => x))].sort((a, b) => a - b);
+  const top = Math.max(1, ...points.map(([, y]) => y)) * 1.1;
+  const [low = 1, high = 10] = [xs[0], xs.at(-1)];
+  const span = Math.log10(high / low) || 1;
+  const x = (value: number) =>
+    round(PANEL.left + (Math.log10(value / low) / span) * (PANEL.width - PANEL.left - 12));
+  const y = (value: number) => round(PANEL.top + PANEL.height - (value / top) * PANEL.height);
+  const grid = [0, 0.25, 0.5, 0.75, 1].map((part) => {
+    const value = top * part;
+    return `<line x1="${PANEL.left}" x2="${PANEL.width}" y1="${y(value)}" y2="${y(value)}"/><text x="${PANEL.left - 6}" y="${y(value) + 4}" text-anchor="end">${Math.round(value)}</text>`;
+  });
+  const ticks = xs.map(
+    (value) => `<text x="${x(value)}" y="${y(0) + 18}" text-anchor="middle">${value}</text>`,
+  );
+  const curves = lines.map(([label, its], i) => {
+    const at = its.map((point) => `${x(point[0])},${y(point[1])}`).join(" ");
+    const colour = COLOURS[i % COLOURS.length];
+    return `<polyline points="${at}" stroke="${colour}"/><text x="${PANEL.left + 8}" y="${PANEL.top + 14 + 16 * i}" style="fill:${colour}">${label}</text>`;
+  });
+  const caption = `<text x="${PANEL.left}" y="18">${title}, by number of policies</text>`;
+  return [caption, ...grid, ...ticks, ...curves].join("\n");
+}
+
+const round = (value: number): number => Math.round(value * 10) / 10;
