@@ -47,8 +47,10 @@ export interface Contribution {
 interface ActiveSet {
   readonly spec: SetSpec;
   users: number;
-  /** How many items contribute each member: two pods may claim one address for a moment. */
-  readonly counts: Readonly<Record<Family, Map<string, number>>>;
+  /** Replaced by a copy before it changes, once it has been handed out. */
+  readonly members: Record<Family, Set<string>>;
+  /** How many more items contribute a member: two pods may claim one address for a moment. */
+  readonly more: Map<string, number>;
   /** The value handed out; undefined once it is out of date. */
   snapshot: NeutralSet | undefined;
   /** What of `ActiveSets.doubts` may belong to it. */
@@ -113,7 +115,10 @@ export class ActiveSets {
       known.users++;
       return;
     }
-    this.#sets.set(id, { spec, users: 1, counts: { 4: new Map(), 6: new Map() }, snapshot: undefined });
+    this.#sets.set(id, {
+      ...{ spec, users: 1, snapshot: undefined },
+      ...{ members: { 4: new Set(), 6: new Set() }, more: new Map() },
+    });
     this.#snapshot = undefined;
     this.#indexOf(spec).addSelector(id, spec.selector);
   }
@@ -142,16 +147,33 @@ export class ActiveSets {
     const item = this.#items.get(itemId);
     if (!set || !item) return;
     for (const family of [4, 6] as const)
-      for (const member of membersOf(set.spec, item, family)) {
-        const counts = set.counts[family];
-        const count = (counts.get(member) ?? 0) + by;
-        if (count > 0) counts.set(member, count);
-        else counts.delete(member);
-        if (count !== (by === 1 ? 1 : 0)) continue;
-        set.snapshot = undefined;
-        this.#snapshot = undefined;
-      }
+      for (const member of membersOf(set.spec, item, family))
+        if (by === 1 ? isFirst(set, family, member) : isLast(set, member)) this.#change(set, family, member);
   }
+
+  /** Adds a member, or removes it if it is there. */
+  #change(set: ActiveSet, family: Family, member: string): void {
+    if (set.snapshot) set.members[4] = new Set(set.members[4]);
+    if (set.snapshot) set.members[6] = new Set(set.members[6]);
+    set.snapshot = undefined;
+    this.#snapshot = undefined;
+    if (!set.members[family].delete(member)) set.members[family].add(member);
+  }
+}
+
+/** Whether nobody contributes it yet. */
+function isFirst({ members, more }: ActiveSet, family: Family, member: string): boolean {
+  if (!members[family].has(member)) return true;
+  more.set(member, (more.get(member) ?? 0) + 1);
+  return false;
+}
+
+/** Whether nobody else contributes it. */
+function isLast({ more }: ActiveSet, member: string): boolean {
+  const others = more.get(member) ?? 0;
+  if (others > 1) more.set(member, others - 1);
+  else more.delete(member);
+  return others === 0;
 }
 
 /** Whether what is in doubt may be in a set. */
@@ -174,10 +196,10 @@ function snapshotOf(set: ActiveSet): NeutralSet {
   return set.snapshot;
 }
 
-const neutral = ({ spec, counts }: ActiveSet): NeutralSet => ({
+const neutral = ({ spec, members }: ActiveSet): NeutralSet => ({
   kind: spec.port ? "ip-port" : "net",
   about: about(spec),
-  members: { 4: new Set(counts[4].keys()), 6: new Set(counts[6].keys()) },
+  members: { ...members },
 });
 
 function about({ among = "endpoints", selector, port }: SetSpec): string {
