@@ -8,6 +8,7 @@ import { references, remove } from "./delete.ts";
 import { readResources } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { formats, get } from "./get.ts";
+import { importCommand } from "./import-command.ts";
 import { ipamCommand } from "./ipam-commands.ts";
 import { nodeStatus } from "./node.ts";
 import { explainCommand, policyCommand } from "./policy-commands.ts";
@@ -142,6 +143,7 @@ export const commands: readonly CommandModule[] = [
   getCommand,
   applyCommand,
   deleteCommand,
+  importCommand,
   ipamCommand,
   bgpCommand,
   group("node", "what a node's daemons say about themselves", [nodeStatusCommand]),

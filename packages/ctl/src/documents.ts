@@ -35,7 +35,7 @@ export function readResources(paths: readonly string[], terminal: Terminal): Loc
 const IS_RESOURCE_FILE = /\.(ya?ml|json)$/;
 
 /** The file itself, or the YAML and JSON files directly in a directory, by name. */
-function filesOf(path: string): string[] {
+export function filesOf(path: string): string[] {
   if (path === "-") return [path];
   return attempt(path, () => {
     if (!statSync(path).isDirectory()) return [path];

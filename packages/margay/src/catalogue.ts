@@ -22,6 +22,7 @@ export const catalogue: readonly Entry[] = [
   { name: "get", describe: "show resources", load: ctl },
   { name: "apply", describe: "create or change resources from files", load: ctl },
   { name: "delete", describe: "delete resources", load: ctl },
+  { name: "import", describe: "take over what another network was configured with", load: ctl },
   { name: "ipam", describe: "address pools, blocks and who holds what", load: ctl },
   { name: "bgp", describe: "BGP sessions and routes of a node", load: ctl },
   { name: "node", describe: "what a node's daemons say about themselves", load: ctl },
