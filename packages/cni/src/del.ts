@@ -38,7 +38,9 @@ async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<bo
     interfacePrefix: deps.interfacePrefix(),
   });
   for (let tries = 1; ; tries++) {
-    const found = await deps.endpoints.get(endpoint, namespace);
+    const found =
+      (tries === 1 ? asSeen(deps, { endpoint, namespace }) : undefined) ??
+      (await deps.endpoints.get(endpoint, namespace));
     if (!found || !belongs(found, invocation)) return false;
     try {
       return await deps.endpoints.delete(endpoint, namespace, found.metadata.resourceVersion);
@@ -47,6 +49,13 @@ async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<bo
     }
   }
 }
+
+/** Spares a reading: what is deleted must be at the revision that was seen. */
+const asSeen = (
+  { localEndpoints }: CniDeps,
+  { endpoint, namespace }: { endpoint: string; namespace: string },
+): WorkloadEndpoint | undefined =>
+  localEndpoints().find(({ metadata }) => metadata.name === endpoint && metadata.namespace === namespace);
 
 /** The interface says whose it is; one that does not goes with its endpoint. */
 async function isOurs({ ownerOf }: CniDeps, pod: Pod, wasThere: boolean): Promise<boolean> {

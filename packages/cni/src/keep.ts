@@ -17,20 +17,21 @@ const MAX_BYTES = 64 << 10;
 /** The spool that belongs to an agent's socket. */
 export const spoolOf = (socket: string): string => join(dirname(socket), "cni-spool");
 
-/** Whether the frame is kept now. */
-export function keep(directory: string, env: Call["env"], frame: Buffer): boolean {
+/** Where the frame is kept now; undefined when it could not be. */
+export function keep(directory: string, env: Call["env"], frame: Buffer): string | undefined {
   const { CNI_CONTAINERID: container = "", CNI_IFNAME: ifname = "" } = env;
-  if (!/^[^./][^/]{0,99}$/.test(container) || ifname.length > 15 || ifname.includes("/")) return false;
-  if (frame.length > MAX_BYTES) return false;
+  if (!/^[^./][^/]{0,99}$/.test(container) || ifname.length > 15 || ifname.includes("/")) return undefined;
+  if (frame.length > MAX_BYTES) return undefined;
   const fresh = join(directory, `.${process.pid}`);
   try {
     mkdirSync(dirname(directory), { recursive: true });
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    if (readdirSync(directory).length >= MAX_FILES) return false;
+    if (readdirSync(directory).length >= MAX_FILES) return undefined;
     writeFileSync(fresh, frame, { mode: 0o600 });
-    renameSync(fresh, join(directory, `${container}.${ifname}.${env.MARGAY_ARGV0}`));
-    return true;
+    const path = join(directory, `${container}.${ifname}.${env.MARGAY_ARGV0}`);
+    renameSync(fresh, path);
+    return path;
   } catch {
-    return false; // the caller then tells why the agent did not take the call
+    return undefined; // the caller then tells why the agent did not take the call
   }
 }

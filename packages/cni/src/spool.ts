@@ -1,8 +1,9 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { CniError } from "./errors.ts";
-import { decodeCall, type Reply } from "./frame.ts";
+import { decodeCall, encodeCall, type Reply } from "./frame.ts";
 import { type Invocation, parseCall } from "./invocation.ts";
+import { keep } from "./keep.ts";
 import { DONE, formatError } from "./result.ts";
 
 /** So many calls at once when the agent is back. */
@@ -14,6 +15,11 @@ export interface SpoolOptions {
   readonly handle: (invocation: Invocation) => Promise<Reply>;
   /** A file that is no call, or a call that can never succeed: it is thrown away. */
   readonly onBadCall: (error: unknown) => void;
+  /**
+   * A DEL that takes longer, in ms, is answered all the same: it is kept here until it is done, and an ADD of the container
+   * waits for it. Absent: it is answered when it is done.
+   */
+  readonly delWithinMs?: number;
 }
 
 /** Does what was kept. */
@@ -28,12 +34,31 @@ export class Spool {
   /** Serves a call, after what is kept of the same container; when that cannot be done yet, neither can an ADD. */
   readonly handle = async (invocation: Invocation): Promise<Reply> => {
     const { command, plugin, containerId, ifname, cniVersion } = invocation;
+    const { delWithinMs } = this.#options;
+    if (command === "DEL" && delWithinMs !== undefined) return this.#del(invocation, delWithinMs);
     if (command !== "ADD") return this.#options.handle(invocation);
     const name = `${containerId}.${ifname}.margay-${plugin}`;
     if (await this.#serve(name)) return this.#options.handle(invocation);
     const why = "an earlier DEL of this container, made while the agent was away, cannot be done yet";
     return formatError(cniVersion, new CniError("try-again-later", why));
   };
+
+  /** In time with its own answer; later, if it can be kept until it is done, with success. */
+  async #del(invocation: Invocation, withinMs: number): Promise<Reply> {
+    const { directory, handle } = this.#options;
+    const done = handle(invocation);
+    const { promise: late, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), withinMs);
+    const inTime = await Promise.race([done, late]);
+    clearTimeout(timer);
+    if (inTime) return inTime;
+    const { env, document } = invocation.raw;
+    const frame = encodeCall({ env, stdin: Buffer.from(JSON.stringify(document)) });
+    const path = keep(directory, env, frame);
+    if (path === undefined) return done;
+    void done.then((reply) => this.#settle(path, reply));
+    return DONE;
+  }
 
   /** Tries everything that is kept, once. @returns how many calls are left */
   async drain(): Promise<number> {
@@ -54,7 +79,11 @@ export class Spool {
     const path = join(this.#options.directory, name);
     const reply = this.#replay(path);
     if (reply === undefined) return true;
-    const { exitCode, stdout } = await reply;
+    return this.#settle(path, await reply);
+  }
+
+  /** Whether a call that was kept there is done with. */
+  #settle(path: string, { exitCode, stdout }: Reply): boolean {
     if (exitCode !== 0 && isRetryable(stdout)) return false;
     if (exitCode !== 0) this.#options.onBadCall(new Error(`${path}: ${stdout.trim()}`));
     rmSync(path, { force: true });
