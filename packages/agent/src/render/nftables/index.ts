@@ -11,7 +11,7 @@ import { hasNetworks, translateSet } from "./sets.ts";
 
 /**
  * The tables that enforce a node's state. Both backends have one structure of chains, which render/ makes: what they decide
- * is the same by construction (docs/adr/0007). Here its rules become statements, dispatching rules a verdict map, and
+ * is the same by construction (docs/adr/0009). Here its rules become statements, dispatching rules a verdict map, and
  * lists of ports sets. Pure; what did not change since the last call are the same objects.
  */
 export function renderNftables(state: NodeState): ReadonlyMap<string, Item> {
