@@ -40,7 +40,7 @@ export class ClusterNodes implements Controller {
     });
     this.#mirror = new Mirror<Entry>({
       ...{ store, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
-      onChange: (keys) => this.#queue.add(keys),
+      onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
       onStatus: () => {}, // the copies' mirrors tell
     });
   }

@@ -5,7 +5,8 @@ export interface MirrorOptions<S> {
   readonly prefix: string;
   /** What is kept of an entry. */
   readonly keep: (entry: Entry) => S;
-  readonly onChange: (keys: readonly string[]) => void;
+  /** `first`: from now on all is known; what was put off until then is due. */
+  readonly onChange: (keys: readonly string[], first: boolean) => void;
   readonly onStatus: (status: SyncStatus) => void;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly random: () => number;
@@ -24,8 +25,12 @@ export class Mirror<S> {
         for (const { key, entry } of updates)
           if (entry) this.#kept.set(key, keep(entry));
           else this.#kept.delete(key);
+        const first = inSync && !this.#synced;
         this.#synced ||= inSync;
-        onChange(updates.map(({ key }) => key));
+        onChange(
+          updates.map(({ key }) => key),
+          first,
+        );
       },
     });
   }

@@ -108,7 +108,7 @@ export class Services implements Controller {
     });
     this.#mirror = new Mirror<Entry>({
       ...{ store, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
-      onChange: (keys) => this.#queue.add(keys),
+      onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
       onStatus: () => {}, // the copies' mirrors tell
     });
   }
