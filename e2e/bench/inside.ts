@@ -6,6 +6,7 @@ import { atOnce, sequential } from "./pod-add.ts";
 import { policyToEnforced } from "./policy.ts";
 import type { Result } from "./result.ts";
 import { addToRemoteRoute } from "./route.ts";
+import { throughput } from "./throughput.ts";
 
 /** What a benchmark inside the lab is given. */
 export interface Inside {
@@ -23,6 +24,7 @@ const BENCHMARKS: Readonly<Record<string, (inside: Inside) => Promise<Result[]>>
   "policy-to-enforced": policyToEnforced,
   "add-to-remote-route": addToRemoteRoute,
   "footprint-100-pods": footprint,
+  throughput,
 };
 
 /** Runs in the lab's namespaces: `inside.ts <benchmark> <relay> <full|quick>`; one JSON line for each result. */

@@ -11,7 +11,7 @@ goes to standard error.
 
   --only NAME   one benchmark; may be repeated
   --quick       fewer samples
-  --plot        policy-scale's curves into docs/guide/policy-scale.svg
+  --plot        policy-scale's and throughput's curves into docs/guide
   --table       the table also when standard output is no terminal
 `;
 
@@ -22,7 +22,13 @@ goes to standard error.
 const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
   {
     flags: [],
-    names: ["pod-add-sequential", "pod-add-100-at-once", "policy-to-enforced", "footprint-100-pods"],
+    names: [
+      "pod-add-sequential",
+      "pod-add-100-at-once",
+      "policy-to-enforced",
+      "footprint-100-pods",
+      "throughput",
+    ],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
   { names: ["ipam-1000-nodes", "policy-scale"] },

@@ -4,7 +4,7 @@ import { svg } from "./plot.ts";
 test("a tenfold is as far to the right everywhere, and twice the value twice as high", () => {
   const text = svg([
     {
-      title: "connect (p50, µs)",
+      title: "connect (p50, µs), by number of policies",
       lines: [
         [
           "nftables",

@@ -2,17 +2,41 @@ import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Result } from "./result.ts";
 
-const FILE = fileURLToPath(new URL("../../docs/guide/policy-scale.svg", import.meta.url));
-const PANELS = ["policy-scale: connect", "policy-scale: connections"] as const;
+/** What is drawn side by side; subjects read `<curve>, <number> <by>`. */
+interface Plot {
+  readonly name: string;
+  readonly panels: readonly string[];
+  readonly by: string;
+  readonly caption: string;
+}
 
-/** Draws policy-scale's results, if there are any, for docs/guide/performance.md. */
+const PLOTS: readonly Plot[] = [
+  {
+    name: "policy-scale",
+    panels: ["policy-scale: connect", "policy-scale: connections"],
+    ...{ by: "policies", caption: "number of policies" },
+  },
+  {
+    name: "throughput",
+    panels: ["throughput: rate", "throughput: CPU"],
+    ...{ by: "B", caption: "bytes of a message" },
+  },
+];
+
+/** Draws the results that have a plot, for docs/guide/performance.md. */
 export function writePlots(results: readonly Result[]): void {
-  const curves = PANELS.map((benchmark) =>
-    curvesOf(results.filter((result) => result.benchmark === benchmark)),
-  );
-  if (curves.every(({ lines }) => lines.length === 0)) return;
-  writeFileSync(FILE, svg(curves));
-  process.stderr.write(`drawn: ${FILE}\n`);
+  for (const plot of PLOTS) {
+    const curves = plot.panels.map((benchmark) =>
+      curvesOf(
+        results.filter((result) => result.benchmark === benchmark),
+        plot,
+      ),
+    );
+    if (curves.every(({ lines }) => lines.length === 0)) continue;
+    const file = fileURLToPath(new URL(`../../docs/guide/${plot.name}.svg`, import.meta.url));
+    writeFileSync(file, svg(curves));
+    process.stderr.write(`drawn: ${file}\n`);
+  }
 }
 
 interface Curves {
@@ -23,15 +47,15 @@ interface Curves {
 
 type Point = readonly [x: number, y: number];
 
-/** Subjects read `<backend>, <n> policies`. */
-function curvesOf(results: readonly Result[]): Curves {
+function curvesOf(results: readonly Result[], { by, caption }: Plot): Curves {
+  const number = new RegExp(`(\\d+) ${by}$`);
   const lines = Map.groupBy(results, ({ subject }) => subject.split(",")[0] ?? "");
   const [first] = results;
   return {
-    title: first ? `${first.benchmark.replace("policy-scale: ", "")} (p50, ${first.unit})` : "",
+    title: first ? `${first.benchmark.replace(/^.*: /, "")} (p50, ${first.unit}), by ${caption}` : "",
     lines: [...lines].map(([label, its]) => [
       label,
-      its.map((result): Point => [Number(/(\d+) policies/.exec(result.subject)?.[1]), result.p50]),
+      its.map((result): Point => [Number(number.exec(result.subject)?.[1]), result.p50]),
     ]),
   };
 }
@@ -39,7 +63,7 @@ function curvesOf(results: readonly Result[]): Curves {
 const PANEL = { width: 360, height: 240, left: 48, bottom: 36, top: 34, gap: 24 } as const;
 const COLOURS = ["#1b7837", "#2166ac", "#b2182b"];
 
-/** Panels side by side: policies to the right on a logarithmic scale, the measured value up from zero (pure). */
+/** Panels side by side: numbers to the right on a logarithmic scale, the measured value up from zero (pure). */
 export function svg(panels: readonly Curves[]): string {
   const width = panels.length * (PANEL.width + PANEL.gap);
   const height = PANEL.height + PANEL.top + PANEL.bottom;
@@ -71,7 +95,7 @@ function draw({ title, lines }: Curves): string {
     const colour = COLOURS[i % COLOURS.length];
     return `<polyline points="${at}" stroke="${colour}"/><text x="${PANEL.left + 8}" y="${PANEL.top + 14 + 16 * i}" style="fill:${colour}">${label}</text>`;
   });
-  const caption = `<text x="${PANEL.left}" y="18">${title}, by number of policies</text>`;
+  const caption = `<text x="${PANEL.left}" y="18">${title}</text>`;
   return [caption, ...grid, ...ticks, ...curves].join("\n");
 }
 
