@@ -47,7 +47,8 @@ unsharedWithUsers(import.meta.url, () => {
     const neighbours = [11, 12].map(
       (m, i): Neighbour => ({ address: `172.20.0.${m}`, as: roles.ours[i]!, client: roles.client }),
     ); // two of each
-    const peer = { address: parseAddress(address), peerAs: roles.as, password };
+    const gtsm = roles.client ? {} : { ttlSecurityHops: 1 };
+    const peer = { address: parseAddress(address), peerAs: roles.as, password, ...gtsm };
     const speakers = await Promise.all(
       [11, 12].map((m, i) =>
         Ours.start({ n: m, as: roles.ours[i]!, peers: [peer], origins: blocks(m - 10) }),
@@ -78,7 +79,7 @@ unsharedWithUsers(import.meta.url, () => {
     );
     const total = (family: Family) => 2 * routesEach[family];
 
-    test("eBGP with MD5: 10,000 routes each way, IPv4 and IPv6 in one IPv4 session; route refresh", async () => {
+    test("eBGP with MD5 and GTSM: 10,000 routes each way, IPv4 and IPv6 in one IPv4 session; route refresh", async () => {
       const { speakers, other, stop } = await between(recipe, n, {
         as: 65000 + n,
         ours: [64512, 64513],
@@ -86,7 +87,7 @@ unsharedWithUsers(import.meta.url, () => {
       });
       try {
         await eventually(() => speakers.map((s) => s.state()), ["Established", "Established"]);
-        passed(name, "eBGP MD5");
+        passed(name, "eBGP MD5 GTSM");
         for (const family of [4, 6] as const) {
           await eventually(() => other.count(family), total(family), 300);
           if (family === 6 && recipe.lacksIPv6) {
@@ -111,6 +112,61 @@ unsharedWithUsers(import.meta.url, () => {
         await stop();
       }
     });
+
+    if (recipe.restarts === undefined) passed(name, "no restart of its own (RFC 4724)");
+    else
+      test("killed and back, ours and then theirs: no route is gone for a moment", async () => {
+        const roles = { as: 65000 + n, ours: 64512 };
+        const peer = {
+          address: parseAddress(`172.20.0.${n}`),
+          peerAs: roles.as,
+          password,
+          ttlSecurityHops: 1,
+        };
+        const few = new Map([...blocks(1)].slice(0, 100));
+        const ours = { n: 11, as: roles.ours, peers: [peer], origins: few };
+        let us = await Ours.start(ours);
+        const neighbours = [{ address: "172.20.0.11", as: roles.ours, client: false }];
+        const other = new Other(recipe, `x${n}`, {
+          ...{ address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as: roles.as, neighbours, password },
+          own: "203.0.113.0/24",
+        });
+        try {
+          await eventually(() => other.announce(), true, 200);
+          const all = few.size + 1;
+          await eventually(() => other.count(4), all, 300);
+          await eventually(() => us.learned(4), 1);
+
+          us.stop(); // TCP closes without a NOTIFICATION, as after a kill
+          const seen = new Set([other.count(4)]);
+          us = await Ours.start({ ...ours, restarting: true });
+          await eventually(() => {
+            seen.add(other.count(4));
+            return us.speaker.hasConverged;
+          }, true);
+          await eventually(() => us.learned(4), 1);
+          seen.add(other.count(4));
+          expect([...seen]).toEqual([all]);
+          passed(name, "our restart");
+
+          const least = { learned: 1 };
+          const watch = setInterval(() => {
+            least.learned = Math.min(least.learned, us.learned(4));
+          }, 20);
+          await other.kill();
+          await eventually(() => us.state(), expect.not.stringMatching("Established"));
+          other.startAgain();
+          await eventually(() => other.announce(), true, 20);
+          await eventually(() => us.state(), "Established");
+          await eventually(() => other.count(4), all, 300);
+          clearInterval(watch);
+          expect([us.learned(4), least.learned]).toEqual([1, 1]);
+          passed(name, "their restart");
+        } finally {
+          us.stop();
+          await other.stop();
+        }
+      });
 
     test("iBGP, theirs as reflector of ours", async () => {
       const { speakers, other, stop } = await between(recipe, n, {

@@ -18,6 +18,8 @@ export interface Scene {
   readonly as: number;
   readonly neighbours: readonly Neighbour[];
   readonly password: string;
+  /** A network that it announces as its own. */
+  readonly own?: string;
   /** Scratch files. */
   readonly dir: string;
 }
@@ -31,6 +33,10 @@ export interface Recipe {
   count(dir: string, family: 4 | 6): string;
   /** Shell command that makes it ask `address` for all routes again (RFC 2918); GoBGP has none, it keeps what it heard. */
   refresh?(dir: string, address: string): string;
+  /** Shell command that gives it its own network, where its configuration cannot. */
+  announce?(own: string): string;
+  /** What its command line gets when it follows a process of its own that was killed (RFC 4724); absent: it cannot. */
+  readonly restarts?: string;
   /** Why its IPv6 routes of an eBGP session over IPv4 cannot be used. */
   readonly lacksIPv6?: string;
   /** It must be able to become another user. */
@@ -42,15 +48,17 @@ const lines = (parts: readonly string[]): string => `${parts.join("\n")}\n`;
 const bird: Recipe = {
   name: "BIRD",
   program: "/usr/sbin/bird",
-  configure: ({ address, address6, as, neighbours, password, dir }) => ({
+  restarts: "-R",
+  configure: ({ address, address6, as, neighbours, password, own, dir }) => ({
     file: "bird.conf",
     text: lines([
       `router id ${address}; protocol device {}`,
+      own ? `protocol static { ipv4; route ${own} blackhole; }` : "",
       ...neighbours.map(
         (n, i) => `protocol bgp n${i} { local ${address} as ${as}; neighbor ${n.address} as ${n.as};
           password "${password}"; connect delay time 1; connect retry time 1; error wait time 1, 2;
-          ${n.client ? "rr client;" : ""}
-          ipv4 { import all; export where source = RTS_BGP; };
+          graceful restart on; ${n.client ? "rr client;" : ""} ${n.as === as ? "" : "ttl security on;"}
+          ipv4 { import all; export all; };
           ipv6 { import all; export where source = RTS_BGP; ${n.client ? "" : `next hop address ${address6};`} }; }`,
       ),
     ]),
@@ -64,7 +72,8 @@ const bird: Recipe = {
 const frr: Recipe = {
   name: "FRR",
   program: "/usr/lib/frr/bgpd",
-  configure: ({ address, address6, as, neighbours, password, dir }) => ({
+  restarts: "",
+  configure: ({ address, address6, as, neighbours, password, own, dir }) => ({
     file: "bgpd.conf",
     text: lines([
       "frr defaults traditional",
@@ -74,14 +83,19 @@ const frr: Recipe = {
       ` bgp router-id ${address}`,
       " no bgp ebgp-requires-policy",
       " no bgp default ipv4-unicast",
+      " no bgp network import-check",
+      " bgp graceful-restart",
+      " bgp graceful-restart preserve-fw-state",
       ...neighbours.flatMap((n) => [
         ` neighbor ${n.address} remote-as ${n.as}`,
         ` neighbor ${n.address} password ${password}`,
         ` neighbor ${n.address} timers connect 1`,
         ` neighbor ${n.address} advertisement-interval 0`,
+        ...(n.as === as ? [] : [` neighbor ${n.address} ttl-security hops 1`]),
       ]),
       ...["ipv4", "ipv6"].flatMap((family) => [
         ` address-family ${family} unicast`,
+        ...(own && family === "ipv4" ? [`  network ${own}`] : []),
         ...neighbours.flatMap((n) => [
           `  neighbor ${n.address} activate`,
           ...(n.client ? [`  neighbor ${n.address} route-reflector-client`] : []),
@@ -101,6 +115,8 @@ const frr: Recipe = {
 const gobgp: Recipe = {
   name: "GoBGP",
   program: "/usr/bin/gobgpd",
+  restarts: "-r",
+  announce: (own) => `gobgp global rib add ${own}`,
   configure: ({ address, as, neighbours, password, dir }) => ({
     file: "gobgpd.toml",
     text: lines([
@@ -109,11 +125,14 @@ const gobgp: Recipe = {
         lines([
           `[[neighbors]]\n[neighbors.config]\nneighbor-address = "${n.address}"\npeer-as = ${n.as}\nauth-password = "${password}"`,
           "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1",
+          "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60",
+          n.as === as ? "" : "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255",
           n.client
             ? `[neighbors.route-reflector.config]\nroute-reflector-client = true\nroute-reflector-cluster-id = "${address}"`
             : "",
           ...["ipv4", "ipv6"].map(
-            (f) => `[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "${f}-unicast"`,
+            (f) =>
+              `[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = "${f}-unicast"\n[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true`,
           ),
         ]),
       ),
@@ -137,6 +156,7 @@ const openbgpd: Recipe = {
         (
           n,
         ) => `neighbor ${n.address} {\n remote-as ${n.as}\n local-address ${address}\n tcp md5sig password "${password}"
+ ${n.as === as ? "" : "ttl-security yes"}
  announce IPv4 unicast\n announce IPv6 unicast\n ${n.client ? `route-reflector ${address}` : ""}\n}`,
       ),
       "allow from any\nallow to any",
@@ -161,18 +181,42 @@ export function lacking({ program, needsUsers }: Recipe): string | undefined {
 export class Other {
   readonly #recipe: Recipe;
   readonly #namespace: string;
+  readonly #own: string | undefined;
   readonly dir = mkdtempSync(join(tmpdir(), "margay-other-"));
-  readonly #process: ChildProcess;
+  readonly #command: string;
+  #process: ChildProcess;
 
   constructor(recipe: Recipe, namespace: string, scene: Omit<Scene, "dir">) {
     this.#recipe = recipe;
     this.#namespace = namespace;
+    this.#own = scene.own;
     run(`chmod 755 ${this.dir}`);
     mkdirSync("/run/openbgpd", { recursive: true });
     const { file, text, command } = recipe.configure({ ...scene, dir: this.dir });
     writeFileSync(join(this.dir, file), text, { mode: 0o600 });
-    const words = ["netns", "exec", namespace, "setpriv", "--pdeathsig", "KILL", ...command.split(" ")];
-    this.#process = spawn("ip", words, { stdio: "ignore" });
+    this.#command = command;
+    this.#process = this.#start(command);
+  }
+
+  #start(command: string): ChildProcess {
+    const words = ["netns", "exec", this.#namespace, "setpriv", "--pdeathsig", "KILL"];
+    return spawn("ip", [...words, ...command.trim().split(" ")], { stdio: "ignore" });
+  }
+
+  async kill(): Promise<void> {
+    const gone = new Promise((resolve) => this.#process.once("exit", resolve));
+    if (this.#process.kill("SIGKILL")) await gone;
+  }
+
+  /** After `kill`: it is told that it follows itself. */
+  startAgain(): void {
+    this.#process = this.#start(`${this.#command} ${this.#recipe.restarts ?? ""}`);
+  }
+
+  /** Gives it its own network, where its configuration did not; false while it is not up. */
+  announce(): boolean {
+    const command = this.#own && this.#recipe.announce?.(this.#own);
+    return !command || this.#ask(`${command} && echo done`) !== "";
   }
 
   /** Prefixes in its table, as it says itself; undefined while it says nothing. */

@@ -12,6 +12,8 @@ export interface OursOptions {
   readonly as: number;
   readonly peers: readonly Partial<WantedPeer>[];
   readonly clusterId?: number;
+  /** It follows one that was killed. */
+  readonly restarting?: boolean;
   /** What it announces, by text. */
   readonly origins: ReadonlyMap<string, Prefix>;
 }
@@ -24,7 +26,7 @@ export class Ours {
     this.#listener = listener;
   }
 
-  static async start({ n, as, peers, clusterId, origins }: OursOptions): Promise<Ours> {
+  static async start({ n, as, peers, clusterId, restarting = false, origins }: OursOptions): Promise<Ours> {
     const address = parseAddress(`172.20.0.${n}`);
     const self: Self = {
       node: `n${n}`,
@@ -43,7 +45,7 @@ export class Ours {
       log: quiet,
       cost: () => 0,
       onChanges: () => {},
-      restarting: false,
+      restarting,
       connectRetrySeconds: 0.5,
       idleHoldSeconds: 0.2,
     });
