@@ -8,9 +8,13 @@ const DIST = fileURLToPath(new URL("../../packages/margay/dist/", import.meta.ur
 const MARGAY = `${DIST}margay.mjs`;
 const RELAY = `${DIST}margay-cni`;
 const INSIDE = fileURLToPath(new URL("inside.ts", import.meta.url));
-const IPAM_SCALE = fileURLToPath(new URL("ipam-scale.ts", import.meta.url));
 const BGP = fileURLToPath(new URL("bgp/main.ts", import.meta.url));
-const POLICY_SCALE = fileURLToPath(new URL("policy-scale.ts", import.meta.url));
+/** Benchmarks that need no lab, each a program. */
+const ALONE: Readonly<Record<string, string>> = {
+  "ipam-1000-nodes": fileURLToPath(new URL("ipam-scale.ts", import.meta.url)),
+  "policy-scale": fileURLToPath(new URL("policy-scale.ts", import.meta.url)),
+  "calc-scale": fileURLToPath(new URL("calc-scale.ts", import.meta.url)),
+};
 const READY_MS = 120_000;
 const execute = promisify(execFile);
 
@@ -59,8 +63,7 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
 /** For benchmarks that need no lab. */
 export const withoutLab: BenchLab = {
   bench: (name, quick) => {
-    const script = name === "policy-scale" ? POLICY_SCALE : IPAM_SCALE;
-    const words = name.startsWith("bgp-") ? [BGP, name] : [script];
+    const words = name.startsWith("bgp-") ? [BGP, name] : [ALONE[name] ?? name];
     return lines(["--conditions=margay-source", "--no-warnings", ...words, quick ? "quick" : "full"]);
   },
   end: async () => {},

@@ -93,14 +93,22 @@ const changed = (update: Update): void => {
   calc.state();
 };
 const remoteEndpointMs = cpuMs(200, (run) => changed(endpoint(endpoints + run, "n2")));
-const localEndpointMs = cpuMs(50, (run) => changed(endpoint(endpoints + 1000 + run, "n1")));
+/** Like those that are here: its policies are in use already. */
+const localEndpointMs = cpuMs(50, (run) => changed(endpoint(every * (local + 1 + run), "n1")));
 const policyMs = cpuMs(50, (run) => changed(policy((run * every) % policies, run)));
+const before = members();
+const runs = 10;
+/** The first here of its kind: its policies need a set that nobody needed before. */
+const firstOfItsKindMs = cpuMs(runs, (run) => changed(endpoint(endpoints + 1001 + run, "n1")));
 const state = calc.state();
-const members = [...state.sets.values()].reduce(
-  (sum, { members }) => sum + members[4].size + members[6].size,
-  0,
-);
-const size = { endpoints, policies, local: state.endpoints.length, active: state.policies.size, members };
+const size = { endpoints, policies, local: state.endpoints.length, active: state.policies.size };
+const kind = { members: members(), firstOfItsKindMs, itsMembers: Math.round((members() - before) / runs) };
+const rssMB = process.memoryUsage.rss() >> 20;
 process.stdout.write(
-  `${JSON.stringify({ ...size, fullSyncMs, remoteEndpointMs, localEndpointMs, policyMs, heapMB })}\n`,
+  `${JSON.stringify({ ...size, ...kind, fullSyncMs, remoteEndpointMs, localEndpointMs, policyMs, heapMB, rssMB })}\n`,
 );
+
+function members(): number {
+  const all = [...calc.state().sets.values()];
+  return all.reduce((sum, { members: its }) => sum + its[4].size + its[6].size, 0);
+}
