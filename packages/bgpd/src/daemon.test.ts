@@ -129,6 +129,24 @@ unshared(import.meta.url, () => {
       await eventually(() => bird.routes(), ["10.244.1.0/26 via 172.20.0.11 []"]);
     });
 
+    test("a service's range, and its own address while an endpoint here is ready; neither in the kernel", async () => {
+      const [block, range, own] = ["10.244.1.0/26", "203.0.113.0/24", "203.0.113.9/32"].map(
+        (prefix) => `${prefix} via 172.20.0.11 []`,
+      );
+      const inKernel = kernelRoutes();
+      await put("BGPConfiguration", "default", { serviceLoadBalancerIPs: [{ cidr: "203.0.113.0/24" }] });
+      const service = { loadBalancerIPs: ["203.0.113.9"], externalTrafficPolicy: "Local" };
+      await put("Service", "web", service, "shop");
+      const endpoint = (ready: boolean) => ({ addresses: ["10.244.1.5"], nodeName: "n1", ready });
+      await put("EndpointSlice", "web-1", { service: "web", endpoints: [endpoint(true)] }, "shop");
+      await eventually(() => bird.routes(), [block, range, own]);
+      expect(kernelRoutes()).toEqual(inKernel);
+      await put("EndpointSlice", "web-1", { service: "web", endpoints: [endpoint(false)] }, "shop"); // terminating, say
+      await eventually(() => bird.routes(), [block, range]);
+      await store.delete(keyOf("BGPConfiguration", "default"));
+      await eventually(() => bird.routes(), [block]);
+    });
+
     test("disableBGPExport takes the blocks back; kernel routes stay", async () => {
       await put("IPPool", "default-ipv4", { cidr: "10.244.0.0/16", disableBGPExport: true });
       await eventually(() => bird.routes(), []);
