@@ -1,10 +1,9 @@
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { items } from "./cluster/api.ts";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { ensure, items } from "./cluster/api.ts";
 import { API_HOST, API_PORT, createNamespace } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import { nodeState } from "./cluster/node-state.ts";
-import type { Meta } from "./cluster/objects.ts";
 import { recipes } from "./recipes.ts";
 
 /** One cluster through its life, by Helm and kubectl alone: install, policies, upgrade, a node and a leader lost, uninstall. */
@@ -44,6 +43,18 @@ const allReady = async (): Promise<boolean> => {
     )
   );
 };
+const LEASES = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`;
+const leaseTransitions = async (): Promise<number> => {
+  const leases = await items<{ spec: { leaseTransitions?: number } }>(cluster.admin, LEASES);
+  return leases[0]?.spec.leaseTransitions ?? 0;
+};
+interface Role {
+  readonly rules: readonly {
+    readonly apiGroups: readonly string[];
+    readonly resources: readonly string[];
+    readonly verbs: readonly string[];
+  }[];
+}
 const holder = async (): Promise<string> => {
   const leases = await items<{ spec: { holderIdentity?: string } }>(
     cluster.admin,
@@ -51,7 +62,7 @@ const holder = async (): Promise<string> => {
   );
   return leases[0]?.spec.holderIdentity ?? "";
 };
-const describe = async (): Promise<string> =>
+const describeCluster = async (): Promise<string> =>
   `${await cluster.must("kubectl", ["get", "nodes,pods", "-A", "-o", "wide"])}${cluster.processes
     .status()
     .filter(({ name, running }) => !running || name.includes("#"))
@@ -73,7 +84,7 @@ test("helm install: daemons on every node, nodes Ready, kubectl shows pools and 
         status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
       );
       if (ready.length === NODES.length && (await allReady())) return true;
-      said = await describe();
+      said = await describeCluster();
       return false;
     },
     90_000,
@@ -82,6 +93,182 @@ test("helm install: daemons on every node, nodes Ready, kubectl shows pools and 
   for (const name of ["default-ipv4", "default-ipv6", "/tor", "/default"]) expect(shown).toContain(name);
 }, 240_000);
 
+/** Pods of the default namespace on two nodes and of another one on the third. */
+const PODS = [
+  ["default/web", "n1", { app: "web" }],
+  ["default/client", "n2", { role: "frontend" }],
+  ["default/stranger", "n3", { role: "other" }],
+  ["other/client", "n3", { role: "frontend" }],
+  ["other/stranger", "n2", {}],
+] as const;
+
+async function createPods(): Promise<void> {
+  await createNamespace(cluster.admin, "other", { project: "myproject" });
+  for (const [id, nodeName, labels] of PODS) {
+    const [namespace = "", name = ""] = id.split("/");
+    const containers = [{ name: "app", image: "app" }];
+    const pod = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace, labels },
+      spec: { nodeName, containers },
+    };
+    await ensure(cluster.admin, `/api/v1/namespaces/${namespace}/pods`, pod);
+  }
+  const running = () => cluster.kubelets.flatMap(({ parties }) => parties).length === PODS.length;
+  await cluster.eventually(() => "pods run", running, 30_000);
+}
+
+/** "a > b:port" as words. */
+const parts = (line: string) => {
+  const [, from = "", to = "", port] = /^(\S+) > ([^:]+)(?::(\d+))?$/.exec(line) ?? [];
+  return { from, to, ...(port !== undefined && { port: Number(port) }) };
+};
+const becomes = (expected: boolean, line: string) => {
+  const { from, to, ...port } = parts(line);
+  return cluster.becomes(expected, from, to, port);
+};
+
 test("helm test: every node has applied what was written", async () => {
   await cluster.must("helm", ["test", "margay", "-n", NAMESPACE]);
-}, 120_000);
+}, 60_000);
+
+test("pods of all nodes reach each other, over both families", async () => {
+  await createPods();
+  for (const [from] of PODS)
+    for (const [to] of PODS)
+      if (from !== to) {
+        await cluster.becomes(true, from, to);
+        expect(await cluster.ask(from, to, { family: 6 })).toBe("reached");
+      }
+}, 90_000);
+
+describe("recipes of the Kubernetes documentation", () => {
+  test.each(recipes.map((recipe) => [recipe.title, recipe] as const))(
+    "%s",
+    async (_title, { yaml, reached, refused }) => {
+      await cluster.apply(yaml);
+      for (const line of refused) await becomes(false, line);
+      for (const line of reached) await becomes(true, line);
+      await cluster.must("kubectl", ["delete", "-f", "-"], { input: yaml });
+      for (const line of refused) await becomes(true, line);
+    },
+    60_000,
+  );
+});
+
+test("a label of a pod and of a namespace decide anew when they change", async () => {
+  const [recipe] = recipes.filter(({ title }) => title.startsWith("the documentation's example"));
+  await cluster.apply(recipe?.yaml ?? "");
+  await becomes(false, "default/stranger > default/web:8080");
+  await cluster.must("kubectl", ["label", "pod", "stranger", "role=frontend", "--overwrite"]);
+  await becomes(true, "default/stranger > default/web:8080");
+  await cluster.must("kubectl", ["label", "namespace", "other", "project-"]);
+  await becomes(false, "other/client > default/web:8080");
+  await cluster.must("kubectl", ["delete", "-f", "-"], { input: recipe?.yaml ?? "" });
+  await cluster.must("kubectl", ["label", "pod", "stranger", "role=other", "--overwrite"]);
+}, 60_000);
+
+test("a pool that cannot be is refused, and its status says why", async () => {
+  const yaml =
+    "apiVersion: margay.dev/v1\nkind: IPPool\nmetadata: { name: overlap }\nspec: { cidr: 10.244.0.0/16, blockSize: 60 }\n";
+  await cluster.apply(yaml);
+  await cluster.eventually("its status says why", async () => {
+    const text = await cluster.must("kubectl", [
+      "get",
+      "ippool",
+      "overlap",
+      "-o",
+      "jsonpath={.status.conditions[0].status} {.status.conditions[0].message}",
+    ]);
+    return /^False .*blockSize/.test(text);
+  });
+  await cluster.must("kubectl", ["delete", "ippool", "overlap"]);
+}, 60_000);
+
+test("helm upgrade is rolling, and no connection between pods fails meanwhile", async () => {
+  const answers: string[] = [];
+  let asking = true;
+  const asked = (async () => {
+    while (asking) {
+      answers.push(
+        await cluster.ask("default/client", "default/web"),
+        await cluster.ask("other/client", "default/web"),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  })();
+  const more = { node: { agent: { logLevel: "debug" }, bgpd: { logLevel: "debug" } } };
+  await cluster.must("helm", ["upgrade", ...release, "-f", "-"], { input: values(more) });
+  await cluster.eventually("the new pods are ready", allReady, 150_000);
+  asking = false;
+  await asked;
+  expect(answers.length).toBeGreaterThan(20);
+  expect(answers.filter((answer) => answer !== "reached")).toEqual([]);
+}, 200_000);
+
+test("the leader is killed: another leads within 15 s", async () => {
+  await cluster.eventually("somebody leads", async () => (await holder()) !== "");
+  const leader = await holder();
+  const kubelet = cluster.kubelets.find((one) => one.processOf(leader, "controllers") !== undefined);
+  const transitions = await leaseTransitions();
+  const since = performance.now();
+  await kubelet?.kill(leader, "controllers");
+  await cluster.eventually("another leads", async () => (await leaseTransitions()) > transitions, 30_000);
+  process.stdout.write(`takeover after ${Math.round(performance.now() - since)} ms\n`);
+  expect(performance.now() - since).toBeLessThan(15_000);
+}, 60_000);
+
+test("a node is deleted: its blocks, its Node and its sessions go", async () => {
+  await cluster.must("kubectl", ["delete", "node", "n3", "--wait=false"]);
+  const left = () => cluster.margay(["get", "nodes,blockaffinities", "-o", "name"]);
+  await cluster.eventually(
+    "nothing of n3 is in the datastore",
+    async () => !/\bn3\b/.test(await left()),
+    60_000,
+  );
+  await cluster.becomes(true, "default/client", "default/web");
+}, 90_000);
+
+test("RBAC: nothing was refused, and every right was used", async () => {
+  const { used, refused } = cluster.audit(`system:serviceaccount:${NAMESPACE}:margay-controllers`);
+  expect([...refused]).toEqual([]);
+  const role = JSON.parse(
+    await cluster.must("kubectl", ["get", "clusterrole", "margay-controllers", "-o", "json"]),
+  ) as Role;
+  const inNamespace = JSON.parse(
+    await cluster.must("kubectl", ["-n", NAMESPACE, "get", "role", "margay-controllers", "-o", "json"]),
+  ) as Role;
+  const granted = [...role.rules, ...inNamespace.rules].flatMap(({ apiGroups, resources, verbs }) =>
+    apiGroups.flatMap((group) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group}/${resource}`)),
+    ),
+  );
+  process.stdout.write(`rights not used: ${granted.filter((right) => !used.has(right)).join(", ")}\n`);
+  const perKind = /^patch margay.dev|services\/status|clusternetworkpolicies|^get \/(nodes|pods)$/; // only some kinds had an object here
+  expect(granted.filter((right) => !used.has(right) && !perKind.test(right))).toEqual([]);
+}, 30_000);
+
+test("helm uninstall leaves every node as it was", async () => {
+  for (const [id] of PODS) {
+    const [namespace = "", name = ""] = id.split("/");
+    await cluster.must("kubectl", [
+      "-n",
+      namespace,
+      "delete",
+      "pod",
+      name,
+      "--ignore-not-found",
+      "--wait=false",
+    ]);
+  }
+  await cluster.eventually(
+    "pods are gone",
+    () => cluster.kubelets.flatMap(({ parties }) => parties).length === 0,
+    60_000,
+  );
+  await cluster.must("helm", ["uninstall", "margay", "-n", NAMESPACE, "--timeout", "120s"], {
+    timeoutMs: 150_000,
+  });
+  for (const node of ["n1", "n2"]) expect(await nodeState(node)).toEqual(before.get(node));
+}, 200_000);

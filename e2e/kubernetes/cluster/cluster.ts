@@ -8,10 +8,12 @@ import {
   bare,
   bird,
   birdReady,
+  ENDPOINT,
   etcd,
   etcdReady,
   exec,
   layCables,
+  must,
   NAMESPACES,
   type Outcome,
   Prober,
@@ -138,6 +140,12 @@ export class Cluster {
     if (code !== 0) throw new Error(`${tool} ${words.join(" ")}: exit ${code}\n${stdout}${stderr}`);
     return stdout;
   }
+
+  /** The margay executable on the lab's datastore. */
+  margay = async (words: readonly string[]): Promise<string> => {
+    const program = join(ROOT, "packages/margay/dist/margay.mjs");
+    return must([process.execPath, program, ...words, "--etcd-endpoints", ENDPOINT]);
+  };
 
   apply = (yaml: string): Promise<string> => this.must("kubectl", ["apply", "-f", "-"], { input: yaml });
 

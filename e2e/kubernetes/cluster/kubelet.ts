@@ -63,6 +63,11 @@ export class Kubelet {
     return held?.containers.find(({ spec }) => spec.name === container)?.process;
   }
 
+  /** Kills a container as the kernel would that has no memory left: it is started again. */
+  async kill(pod: string, container: string): Promise<void> {
+    await this.#runtime.kill(this.processOf(pod, container) ?? "");
+  }
+
   /** One pass over the pods bound to this node. */
   async sync(all: readonly Pod[]): Promise<void> {
     const mine = all.filter(({ spec }) => spec.nodeName === this.node);
@@ -221,9 +226,10 @@ function isReady(node: string, { readinessProbe }: Container): Promise<boolean> 
       const fd = socketIn(namespacePath(node), { family: 4, type: "stream" });
       return new Socket({ fd }).connect({ host: probe.host ?? "127.0.0.1", port: probe.port });
     };
-    httpGet({ path: probe.path, createConnection, timeout: 2000 }, (response) => {
+    const asked = httpGet({ path: probe.path, createConnection, timeout: 2000 }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);
-    }).on("error", () => resolve(false));
+    });
+    asked.on("error", () => resolve(false)).on("timeout", () => asked.destroy());
   });
 }

@@ -24,6 +24,8 @@ export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): P
       owners.add(workload.metadata.uid);
       await drive(server, { kind, workload, pods, nodes });
     }
+  for (const pod of pods)
+    if (!pod.spec.nodeName && !pod.metadata.deletionTimestamp) await bind(server, pod, nodes[0] ?? "");
   // what a garbage collector would do
   const orphans = pods.filter(({ metadata }) =>
     metadata.ownerReferences?.some(({ uid }) => !owners.has(uid)),
@@ -31,6 +33,18 @@ export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): P
   for (const pod of orphans) await end(server, pod);
   for (const pod of pods)
     if (pod.spec.nodeName && !nodes.includes(pod.spec.nodeName)) await remove(server, pathOf(pod));
+}
+
+/** As a scheduler does. */
+async function bind(server: ApiServer, pod: Pod, node: string): Promise<void> {
+  const { name, namespace } = pod.metadata;
+  const target = { apiVersion: "v1", kind: "Node", name: node };
+  await ensure(server, `${pathOf(pod)}/binding`, {
+    apiVersion: "v1",
+    kind: "Binding",
+    metadata: { name, namespace },
+    target,
+  });
 }
 
 interface Drive {
@@ -116,6 +130,8 @@ async function tell(
   },
 ): Promise<void> {
   const { metadata } = workload;
+  if (kind === "jobs" && (workload as { status?: { completionTime?: string } }).status?.completionTime)
+    return;
   const ready = mine.filter(isReady).length;
   const updated = current.filter(isReady).length;
   const observedGeneration = metadata.generation;
