@@ -59,9 +59,7 @@ const SPEC = z.object({
     .max(10000)
     .optional()
     .describe("At most so many peers of listenRange at a time; 100 when absent."),
-  asNumber: asNumber
-    .optional()
-    .describe("AS of the peer; required with peerIP, listenRange and an interface alone."),
+  asNumber: asNumber.optional().describe("AS of the peer; required with peerIP and listenRange."),
   localASNumber: asNumber.optional().describe("AS shown to this peer instead of the node's."),
   keepOriginalNextHop: z.boolean().default(false).describe("Deprecated: nextHopMode Keep, for eBGP."),
   nextHopMode: z
@@ -95,9 +93,6 @@ const SPEC = z.object({
     .default("Auto")
     .describe("Auto: peers that are nodes get the other side of the session too."),
   ...sessionFields,
-  interface: sessionFields.interface.describe(
-    "The session goes over this interface only; without peerIP, to the router that announces itself there (unnumbered).",
-  ),
 });
 
 const spec = SPEC.superRefine((value, context) => {
@@ -109,14 +104,13 @@ export type BGPPeerSpec = SpecOf<typeof spec>;
 
 function faults(value: z.output<typeof SPEC>): [string, string][] {
   const out: [string, string][] = [];
-  const named = (["peerIP", "peerSelector", "localWorkloadSelector", "listenRange"] as const).filter(
+  const targets = (["peerIP", "peerSelector", "localWorkloadSelector", "listenRange"] as const).filter(
     (f) => value[f] !== undefined,
   );
-  const targets = named.length === 0 && value.interface !== undefined ? (["interface"] as const) : named;
   if (value.node !== undefined && value.nodeSelector !== undefined)
     out.push(["nodeSelector", "must be absent beside node"]);
   if (targets.length === 0)
-    out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange, interface"]);
+    out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange"]);
   for (const field of targets.slice(1)) out.push([field, `must be absent beside ${targets[0]}`]);
   if (value.peerSelector !== undefined && value.asNumber !== undefined)
     out.push(["asNumber", "must be absent with peerSelector: it is taken from the nodes"]);

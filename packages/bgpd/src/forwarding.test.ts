@@ -1,0 +1,144 @@
+/**
+ * `margay bgpd --config-file` as a process, between a client and a BIRD that writes its kernel, and a stream of packets through
+ * both: what a kill -9 of either costs, and a link that is cut.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { controlGet } from "@margay/daemon";
+import { unshared } from "@margay/testing";
+import { Bird, eventually, run, wire } from "./testing/bird.ts";
+import { RouteWatch } from "./testing/route-watch.ts";
+
+jest.setTimeout(60_000); // a busy machine
+
+const main = fileURLToPath(new URL("../../margay/src/main.ts", import.meta.url));
+
+const routerYaml = `
+local: { as: 64512, router-id: 172.20.0.11 }
+networks: [10.9.0.0/24]
+neighbors:
+  - { name: tor, address: 172.20.0.2, as: 65000, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
+`;
+const birdConf = `
+router id 172.20.0.2;
+protocol device {}
+protocol kernel { ipv4 { export where source = RTS_BGP; }; persist; graceful restart on; }
+protocol static { ipv4; route 192.0.2.0/24 blackhole; }
+protocol bgp n1 {
+  local 172.20.0.2 as 65000;
+  neighbor 172.20.0.11 as 64512;
+  hold time 3; keepalive time 1; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
+  ipv4 { import all; export where source = RTS_STATIC; };
+}
+`;
+
+unshared(import.meta.url, () => {
+  const bird = new Bird("tor");
+  const dir = mkdtempSync(join(tmpdir(), "margay-forwarding-"));
+  let bgpd: ChildProcess | undefined;
+  let said = "";
+
+  const startBgpd = () => {
+    said = "";
+    const flags = ["--config-file", join(dir, "router.yaml"), "--run-dir", dir, "--health-port", "0"];
+    const node = ["--conditions=margay-source", "--no-warnings", main, "bgpd", ...flags];
+    bgpd = spawn(process.execPath, node, { stdio: ["ignore", "pipe", "ignore"] });
+    bgpd.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+  };
+  const killBgpd = async () => {
+    const gone = new Promise((resolve) => bgpd?.once("exit", resolve));
+    if (bgpd?.kill("SIGKILL")) await gone;
+  };
+  const state = async () => {
+    const [peer] = (await controlGet(dir, "bgpd", "/peers").catch(() => [])) as { state: string }[];
+    return peer?.state ?? "not running";
+  };
+
+  /** Packets from the client to a host behind BIRD, 50 a second; `end` says how many of them came back. */
+  function stream(): { end(): Promise<{ sent: number; back: number }> } {
+    const ping = spawn("ip", ["netns", "exec", "client", "ping", "-n", "-q", "-i", "0.02", "192.0.2.1"]);
+    let text = "";
+    ping.stdout.setEncoding("utf8").on("data", (more: string) => {
+      text += more;
+    });
+    return {
+      end: async () => {
+        const gone = new Promise((resolve) => ping.once("close", resolve));
+        ping.kill("SIGINT");
+        await gone;
+        const [, sent, back] = /(\d+) packets transmitted, (\d+) received/.exec(text) ?? [];
+        return { sent: Number(sent), back: Number(back) };
+      },
+    };
+  }
+
+  beforeAll(async () => {
+    wire("tor");
+    run(`set -e
+      ip -n tor addr add 192.0.2.1/32 dev lo
+      ip netns add client; ip link add c0 type veth peer name eth0 netns client
+      ip addr add 10.9.0.1/24 dev c0; ip link set c0 up
+      ip -n client addr add 10.9.0.2/24 dev eth0; ip -n client link set eth0 up
+      ip -n client route add default via 10.9.0.1
+      sysctl -qw net.ipv4.ip_forward=1`);
+    writeFileSync(join(dir, "router.yaml"), routerYaml);
+    bird.start(birdConf);
+    startBgpd();
+    await eventually(state, "Established");
+    await eventually(
+      () => run("ip -n tor route show 10.9.0.0/24; ip route show 192.0.2.0/24"),
+      expect.stringMatching(/10\.9\.0\.0.*bird[\s\S]*192\.0\.2\.0.*143/),
+    );
+  });
+  afterAll(async () => {
+    await killBgpd();
+    await bird.remove();
+    rmSync(dir, { recursive: true });
+  });
+
+  describe("packets through two speakers", () => {
+    test("ours is killed and comes back: none is lost", async () => {
+      const packets = stream();
+      await killBgpd();
+      await eventually(() => bird.control("show protocols n1"), expect.not.stringMatching("Established"));
+      startBgpd();
+      await eventually(() => said.includes('"event":"converged"'), true);
+      await eventually(state, "Established");
+      const { sent, back } = await packets.end();
+      expect(sent).toBeGreaterThan(20);
+      expect(back).toBe(sent);
+    });
+
+    test("theirs is killed and comes back: none is lost", async () => {
+      const packets = stream();
+      const watch = new RouteWatch();
+      await bird.kill();
+      await eventually(state, expect.not.stringMatching("Established"));
+      bird.start(birdConf, { recovers: true });
+      await eventually(state, "Established");
+      await eventually(() => bird.routes(), ["10.9.0.0/24 via 172.20.0.11 [64512]"]);
+      const { sent, back } = await packets.end();
+      expect(back).toBe(sent);
+      expect(watch.lost).toEqual([]);
+      watch.close();
+    });
+
+    test("the link is cut for longer than the hold time (3 s): sessions, routes and packets are back after it", async () => {
+      run("ip link set eth0 down");
+      await eventually(state, expect.not.stringMatching("Established"));
+      await new Promise((resolve) => setTimeout(resolve, 4000));
+      run("ip link set eth0 up");
+      await eventually(state, "Established");
+      await eventually(() => run("ip route show 192.0.2.0/24"), expect.stringMatching("via 172.20.0.2"));
+      await eventually(() => bird.routes(), ["10.9.0.0/24 via 172.20.0.11 [64512]"]);
+      const answers = () => run("ip netns exec client ping -n -q -c 1 -W 1 192.0.2.1 || true");
+      await eventually(answers, expect.stringMatching(" 1 received"));
+    });
+  });
+});
