@@ -27,8 +27,9 @@ const rule = fc
     ipVersion: pick(undefined, undefined, 4, 6),
     source: entity,
     destination: entity,
+    service: pick<"source" | "destination" | "none">("none", "none", "none", "none", "source", "destination"),
   })
-  .map(({ action, protocol, ipVersion, source, destination }) => {
+  .map(({ action, protocol, ipVersion, source, destination, service }) => {
     const { ports: _ports, notPorts: _notPorts, ...from } = source;
     const { ports, notPorts, ...rest } = destination;
     const named = protocol === undefined ? {} : { protocol };
@@ -36,8 +37,25 @@ const rule = fc
     const family = ipVersion === undefined || from.notNets || rest.notNets ? {} : { ipVersion };
     const to =
       protocol === undefined ? rest : { ...rest, ...(ports && { ports }), ...(notPorts && { notPorts }) };
-    return { action, ...named, ...family, source: from, destination: to };
+    const plain = { action, ...named, ...family, source: from, destination: to };
+    return service === "none" ? plain : { ...plain, [service]: SERVICE };
   });
+
+const SERVICE = { services: { name: "s", namespace: "x" } };
+/** Behind the service: b at port 80, c at 81, in both families. */
+const slices = ["10.244.0", "fd00:"].flatMap((prefix) =>
+  [
+    { end: 2, port: 80 },
+    { end: 3, port: 81 },
+  ].map(({ end, port }) => ({
+    name: `s-${prefix.includes(".") ? 4 : 6}-${port}`,
+    spec: {
+      service: "s",
+      endpoints: [{ addresses: [`${prefix}${prefix.includes(".") ? "." : ":"}${end}`] }],
+      ports: [{ protocol: "TCP", port }],
+    },
+  })),
+);
 
 const rules = fc.array(rule, { minLength: 1, maxLength: 3 });
 const policy = fc.record({
@@ -49,12 +67,16 @@ const policy = fc.record({
   egress: rules,
 });
 
-const resource = (kind: string, name: string, spec: object): AnyResource =>
-  parse({ apiVersion: "margay.dev/v1", kind, metadata: { name }, spec }).resource;
+const resource = (kind: string, name: string, spec: object): AnyResource => {
+  const namespace = kind === "EndpointSlice" ? { namespace: "x" } : {};
+  return parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, ...namespace }, spec }).resource;
+};
 
 const policies = fc
-  .tuple(fc.array(policy, { minLength: 1, maxLength: 4 }), pick("Deny", "Pass"))
-  .map(([specs, defaultAction]) => [
+  .tuple(fc.array(policy, { minLength: 1, maxLength: 4 }), pick("Deny", "Pass"), policy)
+  .map(([specs, defaultAction, staged]) => [
     resource("Tier", "early", { order: 1, defaultAction }),
+    resource("StagedGlobalNetworkPolicy", "p0", staged),
+    ...slices.map(({ name, spec }) => resource("EndpointSlice", name, spec)),
     ...specs.map((spec, i) => resource("GlobalNetworkPolicy", `p${i}`, spec)),
   ]);
