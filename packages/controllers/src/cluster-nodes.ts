@@ -28,7 +28,7 @@ export class ClusterNodes implements Controller {
       settle: (key) => this.#settle(key),
       onError: (key, error, retryInMs) =>
         log.warn({ event: "node-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
-      concurrency: 4,
+      concurrency: 16,
     });
     this.#watch = surroundings.follow<NodeFacts>({
       path: PATH,

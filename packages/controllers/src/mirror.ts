@@ -17,6 +17,7 @@ export class Mirror<S> {
   readonly #kept = new Map<string, S>();
   readonly #syncer: Syncer;
   #synced = false;
+  readonly #whole = Promise.withResolvers<void>();
 
   constructor({ keep, onChange, ...options }: MirrorOptions<S>) {
     this.#syncer = new Syncer({
@@ -27,6 +28,7 @@ export class Mirror<S> {
           else this.#kept.delete(key);
         const first = inSync && !this.#synced;
         this.#synced ||= inSync;
+        if (first) this.#whole.resolve();
         onChange(
           updates.map(({ key }) => key),
           first,
@@ -37,6 +39,11 @@ export class Mirror<S> {
 
   get synced(): boolean {
     return this.#synced;
+  }
+
+  /** Resolves when all has been read once; never, if it never is. */
+  get whenSynced(): Promise<void> {
+    return this.#whole.promise;
   }
 
   get(key: string): S | undefined {

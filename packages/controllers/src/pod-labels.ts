@@ -24,12 +24,24 @@ interface EndpointFacts {
 const OURS = "projectcalico.org/";
 
 /** Equal labels, equal text, whatever their order; those that we give ourselves are left out. */
-export const labelText = (labels: Readonly<Record<string, string>> = {}): string =>
-  Object.entries(labels)
-    .filter(([name]) => !name.startsWith(OURS))
-    .map(([name, value]) => `${name}=${value}`)
-    .sort()
-    .join("\n");
+export function labelText(labels: Readonly<Record<string, string>> = {}): string {
+  const lines = Object.entries(labels).flatMap(([name, value]) =>
+    name.startsWith(OURS) ? [] : [`${name}=${value}`],
+  );
+  return shared(lines.sort().join("\n"));
+}
+
+/** Replicas have the same labels, and an endpoint has its pod's: one string for all of them. */
+const texts = new Map<string, string>();
+const MAX_TEXTS = 50_000;
+
+function shared(text: string): string {
+  const known = texts.get(text);
+  if (known !== undefined) return known;
+  if (texts.size >= MAX_TEXTS) texts.clear(); // those in use stay with their users
+  texts.set(text, text);
+  return text;
+}
 
 const labelsIn = (text: string): [string, string][] =>
   text === "" ? [] : text.split("\n").map((line) => split(line, line.indexOf("=")));
@@ -87,8 +99,9 @@ export class PodLabels implements Controller {
     });
   }
 
+  /** Pods wait for the endpoints: reading 100,000 of each at once would take the room of both. */
   async start(): Promise<unknown> {
-    return Promise.all([this.#endpoints.start(), this.pods.start()]);
+    return Promise.all([this.#endpoints.start(), this.#endpoints.whenSynced.then(() => this.pods.start())]);
   }
 
   readonly waitsFor = (): string | undefined => {

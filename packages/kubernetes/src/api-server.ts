@@ -61,7 +61,12 @@ export function apiServer(access: Access): ApiServer {
     };
     return new Promise((resolve, reject) => {
       const sent = (isSecure ? secureRequest : request)(options, resolve);
-      sent.on("error", reject);
+      sent.on("error", (error: NodeJS.ErrnoException) => {
+        // the server had closed the kept connection just then: nothing was asked yet
+        const isStale = sent.reusedSocket && error.code === "ECONNRESET" && options.method === "GET";
+        if (isStale && !signal.aborted) open(call, signal).then(resolve, reject);
+        else reject(error);
+      });
       sent.on("socket", (socket) => socket.setKeepAlive(true, KEEPALIVE_MS));
       sent.end(body);
     });
