@@ -43,11 +43,7 @@ const allReady = async (): Promise<boolean> => {
     )
   );
 };
-const LEASES = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`;
-const leaseTransitions = async (): Promise<number> => {
-  const leases = await items<{ spec: { leaseTransitions?: number } }>(cluster.admin, LEASES);
-  return leases[0]?.spec.leaseTransitions ?? 0;
-};
+const _LEASES = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`;
 interface Role {
   readonly rules: readonly {
     readonly apiGroups: readonly string[];
@@ -116,7 +112,12 @@ async function createPods(): Promise<void> {
     await ensure(cluster.admin, `/api/v1/namespaces/${namespace}/pods`, pod);
   }
   const running = () => cluster.kubelets.flatMap(({ parties }) => parties).length === PODS.length;
-  await cluster.eventually(() => "pods run", running, 30_000);
+  let why = "";
+  const runsOrWhy = async () => {
+    why = await cluster.troubles();
+    return running();
+  };
+  await cluster.eventually(() => `pods run: ${why}`, runsOrWhy, 30_000);
 }
 
 /** "a > b:port" as words. */
@@ -207,21 +208,34 @@ test("helm upgrade is rolling, and no connection between pods fails meanwhile", 
   expect(answers.filter((answer) => answer !== "reached")).toEqual([]);
 }, 200_000);
 
-test("the leader is killed: another leads within 15 s", async () => {
+test("the leader is killed: the work goes on; it hangs: another leads within 15 s", async () => {
   await cluster.eventually("somebody leads", async () => (await holder()) !== "");
   const leader = await holder();
   const kubelet = cluster.kubelets.find((one) => one.processOf(leader, "controllers") !== undefined);
-  const transitions = await leaseTransitions();
-  const since = performance.now();
   await kubelet?.kill(leader, "controllers");
-  await cluster.eventually("another leads", async () => (await leaseTransitions()) > transitions, 30_000);
-  process.stdout.write(`takeover after ${Math.round(performance.now() - since)} ms\n`);
-  expect(performance.now() - since).toBeLessThan(15_000);
-}, 60_000);
+  await cluster.must("kubectl", ["create", "namespace", "after-the-kill"]);
+  const profiles = () => cluster.margay(["get", "profiles", "-o", "name"]);
+  await cluster.eventually(
+    "a new namespace arrives",
+    async () => (await profiles()).includes("after-the-kill"),
+    20_000,
+  );
+  await cluster.eventually(`${leader} is back`, allReady, 60_000);
+  const frozen = await holder();
+  const since = performance.now();
+  await cluster.kubelets.find((one) => one.processOf(frozen, "controllers"))?.freeze(frozen, "controllers");
+  await cluster.eventually("another leads", async () => (await holder()) !== frozen, 30_000);
+  const ms = Math.round(performance.now() - since);
+  process.stdout.write(`takeover after ${ms} ms\n`);
+  expect(ms).toBeLessThan(15_000);
+  await cluster.kubelets.find((one) => one.processOf(frozen, "controllers"))?.kill(frozen, "controllers");
+}, 120_000);
 
-test("a node is deleted: its blocks, its Node and its sessions go", async () => {
+test("a node is deleted: its blocks, its Node and its endpoints go", async () => {
   await cluster.must("kubectl", ["delete", "node", "n3", "--wait=false"]);
-  const left = () => cluster.margay(["get", "nodes,blockaffinities", "-o", "name"]);
+  const kinds = [["nodes"], ["blockaffinities"], ["workloadendpoints", "-A"]];
+  const left = async () =>
+    (await Promise.all(kinds.map((words) => cluster.margay(["get", ...words, "-o", "name"])))).join("");
   await cluster.eventually(
     "nothing of n3 is in the datastore",
     async () => !/\bn3\b/.test(await left()),
@@ -245,7 +259,9 @@ test("RBAC: nothing was refused, and every right was used", async () => {
     ),
   );
   process.stdout.write(`rights not used: ${granted.filter((right) => !used.has(right)).join(", ")}\n`);
-  const perKind = /^patch margay.dev|services\/status|clusternetworkpolicies|^get \/(nodes|pods)$/; // only some kinds had an object here
+  // only some kinds had an object here; balancers and pods that leak are other tests'
+  const perKind =
+    /services\/status|^patch margay.dev|services\/status|clusternetworkpolicies|^get \/(nodes|pods)$/; // only some kinds had an object here
   expect(granted.filter((right) => !used.has(right) && !perKind.test(right))).toEqual([]);
 }, 30_000);
 

@@ -43,6 +43,14 @@ export class Cluster {
   #driving = true;
   #loop: Promise<void> = Promise.resolve();
 
+  /** Why pods do not run, as their status says. */
+  async troubles(): Promise<string> {
+    const pods = (await this.pods()) as (Pod & { status?: { message?: string } })[];
+    return pods
+      .flatMap(({ metadata, status }) => (status?.message ? [`${metadata.name}: ${status.message}`] : []))
+      .join("\n");
+  }
+
   private constructor(server: RunningApiServer, kubelets: readonly Kubelet[], processes: Processes) {
     this.server = server;
     this.kubelets = kubelets;
@@ -183,11 +191,12 @@ export class Cluster {
     options: { port?: number; protocol?: "tcp" | "udp" } = {},
   ): Promise<void> {
     let answer: Answer | undefined;
-    await this.eventually(
-      () => `${from} ${expected ? "reaches" : "does not reach"} ${to} ${JSON.stringify(options)} (${answer})`,
-      async () => ((answer = await this.ask(from, to, options)) === "reached") === expected,
-      30_000,
-    );
+    const asExpected = async () => {
+      answer = await this.ask(from, to, options);
+      return (answer === "reached") === expected;
+    };
+    const what = `${from} ${expected ? "reaches" : "does not reach"} ${to} ${JSON.stringify(options)}`;
+    await this.eventually(() => `${what} (${answer})`, asExpected, 30_000);
   }
 
   kubelet(node: string): Kubelet {

@@ -68,6 +68,11 @@ export class Kubelet {
     await this.#runtime.kill(this.processOf(pod, container) ?? "");
   }
 
+  /** Stops a container's process where it stands. */
+  async freeze(pod: string, container: string): Promise<void> {
+    await this.#runtime.freeze(this.processOf(pod, container) ?? "");
+  }
+
   /** One pass over the pods bound to this node. */
   async sync(all: readonly Pod[]): Promise<void> {
     const mine = all.filter(({ spec }) => spec.nodeName === this.node);

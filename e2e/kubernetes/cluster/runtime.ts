@@ -68,6 +68,11 @@ export class Runtime {
     await exec([...CRUN, "delete", "--force", this.#ids.get(name) ?? ""]);
   }
 
+  /** SIGSTOP: it holds what it holds and does nothing more, as on a node that has hung. */
+  async freeze(name: string): Promise<void> {
+    await exec([...CRUN, "kill", this.#ids.get(name) ?? "", "STOP"]);
+  }
+
   forget(pod: Pod): void {
     rmSync(podFolder(pod), { recursive: true, force: true });
   }

@@ -99,7 +99,7 @@ function words(node: string, type: string): string[] {
 const environment = (pod: Pod, command: string) => ({
   CNI_COMMAND: command,
   CNI_CONTAINERID: createHash("sha256").update(`${pod.metadata.uid}`).digest("hex"),
-  CNI_NETNS: namespacePath(netnsOf(pod)),
+  CNI_NETNS: `/var/run/netns/${netnsOf(pod)}`, // as containerd says it
   CNI_IFNAME: "eth0",
   CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${pod.metadata.namespace};K8S_POD_NAME=${pod.metadata.name};K8S_POD_UID=${pod.metadata.uid}`,
   CNI_PATH: `${onNode(pod.spec.nodeName ?? "", BIN_DIR)}:/usr/lib/cni`,

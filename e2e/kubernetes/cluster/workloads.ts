@@ -170,6 +170,7 @@ function jobStatus(mine: readonly Pod[], startTime = new Date().toISOString()): 
     const condition = (type: string) => ({ type, status: "True", lastTransitionTime: now });
     return {
       ...since,
+      active: 0,
       succeeded: 1,
       completionTime: now,
       conditions: [condition("SuccessCriteriaMet"), condition("Complete")],
