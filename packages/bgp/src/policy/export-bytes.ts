@@ -5,7 +5,7 @@ import type { Route } from "../rib/path.ts";
 import { LearnedRoute } from "../rib/route-store.ts";
 import type { AttributeContext } from "../wire/attribute-table.ts";
 import type { Attributes, NextHop } from "../wire/attributes.ts";
-import { AttributeScan, absent } from "../wire/scan.ts";
+import { absent, scan } from "../wire/scan.ts";
 import { distribution, type ExportPolicy, exporter, nextHopFor } from "./export.ts";
 import { defaultLocalPref } from "./import.ts";
 
@@ -34,7 +34,6 @@ export function wireExporter(
   };
 }
 
-const scan = new AttributeScan();
 const typeNextHop: number = 3;
 const typeLocalPref: number = 5;
 const typeOriginator: number = 9;
@@ -54,7 +53,7 @@ class ListWriter {
 
   /** The list as it goes out, good until the next one; undefined: the route does not; `ask`: not told from the bytes. */
   list(route: LearnedRoute, family: Family): WireAttributes | undefined | "ask" {
-    const bytes = route.look(scan);
+    const bytes = route.look();
     if (!bytes) return "ask";
     if (distribution(this.#policy, route.source)) return undefined;
     const nextHop = nextHopFor(this.#policy, route, family);

@@ -2,13 +2,12 @@
 import { asPathLength, neighbourAs } from "../wire/as-path.ts";
 import { origins } from "../wire/attributes.ts";
 import { communities } from "../wire/code-points.ts";
-import { AttributeScan, absent } from "../wire/scan.ts";
+import { absent, scan } from "../wire/scan.ts";
 import type { Route, Source } from "./path.ts";
 import { grown } from "./prefix-table.ts";
 import { LearnedRoute } from "./route-store.ts";
 
 const defaultLocalPref = 100;
-const scan = new AttributeScan();
 
 /** Bits below LOCAL_PREF in a rank: learned 1, path length 15, origin 2. */
 const belowLocalPref = 2 ** 18;
@@ -29,7 +28,7 @@ export class DecisionKeys {
     if (number >= this.rank.length) this.#grow();
     const { source } = route;
     this.isInternal[number] = source.kind === "ibgp" ? 1 : 0;
-    if (route instanceof LearnedRoute && route.look(scan)) this.#fromScan(number, source);
+    if (route instanceof LearnedRoute && route.look()) this.#fromScan(number, source);
     else this.#fromAttributes(number, route);
   }
 

@@ -6,13 +6,11 @@ import type { AttributeContext } from "../wire/attribute-table.ts";
 import type { Attributes, NextHop } from "../wire/attributes.ts";
 import { ByteTable } from "../wire/byte-table.ts";
 import { u32At } from "../wire/nlri.ts";
-import { AttributeScan } from "../wire/scan.ts";
+import { scan } from "../wire/scan.ts";
 import type { Route, Source } from "./path.ts";
 
 /** In the code of a list in the table: the size of its next hop, and this bit for a plain one. */
 const plainBit = 128;
-
-const scan = new AttributeScan();
 
 export class RouteStore {
   readonly source: Source;
@@ -60,12 +58,15 @@ export class RouteStore {
     });
   }
 
-  /** The bytes of a plain list, without its next hop. */
-  look(record: number, by: AttributeScan): Uint8Array | undefined {
+  /** The bytes of a plain list, without its next hop, looked at by `scan`; `route` is who asks. */
+  look(record: number, route: object): Uint8Array | undefined {
     const hopSize = this.table.code(record) & ~plainBit;
     const joined = this.table.bytes(record);
     const bytes = hopSize === 0 ? joined : joined.subarray(0, joined.length - hopSize);
-    return by.look(bytes, this.#context, hopSize > 0) ? bytes : undefined;
+    if (scan.of === route) return bytes;
+    if (!scan.look(bytes, this.#context, hopSize > 0)) return undefined;
+    scan.of = route;
+    return bytes;
   }
 
   free(record: number): void {
@@ -76,8 +77,11 @@ export class RouteStore {
     const { policy, source } = this;
     if (list.isPlain && scan.look(list.bytes, list.context, list.nextHop !== undefined)) {
       const nextHop = list.nextHop ?? this.#hop(u32At(list.bytes, scan.nextHop));
-      if (importList(policy, source, { bytes: list.bytes, scan, nextHop }))
-        return new LearnedRoute(this, record, { nextHop });
+      if (importList(policy, source, { bytes: list.bytes, scan, nextHop })) {
+        const route = new LearnedRoute(this, record, { nextHop });
+        scan.of = route;
+        return route;
+      }
     }
     const judged = importRoute(policy, source, list.attributes);
     if ("refused" in judged) return new LearnedRoute(this, record, { refused: judged.refused });
@@ -132,9 +136,9 @@ export class LearnedRoute implements Route {
    * The bytes, looked at by `scan`, when they say all: import policy added nothing but a missing LOCAL_PREF. Good until the
    * store's next route.
    */
-  look(by: AttributeScan): Uint8Array | undefined {
+  look(): Uint8Array | undefined {
     if (this.refused !== undefined || this.#imported) return undefined;
-    return this.#store.look(this.#record, by);
+    return this.#store.look(this.#record, this);
   }
 
   /** Its attributes as received; a view, good until the store's next route. */

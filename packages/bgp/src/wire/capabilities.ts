@@ -95,7 +95,7 @@ function readOne(code: number, r: Reader, into: Draft): void {
       into.longLived = readLongLived(r);
       return;
     case codes.addPath.code:
-      into.addPath = readAddPath(r);
+      readAddPath(r, into);
       return;
     default:
       into.unknown = [...(into.unknown ?? []), code];
@@ -147,14 +147,14 @@ function readLongLived(r: Reader): LongLived[] {
 }
 
 /** RFC 7911 §4: | AFI 2 | SAFI 1 | send/receive 1 | each: 1 receive, 2 send, 3 both; any other value is ignored. */
-function readAddPath(r: Reader): AddPath[] {
+function readAddPath(r: Reader, into: Draft): void {
   const out: AddPath[] = [];
   while (r.left >= 4) {
     const family = readFamily(r.u16(), r.u8());
     const code = r.u8();
     if (family && code >= 1 && code <= 3) out.push({ family, receive: code !== 2, send: code !== 1 });
   }
-  return out;
+  if (out.length > 0) into.addPath = out;
 }
 
 /** Our family of an AFI/SAFI pair, or undefined: families that we do not carry are skipped. */

@@ -31,11 +31,22 @@ export class AttributeScan {
   onlyToCustomer = absent;
   /** One of the communities that RFC 1997 and its like give a meaning (0xFFFFxxxx). */
   hasWellKnown = false;
+  /** Whose bytes the fields are of, where somebody said so: who comes next need not look again. */
+  of: object | undefined;
 
-  /** Looks; false when the list is not plain. `hasNextHop`: one comes with MP_REACH, so none may stand here. */
+  /**
+   * Looks; false when the list is not plain. `hasNextHop`: one comes with MP_REACH, so none may stand here. The same array
+   * twice in a row is looked at once.
+   */
   look(bytes: Uint8Array, { as4, internal }: AttributeContext, hasNextHop: boolean): boolean {
+    if (this.of === bytes) return true;
     this.#forget();
-    if (!as4) return false;
+    const isPlain = as4 && this.#list(bytes, internal) && this.nextHop >= 0 !== hasNextHop;
+    if (isPlain) this.of = bytes;
+    return isPlain;
+  }
+
+  #list(bytes: Uint8Array, internal: boolean): boolean {
     let last = 0;
     for (let at = 0; at < bytes.length; ) {
       if (at + 3 > bytes.length) return false;
@@ -52,10 +63,11 @@ export class AttributeScan {
       last = type;
       at = end;
     }
-    return this.origin >= 0 && this.path > 0 && this.nextHop >= 0 !== hasNextHop;
+    return this.origin >= 0 && this.path > 0;
   }
 
   #forget(): void {
+    this.of = undefined;
     this.origin = absent;
     this.pathLength = 0;
     this.neighbourAs = 0;
@@ -136,6 +148,9 @@ export class AttributeScan {
     return true;
   }
 }
+
+/** For all on the way of an UPDATE: what one looked at the next finds looked at. */
+export const scan = new AttributeScan();
 
 /** Flags by type, as RFC 4271 §4.3 and its like give them, without Partial and Extended Length; others are not plain. */
 const plainFlags: readonly (number | undefined)[] = Object.assign(new Array<number | undefined>(256), {

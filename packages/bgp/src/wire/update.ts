@@ -15,7 +15,7 @@ import { readFamily } from "./capabilities.ts";
 import { afi, flags, lengths, safiUnicast } from "./code-points.ts";
 import { BgpError } from "./error.ts";
 import { checkNlri, leadOf, type Nlri } from "./nlri.ts";
-import { AttributeScan } from "./scan.ts";
+import { scan } from "./scan.ts";
 
 /** Routes that share one set of attributes (`nextHop` included). */
 export interface Announcement {
@@ -143,7 +143,6 @@ interface ReadList {
   readonly problems: readonly Problem[];
 }
 
-const scan = new AttributeScan();
 const none: readonly never[] = [];
 
 /** Plain lists are looked at, all others parsed. */
@@ -204,6 +203,7 @@ function readNextHop(r: Reader, sizes: readonly number[]): NextHop | undefined {
   const address: Address = r.address(6);
   if (!both) return { address };
   const linkLocal = r.address(6);
+  if (address.bits === 0n) return { address: linkLocal }; // of a link without another network, BIRD's way
   return linkLocal.bits === 0n ? { address } : { address, linkLocal };
 }
 
