@@ -83,12 +83,19 @@ function stageSteps(
   return tiers.length === 0 ? [{ rule: ruleIds.hostForward, action: "allow" }] : tiersSteps(ask, tiers);
 }
 
+const ICMPV6 = 58;
+/** Router and neighbour solicitation and advertisement (RFC 4861 §4). */
+export const NEIGHBOUR_DISCOVERY = [133, 134, 135, 136] as const;
+
 /** The failsafe rule that lets a packet through: before connection tracking also as the answer to another. */
 function failsafeOf(
   { config }: HostEnforced,
   packet: Packet,
   { direction, stage }: Pick<At, "direction" | "stage">,
 ): string | undefined {
+  const isICMPv6 = packet.protocol === ICMPV6 && packet.source.family === 6;
+  if (isICMPv6 && NEIGHBOUR_DISCOVERY.some((type) => type === packet.icmp?.type))
+    return ruleIds.failsafeNeighbours;
   const isIn = direction === "ingress";
   const [own, other] = isIn
     ? [config.failsafeInboundHostPorts, config.failsafeOutboundHostPorts]

@@ -2,7 +2,13 @@ export { affected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
-export { type HostEnforced, type HostVerdict, hostEndpointAt, hostVerdict } from "./host-verdict.ts";
+export {
+  type HostEnforced,
+  type HostVerdict,
+  hostEndpointAt,
+  hostVerdict,
+  NEIGHBOUR_DISCOVERY,
+} from "./host-verdict.ts";
 export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
 export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";

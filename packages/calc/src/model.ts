@@ -76,6 +76,12 @@ export interface TierPolicies {
   readonly policies: readonly string[];
 }
 
+export interface PacketRate {
+  readonly perSecond: number;
+  /** Packets at once. */
+  readonly burst: number;
+}
+
 export interface LocalEndpoint {
   /** `<namespace>/<name>` of the WorkloadEndpoint. */
   readonly id: string;
@@ -85,6 +91,8 @@ export interface LocalEndpoint {
   readonly mac?: string;
   /** Networks it may send from besides its own addresses. */
   readonly spoofable: readonly Prefix[];
+  /** Packets a second that it may receive and send; what is beyond is dropped, whatever policy says. */
+  readonly packetRate?: Readonly<Partial<Record<Direction, PacketRate>>>;
   /** Tiers that hold a policy for it, in order. */
   readonly ingress: readonly TierPolicies[];
   readonly egress: readonly TierPolicies[];

@@ -205,6 +205,7 @@ export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<Local
     addresses: spec.ipNetworks.map((net) => hostOf(net)),
     ...(spec.mac !== undefined && { mac: spec.mac.toLowerCase() }),
     spoofable: (spec.allowSpoofedSourcePrefixes ?? []).map((net) => parsePrefix(net, { mask: true })),
+    ...packetRateOf(spec.qosControls),
     profiles: spec.profiles,
   };
 }
@@ -222,6 +223,22 @@ export const readHostEndpoint = ({ metadata, spec }: HostEndpoint): BareHostEndp
 export function hostEndpointLabels({ metadata }: HostEndpoint): Labels {
   const { [NAMESPACE]: _namespace, [SERVICE_ACCOUNT]: _account, ...labels } = metadata.labels ?? {};
   return labels;
+}
+
+/** Calico's burst (calico.md §1.7). */
+const USUAL_PACKET_BURST = 5;
+
+function packetRateOf(qos: WorkloadEndpoint["spec"]["qosControls"]): Pick<LocalEndpoint, "packetRate"> {
+  const { ingressPacketRate, egressPacketRate } = qos ?? {};
+  if (ingressPacketRate === undefined && egressPacketRate === undefined) return {};
+  const limit = (direction: Direction, perSecond: number | undefined, burst = USUAL_PACKET_BURST) =>
+    perSecond !== undefined && { [direction]: { perSecond, burst } };
+  return {
+    packetRate: {
+      ...limit("ingress", ingressPacketRate, qos?.ingressPacketBurst),
+      ...limit("egress", egressPacketRate, qos?.egressPacketBurst),
+    },
+  };
 }
 
 /** The address in `a.b.c.d` or `a.b.c.d/n`. */

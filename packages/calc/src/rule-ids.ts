@@ -12,6 +12,8 @@ export const ruleIds = {
   /** The source is none of the workload's addresses. */
   spoofedAddress: "workload/spoofed-address",
   spoofedMac: "workload/spoofed-mac",
+  /** More packets a second than the workload may receive, or send. */
+  packetRate: "workload/packet-rate",
   /** The way back to the source does not lead to the interface it came from. */
   reversePath: "workload/reverse-path",
   /** A connection that a later policy denied. */
@@ -25,6 +27,8 @@ export const ruleIds = {
     `failsafe/${short[direction]}/${protocol.toLowerCase()}/${port}`,
   /** The answer to what a failsafe port let through, before connection tracking. */
   failsafeAnswer: "failsafe/answer",
+  /** Without it no IPv6 packet finds its next hop, to a failsafe port or any other. */
+  failsafeNeighbours: "failsafe/neighbour-discovery",
   /** Allowed by a policy that is asked before this one (`doNotTrack`, `preDNAT`). */
   allowedBefore: "host/allowed-before",
   /** Several host endpoints may decide. */

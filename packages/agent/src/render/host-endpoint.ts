@@ -2,6 +2,7 @@ import {
   type Direction,
   type HostStage,
   type LocalHostEndpoint,
+  NEIGHBOUR_DISCOVERY,
   type NodeState,
   ruleIds,
 } from "@margay/calc";
@@ -236,7 +237,13 @@ function failsafeRules({ stage, direction }: HostPlace, { family, config }: Host
           id: id(port),
         };
       });
+  const neighbours = family === 4 ? [] : NEIGHBOUR_DISCOVERY;
   return [
+    ...neighbours.map((type) => ({
+      match: ["-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", String(type)],
+      target,
+      id: ruleIds.failsafeNeighbours,
+    })),
     ...rules(own, "--dport", ({ protocol, port }) => ruleIds.failsafe(direction, protocol, port)),
     ...(stage === "untracked" ? rules(other, "--sport", () => ruleIds.failsafeAnswer) : []),
   ];

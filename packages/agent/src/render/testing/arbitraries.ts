@@ -280,7 +280,7 @@ export const anySent: fc.Arbitrary<Sent> = fc
     ),
     protocol: fc.constantFrom(6, 6, 17, 132, 1, 58),
     ports: fc.tuple(port, port),
-    icmp: fc.record({ type: fc.constantFrom(8, 128, 0), code: fc.constantFrom(0, 1) }),
+    icmp: fc.record({ type: fc.constantFrom(8, 128, 0, 135), code: fc.constantFrom(0, 1) }),
     from: fc.option(interfaceName),
     to: interfaceName,
     through: fc.constantFrom("in", "out", "both"),
