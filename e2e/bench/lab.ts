@@ -12,6 +12,7 @@ const BGP = fileURLToPath(new URL("bgp/main.ts", import.meta.url));
 /** Benchmarks that need no lab, each a program. */
 const ALONE: Readonly<Record<string, string>> = {
   "ipam-1000-nodes": fileURLToPath(new URL("ipam-scale.ts", import.meta.url)),
+  "controllers-scale": fileURLToPath(new URL("controllers-scale.ts", import.meta.url)),
   "policy-scale": fileURLToPath(new URL("policy-scale.ts", import.meta.url)),
   "calc-scale": fileURLToPath(new URL("calc-scale.ts", import.meta.url)),
 };

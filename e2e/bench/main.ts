@@ -31,7 +31,7 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
     ],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
-  { names: ["ipam-1000-nodes", "policy-scale", "calc-scale"] },
+  { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
   { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart"] },
 ];
 
