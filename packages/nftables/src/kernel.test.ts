@@ -92,7 +92,7 @@ const shown = (text: string): string[] =>
   text
     .split("\n")
     .filter((line) => line.includes("comment"))
-    .map((line) => line.trim().replace(/ comment "margay:[^" ]{16}([^"]*)"/, "$1"));
+    .map((line) => line.trim().replace(/ comment "margay:[^" ]{14}([^"]*)"/, "$1"));
 
 unshared(import.meta.url, () => {
   let tables: Nftables;
@@ -181,6 +181,14 @@ unshared(import.meta.url, () => {
     expect(await apply({ ...SETS, "4/chain/other": chain([]) })).toEqual([
       { target: "nftables", put: 0, removed: 0 },
     ]);
+  });
+
+  test("the longest id is kept, and a longer one is told by its hash", async () => {
+    const ids = ["i".repeat(231), "i".repeat(400)];
+    await apply({ "4/chain/x": chain(ids.map((id) => ({ match: [], id }))) });
+    const [kept, cut] = [...(await tables.counters()).keys()];
+    expect(kept).toBe(ids[0]);
+    expect(cut).toMatch(/^i{214}~[\w-]{16}$/);
   });
 
   test("one rule changed leaves the counters of the others", async () => {

@@ -66,24 +66,24 @@ export interface Rule {
   readonly id?: string | undefined;
 }
 
-/** nft shows comments of at most 128 characters when it writes them, but reads what fits the kernel's 256 bytes. */
-const ID_LENGTH = 220;
+/** The kernel's 256 bytes of user data hold type, length, `margay:`, 14, a space, this and a NUL. */
+const ID_LENGTH = 231;
 
 /** What tells one rule from another: in its comment, since the kernel's expressions are not read back. */
 export function ruleHash(rule: Rule): string {
   const known = hashes.get(rule);
   if (known) return known;
-  const made = hash16(JSON.stringify([rule.match, rule.action, rule.id]));
+  const made = digest(JSON.stringify([rule.match, rule.action, rule.id])).slice(0, 14);
   hashes.set(rule, made);
   return made;
 }
 
 const hashes = new WeakMap<Rule, string>();
 
-/** The id as a comment can hold it: printable ASCII, the end of a too long one replaced by its hash. */
+/** The id as a comment can hold it: printable ASCII, the end of a too long one replaced by its hash: as in iptables. */
 export function commentId(id: string): string {
   const clean = id.replace(/[^ -~]/g, "_");
-  return clean.length <= ID_LENGTH ? clean : `${clean.slice(0, ID_LENGTH - 17)}~${hash16(id)}`;
+  return clean.length <= ID_LENGTH ? clean : `${clean.slice(0, ID_LENGTH - 17)}~${digest(id).slice(0, 16)}`;
 }
 
-const hash16 = (text: string): string => hash("sha256", text, "base64url").slice(0, 16);
+const digest = (text: string): string => hash("sha256", text, "base64url");
