@@ -16,7 +16,7 @@ import {
 } from "@margay/cni";
 import { resources, type Store } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
-import type { Netlink } from "@margay/netlink";
+import { Netlink } from "@margay/netlink";
 import { familiesOf } from "./pool-families.ts";
 
 export interface CniServiceOptions {
@@ -62,6 +62,7 @@ const DRAIN_MS = 1000;
 /** Serves the container runtime's calls with this node's addresses and kernel. */
 export async function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
   const { netlink, ipam, store, node } = options;
+  const removals = Netlink.open({ inBackground: true }); // the kernel takes 20 ms for a veth, and lets nobody ask meanwhile
   const handle = cniHandler(
     {
       node,
@@ -69,9 +70,9 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       ipam,
       endpoints: resources(store, "WorkloadEndpoint"),
       wire: (wiring) => wire(netlink, wiring),
-      unwire: unwirer(netlink),
+      unwire: unwirer(removals),
       unwireInside,
-      ownerOf: (name) => ownerOf(netlink, name),
+      ownerOf: (name) => ownerOf(removals, name),
       owned: () => owned(netlink),
       inspect: (wired) => inspect(netlink, wired),
       ready: (key) => inForce(options, key),
@@ -101,6 +102,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
     async close() {
       clearInterval(timer);
       await server.close();
+      removals.close();
     },
   };
 }

@@ -57,7 +57,7 @@ export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }
  * interface stays.
  */
 export async function unwireInside({ netns, ifname }: { netns: string; ifname: string }): Promise<void> {
-  const pod = openPod(netns);
+  const pod = openPod(netns, { inBackground: true });
   if (!pod) return;
   try {
     if ((await linkByName(pod, ifname))?.kind === "veth") await deleteLink(pod, ifname);
@@ -67,9 +67,12 @@ export async function unwireInside({ netns, ifname }: { netns: string; ifname: s
 }
 
 /** Undefined when the namespace is gone: its file removed, or left behind without a mount. */
-export function openPod(netns: string): Netlink | undefined {
+export function openPod(
+  netns: string,
+  manner: { readonly inBackground?: boolean } = {},
+): Netlink | undefined {
   try {
-    return Netlink.open({ namespace: netns });
+    return Netlink.open({ namespace: netns, ...manner });
   } catch (error) {
     if (error instanceof NetlinkError && ["ENOENT", "EINVAL"].includes(error.code)) return undefined;
     throw error;

@@ -93,6 +93,49 @@ FUNCTION(do_send) {
   return answer(env, send(number(env, a[0]), from, n, MSG_NOSIGNAL));
 }
 
+struct job {
+  napi_async_work work;
+  napi_deferred deferred;
+  int fd;
+  long result;
+  size_t length;
+  char bytes[];
+};
+
+static void job_run(napi_env env, void *data) {
+  struct job *j = data;
+  (void)env;
+  j->result = send(j->fd, j->bytes, j->length, MSG_NOSIGNAL);
+  if (j->result < 0) j->result = -errno;
+}
+
+static void job_done(napi_env env, napi_status status, void *data) {
+  struct job *j = data;
+  (void)status;
+  napi_value v;
+  napi_create_int64(env, j->result, &v);
+  napi_resolve_deferred(env, j->deferred, v);
+  napi_delete_async_work(env, j->work);
+  free(j);
+}
+
+/* sendLater(fd, bytes): a promise of what send answers; the bytes are copied, a thread of libuv's pool waits for the kernel */
+FUNCTION(do_send_later) {
+  ARGS(2);
+  size_t n;
+  void *from = bytes(env, a[1], &n);
+  struct job *j = malloc(sizeof *j + n);
+  j->fd = number(env, a[0]);
+  j->length = n;
+  memcpy(j->bytes, from, n);
+  napi_value name, promise;
+  napi_create_string_utf8(env, "margay:send", NAPI_AUTO_LENGTH, &name);
+  napi_create_promise(env, &j->deferred, &promise);
+  napi_create_async_work(env, NULL, name, job_run, job_done, j, &j->work);
+  napi_queue_async_work(env, j->work);
+  return promise;
+}
+
 /* recv(fd, into): the datagram's whole length, also when it was longer than `into` */
 FUNCTION(do_recv) {
   ARGS(2);
@@ -239,6 +282,7 @@ NAPI_MODULE_INIT() {
       EXPORT("close", do_close),           EXPORT("setns", do_setns),         EXPORT("unshare", do_unshare),
       EXPORT("bindMount", do_bind_mount),  EXPORT("unmount", do_unmount),     EXPORT("poll", do_poll),
       EXPORT("unpoll", do_unpoll),         EXPORT("releaseFilePages", do_release_file_pages),
+      EXPORT("sendLater", do_send_later),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

@@ -114,7 +114,7 @@ async function withSocket<T>(
   action: (socket: RequestSocket) => Promise<T>,
 ): Promise<T> {
   if (namespace === undefined) {
-    kept ??= new RequestSocket(NETLINK_NETFILTER);
+    kept ??= new RequestSocket(NETLINK_NETFILTER, undefined, { inBackground: true });
     return action(kept);
   }
   const socket = new RequestSocket(NETLINK_NETFILTER, namespace);

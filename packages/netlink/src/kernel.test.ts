@@ -17,6 +17,7 @@ import {
   deleteConnections,
   deleteForwarding,
   deleteLink,
+  deleteLinks,
   deleteNamespace,
   deleteRoutes,
   forgetConnections,
@@ -25,6 +26,7 @@ import {
   linkByName,
   listAddresses,
   listForwarding,
+  listLinks,
   listNeighbours,
   listRoutes,
   markConnections,
@@ -114,6 +116,18 @@ unshared(import.meta.url, () => {
     expect(await deleteLink(nl, "cali1")).toBe(false);
     deleteNamespace("/run/netns/pod");
     expect(existsSync("/run/netns/pod")).toBe(false);
+  });
+
+  test("requests in the background are answered like others, in their order, and keep no other work waiting", async () => {
+    const background = Netlink.open({ inBackground: true });
+    const refused = createVeth(background, { name: "lo", mtu: 1500, peer: { name: "x" } });
+    const made = createVeth(background, { name: "b0", mtu: 1500, peer: { name: "b1" } });
+    const gone = deleteLinks(background, ["b0", "never"]);
+    await expect(refused).rejects.toMatchObject({ code: "EEXIST" });
+    expect(await made).toMatchObject({ name: "b0", kind: "veth" });
+    await gone;
+    expect((await listLinks(background)).map(({ name }) => name)).not.toContain("b0");
+    background.close(); // after what was asked before it
   });
 
   test("a failed veth says what was asked and leaves nothing", async () => {

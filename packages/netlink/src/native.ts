@@ -11,6 +11,8 @@ interface Native {
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   getsockopt(fd: number, level: number, name: number, into: Uint8Array): number;
   send(fd: number, bytes: Uint8Array): number;
+  /** The same on another thread; the bytes may be used again at once. */
+  sendLater(fd: number, bytes: Uint8Array): Promise<number>;
   /** The datagram's whole length, also when `into` was too short for it. */
   recv(fd: number, into: Uint8Array): number;
   close(fd: number): number;

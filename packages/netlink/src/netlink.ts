@@ -7,7 +7,7 @@ import type { Message } from "./message.ts";
 import { type ListedNeighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from "./neighbour.ts";
 import type { Route } from "./route.ts";
 import { type Names, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route-message.ts";
-import { RequestSocket } from "./socket.ts";
+import { RequestSocket, type SocketManner } from "./socket.ts";
 
 const NETLINK_ROUTE = 0;
 /** RTNLGRP_* as the bits of sockaddr_nl. */
@@ -29,7 +29,7 @@ export type Notification = { readonly change: "new" | "deleted"; readonly own: b
   | { readonly kind: "forwarding"; readonly forwarding: ListedForwarding }
 );
 
-export interface NetlinkOptions {
+export interface NetlinkOptions extends SocketManner {
   /** Path of a network namespace; this thread's own when absent. */
   readonly namespace?: string;
   readonly groups?: readonly (keyof typeof groups)[];
@@ -51,7 +51,7 @@ export class Netlink {
   readonly #names = new Map<number, string>();
 
   private constructor(options: NetlinkOptions) {
-    this.requests = new RequestSocket(NETLINK_ROUTE, options.namespace);
+    this.requests = new RequestSocket(NETLINK_ROUTE, options.namespace, options);
     if (options.groups?.length) this.#events = this.#subscribe(options);
   }
 

@@ -40,6 +40,12 @@ const dumpAttempts = 10;
 const outgoing = new Encoder(batchBytes + 1024);
 const incoming = new Uint8Array(65_536);
 
+/** How a socket waits for the kernel, which answers while `send` runs. */
+export interface SocketManner {
+  /** On another thread: for requests that keep the kernel busy for long, a veth's end or a reading of all connections. */
+  readonly inBackground?: boolean;
+}
+
 /** One request of a batch that the kernel refused. */
 export interface Failure {
   readonly index: number;
@@ -80,7 +86,10 @@ export class RequestSocket {
   #port = 0;
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(protocol: number, namespace?: string) {
+  readonly #inBackground: boolean;
+
+  constructor(protocol: number, namespace?: string, { inBackground = false }: SocketManner = {}) {
+    this.#inBackground = inBackground;
     this.#fd = openSocket(protocol, namespace);
     receiveBuffer(this.#fd, 1 << 20);
   }
@@ -90,8 +99,10 @@ export class RequestSocket {
     return this.#port;
   }
 
+  /** In the background once what is under way has ended: till then the descriptor's number must not become another's. */
   close(): void {
-    native().close(this.#fd);
+    if (this.#inBackground) void this.#exclusive(async () => native().close(this.#fd));
+    else native().close(this.#fd);
   }
 
   /**
@@ -102,7 +113,7 @@ export class RequestSocket {
     return this.#exclusive(async () => {
       const failures: Failure[] = [];
       for (let start = 0; start < requests.length; ) {
-        const end = this.#sendBatch(requests, start);
+        const end = await this.#sendBatch(requests, start);
         this.#receiveBatch(requests, { start, end, failures, onReply });
         start = end;
         if (start < requests.length) await turn();
@@ -112,7 +123,7 @@ export class RequestSocket {
   }
 
   /** Sends from `start` what fits one batch and answers where the next begins. Only the last asks for an ack. */
-  #sendBatch(requests: readonly Request[], start: number): number {
+  async #sendBatch(requests: readonly Request[], start: number): Promise<number> {
     const out = outgoing.clear();
     const limit = Math.min(requests.length, start + batchLimit);
     let [end, last] = [start, 0];
@@ -120,11 +131,13 @@ export class RequestSocket {
       const request = requests[end++];
       if (request) last = out.message(request, ++this.#sequence);
     }
-    check(
-      native().send(this.#fd, out.addFlags(last, flags.ack).view()),
-      () => requests[start]?.words() ?? "send",
-    );
+    const sent = this.#send(out.addFlags(last, flags.ack).view());
+    check(typeof sent === "number" ? sent : await sent, () => requests[start]?.words() ?? "send");
     return end;
+  }
+
+  #send(bytes: Uint8Array): number | Promise<number> {
+    return this.#inBackground ? native().sendLater(this.#fd, bytes) : native().send(this.#fd, bytes);
   }
 
   #receiveBatch(requests: readonly Request[], batch: Batch): void {
@@ -199,7 +212,8 @@ export class RequestSocket {
     const sequence = ++this.#sequence;
     const out = outgoing.clear();
     const at = out.message(request, sequence);
-    check(native().send(this.#fd, out.addFlags(at, flags.dump).view()), request.words);
+    const sent = this.#send(out.addFlags(at, flags.dump).view());
+    check(typeof sent === "number" ? sent : await sent, request.words);
     const found: T[] = [];
     let interrupted = false;
     for (let chunk = 1; ; chunk++) {
