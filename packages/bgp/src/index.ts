@@ -19,6 +19,7 @@ export {
 export * from "./policy/prefix-limit.ts";
 export * from "./policy/role.ts";
 export { Recent } from "./recent.ts";
+export * from "./rib/changes.ts";
 export * from "./rib/decision.ts";
 export * from "./rib/path.ts";
 export { PrefixTable } from "./rib/prefix-table.ts";

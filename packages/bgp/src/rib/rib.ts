@@ -2,10 +2,12 @@ import type { Family, Prefix } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import type { Nlri } from "../wire/nlri.ts";
+import { Changes } from "./changes.ts";
 import { Choice } from "./choice.ts";
 import { type Cost, decide } from "./decision.ts";
 import type { DecisionStep, Path, Route, Source } from "./path.ts";
-import { end, PathNodes } from "./path-nodes.ts";
+import { PathLists } from "./path-lists.ts";
+import { end } from "./path-nodes.ts";
 import { PathSlots } from "./path-slots.ts";
 import { grown, PrefixTable } from "./prefix-table.ts";
 import { type Counts, RouteNumbers, unusable } from "./route-numbers.ts";
@@ -13,39 +15,6 @@ import { LearnedRoute } from "./route-store.ts";
 
 /** What import policy made of one set of attributes. */
 export type Imported = { readonly attributes: Attributes } | { readonly refused: string };
-
-/** A prefix that another decision came out for. */
-export interface Change {
-  readonly id: number;
-  readonly best: Route | undefined;
-  /** The best route is another one, or none; else its equals are others or, with `tellsAll`, any other path. */
-  readonly bestChanged: boolean;
-}
-
-/** What a decision changed, until the next one. */
-export class Changes implements Iterable<Change> {
-  /** Prefixes whose best route is another one, or none. */
-  readonly best: readonly number[];
-  /** Prefixes whose best route is the same, and its equals are others; or, with `tellsAll`, any other path. */
-  readonly others: readonly number[];
-  readonly #rib: Rib;
-
-  constructor(rib: Rib, best: readonly number[], others: readonly number[]) {
-    this.#rib = rib;
-    this.best = best;
-    this.others = others;
-  }
-
-  get length(): number {
-    return this.best.length + this.others.length;
-  }
-
-  /** One object each: for those who have few. */
-  *[Symbol.iterator](): Generator<Change> {
-    for (const id of this.best) yield { id, best: this.#rib.best(id), bestChanged: true };
-    for (const id of this.others) yield { id, best: this.#rib.best(id), bestChanged: false };
-  }
-}
 
 /** A path for those who are told several of one prefix (RFC 7911), best first. */
 export interface NumberedRoute {
@@ -60,8 +29,6 @@ const broken = 2;
 /**
  * The Adj-RIBs-In and the Loc-RIB of one family, RFC 4271 §3.2: for every prefix the paths of all sources, one per source
  * and path identifier, and the best of them. Changes gather until `decide` is called, once per turn of the caller's loop.
- *
- *     head[prefix]:  0 no path │ n > 0: route n - 1, the only one │ n < 0: the list that begins at node -n - 1
  */
 export class Rib {
   readonly prefixes: PrefixTable;
@@ -71,9 +38,8 @@ export class Rib {
   tellsAll = false;
   readonly #cost: Cost;
   readonly #numbers: RouteNumbers;
-  readonly #nodes = new PathNodes();
+  readonly #paths: PathLists;
   readonly #choice: Choice;
-  #head = new Int32Array(1024);
   /** Route number + 1, or 0. */
   #best = new Int32Array(1024);
   #state = new Uint8Array(1024);
@@ -88,6 +54,7 @@ export class Rib {
     this.slots = new PathSlots(this.prefixes);
     this.#cost = cost;
     this.#numbers = new RouteNumbers(cost);
+    this.#paths = new PathLists(this.#numbers, (id) => this.#touch(id, broken));
     this.#choice = new Choice(this.#numbers);
   }
 
@@ -96,9 +63,9 @@ export class Rib {
     const number = this.#numbers.take(route);
     const stale = this.#stale.get(route.source);
     this.prefixes.eachId(nlri, (id, pathId) => {
-      if (id >= this.#head.length) this.#grow(id);
+      if (id >= this.#state.length) this.#grow(id);
       stale?.delete(pathKey(id, pathId));
-      this.#put(id, number, pathId);
+      if (this.#paths.put(id, number, pathId)) this.#touch(id, dirty);
     });
     this.#numbers.release(number);
   }
@@ -106,9 +73,9 @@ export class Rib {
   /** One prefix of `announce`, for policies that look at the prefix. */
   put(id: number, route: Route, pathId = 0): void {
     const number = this.#numbers.take(route);
-    if (id >= this.#head.length) this.#grow(id);
+    if (id >= this.#state.length) this.#grow(id);
     this.#stale.get(route.source)?.delete(pathKey(id, pathId));
-    this.#put(id, number, pathId);
+    if (this.#paths.put(id, number, pathId)) this.#touch(id, dirty);
     this.#numbers.release(number);
   }
 
@@ -119,13 +86,7 @@ export class Rib {
 
   /** One prefix of `withdraw`. */
   remove(source: Source, id: number, pathId = 0): void {
-    const head = this.#head[id] ?? 0;
-    if (head === 0) return;
-    if (head > 0) {
-      if (pathId !== 0 || !this.#isFrom(head - 1, source)) return;
-      this.#head[id] = 0;
-      this.#drop(head - 1);
-    } else if (!this.#removeNode(id, source, pathId)) return;
+    if (!this.#paths.remove(id, source, pathId)) return;
     this.#stale.get(source)?.delete(pathKey(id, pathId));
     this.#touch(id, dirty);
   }
@@ -179,8 +140,8 @@ export class Rib {
   /** Calls `each` for every path of one source; it may put and remove paths of that prefix. */
   eachOf(source: Source, each: (id: number, route: Route, pathId: number) => void): void {
     for (let id = 0; id < this.prefixes.size; id++)
-      for (const pathId of this.#pathIdsOf(id, source)) {
-        const number = this.#numberOf(id, source, pathId);
+      for (const pathId of this.#paths.pathIdsOf(id, source)) {
+        const number = this.#paths.numberOf(id, source, pathId);
         if (number >= 0) each(id, this.#route(number), pathId);
       }
   }
@@ -199,7 +160,7 @@ export class Rib {
       const id = this.#dirty[i]!; // below the count
       const wasBroken = this.#state[id] === broken;
       this.#state[id] = 0;
-      const head = this.#head[id]!; // ids have a head
+      const head = this.#paths.head(id);
       const before = this.#best[id]!;
       let hasOthers = wasBroken || this.tellsAll;
       let now = 0;
@@ -207,7 +168,7 @@ export class Rib {
       else if (head < 0) {
         const node = this.#choose(-head - 1);
         if (this.#markEqual(-head - 1)) hasOthers = true;
-        now = node === end ? 0 : this.#nodes.route[node]! + 1;
+        now = node === end ? 0 : this.#paths.nodes.route[node]! + 1;
       }
       if (now !== before) {
         this.#setBest(id, now);
@@ -229,9 +190,9 @@ export class Rib {
     if (!best) return [];
     const equal: Route[] = [best];
     const seen = new Set([hopOf(best)]);
-    for (let node = this.#first(id); node !== end; node = this.#nodes.next[node]!) {
-      if (this.#nodes.isEqual[node] === 0) continue;
-      const route = this.#route(this.#nodes.route[node]!); // linked
+    for (let node = this.#paths.first(id); node !== end; node = this.#paths.nodes.next[node]!) {
+      if (this.#paths.nodes.isEqual[node] === 0) continue;
+      const route = this.#route(this.#paths.nodes.route[node]!); // linked
       if (route !== best && !seen.has(hopOf(route))) equal.push(route);
       seen.add(hopOf(route));
     }
@@ -240,7 +201,7 @@ export class Rib {
 
   /** The usable paths of a prefix, the best first, `max` at most: what a peer with ADD-PATH is told (RFC 7911). */
   ranked(id: number, max: number): readonly NumberedRoute[] {
-    const head = this.#head[id] ?? 0;
+    const head = this.#paths.head(id);
     const best = this.best(id);
     if (head >= 0) return best ? [{ route: best, pathId: 1 }] : [];
     const taken = new Set<number>();
@@ -249,7 +210,7 @@ export class Rib {
       const node = this.#choose(-head - 1, taken);
       if (node === end) break;
       taken.add(node);
-      const { route, sentId } = this.#nodes;
+      const { route, sentId } = this.#paths.nodes;
       out.push({ route: this.#route(route[node]!), pathId: sentId[node]! }); // a node of the list
     }
     return out;
@@ -258,10 +219,10 @@ export class Rib {
   /** All paths of a prefix, refused ones too, with the step at which each lost. */
   paths(id: number): readonly Path[] {
     const whole: { readonly route: Route; readonly pathId: number }[] = [];
-    const head = this.#head[id] ?? 0;
+    const head = this.#paths.head(id);
     if (head > 0) whole.push({ route: materialised(this.#route(head - 1)), pathId: 0 });
-    for (let node = this.#first(id); node !== end; node = this.#nodes.next[node]!) {
-      const { route, receivedId } = this.#nodes;
+    for (let node = this.#paths.first(id); node !== end; node = this.#paths.nodes.next[node]!) {
+      const { route, receivedId } = this.#paths.nodes;
       whole.push({ route: materialised(this.#route(route[node]!)), pathId: receivedId[node]! }); // linked
     }
     const lost = new Map<Route, DecisionStep>();
@@ -276,7 +237,7 @@ export class Rib {
 
   /** Every prefix that has a route. */
   *ids(): Generator<number> {
-    for (let id = 0; id < this.prefixes.size; id++) if ((this.#head[id] ?? 0) !== 0) yield id;
+    for (let id = 0; id < this.prefixes.size; id++) if (this.#paths.head(id) !== 0) yield id;
   }
 
   /** Every prefix that has a route, for people: `ids` is cheaper. */
@@ -289,76 +250,9 @@ export class Rib {
     return this.#numbers.counts(source);
   }
 
-  /** The new path of a source and path identifier. */
-  #put(id: number, number: number, pathId: number): void {
-    const head = this.#head[id]!; // grown by the caller
-    const { source } = this.#route(number);
-    if (head === 0 && pathId === 0) this.#head[id] = number + 1;
-    else if (head > 0 && pathId === 0 && this.#isFrom(head - 1, source)) {
-      if (head - 1 === number || sameRoute(this.#route(head - 1), this.#route(number))) return;
-      this.#head[id] = number + 1;
-      this.#drop(head - 1);
-    } else if (!this.#putNode(id, number, pathId)) return;
-    this.#numbers.retain(number);
-    this.#count(number, 1);
-    this.#touch(id, dirty);
-  }
-
-  /** Into the list of the prefix, which it becomes if it is none yet. False: it says nothing new. */
-  #putNode(id: number, number: number, pathId: number): boolean {
-    const nodes = this.#nodes;
-    const head = this.#head[id]!; // grown by the caller
-    if (head > 0) this.#head[id] = -nodes.add(head - 1, 0, 1, end) - 1;
-    const { source } = this.#route(number);
-    let last = end;
-    for (let node = this.#first(id); node !== end; node = nodes.next[node]!) {
-      last = node;
-      const before = nodes.route[node]!; // linked
-      if (nodes.receivedId[node] !== pathId || !this.#isFrom(before, source)) continue;
-      if (before === number || sameRoute(this.#route(before), this.#route(number))) return false;
-      if (nodes.isEqual[node] === 1) this.#touch(id, broken);
-      nodes.route[node] = number;
-      nodes.isEqual[node] = 0;
-      this.#drop(before);
-      return true;
-    }
-    const node = nodes.add(number, pathId, nodes.unusedId(this.#first(id)), end);
-    if (last === end) this.#head[id] = -node - 1;
-    else nodes.next[last] = node;
-    return true;
-  }
-
-  #removeNode(id: number, source: Source, pathId: number): boolean {
-    const nodes = this.#nodes;
-    let before = end;
-    let node = this.#first(id);
-    while (node !== end && !(nodes.receivedId[node] === pathId && this.#isFrom(nodes.route[node]!, source))) {
-      before = node;
-      node = nodes.next[node]!; // linked
-    }
-    if (node === end) return false;
-    if (nodes.isEqual[node] === 1) this.#touch(id, broken);
-    const next = nodes.next[node]!;
-    if (before !== end) nodes.next[before] = next;
-    else this.#head[id] = next === end ? 0 : -next - 1;
-    this.#drop(nodes.route[node]!);
-    nodes.free(node);
-    this.#unlist(id);
-    return true;
-  }
-
-  /** A list of one plain path is no list. */
-  #unlist(id: number): void {
-    const { next, receivedId, sentId, route } = this.#nodes;
-    const first = this.#first(id);
-    if (first === end || next[first] !== end || receivedId[first] !== 0 || sentId[first] !== 1) return;
-    this.#head[id] = route[first]! + 1;
-    this.#nodes.free(first);
-  }
-
   /** The best node of a list, but for some. */
   #choose(first: number, without?: ReadonlySet<number>): number {
-    const { route, next } = this.#nodes;
+    const { route, next } = this.#paths.nodes;
     this.#choice.begin();
     for (let node = first; node !== end; node = next[node]!) {
       const number = route[node]!; // linked
@@ -369,7 +263,7 @@ export class Rib {
 
   /** Notes what the choice found equal; whether that is another set than before. */
   #markEqual(first: number): boolean {
-    const { isEqual, next } = this.#nodes;
+    const { isEqual, next } = this.#paths.nodes;
     const { equal } = this.#choice;
     let changed = false;
     for (let node = first; node !== end; node = next[node]!) {
@@ -392,48 +286,8 @@ export class Rib {
     this.#numbers.release(before - 1);
   }
 
-  #first(id: number): number {
-    const head = this.#head[id] ?? 0;
-    return head < 0 ? -head - 1 : end;
-  }
-
-  #pathIdsOf(id: number, source: Source): readonly number[] {
-    const head = this.#head[id] ?? 0;
-    if (head === 0) return none;
-    if (head > 0) return this.#isFrom(head - 1, source) ? plainPath : none;
-    const found: number[] = [];
-    for (let node = -head - 1; node !== end; node = this.#nodes.next[node]!)
-      if (this.#isFrom(this.#nodes.route[node]!, source)) found.push(this.#nodes.receivedId[node]!); // linked
-    return found;
-  }
-
-  #numberOf(id: number, source: Source, pathId: number): number {
-    const head = this.#head[id] ?? 0;
-    if (head > 0) return this.#isFrom(head - 1, source) && pathId === 0 ? head - 1 : -1;
-    const { receivedId, route, next } = this.#nodes;
-    for (let node = this.#first(id); node !== end; node = next[node]!)
-      if (receivedId[node] === pathId && this.#isFrom(route[node]!, source)) return route[node]!; // linked
-    return -1;
-  }
-
-  #isFrom(number: number, source: Source): boolean {
-    return this.#numbers.accounts[number]!.source === source; // numbered
-  }
-
   #route(number: number): Route {
     return this.#numbers.routes[number]!; // numbers here are held
-  }
-
-  /** A path is gone. */
-  #drop(number: number): void {
-    this.#count(number, -1);
-    this.#numbers.release(number);
-  }
-
-  #count(number: number, by: 1 | -1): void {
-    const account = this.#numbers.accounts[number]!; // numbered
-    account.received += by;
-    if (this.#numbers.isAccepted(number)) account.accepted += by;
   }
 
   #touch(id: number, how: typeof dirty | typeof broken): void {
@@ -445,16 +299,12 @@ export class Rib {
   }
 
   #grow(id: number): void {
-    while (id >= this.#head.length) {
-      this.#head = grown(this.#head, (n) => new Int32Array(n));
+    while (id >= this.#state.length) {
       this.#best = grown(this.#best, (n) => new Int32Array(n));
       this.#state = grown(this.#state, (n) => new Uint8Array(n));
     }
   }
 }
-
-const none: readonly number[] = [];
-const plainPath: readonly number[] = [0];
 
 /** One number for a prefix and a received path identifier, both below 2^32; ids are far below 2^21. */
 const pathKey = (id: number, pathId: number): number => id + pathId * 2 ** 32;
@@ -471,10 +321,3 @@ function materialised({ source, received, attributes, refused }: Route): Route {
     ...(refused === undefined ? {} : { refused }),
   };
 }
-
-/** Says nothing new: another object made of the same parts. Learned ones are one object where they say the same. */
-const sameRoute = (a: Route, b: Route): boolean =>
-  !(a instanceof LearnedRoute || b instanceof LearnedRoute) &&
-  a.received === b.received &&
-  a.attributes === b.attributes &&
-  a.refused === b.refused;
