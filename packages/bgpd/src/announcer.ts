@@ -15,7 +15,7 @@ import {
   wireExporter,
 } from "@margay/bgp";
 import { type Address, contains, type Family, type Prefix } from "@margay/net";
-import type { Self, WantedPeer } from "./config.ts";
+import { isLinkLocal, type Self, type WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
 import { textOf } from "./text-of.ts";
 
@@ -158,7 +158,10 @@ export class Announcer {
     const { as4, internal, extendedMessage, extendedNextHop } = negotiated;
     const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
     const longLived = negotiated.longLived?.some((f) => f.family === family) ?? false;
-    const policy = exportPolicy(wanted, { self, family, extendedNextHop, longLived });
+    const policy = exportPolicy(wanted, {
+      ...{ self, family, extendedNextHop, longLived },
+      localAddress: peer.localAddress,
+    });
     const { sendMax = Number.MAX_SAFE_INTEGER } = wanted.sessionTerms?.addPath ?? {};
     const max = negotiated.addPath?.send.includes(family) ? sendMax : undefined;
     return this.#group({ family, policy, write, wanted, max });
@@ -235,19 +238,29 @@ const looksAtPeer = ({ statements }: Policy): boolean =>
 /** What export policy must know of the peer and of us. */
 function exportPolicy(
   wanted: WantedPeer,
-  us: { self: Self | undefined; family: Family; extendedNextHop: boolean; longLived: boolean },
+  us: {
+    self: Self | undefined;
+    family: Family;
+    extendedNextHop: boolean;
+    longLived: boolean;
+    /** Our end of the session: what a link-local peer, which may share no other network with us, can reach. */
+    localAddress: Address | undefined;
+  },
 ): ExportPolicy {
   const { localAs, peerAs, client, nextHop, address, localAddress } = wanted;
   const own = us.self?.addresses;
   const { policyTerms: terms } = wanted;
   const subnet = Object.values(own ?? {}).find((a) => a && contains(a.subnet, address))?.subnet;
-  const hop = localAddress?.family === us.family ? localAddress : own?.[us.family]?.address;
+  const linkLocal = isLinkLocal(address) ? us.localAddress : undefined;
+  const ours = linkLocal ?? localAddress;
+  const hop = ours?.family === us.family ? ours : own?.[us.family]?.address;
+  const hop6 = linkLocal ?? own?.[6]?.address;
   const shared = subnet && (us.family === subnet.family ? subnet : own?.[us.family]?.subnet);
   return {
     to: localAs === peerAs ? "ibgp" : "ebgp",
     ...{ localAs, client, nextHop },
     self: {
-      ...(us.extendedNextHop && own?.[6] ? { 6: { address: own[6].address } } : {}),
+      ...(us.extendedNextHop && hop6 ? { 6: { address: hop6 } } : {}),
       ...(hop ? { [us.family]: { address: hop } } : {}),
     },
     ...(us.extendedNextHop ? { extendedNextHop: true } : {}),

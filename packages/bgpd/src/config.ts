@@ -102,3 +102,6 @@ export interface ListenRange {
   /** What each of them is, but for its address. */
   readonly template: Omit<WantedPeer, "address" | "passive">;
 }
+
+/** fe80::/10: means something on one interface only. */
+export const isLinkLocal = ({ family, bits }: Address): boolean => family === 6 && bits >> 118n === 0x3fan;

@@ -1,17 +1,25 @@
-/** Peers behind a gateway (`reachableBy`): a host route leads to each, and what they announce goes the same way (pure). */
+/**
+ * Peers that the kernel's own routes do not lead to as they should (pure): behind a gateway (`reachableBy`), a host route leads to
+ * each, and what they announce goes the same way; or link-local, on one interface of many with the same fe80::/64.
+ */
 import { type Address, formatAddress, formatPrefix, prefixOf } from "@margay/net";
 import type { Route } from "@margay/netlink";
-import type { WantedPeer } from "./config.ts";
+import { isLinkLocal, type WantedPeer } from "./config.ts";
 import { bgpProtocol, type Fabric } from "./kernel-routes.ts";
 
 /** By the peer's address, as text. */
-export type Gateways = ReadonlyMap<string, { readonly peer: Address; readonly gateway: Address }>;
+export type Gateways = ReadonlyMap<string, Way>;
+
+export type Way =
+  | { readonly peer: Address; readonly gateway: Address }
+  | { readonly peer: Address; readonly device: string };
 
 export const gatewaysOf = (peers: ReadonlyMap<string, WantedPeer>): Gateways =>
   new Map(
-    [...peers.values()].flatMap(({ address: peer, reachableBy: gateway }) =>
-      gateway ? [[formatAddress(peer), { peer, gateway }] as const] : [],
-    ),
+    [...peers.values()].flatMap(({ address: peer, reachableBy: gateway, device }): [string, Way][] => {
+      if (gateway) return [[formatAddress(peer), { peer, gateway }]];
+      return device !== undefined && isLinkLocal(peer) ? [[formatAddress(peer), { peer, device }]] : [];
+    }),
   );
 
 /** Their host routes by destination; undefined where the gateway itself cannot be reached. */
@@ -20,13 +28,15 @@ export function gatewayRoutes(
   { fabric, metric }: { readonly fabric: Fabric; readonly metric: Readonly<Record<4 | 6, number>> },
 ): Map<string, Route | undefined> {
   return new Map(
-    [...gateways.values()].map(({ peer, gateway }) => {
+    [...gateways.values()].flatMap((way) => {
+      if (!("gateway" in way)) return [];
+      const { peer, gateway } = way;
       const dst = prefixOf(peer, peer.family === 4 ? 32 : 128);
       const nexthops = fabric.hopsTo(gateway);
       const route: Route | undefined = nexthops && {
         ...{ dst, protocol: bgpProtocol, type: "unicast", metric: metric[peer.family], nexthops },
       };
-      return [formatPrefix(dst), route];
+      return [[formatPrefix(dst), route] as const];
     }),
   );
 }

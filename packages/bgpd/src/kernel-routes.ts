@@ -36,14 +36,15 @@ export class Fabric {
     const key = formatAddress(nextHop);
     if (!this.#known.has(key)) {
       this.#asked.set(key, nextHop);
-      this.#known.set(key, this.#lookUp(this.#gateways.get(key)?.gateway ?? nextHop));
+      this.#known.set(key, this.#wayTo(key, nextHop));
     }
     return this.#known.get(key);
   }
 
   /** Whether a change of the route to `destination` can change an answer: not so for the routes of pods. */
   concerns(destination: Prefix): boolean {
-    const asked = [...this.#asked.values(), ...[...this.#gateways.values()].map((g) => g.gateway)];
+    const gateways = [...this.#gateways.values()].flatMap((way) => ("gateway" in way ? [way.gateway] : []));
+    const asked = [...this.#asked.values(), ...gateways];
     return asked.some((hop) => contains(destination, hop));
   }
 
@@ -56,6 +57,12 @@ export class Fabric {
   cost(nextHop: Address): number | undefined {
     const hops = this.hopsTo(nextHop);
     return hops && (hops.some((h) => h.via?.bits === nextHop.bits) ? 0 : 1);
+  }
+
+  #wayTo(key: string, nextHop: Address): readonly Nexthop[] | undefined {
+    const way = this.#gateways.get(key);
+    if (way && "device" in way) return [{ via: nextHop, dev: way.device }];
+    return this.#lookUp(way?.gateway ?? nextHop);
   }
 
   #lookUp(nextHop: Address): readonly Nexthop[] | undefined {

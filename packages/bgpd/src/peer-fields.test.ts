@@ -48,6 +48,11 @@ describe("fields of a BGPPeer", () => {
       },
     ],
     [
+      "addPath",
+      { addPath: { send: true, sendMax: 2 } },
+      { sessionTerms: { addPath: { send: true, sendMax: 2 } } },
+    ],
+    [
       "maxPrefixes",
       { maxPrefixes: { ipv4: { max: 10, restartAfter: "5m" }, ipv6: { max: 5, warnOnly: true } } },
       {

@@ -10,7 +10,7 @@ import {
 } from "@margay/api";
 import { type Statement, timers } from "@margay/bgp";
 import { type Address, parseAddress, parsePrefix } from "@margay/net";
-import type { PolicyTerms, Self, WantedPeer } from "./config.ts";
+import { isLinkLocal, type PolicyTerms, type Self, type WantedPeer } from "./config.ts";
 import { communityOf, filtersOf, unsupported } from "./filters.ts";
 import type { ReadSecret } from "./secrets.ts";
 import { termsOf } from "./terms.ts";
@@ -129,8 +129,6 @@ function advertised(terms: PolicyTerms | undefined, settings: BGPSettings): Poli
     },
   };
 }
-
-const isLinkLocal = ({ family, bits }: Address): boolean => family === 6 && bits >> 118n === 0x3fan;
 
 /** RFC 4456: a reflector's internal peers are its clients, but for the other reflectors of its cluster. */
 export function isClient(me: Node, peer: Node | undefined): boolean {

@@ -17,7 +17,7 @@ import {
   survivor,
   writeMessage,
 } from "@margay/bgp";
-import type { Family } from "@margay/net";
+import type { Address, Family } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
 import { guardOf, Link } from "./link.ts";
 import { type Md5Drops, md5Drops, noAnswer } from "./md5-drops.ts";
@@ -54,6 +54,11 @@ export class Peer {
   /** Over TCP, whatever was said since. */
   get isConnected(): boolean {
     return this.#main.connection !== undefined;
+  }
+
+  /** Our address of the session, while there is one. */
+  get localAddress(): Address | undefined {
+    return this.#main.connection?.localAddress;
   }
 
   get isReady(): boolean {

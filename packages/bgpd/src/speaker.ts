@@ -393,6 +393,8 @@ export class Speaker {
       this.#options.onConverged?.();
     }
     const owesMore = this.#announcer.send();
+    if (this.#heardAt !== undefined) this.onAdvertised((performance.now() - this.#heardAt) / 1000);
+    this.#heardAt = undefined;
     this.#lastTurn = owesMore ? 0 : performance.now() - began;
     if (owesMore) this.#due();
   }

@@ -43,14 +43,26 @@ export function termsOf(fields: Fields): Terms {
 const given = <K extends string, V extends object>(name: K, value: V): { readonly [_ in K]?: V } =>
   (Object.keys(value).length > 0 ? { [name]: value } : {}) as { [_ in K]?: V }; // the one key is the type's
 
-function sessionTerms({ role, roleRequired, extendedNextHop, delayOpenTime }: Fields): SessionTerms {
+function sessionTerms(fields: Fields): SessionTerms {
+  const { role, roleRequired, extendedNextHop, delayOpenTime, addPath } = fields;
   return {
     ...(role ? { role } : {}),
     ...(roleRequired ? { roleRequired } : {}),
     ...(extendedNextHop ? { extendedNextHop } : {}),
+    ...(addPath ? { addPath: pathsOf(addPath) } : {}),
     ...(delayOpenTime === undefined ? {} : { delayOpenSeconds: secondsOf(delayOpenTime) }),
   };
 }
+
+const pathsOf = ({
+  receive,
+  send,
+  sendMax,
+}: NonNullable<Fields["addPath"]>): SessionTerms["addPath"] & object => ({
+  ...(receive ? { receive } : {}),
+  ...(send ? { send } : {}),
+  ...(sendMax === undefined ? {} : { sendMax }),
+});
 
 function policyTerms(fields: Fields): PolicyTerms {
   const { maxPrefixes, removePrivateAs, enforceFirstAs, showBothAses, importPolicy, exportPolicy } = fields;

@@ -51,6 +51,12 @@ export class Connection {
     return !this.#closed && this.#socket.writableLength < unsentLimitBytes;
   }
 
+  /** Our address of it, without a zone. */
+  get localAddress(): Address | undefined {
+    const text = this.#socket.localAddress?.replace(/%.*$/, "");
+    return text === undefined ? undefined : parseAddress(text);
+  }
+
   get unsentBytes(): number {
     return this.#socket.writableLength;
   }

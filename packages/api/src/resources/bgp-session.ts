@@ -60,6 +60,14 @@ export const sessionFields = {
     .describe("Ours towards the peer: keeps route leaks out (RFC 9234)."),
   roleRequired: z.boolean().optional().describe("The peer must announce its own role."),
   extendedNextHop: z.boolean().optional().describe("IPv4 routes by way of IPv6 next hops (RFC 8950)."),
+  addPath: z
+    .object({
+      receive: z.boolean().optional().describe("Take several paths to a prefix from the peer."),
+      send: z.boolean().optional().describe("Tell it several, the best first."),
+      sendMax: z.int().min(1).max(255).optional().describe("At most so many; all when absent."),
+    })
+    .optional()
+    .describe("Several paths to one prefix (ADD-PATH, RFC 7911)."),
   maxPrefixes: z
     .object({
       ipv4: limit.optional().describe("IPv4 prefixes."),

@@ -3,8 +3,9 @@
  * dashes, `hold-time` for `holdTime`; what a BGPPeer can say of its session too has its one definition there.
  */
 import { definitions, md5Password, sessionFields } from "@margay/api";
-import { type Address, formatAddress, NetError, parseAddress, parsePrefix } from "@margay/net";
+import { formatAddress, NetError, parseAddress, parsePrefix } from "@margay/net";
 import * as z from "zod";
+import { isLinkLocal } from "../config.ts";
 
 /** `holdTime` as files have it, `hold-time`. */
 export const dashed = (name: string): string =>
@@ -37,7 +38,6 @@ const interfaceAddress = parsed((text) => {
   const [host = ""] = text.split("/");
   return { address: parseAddress(host), subnet: parsePrefix(text, { mask: true }) };
 }, "an address with its subnet's length, such as 192.0.2.1/24");
-const isLinkLocal = (a: Address | undefined): boolean => a?.family === 6 && a.bits >> 118n === 0x3fan;
 const identifier = parsed(parseAddress, "a dotted quad such as 192.0.2.1")
   .refine((a) => a.family === 4 && a.bits !== 0n, "must be a dotted quad other than 0.0.0.0")
   .transform((a) => Number(a.bits));
@@ -115,7 +115,7 @@ const neighbor = object({
     refuse(field, `must be absent beside ${dashed(passwords[0] ?? "")}`);
   if (value.listenRange && passwords[0])
     refuse(passwords[0], "must be absent with listen-range: Linux keeps TCP-MD5 keys by address");
-  if (isLinkLocal(value.address) && value.interface === undefined)
+  if (value.address && isLinkLocal(value.address) && value.interface === undefined)
     refuse("interface", "is required with a link-local address");
 });
 
