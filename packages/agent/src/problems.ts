@@ -1,17 +1,21 @@
 import type { NodeState, Problem } from "@margay/calc";
-import type { Logger } from "pino";
 import { Gauge, type Registry } from "prom-client";
+
+interface Log {
+  warn(fields: object, text: string): void;
+  info(fields: object, text: string): void;
+}
 
 /**
  * Names in log and metric what is closed since it cannot be resolved: each problem once when it comes, and once when it
  * is over. The control socket's `/state` lists them all.
  */
 export class ProblemTeller {
-  readonly #log: Pick<Logger, "warn" | "info">;
+  readonly #log: Log;
   readonly #closed: Gauge;
   #told = new Map<string, Problem>();
 
-  constructor(log: Pick<Logger, "warn" | "info">, registry: Registry) {
+  constructor(log: Log, registry: Registry) {
     this.#log = log;
     this.#closed = new Gauge({
       ...{ name: "margay_agent_policies_closed", registers: [registry] },
