@@ -39,9 +39,8 @@ export class ClusterNodes implements Controller {
       },
     });
     this.#mirror = new Mirror<Entry>({
-      ...{ store, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
+      ...{ store, log, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
       onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
-      onStatus: () => {}, // the copies' mirrors tell
     });
   }
 
@@ -50,7 +49,8 @@ export class ClusterNodes implements Controller {
   }
 
   readonly waitsFor = (): string | undefined => {
-    if (!this.#mirror.synced) return "Nodes have not been read from the datastore yet";
+    const mirror = this.#mirror.waitsFor("Nodes");
+    if (mirror) return mirror;
     return this.#watch.synced ? undefined : "v1 Node has not been read from the API server yet";
   };
 

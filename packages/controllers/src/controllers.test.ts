@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { type AnyResource, decode, encode, keyOf, parse, type ServiceSpec } from "@margay/api";
+import { StoreError } from "@margay/datastore";
 import type { KubernetesObject } from "@margay/kubernetes";
 import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
 
@@ -360,6 +361,21 @@ describe("replicas", () => {
     cluster.kubernetes.put(POLICIES, policy("web", "db"));
     await until(() => second.events("leader").length > 0, 5000);
     await until(async () => (await second.writes()) === 1);
+  });
+
+  test("a datastore that is away shows in readiness, and what changed meanwhile is written when it is back", async () => {
+    const replica = await leads();
+    const { list, watch } = cluster.store;
+    const away = () => {
+      throw new StoreError("unavailable", "etcd does not answer at 127.0.0.1:2379: is it running?");
+    };
+    Object.assign(cluster.store, { list: async () => away(), watch: away });
+    cluster.store.disconnect();
+    expect(await until(() => replica.notReady()[0])).toContain("Profile: memory store: disconnected");
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    Object.assign(cluster.store, { list, watch });
+    await until(() => read("/margay/v1/networkpolicies/shop/knp.default.web"));
+    await until(() => replica.notReady().length === 0);
   });
 
   test("an API server that is away shows in readiness, once in the log, and nothing is removed meanwhile", async () => {

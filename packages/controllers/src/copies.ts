@@ -62,8 +62,8 @@ export class Copies implements Controller {
   }
 
   readonly waitsFor = (): string | undefined => {
-    const mirror = [...this.#mirrors].find(([, one]) => !one.synced);
-    if (mirror) return `${mirror[0]} has not been read from the datastore yet`;
+    const mirror = [...this.#mirrors].map(([kind, one]) => one.waitsFor(kind)).find(Boolean);
+    if (mirror) return mirror;
     const watch = [...this.#watches].find(([{ optional }, one]) => !one.synced && !optional);
     return watch && `${watch[0].from} has not been read from the API server yet`;
   };
@@ -93,15 +93,8 @@ export class Copies implements Controller {
   #mirror(kind: Kind): Mirror<Entry> {
     const { store, log, sleep, random } = this.#surroundings;
     return new Mirror<Entry>({
-      ...{ store, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
+      ...{ store, log, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
       onChange: (keys) => this.#queue.add(keys),
-      onStatus: (status) => {
-        if (status.kind === "disconnected")
-          log.warn(
-            { event: "datastore-lost", kind, err: status.error },
-            `datastore: ${status.error.message}`,
-          );
-      },
     });
   }
 

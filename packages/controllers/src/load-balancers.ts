@@ -33,9 +33,8 @@ export class LoadBalancers implements Controller {
         log.warn({ event: "not-balanced", err: error, retryInMs }, `load balancers: ${String(error)}`),
     });
     this.#pools = new Mirror<Entry>({
-      ...{ store, sleep, random, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
+      ...{ store, log, sleep, random, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
       onChange: () => this.changed(),
-      onStatus: () => {}, // the copies' mirrors tell
     });
   }
 
@@ -43,8 +42,7 @@ export class LoadBalancers implements Controller {
     return this.#pools.start();
   }
 
-  readonly waitsFor = (): string | undefined =>
-    this.#pools.synced ? undefined : "IPPools have not been read from the datastore yet";
+  readonly waitsFor = (): string | undefined => this.#pools.waitsFor("IPPools");
 
   /** A Service, or a pool, is another one. */
   changed(): void {

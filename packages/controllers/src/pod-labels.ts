@@ -92,10 +92,9 @@ export class PodLabels implements Controller {
       },
     });
     this.#endpoints = new Mirror<EndpointFacts>({
-      ...{ store, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
+      ...{ store, log, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
       keep: (entry) => this.#keep(entry),
       onChange: (keys) => this.#queue.add(keys),
-      onStatus: () => {}, // the copies' mirrors tell
     });
   }
 
@@ -105,7 +104,8 @@ export class PodLabels implements Controller {
   }
 
   readonly waitsFor = (): string | undefined => {
-    if (!this.#endpoints.synced) return "WorkloadEndpoints have not been read from the datastore yet";
+    const mirror = this.#endpoints.waitsFor("WorkloadEndpoints");
+    if (mirror) return mirror;
     return this.pods.synced ? undefined : "v1 Pod has not been read from the API server yet";
   };
 

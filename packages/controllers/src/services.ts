@@ -107,9 +107,8 @@ export class Services implements Controller {
       },
     });
     this.#mirror = new Mirror<Entry>({
-      ...{ store, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
+      ...{ store, log, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
       onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
-      onStatus: () => {}, // the copies' mirrors tell
     });
   }
 
@@ -118,7 +117,8 @@ export class Services implements Controller {
   }
 
   readonly waitsFor = (): string | undefined => {
-    if (!this.#mirror.synced) return "Services have not been read from the datastore yet";
+    const mirror = this.#mirror.waitsFor("Services");
+    if (mirror) return mirror;
     return this.#isKnown ? undefined : "v1 Service has not been read from the API server yet";
   };
 
