@@ -31,6 +31,7 @@ export * from "./session/collision.ts";
 export * from "./session/fsm.ts";
 export * from "./session/negotiate.ts";
 export * from "./session/restart.ts";
+export * from "./session/session.ts";
 export * from "./wire/as-path.ts";
 export {
   type Problem,

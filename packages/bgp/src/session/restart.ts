@@ -1,6 +1,6 @@
 import { isHardReset } from "../wire/notification.ts";
-import type { Ending } from "./fsm.ts";
 import type { Negotiated } from "./negotiate.ts";
+import type { Ending } from "./session.ts";
 
 /**
  * Whether the routes of a peer outlive its session: when TCP broke (RFC 4724 §4.2) and, after RFC 8538 §4, when either

@@ -3,20 +3,18 @@ import type { Role } from "../wire/capabilities.ts";
 import { BgpError, type ErrorCode } from "../wire/error.ts";
 import type { Open } from "../wire/open.ts";
 import { survivor } from "./collision.ts";
+import { idle, step, table } from "./fsm.ts";
+import { negotiate, type Settings } from "./negotiate.ts";
+import { keepsRoutes } from "./restart.ts";
 import {
   type Effect,
   type Ending,
   type Event,
   type EventName,
-  idle,
   type Session,
   type State,
   states,
-  step,
-  table,
-} from "./fsm.ts";
-import { negotiate, type Settings } from "./negotiate.ts";
-import { keepsRoutes } from "./restart.ts";
+} from "./session.ts";
 
 const settings: Settings = {
   localAs: 64512,

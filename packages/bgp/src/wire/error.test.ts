@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { type Event, idle, type Session, step } from "../session/fsm.ts";
+import { idle, step } from "../session/fsm.ts";
 import type { Settings } from "../session/negotiate.ts";
+import type { Event, Session } from "../session/session.ts";
 import { fromHex, marker, toHex } from "../testing/hex.ts";
 import { BgpError, describeError, type ErrorCode, errors } from "./error.ts";
 import { Framer } from "./framer.ts";

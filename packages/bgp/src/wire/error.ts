@@ -1,67 +1,61 @@
+interface ErrorRow {
+  readonly code: number;
+  readonly subcode: number;
+  readonly rfc: string;
+  readonly text: string;
+}
+
+const row = (code: number, subcode: number, rfc: string, text: string): ErrorRow => ({
+  code,
+  subcode,
+  rfc,
+  text,
+});
+
 /**
  * Every NOTIFICATION that has a name: error code, subcode, clause, and the words an operator reads. The key is the
  * `code` of a BgpError. Those that RFC 7606 made outcomes of routes are never sent, and named for peers that do.
  */
 export const errors = {
-  "connection-not-synchronized": {
-    code: 1,
-    subcode: 1,
-    rfc: "RFC 4271 §6.1",
-    text: "Connection Not Synchronized",
-  },
-  "bad-message-length": { code: 1, subcode: 2, rfc: "RFC 4271 §6.1", text: "Bad Message Length" },
-  "bad-message-type": { code: 1, subcode: 3, rfc: "RFC 4271 §6.1", text: "Bad Message Type" },
-  "open-unspecific": { code: 2, subcode: 0, rfc: "RFC 4271 §6.2", text: "OPEN Message Error" },
-  "unsupported-version": { code: 2, subcode: 1, rfc: "RFC 4271 §6.2", text: "Unsupported Version Number" },
-  "bad-peer-as": { code: 2, subcode: 2, rfc: "RFC 4271 §6.2", text: "Bad Peer AS" },
-  "bad-bgp-identifier": { code: 2, subcode: 3, rfc: "RFC 6286 §2.2", text: "Bad BGP Identifier" },
-  "unsupported-optional-parameter": {
-    code: 2,
-    subcode: 4,
-    rfc: "RFC 4271 §6.2",
-    text: "Unsupported Optional Parameter",
-  },
-  "unacceptable-hold-time": { code: 2, subcode: 6, rfc: "RFC 4271 §6.2", text: "Unacceptable Hold Time" },
-  "unsupported-capability": { code: 2, subcode: 7, rfc: "RFC 5492 §5", text: "Unsupported Capability" },
-  "role-mismatch": { code: 2, subcode: 11, rfc: "RFC 9234 §4.2", text: "Role Mismatch" },
-  "malformed-attribute-list": { code: 3, subcode: 1, rfc: "RFC 4271 §6.3", text: "Malformed Attribute List" },
-  "unrecognized-well-known": {
-    code: 3,
-    subcode: 2,
-    rfc: "RFC 4271 §6.3",
-    text: "Unrecognized Well-known Attribute",
-  },
-  "missing-well-known": { code: 3, subcode: 3, rfc: "RFC 4271 §6.3", text: "Missing Well-known Attribute" },
-  "attribute-flags": { code: 3, subcode: 4, rfc: "RFC 4271 §6.3", text: "Attribute Flags Error" },
-  "attribute-length": { code: 3, subcode: 5, rfc: "RFC 4271 §6.3", text: "Attribute Length Error" },
-  "invalid-origin": { code: 3, subcode: 6, rfc: "RFC 4271 §6.3", text: "Invalid ORIGIN Attribute" },
-  "invalid-next-hop": { code: 3, subcode: 8, rfc: "RFC 4271 §6.3", text: "Invalid NEXT_HOP Attribute" },
-  "optional-attribute": { code: 3, subcode: 9, rfc: "RFC 4271 §6.3", text: "Optional Attribute Error" },
-  "invalid-network": { code: 3, subcode: 10, rfc: "RFC 4271 §6.3", text: "Invalid Network Field" },
-  "malformed-as-path": { code: 3, subcode: 11, rfc: "RFC 4271 §6.3", text: "Malformed AS_PATH" },
-  "hold-timer-expired": { code: 4, subcode: 0, rfc: "RFC 4271 §6.5", text: "Hold Timer Expired" },
-  "fsm-error": { code: 5, subcode: 0, rfc: "RFC 4271 §6.6", text: "Finite State Machine Error" },
-  "fsm-open-sent": { code: 5, subcode: 1, rfc: "RFC 6608 §3", text: "Unexpected message in OpenSent" },
-  "fsm-open-confirm": { code: 5, subcode: 2, rfc: "RFC 6608 §3", text: "Unexpected message in OpenConfirm" },
-  "fsm-established": { code: 5, subcode: 3, rfc: "RFC 6608 §3", text: "Unexpected message in Established" },
-  "max-prefixes": { code: 6, subcode: 1, rfc: "RFC 4486 §3", text: "Maximum Number of Prefixes Reached" },
-  "admin-shutdown": { code: 6, subcode: 2, rfc: "RFC 4486 §3", text: "Administrative Shutdown" },
-  "peer-deconfigured": { code: 6, subcode: 3, rfc: "RFC 4486 §3", text: "Peer De-configured" },
-  "admin-reset": { code: 6, subcode: 4, rfc: "RFC 4486 §3", text: "Administrative Reset" },
-  "connection-rejected": { code: 6, subcode: 5, rfc: "RFC 4486 §3", text: "Connection Rejected" },
-  "configuration-change": { code: 6, subcode: 6, rfc: "RFC 4486 §3", text: "Other Configuration Change" },
-  "connection-collision": {
-    code: 6,
-    subcode: 7,
-    rfc: "RFC 4486 §3",
-    text: "Connection Collision Resolution",
-  },
-  "out-of-resources": { code: 6, subcode: 8, rfc: "RFC 4486 §3", text: "Out of Resources" },
-  "hard-reset": { code: 6, subcode: 9, rfc: "RFC 8538 §3", text: "Hard Reset" },
-  "bfd-down": { code: 6, subcode: 10, rfc: "RFC 9384 §3", text: "BFD Down" },
-  "refresh-length": { code: 7, subcode: 1, rfc: "RFC 7313 §5", text: "Invalid Message Length" },
-  "send-hold-timer-expired": { code: 8, subcode: 0, rfc: "RFC 9687 §3.2", text: "Send Hold Timer Expired" },
-} as const;
+  "connection-not-synchronized": row(1, 1, "RFC 4271 §6.1", "Connection Not Synchronized"),
+  "bad-message-length": row(1, 2, "RFC 4271 §6.1", "Bad Message Length"),
+  "bad-message-type": row(1, 3, "RFC 4271 §6.1", "Bad Message Type"),
+  "open-unspecific": row(2, 0, "RFC 4271 §6.2", "OPEN Message Error"),
+  "unsupported-version": row(2, 1, "RFC 4271 §6.2", "Unsupported Version Number"),
+  "bad-peer-as": row(2, 2, "RFC 4271 §6.2", "Bad Peer AS"),
+  "bad-bgp-identifier": row(2, 3, "RFC 6286 §2.2", "Bad BGP Identifier"),
+  "unsupported-optional-parameter": row(2, 4, "RFC 4271 §6.2", "Unsupported Optional Parameter"),
+  "unacceptable-hold-time": row(2, 6, "RFC 4271 §6.2", "Unacceptable Hold Time"),
+  "unsupported-capability": row(2, 7, "RFC 5492 §5", "Unsupported Capability"),
+  "role-mismatch": row(2, 11, "RFC 9234 §4.2", "Role Mismatch"),
+  "malformed-attribute-list": row(3, 1, "RFC 4271 §6.3", "Malformed Attribute List"),
+  "unrecognized-well-known": row(3, 2, "RFC 4271 §6.3", "Unrecognized Well-known Attribute"),
+  "missing-well-known": row(3, 3, "RFC 4271 §6.3", "Missing Well-known Attribute"),
+  "attribute-flags": row(3, 4, "RFC 4271 §6.3", "Attribute Flags Error"),
+  "attribute-length": row(3, 5, "RFC 4271 §6.3", "Attribute Length Error"),
+  "invalid-origin": row(3, 6, "RFC 4271 §6.3", "Invalid ORIGIN Attribute"),
+  "invalid-next-hop": row(3, 8, "RFC 4271 §6.3", "Invalid NEXT_HOP Attribute"),
+  "optional-attribute": row(3, 9, "RFC 4271 §6.3", "Optional Attribute Error"),
+  "invalid-network": row(3, 10, "RFC 4271 §6.3", "Invalid Network Field"),
+  "malformed-as-path": row(3, 11, "RFC 4271 §6.3", "Malformed AS_PATH"),
+  "hold-timer-expired": row(4, 0, "RFC 4271 §6.5", "Hold Timer Expired"),
+  "fsm-error": row(5, 0, "RFC 4271 §6.6", "Finite State Machine Error"),
+  "fsm-open-sent": row(5, 1, "RFC 6608 §3", "Unexpected message in OpenSent"),
+  "fsm-open-confirm": row(5, 2, "RFC 6608 §3", "Unexpected message in OpenConfirm"),
+  "fsm-established": row(5, 3, "RFC 6608 §3", "Unexpected message in Established"),
+  "max-prefixes": row(6, 1, "RFC 4486 §3", "Maximum Number of Prefixes Reached"),
+  "admin-shutdown": row(6, 2, "RFC 4486 §3", "Administrative Shutdown"),
+  "peer-deconfigured": row(6, 3, "RFC 4486 §3", "Peer De-configured"),
+  "admin-reset": row(6, 4, "RFC 4486 §3", "Administrative Reset"),
+  "connection-rejected": row(6, 5, "RFC 4486 §3", "Connection Rejected"),
+  "configuration-change": row(6, 6, "RFC 4486 §3", "Other Configuration Change"),
+  "connection-collision": row(6, 7, "RFC 4486 §3", "Connection Collision Resolution"),
+  "out-of-resources": row(6, 8, "RFC 4486 §3", "Out of Resources"),
+  "hard-reset": row(6, 9, "RFC 8538 §3", "Hard Reset"),
+  "bfd-down": row(6, 10, "RFC 9384 §3", "BFD Down"),
+  "refresh-length": row(7, 1, "RFC 7313 §5", "Invalid Message Length"),
+  "send-hold-timer-expired": row(8, 0, "RFC 9687 §3.2", "Send Hold Timer Expired"),
+} as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof errors;
 
