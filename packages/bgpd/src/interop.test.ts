@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
-import type { Self, WantedPeer } from "./config.ts";
+import type { Filters, Self, WantedPeer } from "./config.ts";
 import { Engine, type Wanted } from "./engine.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
@@ -132,6 +132,21 @@ unshared(import.meta.url, () => {
       );
       engine.apply(wanted);
       await eventually(() => bird.routes(), announced);
+    });
+
+    test("a filter that asks for the interface of the next hop, both ways, in the same session", async () => {
+      const none = { 4: [], 6: [] };
+      const by = (device: string) => ({ action: "reject", interface: device }) as const;
+      const filtered = (filters: Filters): Wanted => ({
+        ...wanted,
+        peers: new Map([["172.20.0.2", { ...tor, filters }]]),
+      });
+      engine.apply(filtered({ import: { 4: [by("eth*")], 6: [by("lo")] }, export: none }));
+      await eventually(kernelRoutes, [learned[2]]);
+      engine.apply(filtered({ import: none, export: { 4: [by("eth0")], 6: [] } })); // our own lead to no interface
+      await eventually(kernelRoutes, learned);
+      expect([state(), bird.routes()]).toEqual(["Established", announced]);
+      engine.apply(wanted);
     });
 
     test("BIRD asks for a route refresh and gets everything again", async () => {
