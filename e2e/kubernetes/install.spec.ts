@@ -163,6 +163,16 @@ test("a label of a pod and of a namespace decide anew when they change", async (
   await cluster.apply(recipe?.yaml ?? "");
   await becomes(false, "default/stranger > default/web:8080");
   await cluster.must("kubectl", ["label", "pod", "stranger", "role=frontend", "--overwrite"]);
+  const endpoints = () => cluster.margay(["get", "workloadendpoints", "-o", "yaml"]);
+  let said = "";
+  await cluster.eventually(
+    () => `its endpoint has the label: ${said}`,
+    async () => {
+      said = await endpoints();
+      return said.split("---").some((one) => /pod: stranger/.test(one) && /role: frontend/.test(one));
+    },
+    20_000,
+  );
   await becomes(true, "default/stranger > default/web:8080");
   await cluster.must("kubectl", ["label", "namespace", "other", "project-"]);
   await becomes(false, "other/client > default/web:8080");

@@ -96,7 +96,15 @@ export class Cluster {
       });
     }
     const kubelets = nodes.map(
-      ({ name, ipv4 }) => new Kubelet({ node: name, address: bare(ipv4), server: admin, runtime, processes }),
+      ({ name, ipv4, ipv6 }) =>
+        new Kubelet({
+          node: name,
+          address: bare(ipv4),
+          address6: bare(ipv6),
+          server: admin,
+          runtime,
+          processes,
+        }),
     );
     const cluster = new Cluster(server, kubelets, processes);
     cluster.#loop = cluster.#drive();

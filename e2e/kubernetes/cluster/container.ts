@@ -76,6 +76,7 @@ export function ociConfig(container: Container, place: Place): object {
       })),
     ],
     linux: {
+      rootfsPropagation: "rslave", // as for mounts that are HostToContainer
       namespaces: [
         { type: "mount" },
         { type: "pid" },

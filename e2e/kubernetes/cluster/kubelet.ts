@@ -34,17 +34,20 @@ export class Kubelet {
   readonly #processes: Processes;
   readonly #held = new Map<string, Held>();
   readonly #address: string;
+  readonly #address6: string;
   #toldReady: boolean | undefined;
 
   constructor(options: {
     node: string;
     address: string;
+    address6: string;
     server: ApiServer;
     runtime: Runtime;
     processes: Processes;
   }) {
     this.node = options.node;
     this.#address = options.address;
+    this.#address6 = options.address6;
     this.#server = options.server;
     this.#runtime = options.runtime;
     this.#processes = options.processes;
@@ -213,6 +216,7 @@ export class Kubelet {
     const conditions = [{ type: "Ready", status: ready ? "True" : "False", reason: "Lab", message }];
     const addresses = [
       { type: "InternalIP", address: this.#address },
+      { type: "InternalIP", address: this.#address6 },
       { type: "Hostname", address: this.node },
     ];
     await patchStatus(this.#server, `/api/v1/nodes/${this.node}`, { conditions, addresses });
