@@ -1,7 +1,7 @@
 /** How often the process looks at itself. */
-const LOOK_MS = 5000;
+const LOOK_MS = 2000;
 /** CPU between two looks, in ms: less is quiet, and so much since the last act makes another worth while. */
-const QUIET_MS = 50;
+const QUIET_MS = 20;
 const BUSY_MS = 200;
 
 /** What a look sees. */
