@@ -184,6 +184,35 @@ describe("our own kinds", () => {
     expect(await read("/margay/v1/ippools/pods")).toMatchObject({ spec: { blockSize: 26 } });
   });
 
+  test("a pool that overlaps another is refused, and accepted when the other is gone", async () => {
+    const byHand = await put({
+      kind: "IPPool",
+      metadata: { name: "by-hand" },
+      spec: { cidr: "10.244.8.0/24" },
+    });
+    await leads();
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));
+    expect(await until(accepted)).toMatchObject({
+      ...{ status: "False", reason: "Invalid" },
+      message: "spec.cidr: 10.244.0.0/16 overlaps pool by-hand, which has 10.244.8.0/24",
+    });
+    expect(await read("/margay/v1/ippools/pods")).toBeUndefined();
+    await cluster.store.delete(byHand);
+    await until(() => accepted()?.status === "True");
+    expect(await read("/margay/v1/ippools/pods")).toBeDefined();
+  });
+
+  test("of two pools that come at once and overlap, one is accepted", async () => {
+    await leads();
+    const other = { ...pool("10.244.0.0/20"), metadata: { name: "other", generation: 1 } };
+    cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));
+    cluster.kubernetes.put(POOLS, other);
+    const all = () => cluster.kubernetes.objects(POOLS).map(({ status }) => JSON.stringify(status ?? ""));
+    await until(() => all().every((text) => text.includes("Accepted")));
+    expect(all().filter((text) => text.includes('"True"'))).toHaveLength(1);
+    expect(await keys("/margay/v1/ippools/")).toHaveLength(1);
+  });
+
   test("a pool whose addresses are in use gives out no more, and goes when they are free", async () => {
     await leads();
     cluster.kubernetes.put(POOLS, pool("10.244.0.0/16"));

@@ -6,7 +6,7 @@ import { tellWarning } from "./events.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Controller, Surroundings } from "./parts.ts";
-import { poolInUse } from "./pool-in-use.ts";
+import { poolConflict, poolInUse } from "./pool-in-use.ts";
 import { amend } from "./put.ts";
 import { acceptance, acceptedNow, conditionText, statusPatch } from "./status.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -37,8 +37,10 @@ export class Copies implements Controller {
   readonly #wishes = new Map<string, Wish>();
   readonly #watches = new Map<Conversion, ListWatch<Wish>>();
   readonly #mirrors = new Map<Kind, Mirror<Entry>>();
-  /** Whose status or Event has been written. */
-  readonly #reported = new WeakSet<Wish>();
+  /** Whose status or Event has been written, and what it says. */
+  readonly #reported = new WeakMap<Wish, string | undefined>();
+  /** Pools are settled one after the other: each must fit those before it. */
+  #pools: Promise<unknown> = Promise.resolve();
   readonly #queue: WorkQueue;
 
   constructor(surroundings: Surroundings, conversions: readonly Conversion[]) {
@@ -94,7 +96,10 @@ export class Copies implements Controller {
     const { store, log, sleep, random } = this.#surroundings;
     return new Mirror<Entry>({
       ...{ store, log, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
-      onChange: (keys) => this.#queue.add(keys),
+      onChange: (keys) => {
+        this.#queue.add(keys);
+        if (kind === "IPPool") this.#queue.add(this.#wishKeys(kind)); // what stood in their way may be gone
+      },
     });
   }
 
@@ -119,6 +124,10 @@ export class Copies implements Controller {
     });
   }
 
+  #wishKeys(kind: Kind): string[] {
+    return [...this.#wishes.keys()].filter((key) => key.startsWith(kindPrefix(kind)));
+  }
+
   #mirrorKeys(kind: Kind): string[] {
     return [...(this.#mirrors.get(kind)?.entries() ?? [])].map(([key]) => key);
   }
@@ -132,11 +141,27 @@ export class Copies implements Controller {
   async #settle(key: string): Promise<void> {
     const wish = this.#wishes.get(key);
     if (!wish) return this.#remove(key);
-    const { text } = wish;
-    if (text !== undefined) await this.#write(key, () => text);
-    if (this.#reported.has(wish)) return;
-    await this.#report(wish);
-    this.#reported.add(wish);
+    const refused = wish.text === undefined ? wish.refused : await this.#put(key, wish, wish.text);
+    if (this.#reported.has(wish) && this.#reported.get(wish) === refused) return;
+    await this.#report(wish, refused);
+    this.#reported.set(wish, refused);
+  }
+
+  /** @returns why it was not, or not wholly, taken */
+  async #put(key: string, { conversion, refused }: Wish, text: string): Promise<string | undefined> {
+    if (conversion.kind !== "IPPool") {
+      await this.#write(key, () => text);
+      return refused;
+    }
+    const turn = this.#pools.then(async () => {
+      const pools = this.#mirrors.get("IPPool");
+      if (!pools?.synced) throw new Error("the datastore's pools have not been read yet");
+      const conflict = poolConflict(key, text, pools.entries());
+      if (conflict === undefined) await this.#write(key, () => text);
+      return conflict;
+    });
+    this.#pools = turn.catch(() => {});
+    return turn;
   }
 
   async #remove(key: string): Promise<void> {
@@ -162,7 +187,7 @@ export class Copies implements Controller {
   }
 
   /** In the status where there is one, else as an Event; nothing when it says so already. */
-  async #report({ conversion, refused, ...wish }: Wish): Promise<void> {
+  async #report({ conversion, ...wish }: Wish, refused: string | undefined): Promise<void> {
     const { server, now, log } = this.#surroundings;
     const { name, namespace, uid, generation } = wish;
     const [apiVersion = "", kind = ""] = conversion.from.split(" ");
@@ -175,7 +200,8 @@ export class Copies implements Controller {
     }
     if (refused === undefined || (conversion.hasStatus && !isNews)) return;
     log.warn({ event: "refused", kind, name, namespace }, `${kind} ${name} is refused: ${refused}`);
-    const telling = { reason: "Refused", message: refusalText(wish.text, refused), now: now() };
+    const text = conversion.hasStatus ? undefined : wish.text;
+    const telling = { reason: "Refused", message: refusalText(text, refused), now: now() };
     await tellWarning(server, { apiVersion, kind, name, namespace, uid }, telling);
   }
 }
