@@ -71,8 +71,8 @@ export class Speaker {
   readonly #announcer: Announcer;
   readonly #own: OwnRoutes;
   #turnDue = false;
-  /** Milliseconds that the last turn took. */
-  #lastTurn = 0;
+  /** When the next turn may begin, by `performance.now()`. */
+  #notBefore = 0;
   readonly #deferral: Deferral;
   #hasConverged: boolean;
   #stopped = false;
@@ -373,14 +373,15 @@ export class Speaker {
   #due(): void {
     if (this.#turnDue || this.#stopped) return;
     this.#turnDue = true;
-    if (this.#lastTurn < 1) setImmediate(() => this.#turn());
-    else setTimeout(() => this.#turn(), Math.min(this.#lastTurn, longestPause));
+    const pause = this.#notBefore - performance.now();
+    if (pause < 1) setImmediate(() => this.#turn());
+    else setTimeout(() => this.#turn(), pause);
   }
 
   #turn(): void {
     this.#turnDue = false;
     if (this.#stopped) return;
-    const began = performance.now();
+    const before = process.cpuUsage();
     this.#sweepDynamic();
     for (const family of families) {
       const changes = this.ribs[family].decide();
@@ -395,7 +396,9 @@ export class Speaker {
     const owesMore = this.#announcer.send();
     if (this.#heardAt !== undefined) this.onAdvertised((performance.now() - this.#heardAt) / 1000);
     this.#heardAt = undefined;
-    this.#lastTurn = owesMore ? 0 : performance.now() - began;
+    const { user, system } = process.cpuUsage(before); // microseconds: what others take of the machine is no reason to wait
+    const pause = owesMore ? 0 : Math.min((user + system) / 1000, longestPause);
+    this.#notBefore = performance.now() + pause;
     if (owesMore) this.#due();
   }
 }
