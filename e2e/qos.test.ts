@@ -50,6 +50,23 @@ test("what a pod receives and sends is limited to within a tenth, and nobody els
   expect(await throughput("t/free", "t/other")).toBeGreaterThan(200);
 }, 60_000);
 
+test("packets a second, of long connections too, and nobody else's", async () => {
+  const limits = ["ingressPacketRate=100", "ingressPacketBurst=10"].flatMap((text) => [
+    "--annotation",
+    `${Q}${text}`,
+  ]);
+  await lab.must(["pod", "add", "t/few", "--node", "n1", ...limits]);
+  const address = (await lab.pods()).find(({ name }) => name === "few")?.addresses[0]?.split("/")[0] ?? "";
+  const flood = ["ping", "-q", "-i", "0.002", "-c", "1500", "-W", "1"]; // one flow, for 3 s at least
+  const { stdout } = await lab.exec("t/free", [...flood, address]);
+  const [, received = 0, ms = 0] = /(\d+) received.*time (\d+)ms/.exec(stdout)?.map(Number) ?? [];
+  const allowed = 10 + (100 * ms) / 1000;
+  expect(ms).toBeGreaterThanOrEqual(3000);
+  expect(Math.abs(received - allowed) / allowed).toBeLessThan(0.15);
+  const other = (await lab.pods()).find(({ name }) => name === "other")?.addresses[0]?.split("/")[0] ?? "";
+  expect((await lab.exec("t/free", [...flood, other])).stdout).toContain(" 0% packet loss");
+}, 60_000);
+
 test("a limit that somebody removes comes back; with its pod it goes", async () => {
   const [pod = ""] = await queues();
   await lab.exec("n2", ["tc", "qdisc", "del", "dev", pod, "root"]);

@@ -173,6 +173,18 @@ describe("limits of traffic", () => {
     ],
     ["too little", { [`${Q}ingressBandwidth`]: "100" }, 7, /between 1k and 1P/],
     ["a burst of nothing", { [`${Q}egressBurst`]: "1M" }, 7, /egressBurst needs egressBandwidth/],
+    [
+      "too many packets",
+      { [`${Q}egressPacketRate`]: "20k" },
+      7,
+      /egressPacketRate must be a quantity between 1 and 10k/,
+    ],
+    [
+      "a packet burst of nothing",
+      { [`${Q}egressPacketBurst`]: "9" },
+      7,
+      /egressPacketBurst needs egressPacketRate/,
+    ],
     ["what is not enforced is refused", { [`${Q}dscp`]: "EF" }, 2, /dscp = EF is not supported/],
   ])("%s", (_why, pod, code, words) => {
     const refusal = (() => {

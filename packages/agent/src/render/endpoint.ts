@@ -3,7 +3,6 @@ import {
   type Direction,
   type LocalEndpoint,
   type NodeState,
-  type PacketRate,
   ruleIds,
   type TierPolicies,
 } from "@margay/calc";
@@ -141,7 +140,6 @@ function policed(
   const { config, direction, state } = context;
   const profiles = endpoint.profiles.map((name) => state.profiles.get(name));
   return [
-    ...packetRate(endpoint.packetRate?.[direction], config),
     {
       match: ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"],
       target: config.allow,
@@ -155,18 +153,6 @@ function policed(
     ]),
     ...profiles.flatMap((profile) => jumps(profile, { ...context, unlessPassed: false })),
     { match: [], target: config.deny, id: ruleIds.noMatch(direction) },
-  ];
-}
-
-/** First of all, as it concerns packets of connections that are long established, too. */
-function packetRate(limit: PacketRate | undefined, { pass, deny }: RenderConfig): readonly Rule[] {
-  if (!limit) return [];
-  const within = ["-m", "limit", "--limit", `${limit.perSecond}/second`, "--limit-burst", `${limit.burst}`];
-  return [
-    clear(pass),
-    { match: within, target: setMark(pass).target },
-    { match: ["-m", "mark", "--mark", `0x0/${pass}`], target: deny, id: ruleIds.packetRate },
-    clear(pass),
   ];
 }
 

@@ -8,6 +8,7 @@ import { endpointChains, setMark } from "./endpoint.ts";
 import * as host from "./host.ts";
 import { type HostJumps, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
+import { packetRateRules } from "./packet-rate.ts";
 import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
 
@@ -64,8 +65,17 @@ function familyChains(
   const shared = new Map<string, Chain>();
   const hosts = hostChains(state, { family, config });
   const loops = host.serviceLoopRules(state, config, { family, sets });
+  const rates = packetRateRules(state.endpoints, config);
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
-    ["fixed", new Map(fixedChains(config, family, { loops, hosts: hosts.jumps }))],
+    [
+      "fixed",
+      new Map(
+        fixedChains(config, family, {
+          loops,
+          hosts: { ...hosts.jumps, forwardIn: [...rates, ...hosts.jumps.forwardIn] },
+        }),
+      ),
+    ],
     ["hosts", hosts.chains],
   ]);
   for (const { sets: its } of hosts.own) sets.include(its);

@@ -30,6 +30,8 @@ const bandwidth = (what: string) =>
   z.int().min(1000).max(1e15).optional().describe(`${what}, bits per second.`);
 const burst = (what: string) => z.int().min(1000).max(34_359_738_368).optional().describe(what);
 
+const packetRate = (what: string) => z.int().min(1).max(10_000).optional().describe(what);
+
 /** Limits of what goes into (ingress) and out of (egress) the pod. */
 const qosControls = z.object({
   ingressBandwidth: bandwidth("What the pod may receive"),
@@ -40,6 +42,10 @@ const qosControls = z.object({
   egressBurst: burst("Bits that may go at once; a tenth of a second's when absent."),
   egressPeakrate: bandwidth("How fast a burst may be"),
   egressMinburst: burst("Bytes that may go at that rate at once."),
+  ingressPacketRate: packetRate("Packets a second that it may receive."),
+  ingressPacketBurst: packetRate("Packets that may come at once; 5 when absent."),
+  egressPacketRate: packetRate("Packets a second that it may send."),
+  egressPacketBurst: packetRate("Packets that may go at once; 5 when absent."),
 });
 
 const spec = z
