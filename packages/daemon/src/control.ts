@@ -80,7 +80,8 @@ interface Question {
 async function ask({ runDir, daemon, path, method }: Question): Promise<unknown> {
   const socketPath = controlSocket(runDir, daemon);
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
-  const options = { socketPath, path, method, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  // No agent: a connection that it keeps may lead to a daemon that has been replaced.
+  const options = { socketPath, path, method, agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) };
   const question = request(options, (response) => {
     let text = "";
     response.setEncoding("utf8").on("data", (part) => (text += part));
