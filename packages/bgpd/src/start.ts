@@ -7,7 +7,7 @@ import { registerControls } from "./controls.ts";
 import { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import { bgpdMetrics } from "./metrics.ts";
-import { pendingOf } from "./pending.ts";
+import { absentOf, pendingOf, seeDown } from "./pending.ts";
 import { SecretFiles } from "./secrets.ts";
 
 /** Where Secrets lie that resources refer to, unless --secrets-dir says another place. */
@@ -50,6 +50,7 @@ export async function startBgpd(
     daemon: "bgpd",
     sleep,
     pending: async () => pending(),
+    note: () => absentOf(engine),
   });
   const syncer = new Syncer({
     store,
@@ -58,6 +59,7 @@ export async function startBgpd(
     random: Math.random,
     onBatch: ({ updates, inSync, revision }) => {
       const concernsUs = intake.apply(updates);
+      seeDown(engine);
       if (inSync && !isInSync) {
         isInSync = true;
         health.ready("datastore", true);
