@@ -4,16 +4,11 @@ import { type Policy, type PolicyChange, parseAsPathPattern, type Statement } fr
 import { parseAddress, parsePrefix } from "@margay/net";
 import { communityOf } from "./filters.ts";
 
-type Read<T> = T extends (infer E)[]
-  ? readonly Read<E>[]
-  : T extends object
-    ? { readonly [K in keyof T]: Read<T[K]> }
-    : T;
-type Given = Read<BGPPolicy>["statements"][number];
+type Given = BGPPolicy["statements"][number];
 
 const verdicts = { Accept: "accept", Reject: "reject", Next: "next" } as const;
 
-export const policyOf = ({ statements, otherwise }: Read<BGPPolicy>): Policy => ({
+export const policyOf = ({ statements, otherwise }: BGPPolicy): Policy => ({
   statements: statements.map(statementOf),
   otherwise: otherwise === "Accept" ? "accept" : "reject",
 });

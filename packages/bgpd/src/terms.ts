@@ -7,14 +7,6 @@ import { policyOf } from "./policy-data.ts";
 
 const number = { ipv4: 4, ipv6: 6 } as const satisfies Record<string, Family>;
 
-type Read<T> = T extends (infer E)[]
-  ? readonly Read<E>[]
-  : T extends object
-    ? { readonly [K in keyof T]: Read<T[K]> }
-    : T;
-/** As stored in a resource, or read from a file. */
-export type Fields = Read<SessionFields>;
-
 type Terms = Pick<
   WantedPeer,
   | "passive"
@@ -27,7 +19,7 @@ type Terms = Pick<
 >;
 
 /** Nothing where nothing is wanted, so that peers that are told the same share an update group. */
-export function termsOf(fields: Fields): Terms {
+export function termsOf(fields: SessionFields): Terms {
   const { passive, families, interface: device, longLivedStaleTime, connectRetryTime } = fields;
   return {
     ...(passive ? { passive } : {}),
@@ -43,7 +35,7 @@ export function termsOf(fields: Fields): Terms {
 const given = <K extends string, V extends object>(name: K, value: V): { readonly [_ in K]?: V } =>
   (Object.keys(value).length > 0 ? { [name]: value } : {}) as { [_ in K]?: V }; // the one key is the type's
 
-function sessionTerms(fields: Fields): SessionTerms {
+function sessionTerms(fields: SessionFields): SessionTerms {
   const { role, roleRequired, extendedNextHop, delayOpenTime, addPath } = fields;
   return {
     ...(role ? { role } : {}),
@@ -58,13 +50,13 @@ const pathsOf = ({
   receive,
   send,
   sendMax,
-}: NonNullable<Fields["addPath"]>): SessionTerms["addPath"] & object => ({
+}: NonNullable<SessionFields["addPath"]>): SessionTerms["addPath"] & object => ({
   ...(receive ? { receive } : {}),
   ...(send ? { send } : {}),
   ...(sendMax === undefined ? {} : { sendMax }),
 });
 
-function policyTerms(fields: Fields): PolicyTerms {
+function policyTerms(fields: SessionFields): PolicyTerms {
   const { maxPrefixes, removePrivateAs, enforceFirstAs, showBothAses, importPolicy, exportPolicy } = fields;
   return {
     ...(maxPrefixes
@@ -78,7 +70,7 @@ function policyTerms(fields: Fields): PolicyTerms {
   };
 }
 
-type Limit = NonNullable<Fields["maxPrefixes"]>["ipv4"];
+type Limit = NonNullable<SessionFields["maxPrefixes"]>["ipv4"];
 
 function limitOf(family: Family, limit: Limit): Partial<Record<Family, PrefixLimit>> {
   if (!limit) return {};

@@ -4,6 +4,7 @@ import * as z from "zod";
 import { cidr, prefixIn } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { text } from "../fields/text.ts";
+import type { SpecOf } from "../resource.ts";
 
 /** A standard (RFC 1997) or large (RFC 8092) community. */
 export const community = text((value) => {
@@ -123,4 +124,4 @@ export const bgpPolicy = z.object({
   otherwise: z.enum(["Accept", "Reject"]).default("Reject").describe("When no statement decides."),
 });
 
-export type BGPPolicy = z.output<typeof bgpPolicy>;
+export type BGPPolicy = SpecOf<typeof bgpPolicy>;

@@ -6,6 +6,7 @@ import * as z from "zod";
 import { durationSeconds } from "../fields/duration.ts";
 import { interfaceName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
+import type { SpecOf } from "../resource.ts";
 import { bgpPolicy } from "./bgp-policy.ts";
 
 /** Seconds as a number, or a duration, inclusive bounds in seconds. `secondsOf` reads it. */
@@ -91,7 +92,7 @@ export const sessionFields = {
 const session = z.object(sessionFields);
 
 /** The fields above, as either home of them has them. */
-export type SessionFields = z.output<typeof session>;
+export type SessionFields = SpecOf<typeof session>;
 
 /** A text that TCP-MD5 takes (Linux). */
 export const md5Password = text((value) => {
