@@ -67,6 +67,24 @@ describe("a DEL with a bound on its answer", () => {
     expect(kept()).toEqual([]);
   });
 
+  test("late: an ADD that finds no address tries again when it is done", async () => {
+    let isFree = false;
+    const spool = new Spool({
+      directory,
+      delWithinMs: 20,
+      onBadCall: (error) => bad.push(error),
+      handle: async ({ command }) => {
+        if (command === "ADD") return isFree ? DONE : refusal(100);
+        await sleep(60);
+        isFree = true;
+        return DONE;
+      },
+    });
+    expect(await spool.handle(call("DEL"))).toEqual(DONE);
+    const other = { ...call("ADD"), containerId: "c2" };
+    expect([isFree, await spool.handle(other), isFree]).toEqual([false, DONE, true]);
+  });
+
   test("late and in vain for ever: it is told and thrown away", async () => {
     const spool = spoolOf(60, [refusal(7)]);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);

@@ -26,6 +26,9 @@ export interface SpoolOptions {
 export class Spool {
   readonly #options: SpoolOptions;
 
+  /** DELs answered and not done. */
+  readonly #late = new Set<Promise<unknown>>();
+
   constructor(options: SpoolOptions) {
     this.#options = options;
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
@@ -38,7 +41,7 @@ export class Spool {
     if (command === "DEL" && delWithinMs !== undefined) return this.#del(invocation, delWithinMs);
     if (command !== "ADD") return this.#options.handle(invocation);
     const name = `${containerId}.${ifname}.margay-${plugin}`;
-    if (await this.#serve(name)) return this.#options.handle(invocation);
+    if (await this.#serve(name)) return this.#add(invocation);
     const why = "an earlier DEL of this container, made while the agent was away, cannot be done yet";
     return formatError(cniVersion, new CniError("try-again-later", why));
   };
@@ -56,8 +59,21 @@ export class Spool {
     const frame = encodeCall({ env, stdin: Buffer.from(JSON.stringify(document)) });
     const path = keep(directory, env, frame);
     if (path === undefined) return done;
-    void done.then((reply) => this.#settle(path, reply));
+    const settled = done.then((reply) => {
+      this.#late.delete(settled);
+      this.#settle(path, reply);
+    });
+    this.#late.add(settled);
     return DONE;
+  }
+
+  /** Without an address to be had, again when the DELs that may free one are done: their callers count on it. */
+  async #add(invocation: Invocation): Promise<Reply> {
+    const late = [...this.#late];
+    const reply = await this.#options.handle(invocation);
+    if (reply.exitCode === 0 || late.length === 0 || !wantsAddress(reply.stdout)) return reply;
+    await Promise.all(late);
+    return this.#options.handle(invocation);
   }
 
   /** Tries everything that is kept, once. @returns how many calls are left */
@@ -108,6 +124,10 @@ export class Spool {
     }
   }
 }
+
+/** There was none, or the one asked for is in use. */
+const wantsAddress = (stdout: string): boolean =>
+  [100, 101].includes((JSON.parse(stdout) as { code: number }).code);
 
 /** What may work later: the datastore is away, say, or the kernel refused. */
 const isRetryable = (stdout: string): boolean =>
