@@ -68,7 +68,7 @@ test("a live move to iptables and back: an established flow goes on, what is ref
   const { sent, echoed, longestGapMs } = await flow.close();
   expect(echoed).toBe(sent);
   expect(longestGapMs).toBeLessThan(1000);
-}, 90_000);
+}, 180_000);
 
 test("an agent killed while it enforced by nftables, started for iptables, leaves no rule of the former", async () => {
   await lab.must(["kill", "n1/agent"]);
@@ -79,4 +79,4 @@ test("an agent killed while it enforced by nftables, started for iptables, leave
   expect(await shown("n1", "nft list tables")).not.toContain("table ip margay");
   expect(await reached()).toEqual(ALLOWED);
   await lab.apply(mode("Enabled"));
-}, 90_000);
+}, 180_000);

@@ -18,7 +18,8 @@ export class ForeignChanges {
   readonly #events: ReturnType<typeof watchRules>;
   readonly #timer: NodeJS.Timeout;
   #ruleset: Ruleset | undefined;
-  #legacy: ReadonlyMap<string, LegacyTable> | undefined;
+  #legacy: Look | undefined;
+  #isWriting = false;
   #pending: NodeJS.Timeout | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
 
@@ -32,15 +33,22 @@ export class ForeignChanges {
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
   }
 
-  /** A pass begins: what is seen until `written` is our own doing, as far as legacy tables go. */
+  /** A pass begins: fewer rules are our own doing, as far as legacy tables go. */
   writing(): void {
-    this.#legacy = undefined;
+    this.#look();
+    this.#isWriting = true;
   }
 
-  /** A pass has ended, and this is what keeps our rules. */
+  /**
+   * A pass has ended, and this is what keeps our rules. Builtin chains of another length than before it are looked into once
+   * more, be it that we put our own hook there.
+   */
   written(ruleset: Ruleset): void {
+    const before = this.#legacy;
     this.#ruleset = ruleset;
+    this.#isWriting = false;
     this.#legacy = ruleset.kind === "iptables-legacy" ? lookAtAll() : undefined;
+    if (before && this.#legacy) this.#compare(before, this.#legacy, sameBuiltins);
   }
 
   close(): void {
@@ -58,14 +66,19 @@ export class ForeignChanges {
   /** Only what may be ours: a builtin chain of another length, or fewer rules than there were. */
   #look(): void {
     const before = this.#legacy;
-    if (!before) return;
-    const now = lookAtAll();
-    this.#legacy = now;
-    for (const [key, { entries, builtins }] of before) {
+    if (!before || this.#isWriting) return;
+    this.#legacy = lookAtAll();
+    this.#compare(
+      before,
+      this.#legacy,
+      (now, then) => now.entries >= then.entries && sameBuiltins(now, then),
+    );
+  }
+
+  #compare(before: Look, now: Look, isSame: (now: LegacyTable, then: LegacyTable) => boolean): void {
+    for (const [key, then] of before) {
       const found = now.get(key);
-      const isSame =
-        found && found.entries >= entries && builtins.every((size, hook) => size === found.builtins[hook]);
-      if (!isSame) this.#tell(`legacy table ${key} changed by others`);
+      if (!found || !isSame(found, then)) this.#tell(`legacy table ${key} changed by others`);
     }
   }
 
@@ -81,7 +94,12 @@ export class ForeignChanges {
 }
 
 /** By name and family. */
-function lookAtAll(): ReadonlyMap<string, LegacyTable> {
+type Look = ReadonlyMap<string, LegacyTable>;
+
+const sameBuiltins = (a: LegacyTable, b: LegacyTable): boolean =>
+  a.builtins.every((size, hook) => size === b.builtins[hook]);
+
+function lookAtAll(): Look {
   return new Map(
     ([4, 6] as const).flatMap((family) =>
       legacyTables(family).map((table) => [`${table} (IPv${family})`, legacyTable(family, table)] as const),

@@ -19,6 +19,18 @@ test.each([
   120_000,
 );
 
+test.each(["nftables", "iptables-nft", "iptables-legacy"])(
+  "%s: nor while another program inserts its rules before ours",
+  (backend) => {
+    const report = probed(`--backend ${backend} --updates 20 --foreign --every-ms 4`);
+    expect(wrong(report)).toEqual(NOTHING_WRONG);
+    expect(report.allowed.sent).toBeGreaterThan(40);
+    const isTold = report.repaired.some((what) => what.startsWith("hook in filter/FORWARD"));
+    expect(isTold).toBe(backend !== "nftables"); // a table of our own has nobody's rules before ours
+  },
+  120_000,
+);
+
 test("20 moves from one backend to another lose no packet of an established connection and let nothing through", () => {
   const report = probed("--backend nftables --switches 20 --every-ms 4");
   expect(wrong(report)).toEqual(NOTHING_WRONG);

@@ -1,3 +1,4 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
@@ -7,7 +8,7 @@ import { Keeper, Stream } from "./processes.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node. A stream of probes runs from pod a to pod b while its policies change
- * all the time, the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
+ * all the time (with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
  * and denies 81: so each probe has one right answer, whatever moment it meets.
  */
 type BackendName = keyof typeof BACKENDS;
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     kills: { type: "string", default: "0" },
     switches: { type: "string", default: "0" },
     "every-ms": { type: "string", default: "10" },
+    foreign: { type: "boolean", default: false },
   },
 });
 
@@ -67,6 +69,7 @@ async function main(): Promise<void> {
   let now = backend;
   const all = (n: number) => ({ put: [...base(), config(now), ...policies(n)] });
   await keeper.order(all(0));
+  const meddler = values.foreign ? meddle(backend) : undefined;
   const stream = await Stream.open("a", "b", {
     address: address("b", 4),
     everyMs: Number(values["every-ms"]),
@@ -83,8 +86,18 @@ async function main(): Promise<void> {
     await keeper.order({ put: [config(now)] });
   }
   const streamed = await stream.close();
+  meddler?.kill();
   await keeper.stop();
   process.stdout.write(`${JSON.stringify({ ...streamed, left: left(now), repaired: keeper.repaired })}\n`);
+}
+
+/** What kube-proxy and the like do: chains of their own, and rules before ours that match nothing of the stream. */
+function meddle(name: BackendName): ChildProcess {
+  const tool = name === "nftables" ? "iptables-nft" : name;
+  const rule = "FORWARD -s 192.0.2.9 -m comment --comment foreign -j ACCEPT";
+  const own = name === "nftables" ? "nft add table ip foreign; nft delete table ip foreign" : "true";
+  const script = `PATH=$PATH:/usr/sbin:/sbin; ${tool} -N KUBE-FORWARD; while sleep 0.4; do ${tool} -w -I ${rule}; ${tool} -w -A KUBE-FORWARD -s 192.0.2.9 -j ACCEPT; sleep 0.4; ${tool} -w -D ${rule}; ${own}; done`;
+  return spawn("sh", ["-c", script], { stdio: "ignore" });
 }
 
 /** The rulesets that hold something of ours. */
