@@ -2,15 +2,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { deleteLinks, type Netlink } from "@margay/netlink";
 
 /**
- * Between two removals this thread has so long for everything else, other pods' DEL among it, which then
- * share the next.
+ * Between two removals the kernel's network lock is free for so long, for other pods' ADD; DELs that come meanwhile share
+ * the next.
  */
 const GAP_MS = 10;
 
 /**
- * Removes veths by their host ends; gone already is success. The kernel holds the thread for 20 ms for one,
- * and hardly longer for
- * fifty: those asked for meanwhile go together.
+ * Removes veths by their host ends; gone already is success. The kernel takes 20 ms for one, and hardly longer for fifty:
+ * those asked for meanwhile go together. Whoever gives a `Netlink` in the background keeps this thread free.
  */
 export function unwirer(nl: Netlink): (hostInterface: string) => Promise<void> {
   let names: string[] = [];
