@@ -38,7 +38,7 @@ afterAll(() => lab?.down());
 
 /** What stands during the whole file; policies are read anew. */
 const LASTING = ["nodes", "ippools", "blockaffinities", "workloadendpoints", "profiles"];
-const CHANGING = ["tiers", "np", "gnp"];
+const CHANGING = ["tiers", "np", "gnp", "sgnp", "hep"];
 
 /** Resources of these kinds, read through the command line. */
 async function read(kinds: readonly string[]): Promise<Update[]> {

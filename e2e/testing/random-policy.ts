@@ -70,6 +70,28 @@ const kubernetes = fc.record({
   ),
 });
 
+const cnpPeer = fc.oneof(
+  team.map((namespaces) => ({ namespaces })),
+  fc
+    .tuple(team, labels)
+    .map(([namespaceSelector, podSelector]) => ({ pods: { namespaceSelector, podSelector } })),
+);
+const protocols = pick(undefined, [{ tcp: { destinationPort: { number: 80 } } }], [{ udp: {} }, { tcp: {} }]);
+const cnpRules = (side: "from" | "to", peer: fc.Arbitrary<object>) =>
+  fc.array(
+    fc
+      .tuple(pick("Accept", "Deny", "Pass"), fc.array(peer, { minLength: 1, maxLength: 2 }), protocols)
+      .map(([action, peers, only]) => ({ action, [side]: peers, ...(only && { protocols: only }) })),
+    { maxLength: 2 },
+  );
+const clusterWide = fc.record({
+  tier: pick("Admin", "Baseline"),
+  priority: pick(1, 2),
+  subject: cnpPeer,
+  ingress: cnpRules("from", cnpPeer),
+  egress: cnpRules("to", fc.oneof(cnpPeer, fc.constant({ networks: ["10.244.0.0/26", "fd00:10:244::/64"] }))),
+});
+
 const ours = (kind: string, metadata: object, spec: object) =>
   ({ apiVersion: "margay.dev/v1", kind, metadata, spec }) as unknown as Document; // the literal is one
 const one = (name: string): fc.Arbitrary<Document> =>
@@ -80,11 +102,33 @@ const one = (name: string): fc.Arbitrary<Document> =>
       ...ours("NetworkPolicy", { name, namespace: ns }, spec),
       apiVersion: "networking.k8s.io/v1",
     })),
+    calico.map((spec) => ours("StagedGlobalNetworkPolicy", { name }, spec)),
+    clusterWide.map((spec) => ({
+      ...ours("ClusterNetworkPolicy", { name }, spec),
+      apiVersion: "policy.networking.k8s.io/v1alpha2",
+    })),
   );
+
+/** Both nodes' own interfaces, with a policy over what they forward. */
+const hostPart = fc.record({ isThere: pick(false, false, true), spec: calico }).map(({ isThere, spec }) => {
+  const hep = (node: string) =>
+    ours(
+      "HostEndpoint",
+      { name: node, labels: { role: "host" } },
+      { node, interfaceName: "*", profiles: ["projectcalico-default-allow"] },
+    );
+  const policy = ours(
+    "GlobalNetworkPolicy",
+    { name: "forwarded" },
+    { ...spec, selector: "role == 'host'", applyOnForward: true },
+  );
+  return isThere ? [hep("n1"), hep("n2"), policy] : [];
+});
 
 const early = pick("Deny", "Pass").map((defaultAction) =>
   ours("Tier", { name: "early" }, { order: 1, defaultAction }),
 );
 const policySet = fc
   .integer({ min: 1, max: 4 })
-  .chain((count) => fc.tuple(early, ...Array.from({ length: count }, (_, i) => one(`p${i}`))));
+  .chain((count) => fc.tuple(hostPart, early, ...Array.from({ length: count }, (_, i) => one(`p${i}`))))
+  .map(([hosts, tier, ...policies]) => [tier, ...policies, ...hosts]);
