@@ -1,8 +1,11 @@
 /** The daemons under test: configuration of each, and what its process takes. None writes a kernel route. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { cpuMs, rssMb } from "../process-table.ts";
 import { localAs, type Row } from "./rows.ts";
@@ -51,6 +54,8 @@ const frr: Recipe = {
         ` bgp router-id ${routerId}`,
         " no bgp ebgp-requires-policy",
         " no bgp default ipv4-unicast",
+        // Its own second; unless told, it takes 50 ms more for every peer.
+        " coalesce-time 1000",
         " timers bgp 30 90",
         ...peers.flatMap(({ address: a, as }) => [
           ` neighbor ${a} remote-as ${as}`,
@@ -109,6 +114,20 @@ export class Daemon {
 
   get rssBytes(): number {
     return rssMb(this.#pid) * 2 ** 20;
+  }
+
+  /** Somebody, who is no neighbor, can connect. */
+  async listening(): Promise<void> {
+    for (;;) {
+      const socket = connect({ host: listenAt.address, port: listenAt.port });
+      const isUp = await once(socket, "connect").then(
+        () => true,
+        () => false,
+      );
+      socket.destroy();
+      if (isUp) return;
+      await delay(50);
+    }
   }
 
   async stop(): Promise<void> {
