@@ -50,7 +50,7 @@ export function apiServer(access: Access): ApiServer {
       port: url.port || (isSecure ? 443 : 80),
       path: url.pathname.replace(/\/$/, "") + call.path + search(call.query),
       headers: {
-        accept: call.metadataOnly ? METADATA : "application/json",
+        accept: call.metadataOnly ? metadataOf(call) : "application/json",
         "user-agent": "margay",
         ...(authorization && { authorization }),
         ...(body !== undefined && {
@@ -112,8 +112,12 @@ export function apiServer(access: Access): ApiServer {
   };
 }
 
-const METADATA =
-  "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/**
+ * A list, which always comes in pages, is asked for as such. A watch must not be: the API server would end it at its first event,
+ * which is no list, without a word.
+ */
+const metadataOf = ({ query }: Call): string =>
+  `application/json;as=PartialObjectMetadata${query?.limit === undefined ? "" : "List"};g=meta.k8s.io;v=v1,application/json`;
 
 const isSuccess = ({ statusCode = 500 }: IncomingMessage): boolean => statusCode < 300;
 
