@@ -49,24 +49,7 @@ export async function startControllers(
     written: (kind) => written.inc({ kind }),
     follow: (followed) => follow(surroundings, followed, lost),
   };
-  const pods = new PodLabels(surroundings);
-  const services = new Services(surroundings, {
-    balancerClass: options.loadBalancerClass,
-    onServices: () => balancers.changed(),
-  });
-  const balancers = new LoadBalancers(surroundings, services.services);
-  const controllers: readonly Controller[] = [
-    new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel }),
-    new Copies(surroundings, conversions),
-    services,
-    balancers,
-    pods,
-  ];
-  const garbage = new PodGarbage(surroundings, {
-    isThere: ({ namespace, pod, podUID }) => pods.pods.get(`${namespace}/${pod}`)?.uid === podUID,
-    graceMs: options.leakGracePeriod * 1000,
-    monotonic: () => performance.now(),
-  });
+  const { controllers, garbage } = assemble(surroundings, options);
   const leader = new Leader({
     ...{ server, name: "margay-controllers", identity: node, sleep },
     namespace: options.leaderElectNamespace ?? access.namespace,
@@ -114,6 +97,26 @@ export async function startControllers(
       server.close();
     },
   };
+}
+
+function assemble(surroundings: Surroundings, options: ControllersOptions) {
+  const pods = new PodLabels(surroundings);
+  const services = new Services(surroundings, {
+    balancerClass: options.loadBalancerClass,
+    onServices: () => balancers.changed(),
+  });
+  const balancers = new LoadBalancers(surroundings, services.services);
+  const nodes = new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel });
+  const controllers: readonly Controller[] = [
+    ...[nodes, new Copies(surroundings, conversions)],
+    ...[services, balancers, pods],
+  ];
+  const garbage = new PodGarbage(surroundings, {
+    isThere: ({ namespace, pod, podUID }) => pods.pods.get(`${namespace}/${pod}`)?.uid === podUID,
+    graceMs: options.leakGracePeriod * 1000,
+    monotonic: () => performance.now(),
+  });
+  return { controllers, garbage };
 }
 
 /** A list-watch whose trouble is told once, in readiness for as long as it lasts. */
