@@ -30,6 +30,7 @@ import {
   networkPolicy,
 } from "./resources/policy.ts";
 import { type ProfileSpec, profile } from "./resources/profile.ts";
+import { type ServiceSpec, service } from "./resources/service.ts";
 import {
   type StagedGlobalNetworkPolicySpec,
   type StagedKubernetesNetworkPolicySpec,
@@ -38,7 +39,6 @@ import {
   stagedKubernetesNetworkPolicy,
   stagedNetworkPolicy,
 } from "./resources/staged-policy.ts";
-import { type ServiceSpec, service } from "./resources/service.ts";
 import { type TierSpec, tierDefinition } from "./resources/tier.ts";
 import { type WorkloadEndpointSpec, workloadEndpoint } from "./resources/workload-endpoint.ts";
 

@@ -40,12 +40,12 @@ export type { NodeSpec } from "./resources/node.ts";
 export type { GlobalNetworkPolicySpec, NetworkPolicySpec } from "./resources/policy.ts";
 export type { ProfileSpec } from "./resources/profile.ts";
 export type { EntityRule, Rule } from "./resources/rule.ts";
+export type { ServiceSpec } from "./resources/service.ts";
 export type {
   StagedGlobalNetworkPolicySpec,
   StagedKubernetesNetworkPolicySpec,
   StagedNetworkPolicySpec,
 } from "./resources/staged-policy.ts";
-export type { ServiceSpec } from "./resources/service.ts";
 export type { TierSpec } from "./resources/tier.ts";
 export { type WorkloadEndpointSpec, workloadEndpointName } from "./resources/workload-endpoint.ts";
 export { and, or, type Selector, SelectorError } from "./selector/ast.ts";
