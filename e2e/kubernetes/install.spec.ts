@@ -31,19 +31,20 @@ afterAll(() => cluster?.stop(), 30_000);
 
 const values = (more: object = {}) => JSON.stringify({ ...VALUES, ...more });
 const allReady = async (): Promise<boolean> => {
-  const sets = await items<{ status?: { numberReady?: number; updatedNumberScheduled?: number } }>(
-    cluster.admin,
-    `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets`,
-  );
+  const sets = await items<{
+    metadata: { generation?: number };
+    status?: { observedGeneration?: number; numberReady?: number; updatedNumberScheduled?: number };
+  }>(cluster.admin, `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets`);
   return (
     sets.length > 0 &&
     sets.every(
-      ({ status = {} }) =>
-        status.numberReady === NODES.length && status.updatedNumberScheduled === NODES.length,
+      ({ metadata, status = {} }) =>
+        status.observedGeneration === metadata.generation &&
+        status.numberReady === NODES.length &&
+        status.updatedNumberScheduled === NODES.length,
     )
   );
 };
-const _LEASES = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`;
 interface Role {
   readonly rules: readonly {
     readonly apiGroups: readonly string[];
@@ -200,7 +201,7 @@ test("a pool that cannot be is refused, and its status says why", async () => {
   await cluster.must("kubectl", ["delete", "ippool", "overlap"]);
 }, 60_000);
 
-test("helm upgrade is taken, and connections between pods go on as it begins", async () => {
+test("helm upgrade replaces every daemon, and connections between pods go on", async () => {
   const answers: string[] = [];
   let asking = true;
   const asked = (async () => {

@@ -2,6 +2,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { debianPackages } from "../../packages/dev/src/debian.mjs";
+import { foreground } from "../../packages/dev/src/foreground.mjs";
 import { image } from "../../packages/dev/src/image.mjs";
 import { ROOT } from "../../packages/dev/src/outputs.mjs";
 import { step } from "../../packages/dev/src/progress.mjs";
@@ -20,15 +21,15 @@ const JEST = [
   "e2e/kubernetes/jest.config.mjs",
 ];
 
-/** @returns the exit code: jest's, or 75 when it could not be tried; `start` runs a program in the foreground */
-export async function kubernetes(log, args, start) {
-  const why = await cannot(log);
+/** @returns the exit code: jest's, or 75 when it could not be tried */
+async function kubernetes(args) {
+  const why = await cannot(join(ROOT, ".cache/setup.log"));
   if (why !== undefined) {
     process.stderr.write(`skipped: e2e:kubernetes: ${why}\n`);
     return SKIPPED;
   }
   rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
-  return start([
+  return foreground([
     ...UNSHARE,
     "sh",
     "-c",
@@ -53,3 +54,5 @@ async function cannot(log) {
     await image(log);
   });
 }
+
+process.exitCode = await kubernetes(process.argv.slice(2));

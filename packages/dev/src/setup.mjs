@@ -5,7 +5,7 @@ import { delimiter, join } from "node:path";
 import { bundle } from "./bundle.mjs";
 import { check } from "./check.mjs";
 import { debianPackages } from "./debian.mjs";
-import { foreground, node } from "./foreground.mjs";
+import { node } from "./foreground.mjs";
 import { image } from "./image.mjs";
 import { addon, relay } from "./native.mjs";
 import { npmPackages } from "./npm.mjs";
@@ -23,8 +23,7 @@ const commands = {
   bench: (args) => node(["--conditions=margay-source", "e2e/bench/main.ts", ...args]),
   check: () => check(node),
   image: () => image(LOG),
-  kubernetes: async (args) =>
-    (await import("../../../e2e/kubernetes/run.mjs")).kubernetes(LOG, args, foreground),
+  kubernetes: (args) => node(["e2e/kubernetes/run.mjs", ...args]),
   build: async () => 0,
 };
 
