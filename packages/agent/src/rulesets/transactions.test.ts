@@ -22,7 +22,8 @@ test.each([
 test.each(["nftables", "iptables-nft", "iptables-legacy"])(
   "%s: nor while another program inserts its rules before ours",
   (backend) => {
-    const report = probed(`--backend ${backend} --updates 20 --foreign --every-ms 4`);
+    // long enough for the other program's first two rounds, however fast our updates are
+    const report = probed(`--backend ${backend} --updates 20 --at-least-ms 2000 --foreign --every-ms 4`);
     expect(wrong(report)).toEqual(NOTHING_WRONG);
     expect(report.allowed.sent).toBeGreaterThan(40);
     const isTold = report.repaired.some((what) => what.startsWith("hook in filter/FORWARD"));

@@ -8,7 +8,7 @@ import { Keeper, Stream } from "./processes.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node. A stream of probes runs from pod a to pod b while its policies change
- * all the time (with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
+ * all the time (--updates of them or more, for --at-least-ms; with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
  * and denies 81: so each probe has one right answer, whatever moment it meets.
  */
 type BackendName = keyof typeof BACKENDS;
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     switches: { type: "string", default: "0" },
     "every-ms": { type: "string", default: "10" },
     foreign: { type: "boolean", default: false },
+    "at-least-ms": { type: "string", default: "0" },
   },
 });
 
@@ -74,7 +75,9 @@ async function main(): Promise<void> {
     address: address("b", 4),
     everyMs: Number(values["every-ms"]),
   });
-  for (let n = 1; n <= Number(values.updates); n++) await keeper.order(stateOf(n));
+  const until = performance.now() + Number(values["at-least-ms"]);
+  for (let n = 1; n <= Number(values.updates) || performance.now() < until; n++)
+    await keeper.order(stateOf(n));
   for (let n = 1; n <= Number(values.kills); n++) {
     keeper.tell(stateOf(n)); // killed in the middle of it
     await new Promise((resolve) => setTimeout(resolve, (n * 7) % 40));
