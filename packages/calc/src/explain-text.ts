@@ -22,6 +22,8 @@ export function policyText(step: PolicyStep, before: readonly PolicyStep[]): str
 const DECISIONS: Readonly<Record<string, string>> = {
   [ruleIds.unresolved]: "the endpoint being closed: something it needs cannot be resolved",
   [ruleIds.spoofedAddress]: "anti-spoofing: the source is none of the pod's addresses",
+  [ruleIds.vxlanFromWorkload]: "no pod being allowed to send VXLAN (allowVXLANPacketsFromWorkloads)",
+  [ruleIds.vxlanFromOutside]: "the source being no node's address: only nodes may send VXLAN",
   [ruleIds.unknownInterface]: "there being no endpoint behind that interface",
   [ruleIds.hostForward]: "no policy of the host endpoint being for what the node forwards",
   [ruleIds.ipv6Off]: "ipv6Support: false",

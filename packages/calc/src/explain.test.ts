@@ -31,6 +31,7 @@ const CLUSTER: readonly Update[] = [
   ...[namespace("shop"), namespace("ops"), WEB, DB, MON],
 ];
 
+const ALLOWED = { allowVXLANPacketsFromWorkloads: true, defaultEndpointToHostAction: "Accept" };
 const TCP80 = { protocol: 6, sourcePort: 50000, destinationPort: 80 };
 
 function told(ends: string, more: readonly Update[] = [], packet: Partial<Question> = TCP80) {
@@ -323,6 +324,19 @@ describe("host endpoints", () => {
       "n2 host: one of the host endpoints hep:eth0 (eth0), hep:n2 (*) decides, by the interface; not evaluated",
     );
   });
+});
+
+test.each<[why: string, ends: string, settings: Record<string, unknown>, rule: string | undefined]>([
+  ["no pod sends VXLAN", "shop/web > n2", {}, "workload/vxlan"],
+  ["... but where that is allowed, by its node's address", "shop/web > n2", ALLOWED, undefined],
+  ["... never to its own node", "shop/web > n1", ALLOWED, "host/vxlan"],
+  ["nor does anything outside", "192.0.2.9 > n1", {}, "host/vxlan"],
+  ["nodes do", "n2 > n1", {}, undefined],
+])("VXLAN: %s", (_why, ends, settings, rule) => {
+  const vxlan = [pool("v", { cidr: "10.9.0.0/16", vxlanMode: "Always" }), felix("default", settings)];
+  const { verdict, decidedBy, lines } = told(ends, vxlan, { protocol: 17, destinationPort: 4789 });
+  const refused = decidedBy && "rule" in decidedBy && verdict === "denied" ? decidedBy.rule : undefined;
+  expect({ lines, refused }).toEqual({ lines, refused: rule });
 });
 
 test("what staged policies would make of it is told beside", () => {

@@ -12,6 +12,7 @@ import { ruleIds } from "./rule-ids.ts";
 import type { NodeState } from "./state.ts";
 import type { Survey } from "./survey.ts";
 import { forward, type Step } from "./verdict.ts";
+import { isForgedFromOutside } from "./vxlan-guard.ts";
 
 type Outcome = Pick<Explanation, "verdict" | "because" | "decidedBy">;
 
@@ -262,6 +263,8 @@ function translate(journey: Journey): Outcome | undefined {
 /** Ingress policy on the receiver's node, or what a node does with packets for itself. */
 function arrive(journey: Journey): Outcome | undefined {
   const { source, destination, packet, stateOf, staged } = journey;
+  if (destination.kind === "host" && isForgedFromOutside(stateOf(destination.node), packet))
+    return refuseVxlan(journey, destination.node);
   if (destination.kind === "host" && source.kind === "pod" && source.node === destination.node)
     return toOwnHost(journey, source);
   if (destination.kind !== "pod") return summarise(journey);
@@ -272,6 +275,15 @@ function arrive(journey: Journey): Outcome | undefined {
     state: stateOf(destination.node),
   });
   return denied ?? summarise(journey);
+}
+
+function refuseVxlan({ steps }: Journey, node: string): Outcome {
+  const text = "the source is no node's address: only nodes may send VXLAN";
+  const decidedBy: ExplainStep = {
+    ...{ kind: "host", node, rule: ruleIds.vxlanFromOutside, action: "deny", text },
+  };
+  steps.push(decidedBy);
+  return { verdict: "denied", because: `to node ${node} itself: ${text}`, decidedBy };
 }
 
 function toOwnHost(journey: Journey, { node }: Extract<Place, { kind: "pod" }>): Outcome {

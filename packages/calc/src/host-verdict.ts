@@ -4,10 +4,12 @@ import { type Packet, PORT_PROTOCOLS } from "./match.ts";
 import type { Direction, HostStage, LocalHostEndpoint } from "./model.ts";
 import { ruleIds } from "./rule-ids.ts";
 import { decide, type Enforced, ends, type Step, tiersSteps } from "./verdict.ts";
+import { isForgedFromOutside, type VxlanFacts } from "./vxlan-guard.ts";
 
-export interface HostEnforced extends Enforced {
+export interface HostEnforced extends Enforced, VxlanFacts {
   readonly hostEndpoints: readonly LocalHostEndpoint[];
-  readonly config: Pick<FelixSettings, "failsafeInboundHostPorts" | "failsafeOutboundHostPorts">;
+  readonly config: VxlanFacts["config"] &
+    Pick<FelixSettings, "failsafeInboundHostPorts" | "failsafeOutboundHostPorts">;
 }
 
 export interface HostVerdict {
@@ -34,7 +36,8 @@ export interface HostJourney {
 /**
  * What host endpoints say to the first packet of a flow that enters or leaves by an interface of the node (calico.md §4.4
  * rules 5 and 6): policy before connection tracking, before destination NAT (of what comes in), then what the node itself
- * sends and receives or forwards. Allowed by an earlier one is allowed; a failsafe port is only not asked there.
+ * sends and receives or forwards. Allowed by an earlier one is allowed; a failsafe port is only not asked there. Forged
+ * VXLAN for the node itself is refused after the early ones, whatever they say, and with no host endpoint too.
  */
 export function hostVerdict(
   state: HostEnforced,
@@ -42,14 +45,16 @@ export function hostVerdict(
   { interfaceName, direction, local }: HostJourney,
 ): HostVerdict {
   const endpoint = hostEndpointAt(state, interfaceName);
-  if (!endpoint) return { verdict: "allow", steps: [] };
-  const common = { endpoint: endpoint.id, direction };
+  const isForged = direction === "ingress" && local && isForgedFromOutside(state, packet);
   const steps: Step[] = [];
-  for (const stage of stagesOf(direction, local)) {
+  for (const stage of endpoint ? stagesOf(direction, local) : []) {
+    if (!endpoint || (isForged && stage === "normal")) break;
     const found = stageSteps(state, packet, { endpoint, direction, stage });
-    steps.push(...found.map((step) => ({ ...common, ...step })));
+    steps.push(...found.map((step) => ({ endpoint: endpoint.id, direction, ...step })));
     if (ends(steps.at(-1))) break;
   }
+  if (isForged && steps.at(-1)?.action !== "deny")
+    steps.push({ rule: ruleIds.vxlanFromOutside, action: "deny" });
   return { verdict: steps.at(-1)?.action === "deny" ? "deny" : "allow", steps };
 }
 

@@ -26,3 +26,4 @@ export {
   type Verdict,
   verdict,
 } from "./verdict.ts";
+export { usesVxlan } from "./vxlan-guard.ts";

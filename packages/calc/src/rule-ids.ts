@@ -14,6 +14,10 @@ export const ruleIds = {
   spoofedMac: "workload/spoofed-mac",
   /** More packets a second than the workload may receive, or send. */
   packetRate: "workload/packet-rate",
+  /** Might be decapsulated by a node as if it came from another. */
+  vxlanFromWorkload: "workload/vxlan",
+  /** UDP to a node's VXLAN port, from what is no node's address. */
+  vxlanFromOutside: "host/vxlan",
   /** The way back to the source does not lead to the interface it came from. */
   reversePath: "workload/reverse-path",
   /** A connection that a later policy denied. */

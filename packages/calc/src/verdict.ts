@@ -2,6 +2,7 @@ import { type Address, contains, type Family, sameAddress } from "@margay/net";
 import { matches, type Packet, type Sets } from "./match.ts";
 import type { CompiledPolicy, Direction, LocalEndpoint, TierPolicies } from "./model.ts";
 import { ruleIds } from "./rule-ids.ts";
+import { isForgedByWorkload, type VxlanFacts } from "./vxlan-guard.ts";
 
 /** What evaluation reads of a NodeState. */
 export interface Enforced {
@@ -43,13 +44,15 @@ export interface Journey {
  * (calico.md §4.4 rule 4). A workload interface without an endpoint drops.
  */
 export function forward(
-  state: Enforced,
+  state: Enforced & Omit<VxlanFacts, "hosts">,
   packet: Packet,
   { fromInterface, sourceMac, toInterface, staged = false }: Journey,
 ): Verdict {
   const steps: Step[] = [];
   if (fromInterface !== undefined) {
     const sender = endpointAt(state, fromInterface, packet);
+    if (isForgedByWorkload(state, packet))
+      return deny([{ endpoint: sender?.id, rule: ruleIds.vxlanFromWorkload, action: "deny" }]);
     const spoofed = sender?.ok ? spoof(sender, packet.source, sourceMac) : undefined;
     if (spoofed) return deny([{ endpoint: sender?.id, rule: spoofed, action: "deny" }]);
     const left = verdict(state, packet, { endpoint: sender?.id, direction: "egress", staged });

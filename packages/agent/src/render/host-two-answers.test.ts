@@ -16,7 +16,7 @@ const HOOKS = {
 } as const;
 
 test("the rules walked and the policy of host endpoints evaluated give the same verdict for the same reasons", () => {
-  const seen = { allow: 0, deny: 0, failsafe: 0, before: 0 };
+  const seen = { allow: 0, deny: 0, failsafe: 0, before: 0, vxlan: 0 };
   fc.assert(
     fc.property(
       anyHostState,
@@ -41,6 +41,7 @@ test("the rules walked and the policy of host endpoints evaluated give the same 
           expect(walked.target === "ACCEPT" ? "allow" : "deny").toBe(evaluated.verdict);
           seen[evaluated.verdict]++;
           seen.failsafe += walked.ids.some((id) => id.startsWith("failsafe/")) ? 1 : 0;
+          seen.vxlan += walked.ids.includes(ruleIds.vxlanFromOutside) ? 1 : 0;
           seen.before += walked.ids.includes(ruleIds.allowedBefore) ? 1 : 0;
         }
       },
@@ -49,6 +50,7 @@ test("the rules walked and the policy of host endpoints evaluated give the same 
   );
   expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(1500);
   expect(Math.min(seen.failsafe, seen.before)).toBeGreaterThan(20);
+  expect(seen.vxlan).toBeGreaterThan(5);
 });
 
 /** A Log rule that is several iptables rules may match as more than one of them. */

@@ -1,4 +1,4 @@
-import { type NodeState, ruleIds } from "@margay/calc";
+import { type NodeState, ruleIds, usesVxlan } from "@margay/calc";
 import type { Hook, Rule } from "@margay/iptables";
 import { type Family, formatPrefix, hostPrefix } from "@margay/net";
 import { hex, type RenderConfig } from "./config.ts";
@@ -12,8 +12,8 @@ import type { SetRefs } from "./sets.ts";
  *     raw PREROUTING    margay-prerouting     reverse path
  *     raw OUTPUT        margay-raw-output     only with host endpoints, as all of `host-endpoint.ts`
  *     mangle PREROUTING margay-pre-dnat       the same
- *     filter FORWARD    margay-forward        cut connections, from workload, to workload, then allowed
- *     filter INPUT      margay-input          from workload, then defaultEndpointToHostAction
+ *     filter FORWARD    margay-forward        cut connections, VXLAN of workloads, from workload, to workload, then allowed
+ *     filter INPUT      margay-input          cut connections, forged VXLAN, from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
  *     nat POSTROUTING   margay-nat-outgoing   masquerade
  */
@@ -44,12 +44,17 @@ const HOOKS = [
 /** One rule for each pattern of workload interfaces. */
 const each = (config: RenderConfig, rule: (pattern: string) => Rule): Rule[] => config.interfaces.map(rule);
 
+/** Rules of the fixed chains that depend on more than the settings. */
+export interface FixedRules {
+  readonly loops: readonly Rule[];
+  readonly hosts: HostJumps;
+  readonly vxlan: VxlanRules;
+}
+
 /** What does not come from or go to a workload is none of our business and returns. */
-export const forwardRules = (
-  config: RenderConfig,
-  { loops, hosts }: { readonly loops: readonly Rule[]; readonly hosts: HostJumps },
-): readonly Rule[] => [
+export const forwardRules = (config: RenderConfig, { loops, hosts, vxlan }: FixedRules): readonly Rule[] => [
   ...cutRules(config, ["-i", "-o"]),
+  ...vxlan.forward,
   ...hosts.forwardIn,
   ...each(config, (name) => ({ match: ["-i", name], target: ["-j", names.chains.fromWorkload] })),
   ...each(config, (name) => ({ match: ["-o", name], target: ["-j", names.chains.toWorkload] })),
@@ -75,10 +80,46 @@ export function serviceLoopRules(
   return [{ match, target: ["-j", felix.serviceLoopPrevention.toUpperCase()], id: ruleIds.serviceLoop }];
 }
 
-export const inputRules = (config: RenderConfig, { input }: HostJumps): readonly Rule[] => [
+/** Against packets that a node would take for another node's VXLAN. */
+export interface VxlanRules {
+  readonly forward: readonly Rule[];
+  readonly input: readonly Rule[];
+}
+
+/**
+ * Nothing in VXLAN says who sent it, and what is in it is past the check of its source: only nodes may send it (calico.md
+ * §4.5). Before connection tracking is asked, so that no answer to a node's port passes. Not only to addresses of the node:
+ * the kernel decapsulates multicast and broadcast as well.
+ */
+export function vxlanRules(
+  state: NodeState,
+  config: RenderConfig,
+  { family, sets }: { family: Family; sets: SetRefs },
+): VxlanRules {
+  if (!usesVxlan(state, family)) return { forward: [], input: [] };
+  const { vxlanPort, allowVXLANPacketsFromWorkloads } = config.felix;
+  const match = ["-p", "udp", "-m", "multiport", "--dports", String(vxlanPort)];
+  const refused = { target: ["-j", "DROP"], id: ruleIds.vxlanFromWorkload };
+  const ofWorkloads = allowVXLANPacketsFromWorkloads
+    ? []
+    : each(config, (name) => ({ match: ["-i", name, ...match], ...refused }));
+  const notFrom = ["-m", "set", "!", "--match-set", hostsSet(state, family, sets), "src"];
+  const foreign = { match: [...match, ...notFrom], target: ["-j", "DROP"], id: ruleIds.vxlanFromOutside };
+  return { forward: ofWorkloads, input: [...ofWorkloads, foreign] };
+}
+
+/** The name of the set of all nodes' addresses. */
+const hostsSet = ({ hosts }: NodeState, family: Family, sets: SetRefs): string =>
+  sets.named(names.sets.hosts(family), hosts.flatMap(({ addresses }) => addresses).map(hostPrefix), family);
+
+export const inputRules = (
+  config: RenderConfig,
+  { hosts, vxlan }: Omit<FixedRules, "loops">,
+): readonly Rule[] => [
   ...cutRules(config, ["-i"]),
+  ...vxlan.input,
   ...each(config, (name) => ({ match: ["-i", name], target: ["-g", names.chains.workloadToHost] })),
-  ...input,
+  ...hosts.input,
 ];
 
 /** Connections that policy no longer allows, before the rules that let established ones through. */
@@ -139,25 +180,18 @@ export function preroutingRules(state: NodeState, config: RenderConfig, family: 
 
 /** Packets of pools with `natOutgoing` to anywhere outside all pools get the host's address (calico.md §1.2). */
 export function natOutgoingRules(
-  { pools, hosts }: NodeState,
+  state: NodeState,
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): readonly Rule[] {
-  const ours = pools.filter(({ cidr }) => cidr.family === family);
+  const ours = state.pools.filter(({ cidr }) => cidr.family === family);
   const masqueraded = ours.filter(({ natOutgoing }) => natOutgoing);
   if (masqueraded.length === 0) return [];
   const { natOutgoingInterfaceFilter, natOutgoingExclusions } = config.felix;
   const cidrs = (some: typeof ours) => some.map(({ cidr }) => cidr);
   const from = sets.named(names.sets.masquerade(family), cidrs(masqueraded), family);
   const notTo = [sets.named(names.sets.pools(family), cidrs(ours), family)];
-  if (natOutgoingExclusions === "IPPoolsAndHostIPs")
-    notTo.push(
-      sets.named(
-        names.sets.hosts(family),
-        hosts.flatMap(({ addresses }) => addresses).map(hostPrefix),
-        family,
-      ),
-    );
+  if (natOutgoingExclusions === "IPPoolsAndHostIPs") notTo.push(hostsSet(state, family, sets));
   const match = [
     ...(natOutgoingInterfaceFilter !== undefined ? ["-o", natOutgoingInterfaceFilter] : []),
     ...["-m", "set", "--match-set", from, "src"],

@@ -1,12 +1,12 @@
 import { isInFamily, type NodeState } from "@margay/calc";
-import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
+import type { Chain, Hook, IpSet } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { endpointChains, setMark } from "./endpoint.ts";
 import * as host from "./host.ts";
-import { type HostJumps, hostChains } from "./host-endpoint.ts";
+import { hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import { packetRateRules } from "./packet-rate.ts";
 import type { PolicyChain } from "./policy.ts";
@@ -65,13 +65,14 @@ function familyChains(
   const shared = new Map<string, Chain>();
   const hosts = hostChains(state, { family, config });
   const loops = host.serviceLoopRules(state, config, { family, sets });
+  const vxlan = host.vxlanRules(state, config, { family, sets });
   const rates = packetRateRules(state.endpoints, config);
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
     [
       "fixed",
       new Map(
         fixedChains(config, family, {
-          loops,
+          ...{ loops, vxlan },
           hosts: { ...hosts.jumps, forwardIn: [...rates, ...hosts.jumps.forwardIn] },
         }),
       ),
@@ -104,19 +105,15 @@ function familyChains(
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
 }
 
-const fixedChains = (
-  config: RenderConfig,
-  family: Family,
-  { loops, hosts }: { readonly loops: readonly Rule[]; readonly hosts: HostJumps },
-): [string, Chain][] =>
+const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRules): [string, Chain][] =>
   Object.entries({
-    [names.chains.forward]: host.forwardRules(config, { loops, hosts }),
-    [names.chains.input]: host.inputRules(config, hosts),
-    [names.chains.output]: host.outputRules(config, hosts),
+    [names.chains.forward]: host.forwardRules(config, rules),
+    [names.chains.input]: host.inputRules(config, rules),
+    [names.chains.output]: host.outputRules(config, rules.hosts),
     [names.chains.workloadToHost]: host.workloadToHostRules(config, family),
     [names.chains.allow]: [setMark(config.accept)],
     [names.chains.pass]: [setMark(config.pass)],
-  }).map(([name, rules]) => [`filter/${name}`, { rules }]);
+  }).map(([name, its]) => [`filter/${name}`, { rules: its }]);
 
 const closedChains = (config: RenderConfig): Chains =>
   new Map([

@@ -19,8 +19,8 @@ test.each(["nft", "legacy", "nftables"])(
       inNamespace(file, backend, String(seed)),
     );
     expect({ seed, disagreements }).toEqual({ seed, disagreements: [] });
-    // 4 scenarios and 6 random ones of 72 flows each.
-    expect(seen.allow + seen.deny).toBe(720);
+    // 5 scenarios and 6 random ones of 72 flows each.
+    expect(seen.allow + seen.deny).toBe(792);
     expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(80);
     expect(spoofed).toBe("deny");
     expect(refusedByReversePath).toBeGreaterThan(0);
@@ -34,7 +34,8 @@ test.each(["nft", "legacy", "nftables"])(
     const file = fileURLToPath(new URL("testing/host-kernel.ts", import.meta.url));
     const through = ["behind:80", "behind:81"];
     const out = ["out:80", "out:6443"];
-    const everything = ["far:22", "far:80", "far:81", "far:8080", ...through, ...out];
+    const vxlan = "far:81/udp";
+    const everything = ["far:22", "far:80", "far:81", "far:8080", ...through, ...out, vxlan];
     const found = JSON.parse(inNamespace(file, backend)) as Record<
       string,
       { reached: string[]; tracked: boolean }
@@ -48,9 +49,11 @@ test.each(["nft", "legacy", "nftables"])(
       "no policy, default allow": everything,
       // Egress is left to profiles, of which there are none.
       "ingress by port": ["far:22", "far:80", "far:8080", ...through, "out:6443"],
-      "on forward": ["far:22", "far:81", "behind:81", ...out],
+      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan],
       "not tracked": ["far:22", "far:81", ...through, "out:6443"],
       "before destination NAT": everything.filter((name) => name !== "far:8080"),
+      "VXLAN of another node": everything,
+      "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });
   },
   90_000,

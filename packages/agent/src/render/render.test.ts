@@ -303,6 +303,74 @@ describe("per configuration", () => {
   });
 });
 
+describe("VXLAN is the nodes' own", () => {
+  const pool = resource("IPPool", "p", { cidr: "10.0.0.0/16", vxlanMode: "CrossSubnet" });
+  const nodes = [
+    resource("Node", "n1", { bgp: { ipv4Address: "172.20.1.11/24" } }),
+    resource("Node", "n2", {
+      ...{ bgp: { ipv4Address: "172.20.2.12/24", ipv6Address: "fd20::2/64" } },
+      addresses: [{ address: "192.0.2.12", type: "InternalIP" }],
+    }),
+  ];
+  const vxlanRules = (family: 4 | 6, settings: object, ...pools: AnyResource[]): string[] => {
+    const all = rendered(namespace, ...nodes, ...pools, felix(settings))[`chains${family}`];
+    return show(all, /./).filter((line) => line.includes("--dports"));
+  };
+  const udp = (port: number) => `-p udp -m multiport --dports ${port}`;
+  const foreign = (port: number) =>
+    `filter/margay-input ${udp(port)} -m set ! --match-set margay4-all-hosts src -j DROP # host/vxlan`;
+
+  test.each<[why: string, family: 4 | 6, settings: object, lines: string[]]>([
+    [
+      "no workload sends it, nor anything that is no node",
+      4,
+      {},
+      [
+        `filter/margay-forward -i cali+ ${udp(4789)} -j DROP # workload/vxlan`,
+        `filter/margay-input -i cali+ ${udp(4789)} -j DROP # workload/vxlan`,
+        foreign(4789),
+      ],
+    ],
+    [
+      "workloads may where it is said, never to their own node",
+      4,
+      { allowVXLANPacketsFromWorkloads: true, vxlanPort: 8472 },
+      [foreign(8472)],
+    ],
+    ["nothing listens in a family without VXLAN", 6, {}, []],
+  ])("%s", (_why, family, settings, lines) => {
+    expect(vxlanRules(family, settings, pool)).toEqual(lines);
+  });
+
+  test("without a pool that uses it the port is anybody's", () => {
+    expect(vxlanRules(4, {}, resource("IPPool", "p", { cidr: "10.0.0.0/16" }))).toEqual([]);
+  });
+
+  test("a node is known by all its addresses, and rules follow a node that comes", () => {
+    const members = (...some: AnyResource[]) => [
+      ...(rendered(namespace, pool, ...some).ipsets.get("margay4-all-hosts")?.members ?? []),
+    ];
+    expect(members(...nodes)).toEqual(["172.20.1.11", "172.20.2.12", "192.0.2.12"]);
+    expect(members()).toEqual([]);
+  });
+
+  test("it is refused before anything else is asked, also as an answer", () => {
+    const its = rendered(namespace, one(), pool, ...nodes);
+    const ends = { source: parseAddress("10.0.0.1"), destination: parseAddress("172.20.2.12") };
+    const packet = { ...ends, protocol: 17, sourcePort: 53, destinationPort: 4789, ctstate: "ESTABLISHED" };
+    const from = { ...packet, inInterface: "calix", outInterface: "eth0" };
+    expect(walk(its, "filter/FORWARD", from)).toMatchObject({ target: "DROP", ids: ["workload/vxlan"] });
+    const [node, other] = ["172.20.2.12", "172.20.2.13"].map((source) =>
+      walk(its, "filter/INPUT", {
+        ...{ ...packet, source: parseAddress(source), destination: parseAddress("172.20.1.11") },
+        ...{ inInterface: "eth0", outInterface: undefined },
+      }),
+    );
+    expect([node?.target, other?.target]).toEqual([undefined, "DROP"]);
+  });
+  const one = () => pod("x", { ipNetworks: ["10.0.0.1/32"] });
+});
+
 test("a Log rule logs no more often than it may, and what is staged counts and goes on", () => {
   const web = pod("web", { ipNetworks: ["10.0.0.1/32"] });
   const staged = resource("StagedNetworkPolicy", "a/s", {

@@ -136,6 +136,12 @@ const settings = z.object({
     .describe("Which routes to other nodes' blocks the agent programs, by encapsulation of the pool."),
   ipv4NormalRoutePriority: z.int().min(1).max(2147483646).default(1024).describe("Metric of IPv4 routes."),
   ipv6NormalRoutePriority: z.int().min(1).max(2147483646).default(1024).describe("Metric of IPv6 routes."),
+  allowVXLANPacketsFromWorkloads: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Pods may send UDP to vxlanPort while a pool of that family uses VXLAN; never to their own node's.",
+    ),
   vxlanPort: z.int().min(1).max(65535).default(4789).describe("UDP port of VXLAN."),
   vxlanVNI: z.int().min(1).max(16777215).default(4096).describe("VXLAN network identifier."),
   vxlanMTU: z.int().min(0).default(0).describe("MTU of the IPv4 VXLAN device; 0 is automatic."),

@@ -203,6 +203,20 @@ const byId = <T>(
     .tuple(...ids.map((id) => one(id).map((value): [string, T] => [id, value])))
     .map((pairs) => new Map(pairs));
 
+/** Of each family, one that may use VXLAN and nothing else. */
+const vxlanPools = fc
+  .tuple(fc.constantFrom("Never", "Always", "Always"), fc.constantFrom("Never", "CrossSubnet"))
+  .map((modes) =>
+    modes.map((vxlanMode, i) => ({
+      ...{
+        name: `p${i}`,
+        cidr: parsePrefix(["10.0.0.0/24", "fd00::/64"][i]!),
+        natOutgoing: false,
+        vxlanMode,
+      },
+    })),
+  );
+
 export const anyState: fc.Arbitrary<NodeState> = fc.record({
   node: fc.constant("n1"),
   endpoints: fc.subarray(INTERFACES, { minLength: 2 }).chain((names) => fc.tuple(...names.map(endpoint))),
@@ -216,12 +230,15 @@ export const anyState: fc.Arbitrary<NodeState> = fc.record({
       byId(PORT_SETS, () => set("ip-port")),
     )
     .map(([nets, ports]) => new Map([...nets, ...ports])),
-  pools: fc.constant([]),
+  pools: vxlanPools,
   blocks: fc.constant([]),
-  hosts: fc.constant([]),
+  hosts: some([...V4, ...V6]).map((addresses) => [{ name: "n2", addresses: addresses.map(parseAddress) }]),
   services: fc.constant([]),
   hostEndpoints: fc.constant([]),
-  config: fc.constant(effective("FelixConfiguration", [], "n1")),
+  config: often(false, fc.boolean()).map((allowVXLANPacketsFromWorkloads) => ({
+    ...effective("FelixConfiguration", [], "n1"),
+    ...{ allowVXLANPacketsFromWorkloads, vxlanPort: 80 },
+  })),
   problems: fc.constant([]),
 });
 

@@ -39,6 +39,9 @@ const gnp = (name: string, spec: object) =>
 const tcp = (action: string, ...ports: number[]) => ({ action, protocol: "TCP", destination: { ports } });
 const answers = (...ports: number[]) => ({ action: "Allow", protocol: "TCP", source: { ports } });
 
+const vxlan = resource("IPPool", "p", { cidr: "10.244.0.0/16", vxlanMode: "Always" });
+const vxlanPort = resource("FelixConfiguration", "default", { vxlanPort: 81 });
+
 const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   "no host endpoint": [],
   "no policy: failsafe ports alone": [eth0],
@@ -59,10 +62,12 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     all,
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
   ],
+  "VXLAN of another node": [vxlan, vxlanPort, resource("Node", "n2", { bgp: { ipv4Address: `${FAR}/24` } })],
+  "VXLAN of nobody": [vxlan, vxlanPort],
 };
 
 /** What is tried: to the node, a port that it translates to 80, through it, and from it. */
-const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: number]>> = {
+const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: number, udp?: "udp"]>> = {
   ...{
     "far:22": [FAR, NODE, 22],
     "far:80": [FAR, NODE, 80],
@@ -71,6 +76,7 @@ const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: n
   },
   ...{ "behind:80": [FAR, BEHIND, 80], "behind:81": [FAR, BEHIND, 81] },
   ...{ "out:80": [NODE, FAR, 80], "out:6443": [NODE, FAR, 6443] },
+  "far:81/udp": [FAR, NODE, 81, "udp"],
 };
 
 let probes = 0;
@@ -94,11 +100,11 @@ async function main(): Promise<void> {
     calc.apply(resources.map((value) => ({ key: keyOf(value.kind, value.metadata.name), value })));
     await apply(calc.state());
     run("conntrack -F 2>/dev/null");
-    const tried = Object.entries(TRIES).map(async ([name, [from, to, port]]) => {
+    const tried = Object.entries(TRIES).map(async ([name, [from, to, port, protocol = "tcp" as const]]) => {
       const id = ++probes;
       const probe = {
         id,
-        protocol: "tcp" as const,
+        protocol,
         from,
         sourcePort: 20_000 + id,
         to,

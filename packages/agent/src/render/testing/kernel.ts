@@ -52,6 +52,10 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
       egress: [{ action: "Allow", destination: { nets: ["10.244.0.0/24"], notNets: ["10.244.0.3/32"] } }],
     }),
   ],
+  "VXLAN, on a port that pods are asked at": [
+    resource("IPPool", "p", { cidr: "10.244.0.0/16", vxlanMode: "Always" }),
+    resource("FelixConfiguration", "default", { vxlanPort: 81 }),
+  ],
 };
 
 const apply = loader(process.argv[2]);
