@@ -1,3 +1,4 @@
+import { Edited, planKeys } from "./edited.ts";
 import { Parts, planParts } from "./parts.ts";
 import { type Plan, plan, type Same, type Target } from "./target.ts";
 
@@ -24,7 +25,10 @@ export class Tracked<V> {
   readonly target: Target<V>;
   #believed: Map<string, V> | undefined;
   /** What the belief was made to match, to the last put and remove; undefined as soon as one is under way. */
-  #matches: Parts<V> | undefined;
+  #matches: Parts<V> | Edited<V> | undefined;
+  /** Keys to write whatever is believed of them: since the last plan, and all that no finished pass has written. */
+  #doubted = new Set<string>();
+  #unwritten = new Set<string>();
 
   constructor(target: Target<V>) {
     this.target = target;
@@ -34,6 +38,13 @@ export class Tracked<V> {
   distrust(): void {
     this.#believed = undefined;
     this.#matches = undefined;
+    this.#doubted.clear();
+    this.#unwritten.clear();
+  }
+
+  /** The next pass puts or removes these, whatever they are believed to be, and does not read the world for it. */
+  doubt(keys: Iterable<string>): void {
+    for (const key of keys) this.#doubted.add(key);
   }
 
   /** Binds the wanted state for one pass of `reconcile`. */
@@ -58,18 +69,33 @@ export class Tracked<V> {
           () => this.target.remove(todo.remove),
           () => drop(this.#believed, todo),
         );
-        if (this.#believed && wanted instanceof Parts) this.#matches = wanted;
+        this.#finished(wanted);
         return count;
       },
     };
   }
 
   #plan(actual: ReadonlyMap<string, V>, wanted: ReadonlyMap<string, V>): Plan<V> {
+    const plain = this.#planOfBelief(actual, wanted);
+    for (const key of this.#doubted) this.#unwritten.add(key);
+    this.#doubted = new Set();
+    return this.#unwritten.size === 0 ? plain : withAll(this.#unwritten, plain, wanted);
+  }
+
+  #planOfBelief(actual: ReadonlyMap<string, V>, wanted: ReadonlyMap<string, V>): Plan<V> {
     const same: Same<V> = (a, w) => this.target.same(a, w);
     const matches = this.#matches;
-    return matches && wanted instanceof Parts
+    const edits = wanted instanceof Edited ? wanted.take(this) : undefined;
+    if (edits && matches === wanted) return planKeys(edits, { actual, wanted }, same);
+    return matches instanceof Parts && wanted instanceof Parts
       ? planParts({ actual, matches }, wanted, same)
       : plan(actual, wanted, same);
+  }
+
+  /** All of one pass is written. */
+  #finished(wanted: ReadonlyMap<string, V>): void {
+    this.#unwritten.clear();
+    if (this.#believed && (wanted instanceof Parts || wanted instanceof Edited)) this.#matches = wanted;
   }
 
   /** A failed write leaves the world unknown: read it again next time. */
@@ -84,6 +110,21 @@ export class Tracked<V> {
     believe();
     return count;
   }
+}
+
+/** The plan with these keys in it whatever it says of them (pure). */
+function withAll<V>(
+  keys: ReadonlySet<string>,
+  { put, remove }: Plan<V>,
+  wanted: ReadonlyMap<string, V>,
+): Plan<V> {
+  const [puts, removes] = [new Map(put), new Set(remove)];
+  for (const key of keys) {
+    const value = wanted.get(key);
+    if (value === undefined) removes.add(key);
+    else puts.set(key, value);
+  }
+  return { put: puts, remove: [...removes] };
 }
 
 function merge<V>(believed: Map<string, V> | undefined, todo: Plan<V>): void {
