@@ -9,6 +9,7 @@ export * from "./file.ts";
 export { issuesOf } from "./issues.ts";
 export { type JsonSchema, specSchema } from "./json-schema.ts";
 export * from "./key.ts";
+export { type ClosedPolicy, closedPolicies } from "./kubernetes/closed.ts";
 export * from "./kubernetes/convert.ts";
 export { type Parsed, parse } from "./parse.ts";
 export {

@@ -141,13 +141,80 @@ describe("objects that are each one resource", () => {
     };
     cluster.kubernetes.put(POLICIES, named("web", "shop", { spec: faulty }));
     expect(await until(() => read(KEY))).toMatchObject({
-      spec: { selector: "projectcalico.org/orchestrator == 'k8s'", types: ["Ingress", "Egress"] },
+      spec: { selector: 'projectcalico.org/orchestrator == "k8s"', types: ["Ingress", "Egress"] },
     });
     const event = await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
     expect(event).toMatchObject({
       ...{ type: "Warning", reason: "Refused", involvedObject: { kind: "NetworkPolicy", name: "web" } },
       message: expect.stringContaining("must be strictly within 10.0.0.0/8"),
     });
+    const narrow = { ...faulty, podSelector: { matchLabels: { app: "web" } } };
+    cluster.kubernetes.put(POLICIES, named("web", "shop", { spec: narrow }));
+    await until(async () => JSON.stringify(await read(KEY)).includes('app == \\"web\\"'));
+  });
+
+  const CLUSTER_POLICIES = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
+  const CLOSED = "/margay/v1/globalnetworkpolicies/kcnp.admin.guard";
+  const guard = (more: object) =>
+    named("guard", undefined, {
+      spec: {
+        ...{ tier: "Admin", priority: 7, subject: { namespaces: { matchLabels: { team: "blue" } } } },
+        ingress: [{ action: "Deny", from: [{ namespaces: {} }] }],
+        ...more,
+      },
+    });
+  const byName = [{ action: "Deny", to: [{ domainNames: ["example.org"] }] }];
+
+  test.each<[why: string, more: object, spec: object]>([
+    [
+      "its pods in the directions that it has rules for",
+      { egress: byName, ingress: [] },
+      {
+        ...{ tier: "kube-admin", order: 7, types: ["Egress"], egress: [{ action: "Deny" }] },
+        ...{ namespaceSelector: 'team == "blue"', selector: 'projectcalico.org/orchestrator == "k8s"' },
+      },
+    ],
+    [
+      "every pod, when its subject cannot be read",
+      { subject: { moons: {} }, egress: byName },
+      {
+        ...{ types: ["Ingress", "Egress"], ingress: [{ action: "Deny" }], egress: [{ action: "Deny" }] },
+        selector: 'projectcalico.org/orchestrator == "k8s"',
+      },
+    ],
+    [
+      "before all others, when its place cannot be read",
+      { tier: "Imperial", priority: "first" },
+      { tier: "kube-admin", order: 0, types: ["Ingress"], namespaceSelector: 'team == "blue"' },
+    ],
+  ])("a ClusterNetworkPolicy that is refused closes %s, until it is mended", async (_why, more, spec) => {
+    await leads();
+    cluster.kubernetes.put(CLUSTER_POLICIES, guard(more));
+    const closed = await until(() => read(CLOSED));
+    expect(closed).toMatchObject({ spec });
+    expect("namespaceSelector" in (closed?.spec ?? {})).toBe("namespaceSelector" in spec);
+    const event = await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
+    expect(event).toMatchObject({
+      ...{ reason: "Refused", involvedObject: { kind: "ClusterNetworkPolicy", name: "guard" } },
+      message: expect.stringContaining("until it is corrected its pods are closed"),
+    });
+    cluster.kubernetes.put(CLUSTER_POLICIES, guard({}));
+    const isMended = async () => JSON.stringify(await read(CLOSED)).includes('"source"');
+    await until(isMended);
+    cluster.kubernetes.put(CLUSTER_POLICIES, guard(more));
+    await until(async () => !(await isMended()));
+    cluster.kubernetes.remove(CLUSTER_POLICIES, "guard");
+    await until(async () => (await read(CLOSED)) === undefined);
+  });
+
+  test("a policy with the longest name that Kubernetes has is stored under a shorter one", async () => {
+    const name = "a".repeat(253);
+    await leads();
+    cluster.kubernetes.put(POLICIES, policy(name, "web"));
+    const key = await until(async () => (await keys("/margay/v1/networkpolicies/"))[0]);
+    expect(key).toMatch(/\/knp\.default\.a{225}[0-9a-f]{16}$/);
+    cluster.kubernetes.remove(POLICIES, `shop/${name}`);
+    await until(async () => (await keys("/margay/v1/networkpolicies/")).length === 0);
   });
 });
 

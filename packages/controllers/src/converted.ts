@@ -1,6 +1,8 @@
 import {
   type AnyResource,
   ApiError,
+  type ClosedPolicy,
+  closedPolicies,
   customKinds,
   definitions,
   type Kind,
@@ -42,7 +44,8 @@ function kubernetes(row: {
   optional?: boolean;
   /** Names the resource also when the object is refused. */
   key: (object: KubernetesObject) => string;
-  closed?: (object: KubernetesObject) => object;
+  /** What is stored in place of one that is refused. */
+  closed?: ClosedPolicy;
   /** Annotations about the network come along. */
   annotated?: boolean;
 }): Conversion {
@@ -55,7 +58,7 @@ function kubernetes(row: {
       const more = row.annotated ? networkAnnotations(object.metadata.annotations) : {};
       if (typeof made !== "string")
         return { key: row.key(object), text: made && markedText(made, row.from, more) };
-      const closed = row.closed && parse(row.closed(object)).resource;
+      const closed = row.closed?.close(object);
       return { key: row.key(object), text: closed && markedText(closed, row.from), refused: made };
     },
   };
@@ -96,8 +99,9 @@ export const conversions: readonly Conversion[] = [
   kubernetes({
     ...{ from: "networking.k8s.io/v1 NetworkPolicy", kind: "NetworkPolicy" },
     path: "/apis/networking.k8s.io/v1/networkpolicies",
-    key: ({ metadata }) => keyOf("NetworkPolicy", `knp.default.${metadata.name}`, metadata.namespace),
-    closed: closedPolicy,
+    key: (object) =>
+      keyOf("NetworkPolicy", closedPolicies.NetworkPolicy.name(object), object.metadata.namespace),
+    closed: closedPolicies.NetworkPolicy,
   }),
   kubernetes({
     ...{ from: "discovery.k8s.io/v1 EndpointSlice", kind: "EndpointSlice" },
@@ -107,11 +111,8 @@ export const conversions: readonly Conversion[] = [
   kubernetes({
     ...{ from: "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy", kind: "GlobalNetworkPolicy" },
     ...{ path: "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", optional: true },
-    key: ({ metadata, spec }) =>
-      keyOf(
-        "GlobalNetworkPolicy",
-        `kcnp.${String((spec as { tier?: unknown })?.tier).toLowerCase()}.${metadata.name}`,
-      ),
+    key: (object) => keyOf("GlobalNetworkPolicy", closedPolicies.ClusterNetworkPolicy.name(object)),
+    closed: closedPolicies.ClusterNetworkPolicy,
   }),
   ...customKinds.map(custom),
 ];
@@ -141,20 +142,4 @@ function attempt<T extends AnyResource | undefined>(convert: () => T): T | strin
     if (!(error instanceof ApiError)) throw error;
     return error.issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join("; ");
   }
-}
-
-/**
- * In place of a NetworkPolicy that cannot be enforced as written: nothing passes to or from any pod of its namespace that
- * only this policy would have let through. Its own selector is part of what is not understood.
- */
-function closedPolicy({ metadata: { name, namespace } }: KubernetesObject): object {
-  return {
-    apiVersion: "margay.dev/v1",
-    kind: "NetworkPolicy",
-    metadata: { name: `knp.default.${name}`, namespace },
-    spec: {
-      ...{ tier: "default", order: 1000, types: ["Ingress", "Egress"] },
-      selector: "projectcalico.org/orchestrator == 'k8s'",
-    },
-  };
 }

@@ -209,7 +209,7 @@ export class Copies implements Controller {
 const refusalText = (text: string | undefined, refused: string): string =>
   text === undefined
     ? `${refused}; what was in force before stays`
-    : `${refused}; until it is corrected nothing passes that it might have allowed`;
+    : `${refused}; until it is corrected its pods are closed: nothing passes that is left to it to decide`;
 
 function wishOf(conversion: Conversion, object: KubernetesObject): Wish {
   const { name, namespace, uid, generation } = object.metadata;

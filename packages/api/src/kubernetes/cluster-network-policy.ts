@@ -5,6 +5,8 @@ import { text } from "../fields/text.ts";
 import { canonical } from "../selector/canonical.ts";
 import { labelSelector, selectorOf } from "./label-selector.ts";
 import { networkEntities, type PortGroup, podsOf, portsByProtocol } from "./network-policy.ts";
+import type { RefusedObject } from "./refused.ts";
+import { storedName } from "./stored-name.ts";
 
 /** policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy, as network-policy-api defines it. */
 
@@ -84,6 +86,8 @@ const egressRule = z
       });
   });
 
+const priority = z.int().min(0).max(1000);
+
 export const kubernetesClusterNetworkPolicy = z.object({
   apiVersion: z.literal("policy.networking.k8s.io/v1alpha2"),
   kind: z.literal("ClusterNetworkPolicy"),
@@ -96,7 +100,7 @@ export const kubernetesClusterNetworkPolicy = z.object({
     .loose(),
   spec: z.object({
     tier: z.enum(["Admin", "Baseline"]),
-    priority: z.int().min(0).max(1000),
+    priority,
     subject,
     ingress: z.array(ingressRule).max(25).optional(),
     egress: z.array(egressRule).max(25).optional(),
@@ -122,7 +126,7 @@ export function clusterNetworkPolicyFrom({ metadata, spec }: Policy): object {
   return {
     ...{ apiVersion: "margay.dev/v1", kind: "GlobalNetworkPolicy" },
     metadata: {
-      name: `kcnp.${spec.tier.toLowerCase()}.${name}`,
+      name: clusterPolicyName(name, spec.tier),
       ...(labels && { labels }),
       ...(annotations && { annotations }),
     },
@@ -133,6 +137,35 @@ export function clusterNetworkPolicyFrom({ metadata, spec }: Policy): object {
     },
   };
 }
+
+/** Whose tier cannot be read is named, and closes its pods, as one of the first tier. */
+export const clusterPolicyName = (name: string, tier: unknown): string =>
+  storedName(`kcnp.${tier === "Baseline" ? "baseline" : "admin"}.`, name);
+
+/**
+ * At its place, nothing passes to or from its pods in the directions that it has rules for; whatever of this cannot be read
+ * is the widest: every pod, before all others, both directions.
+ */
+export function closedClusterNetworkPolicy({ metadata, spec }: RefusedObject): object {
+  const ruled = [spec.ingress, spec.egress].map((rules) => rules !== undefined && !isEmpty(rules));
+  const [isIn, isOut] = ruled.includes(true) ? ruled : [true, true];
+  const whom = subject.safeParse(spec.subject).data;
+  const deny = [{ action: "Deny" }];
+  return {
+    ...{ apiVersion: "margay.dev/v1", kind: "GlobalNetworkPolicy" },
+    metadata: { name: clusterPolicyName(metadata.name, spec.tier) },
+    spec: {
+      tier: TIERS[spec.tier === "Baseline" ? "Baseline" : "Admin"],
+      order: priority.safeParse(spec.priority).data ?? 0,
+      ...(whom ? peerOf(whom) : { selector: podsOf({}) }),
+      types: [...(isIn ? ["Ingress"] : []), ...(isOut ? ["Egress"] : [])],
+      ...(isIn && { ingress: deny }),
+      ...(isOut && { egress: deny }),
+    },
+  };
+}
+
+const isEmpty = (rules: unknown): boolean => Array.isArray(rules) && rules.length === 0;
 
 type Rule = Pick<z.output<typeof ingressRule>, "name" | "action" | "protocols">;
 

@@ -6,6 +6,8 @@ import { text } from "../fields/text.ts";
 import { and, type Selector } from "../selector/ast.ts";
 import { canonical } from "../selector/canonical.ts";
 import { type LabelSelector, labelSelector, selectorOf } from "./label-selector.ts";
+import type { RefusedObject } from "./refused.ts";
+import { storedName } from "./stored-name.ts";
 
 /** networking.k8s.io/v1 NetworkPolicy, as its API reference describes it. */
 
@@ -125,7 +127,7 @@ export function networkPolicyFrom({ metadata, spec }: KubernetesPolicy): object 
     apiVersion: "margay.dev/v1",
     kind: "NetworkPolicy",
     metadata: {
-      name: `knp.default.${name}`,
+      name: networkPolicyName(name),
       namespace,
       ...(labels && { labels }),
       ...(annotations && { annotations }),
@@ -144,6 +146,18 @@ export function networkPolicyFrom({ metadata, spec }: KubernetesPolicy): object 
     },
   };
 }
+
+export const networkPolicyName = (name: string): string => storedName("knp.default.", name);
+
+/** Nothing passes to or from its pods that only it would have let through; other policies of theirs still allow. */
+export const closedNetworkPolicy = ({ metadata, spec }: RefusedObject): object => ({
+  ...{ apiVersion: "margay.dev/v1", kind: "NetworkPolicy" },
+  metadata: { name: networkPolicyName(metadata.name), namespace: metadata.namespace },
+  spec: {
+    ...{ tier: "default", order: ORDER, types: ["Ingress", "Egress"] },
+    selector: podsOf(labelSelector.safeParse(spec.podSelector).data ?? {}),
+  },
+});
 
 /** The selector of pods, and of nothing else. */
 export const podsOf = (selector: LabelSelector): string =>

@@ -1,0 +1,32 @@
+import type { AnyResource } from "../definitions.ts";
+import { parse, withoutNulls } from "../parse.ts";
+import { closedClusterNetworkPolicy, clusterPolicyName } from "./cluster-network-policy.ts";
+import { closedNetworkPolicy, networkPolicyName } from "./network-policy.ts";
+import type { RefusedObject } from "./refused.ts";
+
+type Given = Pick<RefusedObject, "metadata"> & { readonly spec?: unknown };
+
+/** What stands for a policy of Kubernetes that cannot be enforced as written. */
+export interface ClosedPolicy {
+  /** Of the resource, closed or not. */
+  readonly name: (object: Given) => string;
+  /** Closes the pods that it selects for what would be left to it; if these cannot be read, all that it could select. */
+  readonly close: (object: Given) => AnyResource;
+}
+
+const read = ({ metadata, spec }: Given): RefusedObject => {
+  const fields = withoutNulls(spec);
+  return { metadata, spec: typeof fields === "object" && fields !== null ? { ...fields } : {} };
+};
+
+/** By kind. */
+export const closedPolicies: Readonly<Record<"NetworkPolicy" | "ClusterNetworkPolicy", ClosedPolicy>> = {
+  NetworkPolicy: {
+    name: ({ metadata }) => networkPolicyName(metadata.name),
+    close: (object) => parse(closedNetworkPolicy(read(object))).resource,
+  },
+  ClusterNetworkPolicy: {
+    name: (object) => clusterPolicyName(object.metadata.name, read(object).spec.tier),
+    close: (object) => parse(closedClusterNetworkPolicy(read(object))).resource,
+  },
+};
