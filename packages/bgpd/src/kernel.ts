@@ -11,10 +11,11 @@ import {
   type Route,
   routeTarget,
 } from "@margay/netlink";
-import { Loop, reconcile, Tracked } from "@margay/reconcile";
+import { Loop, reconcile, type Target, Tracked } from "@margay/reconcile";
 import type { Gateways } from "./gateways.ts";
 import { bgpProtocol, Fabric } from "./kernel-routes.ts";
 import type { Log } from "./speaker.ts";
+import { WantedRoutes } from "./wanted-routes.ts";
 
 export interface KernelOptions {
   readonly log: Log;
@@ -54,9 +55,8 @@ export class Kernel implements RouteTable {
   readonly #nl: Netlink;
   readonly #tracked: Tracked<Route>;
   readonly #loop: Loop;
-  readonly #wanted = new Map<string, Route>();
-  /** What an earlier process of ours left, kept until `release`. */
-  #old: ReadonlyMap<string, Route> = new Map();
+  readonly #wanted = new WantedRoutes();
+  /** Why, by prefix; they are tried again. */
   readonly #refused = new Map<string, string>();
   #fabric = new Fabric([]);
   #gateways: Gateways = new Map();
@@ -76,7 +76,8 @@ export class Kernel implements RouteTable {
       onOverflow: () => this.#distrustAll(),
     });
     const onRefused = (refused: RefusedRoute) => this.#refuse(refused);
-    this.#tracked = new Tracked(routeTarget(this.#nl, { protocol: bgpProtocol, onRefused }));
+    const target = routeTarget(this.#nl, { protocol: bgpProtocol, onRefused });
+    this.#tracked = new Tracked(forgetting(target, this.#refused));
     this.#loop = new Loop({
       pass: () => this.#pass(),
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}), // aborted: the loop stops
@@ -97,7 +98,7 @@ export class Kernel implements RouteTable {
     const ours = (await listRoutes(kernel.#nl, { protocol: bgpProtocol })).map(
       (r) => [formatPrefix(r.dst), r] as const,
     );
-    kernel.#old = new Map(ours);
+    kernel.#wanted.keep(new Map(ours));
     return kernel;
   }
 
@@ -112,13 +113,12 @@ export class Kernel implements RouteTable {
 
   /** Our routes are in the kernel already: this process follows another one. */
   get hasOldRoutes(): boolean {
-    return this.#old.size > 0;
+    return this.#wanted.hasOld;
   }
 
   /** The wanted route of a prefix, or none. */
   want(key: string, route: Route | undefined): void {
-    if (route) this.#wanted.set(key, route);
-    else this.#wanted.delete(key);
+    this.#wanted.set(key, route);
     this.#changed();
   }
 
@@ -136,8 +136,8 @@ export class Kernel implements RouteTable {
 
   /** What is known now is all there is: what the earlier process left and nobody announced again goes. */
   release(): void {
-    if (this.#old.size === 0) return;
-    this.#old = new Map();
+    if (!this.#wanted.hasOld) return;
+    this.#wanted.release();
     this.#changed();
   }
 
@@ -177,9 +177,7 @@ export class Kernel implements RouteTable {
       this.#options.onFabric();
     }
     const version = this.#version;
-    this.#refused.clear();
-    const wanted = this.#old.size > 0 ? new Map([...this.#old, ...this.#wanted]) : this.#wanted;
-    const [outcome] = await reconcile([this.#tracked.to(wanted)]);
+    const [outcome] = await reconcile([this.#tracked.to(this.#wanted.all)]);
     this.counts.passes++;
     this.counts.put += outcome?.put ?? 0;
     this.counts.removed += outcome?.removed ?? 0;
@@ -199,10 +197,13 @@ export class Kernel implements RouteTable {
     this.#options.log.warn({ event: "route-refused", route: key, err: error }, error.message);
   }
 
+  /** Once all the refused, whatever else is written meanwhile. */
   #retryLater(): void {
-    this.#tracked.distrust();
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#changed(), retryMs);
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#tracked.doubt(this.#refused.keys());
+      this.#changed();
+    }, retryMs);
   }
 
   /** Only records: the next pass reads and repairs. */
@@ -227,4 +228,22 @@ export class Kernel implements RouteTable {
     this.#tracked.distrust();
     this.#changed();
   }
+}
+
+/** The target, under which a prefix that is written is no longer a refused one. */
+function forgetting(target: Target<Route>, refused: Map<string, string>): Target<Route> {
+  const forget = (keys: Iterable<string>) => {
+    for (const key of keys) refused.delete(key);
+  };
+  return {
+    ...target,
+    put: (wanted) => {
+      forget(wanted.keys());
+      return target.put(wanted);
+    },
+    remove: (keys) => {
+      forget(keys);
+      return target.remove(keys);
+    },
+  };
 }

@@ -5,16 +5,12 @@ const few = 1024;
 
 /**
  * A desired state that is edited key by key and remembers which keys: what was made to match it once is compared in these only.
- * More edits than there are keys are not remembered one by one.
+ * Made empty. More edits than there are keys are not remembered one by one.
  */
 export class Edited<V> extends Map<string, V> {
   #reader: object | undefined;
   /** Since `#reader` asked last; undefined when they were too many. */
   #edits: Set<string> | undefined;
-
-  constructor() {
-    super(); // nothing to set before the fields are there
-  }
 
   override set(key: string, value: V): this {
     super.set(key, value);
