@@ -62,6 +62,9 @@ test("8 processes on one etcd, killed, their nodes deleted, their pools changed:
   const soak = fileURLToPath(new URL("ipam/soak.ts", import.meta.url));
   const seed = String(Math.floor(Math.random() * 2 ** 31));
   const words = ["--conditions=margay-source", "--no-warnings", soak, "--operations", "1200", "--seed", seed];
-  const { stdout } = await promisify(execFile)(process.execPath, words).catch((error) => error); // exit 1: said on stdout
-  expect(stdout).toMatch(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/);
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, words).catch((error) => error);
+  expect({ seed, stdout, stderr }).toEqual({
+    ...{ seed, stderr: "" },
+    stdout: expect.stringMatching(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/),
+  });
 }, 60_000);

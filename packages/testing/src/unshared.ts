@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { scratch } from "./scratch.ts";
 
-/** Only where there is one: `scratch` is for benchmarks too. */
-const jest = process.env.JEST_WORKER_ID === undefined ? undefined : await import("@jest/globals");
+/** Only in jest itself: `scratch` is for benchmarks too, and for programs that a test starts. */
+const jest = "jest" in import.meta ? await import("@jest/globals") : undefined;
 
 const inside = "MARGAY_TEST_UNSHARED";
 
