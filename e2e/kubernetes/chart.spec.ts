@@ -1,0 +1,300 @@
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "@jest/globals";
+import { parseAllDocuments } from "yaml";
+// @ts-expect-error plain JavaScript: it runs before anything is built
+import { toolsFolder } from "./tools.mjs";
+
+const CHART = fileURLToPath(new URL("../../charts/margay", import.meta.url));
+const HELM = join(toolsFolder(), "helm");
+const EXTERNAL = {
+  etcd: { mode: "external", external: { endpoints: ["https://10.0.0.5:2379"], tlsSecret: "etcd" } },
+};
+const bundled = (more: object = {}) => ({ etcd: { bundled: { clusterIPs: ["10.96.0.51"], ...more } } });
+
+interface Rendered {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly spec?: unknown;
+}
+
+function helm(words: readonly string[], values: object) {
+  const env = {
+    ...process.env,
+    HELM_CACHE_HOME: "/run/helm",
+    HELM_CONFIG_HOME: "/run/helm",
+    HELM_DATA_HOME: "/run/helm",
+  };
+  const all = [...words, "--kube-version", "1.34", "-f", "-"];
+  return spawnSync(HELM, all, { input: JSON.stringify(values), encoding: "utf8", env });
+}
+
+function render(values: object): Rendered[] {
+  const { status, stdout, stderr } = helm(["template", "margay", CHART, "-n", "margay-system"], values);
+  if (status !== 0) throw new Error(stderr);
+  return parseAllDocuments(stdout)
+    .map((document) => document.toJS() as Rendered)
+    .filter(Boolean);
+}
+const found = (all: readonly Rendered[], kind: string, name: string): string =>
+  JSON.stringify(all.find((one) => one.kind === kind && one.metadata.name === name) ?? "none");
+
+test("helm lint finds nothing", () => {
+  expect(helm(["lint", CHART, "--strict"], EXTERNAL).stdout).toContain("0 chart(s) failed");
+});
+
+/** Values, where they show, and what must be there. */
+const rows: readonly (readonly [string, object, string, string])[] = [
+  ["nothing but an external etcd", EXTERNAL, "DaemonSet/margay-node", '"https://10.0.0.5:2379"'],
+  ["a bundled etcd of one", bundled(), "StatefulSet/margay-etcd", '"replicas":1'],
+  [
+    "of three",
+    bundled({ clusterIPs: ["10.96.0.51", "10.96.0.52", "10.96.0.53"] }),
+    "StatefulSet/margay-etcd",
+    "margay-etcd-2=https://margay-etcd-2.margay.internal:12380",
+  ],
+  ["over IPv6", bundled({ clusterIPs: ["fd00::51"] }), "DaemonSet/margay-node", "https://[fd00::51]:12379"],
+  [
+    "on a node's disk",
+    bundled({ nodeName: "n1", storage: { type: "hostPath" } }),
+    "StatefulSet/margay-etcd",
+    '"/var/lib/margay-etcd"',
+  ],
+  [
+    "of a storage class",
+    bundled({ storage: { storageClassName: "fast", size: "8Gi" } }),
+    "StatefulSet/margay-etcd",
+    '"storageClassName":"fast"',
+  ],
+  [
+    "with other ports",
+    bundled({ clientPort: 4379, peerPort: 4380 }),
+    "StatefulSet/margay-etcd",
+    "https://0.0.0.0:4380",
+  ],
+  [
+    "with a quota",
+    bundled({ quotaBytes: 4294967296 }),
+    "StatefulSet/margay-etcd",
+    "--quota-backend-bytes=4294967296",
+  ],
+  [
+    "with snapshots",
+    bundled({ snapshots: { schedule: "0 * * * *", keep: 3 } }),
+    "CronJob/margay-etcd-snapshots",
+    '"schedule":"0 * * * *"',
+  ],
+  ["without", bundled({ snapshots: { enabled: false } }), "CronJob/margay-etcd-snapshots", "none"],
+  [
+    "etcd with a password",
+    { etcd: { mode: "external", external: { endpoints: ["http://a:2379"], authSecret: "login" } } },
+    "DaemonSet/margay-node",
+    '"MARGAY_ETCD_PASSWORD"',
+  ],
+  [
+    "a CA without client certificates",
+    {
+      etcd: {
+        mode: "external",
+        external: { endpoints: ["https://a:2379"], tlsSecret: "ca", clientCertificate: false },
+      },
+    },
+    "Deployment/margay-controllers",
+    '"MARGAY_ETCD_CA"',
+  ],
+  [
+    "a registry and a digest",
+    { ...EXTERNAL, image: { repository: "reg/margay", digest: `sha256:${"0".repeat(64)}` } },
+    "DaemonSet/margay-node",
+    `reg/margay@sha256:${"0".repeat(64)}`,
+  ],
+  ["a tag", { ...EXTERNAL, image: { tag: "1.2.3" } }, "Deployment/margay-controllers", "margay:1.2.3"],
+  [
+    "pull secrets",
+    { ...EXTERNAL, imagePullSecrets: [{ name: "regcred" }] },
+    "DaemonSet/margay-node",
+    '"regcred"',
+  ],
+  [
+    "pools",
+    { ...EXTERNAL, pools: [{ name: "p", cidr: "10.9.0.0/16", blockSize: 27, vxlanMode: "CrossSubnet" }] },
+    "IPPool/p",
+    '"blockSize":27',
+  ],
+  ["no pool", { ...EXTERNAL, pools: [] }, "IPPool/default-ipv4", "none"],
+  [
+    "an AS and a port",
+    { ...EXTERNAL, bgpConfiguration: { asNumber: 65001, listenPort: 1179 } },
+    "BGPConfiguration/default",
+    '"listenPort":1179',
+  ],
+  [
+    "a peer",
+    { ...EXTERNAL, bgpPeers: [{ name: "tor", peerIP: "10.0.0.1", asNumber: 65000 }] },
+    "BGPPeer/tor",
+    '"peerIP":"10.0.0.1"',
+  ],
+  [
+    "a peer's password",
+    {
+      ...EXTERNAL,
+      bgpPeers: [
+        {
+          name: "tor",
+          peerIP: "10.0.0.1",
+          asNumber: 65000,
+          password: { secretKeyRef: { name: "s.1", key: "k" } },
+        },
+      ],
+    },
+    "DaemonSet/margay-node",
+    '"/etc/margay/secrets/s.1"',
+  ],
+  [
+    "a filter",
+    {
+      ...EXTERNAL,
+      bgpFilters: [{ name: "f", exportV4: [{ action: "Reject", cidr: "10.0.0.0/8", matchOperator: "In" }] }],
+    },
+    "BGPFilter/f",
+    '"Reject"',
+  ],
+  [
+    "reflectors",
+    { ...EXTERNAL, bgpConfiguration: { nodeToNodeMeshEnabled: false }, reflectors: { enabled: true } },
+    "BGPPeer/route-reflectors",
+    "has(margay.dev/route-reflector)",
+  ],
+  [
+    "a backend and an MTU",
+    { ...EXTERNAL, felixConfiguration: { iptablesBackend: "NFT", vxlanMTU: 1400 } },
+    "FelixConfiguration/default",
+    '"vxlanMTU":1400',
+  ],
+  [
+    "nodes by label",
+    { ...EXTERNAL, node: { nodeSelector: { network: "margay" }, maxUnavailable: "10%" } },
+    "DaemonSet/margay-node",
+    '"network":"margay"',
+  ],
+  [
+    "a privileged agent",
+    { ...EXTERNAL, node: { privileged: true } },
+    "DaemonSet/margay-node",
+    '"privileged":true',
+  ],
+  [
+    "other directories",
+    { ...EXTERNAL, node: { cniBinDir: "/var/lib/cni", netnsDir: "/run/netns" } },
+    "DaemonSet/margay-node",
+    '"path":"/var/lib/cni"',
+  ],
+  [
+    "no BGP",
+    { ...EXTERNAL, node: { bgpd: { enabled: false } } },
+    "DaemonSet/margay-node",
+    "--log-level=info",
+  ],
+  [
+    "another API server",
+    { ...EXTERNAL, kubernetesAPI: { host: "10.0.0.9" } },
+    "Deployment/margay-controllers",
+    '"10.0.0.9"',
+  ],
+  [
+    "more replicas",
+    { ...EXTERNAL, controllers: { replicas: 3, leakGracePeriodSeconds: 60 } },
+    "Deployment/margay-controllers",
+    "--leak-grace-period=60",
+  ],
+  [
+    "one replica has no disruption budget",
+    { ...EXTERNAL, controllers: { replicas: 1 } },
+    "PodDisruptionBudget/margay-controllers",
+    "none",
+  ],
+  [
+    "a PodMonitor, and metrics for it",
+    { ...EXTERNAL, metrics: { podMonitor: { enabled: true, interval: "10s" } } },
+    "PodMonitor/margay-node",
+    '"interval":"10s"',
+  ],
+  [
+    "a dashboard",
+    { ...EXTERNAL, metrics: { dashboard: { enabled: true } } },
+    "ConfigMap/margay-dashboard",
+    "margay_agent_endpoints",
+  ],
+  ["no cleanup", { ...EXTERNAL, cleanup: { enabled: false } }, "DaemonSet/margay-cleanup", "none"],
+];
+test.each(rows)("%s", (_why, values, where, expected) => {
+  const [kind = "", name = ""] = where.split("/");
+  expect(found(render(values), kind, name)).toContain(expected);
+});
+
+describe("refused, in words", () => {
+  test.each<[string, object, RegExp]>([
+    ["no etcd", {}, /clusterIPs: give 1 or 3/],
+    ["two members", bundled({ clusterIPs: ["10.96.0.1", "10.96.0.2"] }), /clusterIPs: give 1 or 3/],
+    [
+      "external without endpoints",
+      { etcd: { mode: "external" } },
+      /etcd.external.endpoints: name at least one/,
+    ],
+    [
+      "an endpoint without a port",
+      { etcd: { mode: "external", external: { endpoints: ["https://a"] } } },
+      /does not match pattern/,
+    ],
+    [
+      "a hostPath that could come up empty elsewhere",
+      bundled({ storage: { type: "hostPath" } }),
+      /etcd.bundled.nodeName/,
+    ],
+    ["a misspelt value", { ...EXTERNAL, contollers: {} }, /contollers/],
+    [
+      "a misspelt field of a pool",
+      { ...EXTERNAL, pools: [{ name: "p", cidr: "10.0.0.0/8", natOutgoin: true }] },
+      /natOutgoin/,
+    ],
+    ["a pool without a range", { ...EXTERNAL, pools: [{ name: "p" }] }, /cidr/],
+    ["a choice that is none", { ...EXTERNAL, node: { agent: { logLevel: "loud" } } }, /logLevel/],
+    ["a port beyond ports", { ...EXTERNAL, node: { agent: { healthPort: 70000 } } }, /healthPort/],
+    [
+      "reflectors beside the mesh",
+      { ...EXTERNAL, reflectors: { enabled: true } },
+      /nodeToNodeMeshEnabled=false/,
+    ],
+  ])("%s", (_why, values, expected) => {
+    const { status, stderr } = helm(["template", "margay", CHART], values);
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(expected);
+  });
+});
+
+test("every value is used by a template", () => {
+  const folder = join(CHART, "templates");
+  const files = (readdirSync(folder, { recursive: true }) as string[]).filter((name) =>
+    /\.(yaml|tpl|txt)$/.test(name),
+  );
+  const templates = files.map((name) => readFileSync(join(folder, name), "utf8")).join("\n");
+  const schema = JSON.parse(readFileSync(join(CHART, "values.schema.json"), "utf8")) as Schema;
+  const unused = leaves(schema).filter((path) => !new RegExp(`\\.${path.at(-1)}\\b`).test(templates));
+  expect(unused.map((path) => path.join("."))).toEqual([]);
+});
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly default?: unknown;
+}
+/** Names of values; what a resource's spec holds is handed on whole. */
+function leaves({ properties = {} }: Schema, at: readonly string[] = []): (readonly string[])[] {
+  return Object.entries(properties)
+    .filter(([name]) => name !== "global")
+    .flatMap(([name, value]) => {
+      const path = [...at, name];
+      return value.properties && value.default === undefined ? leaves(value, path) : [path];
+    });
+}
