@@ -71,7 +71,8 @@ export function svg(panels: readonly Curves[]): string {
     (panel, i) => `<g transform="translate(${i * (PANEL.width + PANEL.gap)},0)">${draw(panel)}</g>`,
   );
   const style = "text{font:12px sans-serif;fill:#333}polyline{fill:none;stroke-width:2}line{stroke:#ccc}";
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"><style>${style}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${bodies.join("\n")}\n</svg>\n`;
+  const title = panels.map((panel) => panel.title).join("; ");
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"><title>${title}</title><style>${style}</style>\n<rect width="100%" height="100%" fill="#fff"/>\n${bodies.join("\n")}\n</svg>\n`;
 }
 
 function draw({ title, lines }: Curves): string {
