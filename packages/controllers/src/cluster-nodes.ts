@@ -7,45 +7,39 @@ import { tellWarning } from "./events.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import { FROM_NODE, type NodeFacts, nodeFacts, nodeResource } from "./nodes.ts";
-import type { Controller, Surroundings } from "./parts.ts";
+import type { Surroundings } from "./parts.ts";
 import { amend } from "./put.ts";
-import { WorkQueue } from "./work-queue.ts";
+import { Queued } from "./queued.ts";
 
 const PATH = "/api/v1/nodes";
 
 /** Kubernetes' nodes as Nodes of the datastore; of a node that is deleted everything is freed. */
-export class ClusterNodes implements Controller {
+export class ClusterNodes extends Queued {
   readonly name = "nodes";
   readonly #surroundings: Surroundings;
   readonly #watch: ListWatch<NodeFacts>;
   readonly #mirror: Mirror<Entry>;
-  readonly #queue: WorkQueue;
 
   constructor(surroundings: Surroundings, { reflectorLabel }: { reflectorLabel: string }) {
+    super({ log: surroundings.log, event: "node-not-copied", concurrency: 16 });
     this.#surroundings = surroundings;
     const { store, sleep, random, log } = surroundings;
-    this.#queue = new WorkQueue({
-      settle: (key) => this.#settle(key),
-      onError: (key, error, retryInMs) =>
-        log.warn({ event: "node-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
-      concurrency: 16,
-    });
     this.#watch = surroundings.follow<NodeFacts>({
       path: PATH,
       keep: (object) => nodeFacts(object, reflectorLabel),
       onChange: (changes, synced) => {
-        this.#queue.add(changes.map(({ name }) => keyOf("Node", name)));
-        if (synced && changes.length === 0) this.#queue.add(this.#all());
+        this.queue.add(changes.map(({ name }) => keyOf("Node", name)));
+        if (synced && changes.length === 0) this.queue.add(this.all());
       },
     });
     this.#mirror = new Mirror<Entry>({
       ...{ store, log, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
-      onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
+      onChange: (keys, first) => this.queue.add(first ? this.all() : keys),
     });
   }
 
-  start(): Promise<unknown> {
-    return Promise.all([this.#mirror.start(), this.#watch.start()]);
+  protected sources() {
+    return [this.#mirror, this.#watch];
   }
 
   readonly waitsFor = (): string | undefined => {
@@ -54,29 +48,12 @@ export class ClusterNodes implements Controller {
     return this.#watch.synced ? undefined : "v1 Node has not been read from the API server yet";
   };
 
-  lead(): void {
-    this.#queue.activate(this.#all());
-  }
-
-  follow(): Promise<void> {
-    return this.#queue.deactivate();
-  }
-
-  settled(): Promise<void> {
-    return this.#queue.settled();
-  }
-
-  async stop(): Promise<void> {
-    await this.follow();
-    await Promise.all([this.#watch.stop(), this.#mirror.stop()]);
-  }
-
-  *#all(): Generator<string> {
+  protected *all(): Generator<string> {
     for (const [name] of this.#watch.entries()) yield keyOf("Node", name);
     for (const [key] of this.#mirror.entries()) yield key;
   }
 
-  async #settle(key: string): Promise<void> {
+  protected async settle(key: string): Promise<void> {
     const name = parseKey(key)?.name;
     if (name === undefined || !this.#mirror.synced) return;
     const facts = this.#watch.get(name);

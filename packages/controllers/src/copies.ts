@@ -5,11 +5,11 @@ import type { Conversion, Converted } from "./converted.ts";
 import { tellWarning } from "./events.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
-import type { Controller, Surroundings } from "./parts.ts";
+import type { Surroundings } from "./parts.ts";
 import { poolConflict, poolInUse } from "./pool-in-use.ts";
 import { amend } from "./put.ts";
+import { Queued } from "./queued.ts";
 import { acceptance, acceptedNow, conditionText, statusPatch } from "./status.ts";
-import { WorkQueue } from "./work-queue.ts";
 
 /** What an object of Kubernetes asks the datastore to hold, and what is needed to answer it. */
 interface Wish extends Converted {
@@ -31,7 +31,7 @@ interface Wish extends Converted {
  * A key without a wish is removed if it bears the mark of a kind that has been read whole. After the write the object's
  * status, or an Event, says what became of it.
  */
-export class Copies implements Controller {
+export class Copies extends Queued {
   readonly name = "copies";
   readonly #surroundings: Surroundings;
   readonly #wishes = new Map<string, Wish>();
@@ -41,26 +41,17 @@ export class Copies implements Controller {
   readonly #reported = new WeakMap<Wish, string | undefined>();
   /** Pools are settled one after the other: each must fit those before it. */
   #pools: Promise<unknown> = Promise.resolve();
-  readonly #queue: WorkQueue;
 
   constructor(surroundings: Surroundings, conversions: readonly Conversion[]) {
+    super({ log: surroundings.log, event: "not-copied" });
     this.#surroundings = surroundings;
-    const { log } = surroundings;
-    this.#queue = new WorkQueue({
-      settle: (key) => this.#settle(key),
-      onError: (key, error, retryInMs) =>
-        log.warn({ event: "not-copied", key, err: error, retryInMs }, `${key}: ${messageOf(error)}`),
-    });
     for (const kind of new Set(conversions.map((one) => one.kind)))
       this.#mirrors.set(kind, this.#mirror(kind));
     for (const conversion of conversions) this.#watches.set(conversion, this.#watch(conversion));
   }
 
-  start(): Promise<unknown> {
-    return Promise.all([
-      ...[...this.#mirrors.values()].map((mirror) => mirror.start()),
-      ...[...this.#watches.values()].map((watch) => watch.start()),
-    ]);
+  protected sources() {
+    return [...this.#mirrors.values(), ...this.#watches.values()];
   }
 
   readonly waitsFor = (): string | undefined => {
@@ -70,24 +61,7 @@ export class Copies implements Controller {
     return watch && `${watch[0].from} has not been read from the API server yet`;
   };
 
-  lead(): void {
-    this.#queue.activate(this.#all());
-  }
-
-  follow(): Promise<void> {
-    return this.#queue.deactivate();
-  }
-
-  settled(): Promise<void> {
-    return this.#queue.settled();
-  }
-
-  async stop(): Promise<void> {
-    await this.follow();
-    await Promise.all([...this.#watches.values(), ...this.#mirrors.values()].map((one) => one.stop()));
-  }
-
-  *#all(): Generator<string> {
+  protected *all(): Generator<string> {
     yield* this.#wishes.keys();
     for (const mirror of this.#mirrors.values()) for (const [key] of mirror.entries()) yield key;
   }
@@ -97,8 +71,8 @@ export class Copies implements Controller {
     return new Mirror<Entry>({
       ...{ store, log, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
       onChange: (keys) => {
-        this.#queue.add(keys);
-        if (kind === "IPPool") this.#queue.add(this.#wishKeys(kind)); // what stood in their way may be gone
+        this.queue.add(keys);
+        if (kind === "IPPool") this.queue.add(this.#wishKeys(kind)); // what stood in their way may be gone
       },
     });
   }
@@ -116,10 +90,10 @@ export class Copies implements Controller {
           if (value) {
             keys.set(name, value.key);
             this.#wishes.set(value.key, value);
-            this.#queue.add([value.key]);
+            this.queue.add([value.key]);
           } else keys.delete(name);
         }
-        if (synced && changes.length === 0) this.#queue.add(this.#mirrorKeys(conversion.kind)); // the list is whole
+        if (synced && changes.length === 0) this.queue.add(this.#mirrorKeys(conversion.kind)); // the list is whole
       },
     });
   }
@@ -135,10 +109,10 @@ export class Copies implements Controller {
   #forget(key: string, conversion: Conversion): void {
     if (this.#wishes.get(key)?.conversion !== conversion) return;
     this.#wishes.delete(key);
-    this.#queue.add([key]);
+    this.queue.add([key]);
   }
 
-  async #settle(key: string): Promise<void> {
+  protected async settle(key: string): Promise<void> {
     const wish = this.#wishes.get(key);
     if (!wish) return this.#remove(key);
     const refused = wish.text === undefined ? wish.refused : await this.#put(key, wish, wish.text);
@@ -216,5 +190,3 @@ function wishOf(conversion: Conversion, object: KubernetesObject): Wish {
   const accepted = conversion.hasStatus ? acceptedNow(object) : undefined;
   return { ...conversion.convert(object), conversion, name, namespace, uid, generation, accepted };
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -56,9 +56,12 @@ export class LoadBalancers implements Controller {
 
   async follow(): Promise<void> {
     this.#leads = false;
+    await this.settled();
   }
 
-  async settled(): Promise<void> {}
+  settled(): Promise<void> {
+    return this.#loop.settled();
+  }
 
   async stop(): Promise<void> {
     this.#leads = false;

@@ -2,9 +2,9 @@ import { decode, encode, kindPrefix, type WorkloadEndpoint } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { Mirror } from "./mirror.ts";
-import type { Controller, Surroundings } from "./parts.ts";
+import type { Surroundings } from "./parts.ts";
 import { amend } from "./put.ts";
-import { WorkQueue } from "./work-queue.ts";
+import { Queued } from "./queued.ts";
 
 /** What is kept of a pod: there are 100,000. */
 export interface PodFacts {
@@ -67,39 +67,33 @@ export function relabelled(key: string, value: string, labels: string): string {
 }
 
 /** Labels of pods onto their endpoints, which CNI makes and removes. Both sides are held as text, 100,000 of each. */
-export class PodLabels implements Controller {
+export class PodLabels extends Queued {
   readonly name = "pods";
   readonly #surroundings: Surroundings;
   readonly pods: ListWatch<PodFacts>;
   readonly #endpoints: Mirror<EndpointFacts>;
   /** Keys of a pod's endpoints. */
   readonly #keysOf = new Map<string, string | readonly string[]>();
-  readonly #queue: WorkQueue;
 
   constructor(surroundings: Surroundings) {
+    super({ log: surroundings.log, event: "labels-not-copied", concurrency: 32 });
     this.#surroundings = surroundings;
     const { store, sleep, random, log } = surroundings;
-    this.#queue = new WorkQueue({
-      settle: (key) => this.#settle(key),
-      onError: (key, error, retryInMs) =>
-        log.warn({ event: "labels-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
-      concurrency: 32,
-    });
     this.pods = surroundings.follow<PodFacts>({
       ...{ path: "/api/v1/pods", metadataOnly: true, keep: podFacts },
       onChange: (changes) => {
-        for (const { name } of changes) this.#queue.add(this.#keys(name));
+        for (const { name } of changes) this.queue.add(this.#keys(name));
       },
     });
     this.#endpoints = new Mirror<EndpointFacts>({
       ...{ store, log, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
       keep: (entry) => this.#keep(entry),
-      onChange: (keys) => this.#queue.add(keys),
+      onChange: (keys) => this.queue.add(keys),
     });
   }
 
   /** Pods wait for the endpoints: reading 100,000 of each at once would take the room of both. */
-  async start(): Promise<unknown> {
+  override async start(): Promise<unknown> {
     return Promise.all([this.#endpoints.start(), this.#endpoints.whenSynced.then(() => this.pods.start())]);
   }
 
@@ -109,21 +103,12 @@ export class PodLabels implements Controller {
     return this.pods.synced ? undefined : "v1 Pod has not been read from the API server yet";
   };
 
-  lead(): void {
-    this.#queue.activate([...this.#endpoints.entries()].map(([key]) => key));
+  protected sources() {
+    return [this.#endpoints, this.pods];
   }
 
-  follow(): Promise<void> {
-    return this.#queue.deactivate();
-  }
-
-  settled(): Promise<void> {
-    return this.#queue.settled();
-  }
-
-  async stop(): Promise<void> {
-    await this.follow();
-    await Promise.all([this.pods.stop(), this.#endpoints.stop()]);
+  protected *all(): Generator<string> {
+    for (const [key] of this.#endpoints.entries()) yield key;
   }
 
   #keep(entry: Entry): EndpointFacts {
@@ -144,7 +129,7 @@ export class PodLabels implements Controller {
     return alive;
   }
 
-  async #settle(key: string): Promise<void> {
+  protected async settle(key: string): Promise<void> {
     const endpoint = this.#endpoints.get(key);
     const pod = endpoint?.pod === undefined ? undefined : this.pods.get(endpoint.pod);
     if (!endpoint || !pod || endpoint.labels === pod.labels) return;

@@ -4,9 +4,9 @@ import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { type BalancerFacts, balancerFacts } from "./balancer-addresses.ts";
 import { isMadeFrom, markedText } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
-import type { Controller, Surroundings } from "./parts.ts";
+import type { Surroundings } from "./parts.ts";
 import { amend } from "./put.ts";
-import { WorkQueue } from "./work-queue.ts";
+import { Queued } from "./queued.ts";
 
 export const FROM_SERVICE = "v1 Service";
 
@@ -71,7 +71,7 @@ export interface ServicesOptions {
 }
 
 /** Services with their addresses and whether anybody stands behind them: what bgpd announces follows from it. */
-export class Services implements Controller {
+export class Services extends Queued {
   readonly name = "services";
   readonly #surroundings: Surroundings;
   readonly services: ListWatch<ServiceFacts>;
@@ -80,40 +80,35 @@ export class Services implements Controller {
   /** Names of the ready slices of each service. */
   readonly #ready = new Map<string, Set<string>>();
   readonly #serviceOf = new Map<string, string>();
-  readonly #queue: WorkQueue;
 
   constructor(surroundings: Surroundings, { balancerClass, onServices }: ServicesOptions) {
+    super({ log: surroundings.log, event: "service-not-copied" });
     this.#surroundings = surroundings;
     const { store, sleep, random, log } = surroundings;
-    this.#queue = new WorkQueue({
-      settle: (key) => this.#settle(key),
-      onError: (key, error, retryInMs) =>
-        log.warn({ event: "service-not-copied", key, err: error, retryInMs }, `${key}: ${String(error)}`),
-    });
     this.services = surroundings.follow<ServiceFacts>({
       path: "/api/v1/services",
       keep: (object) => serviceFacts(object, balancerClass),
       onChange: (changes, synced) => {
         onServices();
-        this.#queue.add(changes.map(({ name }) => keyOfService(name)));
-        if (synced && changes.length === 0) this.#queue.add(this.#all());
+        this.queue.add(changes.map(({ name }) => keyOfService(name)));
+        if (synced && changes.length === 0) this.queue.add(this.all());
       },
     });
     this.#slices = surroundings.follow<SliceFacts>({
       ...{ path: "/apis/discovery.k8s.io/v1/endpointslices", keep: sliceFacts },
       onChange: (changes, synced) => {
         for (const { name, value } of changes) this.#setSlice(name, value);
-        if (synced && changes.length === 0) this.#queue.add(this.#all());
+        if (synced && changes.length === 0) this.queue.add(this.all());
       },
     });
     this.#mirror = new Mirror<Entry>({
       ...{ store, log, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
-      onChange: (keys, first) => this.#queue.add(first ? this.#all() : keys),
+      onChange: (keys, first) => this.queue.add(first ? this.all() : keys),
     });
   }
 
-  start(): Promise<unknown> {
-    return Promise.all([this.#mirror.start(), this.services.start(), this.#slices.start()]);
+  protected sources() {
+    return [this.#mirror, this.services, this.#slices];
   }
 
   readonly waitsFor = (): string | undefined => {
@@ -122,28 +117,11 @@ export class Services implements Controller {
     return this.#isKnown ? undefined : "v1 Service has not been read from the API server yet";
   };
 
-  lead(): void {
-    this.#queue.activate(this.#all());
-  }
-
-  follow(): Promise<void> {
-    return this.#queue.deactivate();
-  }
-
-  settled(): Promise<void> {
-    return this.#queue.settled();
-  }
-
-  async stop(): Promise<void> {
-    await this.follow();
-    await Promise.all([this.services.stop(), this.#slices.stop(), this.#mirror.stop()]);
-  }
-
   get #isKnown(): boolean {
     return this.services.synced && this.#slices.synced;
   }
 
-  *#all(): Generator<string> {
+  protected *all(): Generator<string> {
     for (const [name] of this.services.entries()) yield keyOfService(name);
     for (const [key] of this.#mirror.entries()) yield key;
   }
@@ -159,13 +137,13 @@ export class Services implements Controller {
       else slices.delete(name);
       if (slices.size > 0) this.#ready.set(service, slices);
       else this.#ready.delete(service);
-      if (before !== slices.size > 0) this.#queue.add([keyOfService(service)]);
+      if (before !== slices.size > 0) this.queue.add([keyOfService(service)]);
     }
     if (slice) this.#serviceOf.set(name, slice.service);
     else this.#serviceOf.delete(name);
   }
 
-  async #settle(key: string): Promise<void> {
+  protected async settle(key: string): Promise<void> {
     if (!this.#isKnown || !this.#mirror.synced) return;
     const now = this.#mirror.get(key);
     const name = key.slice(kindPrefix("Service").length);

@@ -31,6 +31,11 @@ export class Loop {
     if (!this.#stop.signal.aborted) this.#running ??= this.#run();
   }
 
+  /** Resolves when no pass is under way and none is due. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
   /** No further pass; resolves when the one under way has ended. */
   async stop(): Promise<void> {
     this.#stop.abort();

@@ -201,6 +201,25 @@ test("triggers during a pass make exactly one more pass, and passes never overla
   await loop.stop();
 });
 
+test("settled resolves after the pass under way and those that are due, and at once when there is none", async () => {
+  let passes = 0;
+  const loop = new Loop({
+    pass: async () => {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      passes++;
+    },
+    sleep: async () => {},
+    onError: () => {},
+  });
+  await loop.settled();
+  loop.trigger();
+  await new Promise((resolve) => setImmediate(resolve)); // the first is under way
+  loop.trigger();
+  await loop.settled();
+  expect(passes).toBe(2);
+  await loop.stop();
+});
+
 test("failures back off, doubling to the bound, and success starts over", async () => {
   const waits: number[] = [];
   let left = 6;

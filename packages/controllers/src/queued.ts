@@ -1,0 +1,63 @@
+import type { DaemonContext } from "@margay/daemon";
+import type { Controller } from "./parts.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+/** A list-watch or a mirror. */
+interface Source {
+  start(): Promise<unknown>;
+  stop(): Promise<unknown>;
+}
+
+export interface QueuedOptions {
+  readonly log: DaemonContext["log"];
+  /** Of the line that says which key was not settled, and why. */
+  readonly event: string;
+  readonly concurrency?: number;
+}
+
+/** A controller whose work is keys: what it follows names those that need a look, and whoever begins to lead names all. */
+export abstract class Queued implements Controller {
+  abstract readonly name: string;
+  abstract readonly waitsFor: () => string | undefined;
+  protected readonly queue: WorkQueue;
+
+  protected constructor({ log, event, concurrency }: QueuedOptions) {
+    this.queue = new WorkQueue({
+      settle: (key) => this.settle(key),
+      onError: (key, error, retryInMs) =>
+        log.warn({ event, key, err: error, retryInMs }, `${key}: ${messageOf(error)}`),
+      ...(concurrency !== undefined && { concurrency }),
+    });
+  }
+
+  /** What it follows. */
+  protected abstract sources(): readonly Source[];
+  /** Every key that there is, on either side. */
+  protected abstract all(): Iterable<string>;
+  /** Makes the key's thing match; called again later when it throws. */
+  protected abstract settle(key: string): Promise<void>;
+
+  start(): Promise<unknown> {
+    return Promise.all(this.sources().map((source) => source.start()));
+  }
+
+  lead(): void {
+    this.queue.activate(this.all());
+  }
+
+  follow(): Promise<void> {
+    return this.queue.deactivate();
+  }
+
+  settled(): Promise<void> {
+    return this.queue.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.follow();
+    await Promise.all(this.sources().map((source) => source.stop()));
+  }
+}
+
+/** What an error says, without its class. */
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
