@@ -6,6 +6,7 @@ import {
   type ImportPolicy,
   importRoute,
   LearnedRoute,
+  materialised,
   type Nlri,
   type Policy,
   type Rib,
@@ -126,16 +127,6 @@ export class Learner {
       });
     }
   }
-}
-
-/** With its attributes as objects, for policies. */
-function materialised({ source, received, attributes, refused }: Route): Route {
-  return {
-    source,
-    received,
-    ...(attributes ? { attributes } : {}),
-    ...(refused === undefined ? {} : { refused }),
-  };
 }
 
 /** A route that a policy of its prefix made, from the start. */

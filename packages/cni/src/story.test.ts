@@ -302,31 +302,29 @@ test("calls about one pod never overlap; other pods do not wait", async () => {
 
 describe("the interface is made while the addresses are being written", () => {
   const address = (text: string) => ({ address: parseAddress(text), sequence: 1, handle: "h" });
+  const added = (
+    world: ReturnType<typeof empty>,
+    { assignWith, wire }: Pick<CniDeps["ipam"], "assignWith"> & Pick<CniDeps, "wire">,
+  ) => {
+    const deps = depsOf(world);
+    return cni({ ...deps, ipam: { ...deps.ipam, assignWith }, wire }, "ADD", "s1");
+  };
 
   test("with those; and the endpoint is not written again when it went along", async () => {
     const world = empty();
     const log: string[] = [];
-    const deps = depsOf(world);
-    const { stdout } = await cni(
-      {
-        ...deps,
-        ipam: {
-          ...deps.ipam,
-          assignWith: async (_request, along) => {
-            const [change] = along([address("10.0.0.7")]);
-            await new Promise((resolve) => setTimeout(resolve, 20));
-            log.push(`written with ${change?.type} ${change?.key}`);
-            return { held: [address("10.0.0.7")], wroteAlong: true };
-          },
-        },
-        wire: async ({ addresses }) => {
-          log.push(`wired ${addresses.map(formatAddress)}`);
-          return { mac: "02:00:00:00:00:01" };
-        },
+    const { stdout } = await added(world, {
+      assignWith: async (_request, along) => {
+        const [change] = along([address("10.0.0.7")]);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        log.push(`written with ${change?.type} ${change?.key}`);
+        return { held: [address("10.0.0.7")], wroteAlong: true };
       },
-      "ADD",
-      "s1",
-    );
+      wire: async ({ addresses }) => {
+        log.push(`wired ${addresses.map(formatAddress)}`);
+        return { mac: "02:00:00:00:00:01" };
+      },
+    });
     expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.7/32" }]);
     expect(log).toEqual([
       "wired 10.0.0.7",
@@ -338,25 +336,16 @@ describe("the interface is made while the addresses are being written", () => {
   test("and anew when they turn out to be others", async () => {
     const world = empty();
     const wired: string[] = [];
-    const deps = depsOf(world);
-    const { stdout } = await cni(
-      {
-        ...deps,
-        ipam: {
-          ...deps.ipam,
-          assignWith: async (_request, along) => {
-            along([address("10.0.0.7")]); // lost to another node
-            return { held: [address("10.0.0.8")], wroteAlong: false };
-          },
-        },
-        wire: async ({ addresses }) => {
-          wired.push(`${addresses.map(formatAddress)}`);
-          return { mac: "02:00:00:00:00:01" };
-        },
+    const { stdout } = await added(world, {
+      assignWith: async (_request, along) => {
+        along([address("10.0.0.7")]); // lost to another node
+        return { held: [address("10.0.0.8")], wroteAlong: false };
       },
-      "ADD",
-      "s1",
-    );
+      wire: async ({ addresses }) => {
+        wired.push(`${addresses.map(formatAddress)}`);
+        return { mac: "02:00:00:00:00:01" };
+      },
+    });
     expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.8/32" }]);
     expect(wired).toEqual(["10.0.0.7", "10.0.0.8"]);
     expect(world.endpoints.size).toBe(1);
@@ -364,26 +353,17 @@ describe("the interface is made while the addresses are being written", () => {
 
   test("nothing is under way when a failed ADD is taken back", async () => {
     const world = empty();
-    const deps = depsOf(world);
-    const { stdout } = await cni(
-      {
-        ...deps,
-        ipam: {
-          ...deps.ipam,
-          assignWith: async (_request, along) => {
-            along([address("10.0.0.7")]);
-            throw new StoreError("unavailable", "away");
-          },
-        },
-        wire: async ({ hostInterface, netns }) => {
-          await new Promise((resolve) => setTimeout(resolve, 20));
-          world.links.set(hostInterface, netns);
-          return { mac: "02:00:00:00:00:01" };
-        },
+    const { stdout } = await added(world, {
+      assignWith: async (_request, along) => {
+        along([address("10.0.0.7")]);
+        throw new StoreError("unavailable", "away");
       },
-      "ADD",
-      "s1",
-    );
+      wire: async ({ hostInterface, netns }) => {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        world.links.set(hostInterface, netns);
+        return { mac: "02:00:00:00:00:01" };
+      },
+    });
     expect(JSON.parse(stdout)).toMatchObject({ code: 11 });
     expect(world).toEqual(empty());
   });

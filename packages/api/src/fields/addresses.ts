@@ -52,3 +52,6 @@ export function prefixIn(value: string): Prefix | undefined {
 /** A CIDR list's families, for rules about mixing them. */
 export const familiesOf = (nets: readonly string[]): ReadonlySet<Family> =>
   new Set(nets.flatMap((value) => prefixIn(value)?.family ?? []));
+
+/** Whether this is an IPv4 or IPv6 address, for fields that may also be something else. */
+export const isAddress = (value: string): boolean => fault(() => parseAddress(value)) === undefined;

@@ -1,6 +1,5 @@
-import { NetError, parseAddress } from "@margay/net";
 import * as z from "zod";
-import { address, cidr } from "../fields/addresses.ts";
+import { address, cidr, isAddress } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
 import { nameOf } from "../fields/names.ts";
@@ -25,16 +24,6 @@ export function parsePeerIP(value: string): PeerAddress | undefined {
   const port = match?.[3] ? Number(match[3]) : undefined;
   if (port !== undefined && (port < 1 || port > 65535)) return undefined;
   return port === undefined ? { address: host } : { address: host, port };
-}
-
-function isAddress(value: string): boolean {
-  try {
-    parseAddress(value);
-    return true;
-  } catch (error) {
-    if (error instanceof NetError) return false;
-    throw error;
-  }
 }
 
 const SPEC = z.object({

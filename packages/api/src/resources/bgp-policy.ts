@@ -1,7 +1,6 @@
 /** Import and export policy as data: of a BGPPeer, and of a neighbor in bgpd's own file. */
-import { NetError, parseAddress } from "@margay/net";
 import * as z from "zod";
-import { cidr, prefixIn } from "../fields/addresses.ts";
+import { cidr, isAddress, prefixIn } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { text } from "../fields/text.ts";
 import type { SpecOf } from "../resource.ts";
@@ -76,16 +75,6 @@ const match = z
 const nextHop = text((value) =>
   value === "self" || value === "peer" || isAddress(value) ? undefined : "must be self, peer, or an address",
 );
-
-function isAddress(value: string): boolean {
-  try {
-    parseAddress(value);
-    return true;
-  } catch (error) {
-    if (error instanceof NetError) return false;
-    throw error;
-  }
-}
 
 const set = z.object({
   localPref: u32.optional().describe("LOCAL_PREF."),

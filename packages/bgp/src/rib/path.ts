@@ -28,6 +28,16 @@ export interface Route {
   readonly refused?: string;
 }
 
+/** With its attributes as objects, for those who look at all of them: a learned route decodes what it is asked for. */
+export function materialised({ source, received, attributes, refused }: Route): Route {
+  return {
+    source,
+    received,
+    ...(attributes ? { attributes } : {}),
+    ...(refused === undefined ? {} : { refused }),
+  };
+}
+
 /** A route of one prefix, with what became of it: for people, made when they ask. */
 export interface Path extends Route {
   /** As received, where the session has path identifiers (RFC 7911 §3). */

@@ -5,7 +5,7 @@ import type { Nlri } from "../wire/nlri.ts";
 import { Changes } from "./changes.ts";
 import { Choice } from "./choice.ts";
 import { type Cost, decide } from "./decision.ts";
-import type { DecisionStep, Path, Route, Source } from "./path.ts";
+import { type DecisionStep, materialised, type Path, type Route, type Source } from "./path.ts";
 import { PathLists } from "./path-lists.ts";
 import { end } from "./path-nodes.ts";
 import { PathSlots } from "./path-slots.ts";
@@ -311,13 +311,3 @@ const pathKey = (id: number, pathId: number): number => id + pathId * 2 ** 32;
 
 const hopOf = (route: Route): bigint | undefined =>
   (route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop)?.address.bits;
-
-/** With its attributes as objects, for those who look at all of them. */
-function materialised({ source, received, attributes, refused }: Route): Route {
-  return {
-    source,
-    received,
-    ...(attributes ? { attributes } : {}),
-    ...(refused === undefined ? {} : { refused }),
-  };
-}

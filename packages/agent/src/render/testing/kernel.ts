@@ -1,9 +1,8 @@
-import { writeFileSync } from "node:fs";
 import type { AnyResource } from "@margay/api";
 import { forward, type NodeState } from "@margay/calc";
 import { parseAddress } from "@margay/net";
 import { loader } from "./loader.ts";
-import { address, mac, PODS, type Pod, resource, run, stateWith, wire } from "./pods.ts";
+import { address, asNode, mac, PODS, type Pod, resource, run, stateWith } from "./pods.ts";
 import type { Probe } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
 import { startProber } from "./start-prober.ts";
@@ -110,11 +109,7 @@ async function probe(state: NodeState, flow: Flow, probers: Probers) {
 }
 
 async function main(): Promise<void> {
-  run("mount -t tmpfs tmpfs /run");
-  run("ip link set lo up");
-  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
-    writeFileSync(`/proc/sys/net/${path}`, "1");
-  for (const pod of PODS) wire(pod, { routes: true });
+  asNode({ routes: true });
   const probers: Probers = { a: prober("a"), b: prober("b"), c: prober("c") };
   await Promise.all(PODS.map((pod) => probers[pod].ready));
   const random = randomPolicies(Number(process.argv[3] ?? 1), 6).map(

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc, type NodeState } from "@margay/calc";
 
@@ -14,6 +15,15 @@ export const run = (text: string): string => {
   const [command = "", ...words] = text.split(" ");
   return execFileSync(command, words, { encoding: "utf8" });
 };
+
+/** Makes of the namespace that we are in a node with its three pods. */
+export function asNode({ routes }: { readonly routes: boolean }): void {
+  run("mount -t tmpfs tmpfs /run");
+  run("ip link set lo up");
+  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
+    writeFileSync(`/proc/sys/net/${path}`, "1");
+  for (const pod of PODS) wire(pod, { routes });
+}
 
 /** Makes the pod and its interface. The routes to it may be somebody else's to make. */
 export function wire(pod: Pod, { routes }: { readonly routes: boolean }): void {

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { base, PODS, resource, run, wire } from "../../render/testing/pods.ts";
+import { asNode, base, resource } from "../../render/testing/pods.ts";
 import { BACKENDS } from "./backends.ts";
 import { Keeper } from "./processes.ts";
 
@@ -62,11 +61,7 @@ const ours = (): string =>
     .join("\n");
 
 async function main(): Promise<void> {
-  run("mount -t tmpfs tmpfs /run");
-  run("ip link set lo up");
-  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
-    writeFileSync(`/proc/sys/net/${path}`, "1");
-  for (const pod of PODS) wire(pod, { routes: false });
+  asNode({ routes: false });
   const keeper = new Keeper();
   await keeper.order({ put: [...base(), resource("FelixConfiguration", "default", BACKENDS[backend])] });
   for (let n = 0; n < 20; n++) {

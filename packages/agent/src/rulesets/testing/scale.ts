@@ -1,11 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
 import { Calc } from "@margay/calc";
 import { reconcile } from "@margay/reconcile";
-import { address, base, PODS, resource, run, updateOf, wire } from "../../render/testing/pods.ts";
+import { address, asNode, base, resource, updateOf } from "../../render/testing/pods.ts";
 import { rulesetOf } from "../choose.ts";
 import type { RulesetKind } from "../ruleset.ts";
 import type { Connected } from "./connector.ts";
@@ -71,11 +70,7 @@ function policy(n: number): AnyResource {
 }
 
 async function main(): Promise<void> {
-  run("mount -t tmpfs tmpfs /run");
-  run("ip link set lo up");
-  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
-    writeFileSync(`/proc/sys/net/${path}`, "1");
-  for (const pod of PODS) wire(pod, { routes: true });
+  asNode({ routes: true });
   const calc = new Calc("n1");
   const others = Array.from({ length: OTHERS }, (_, n) => other(n));
   const count = Number(values.policies);

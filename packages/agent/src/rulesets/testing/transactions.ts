@@ -1,8 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
-import { address, base, PODS, resource, run, wire } from "../../render/testing/pods.ts";
+import { address, asNode, base, resource, run } from "../../render/testing/pods.ts";
 import { BACKENDS } from "./backends.ts";
 import { Keeper, Stream } from "./processes.ts";
 
@@ -60,11 +59,7 @@ const without = (now: readonly AnyResource[]) =>
 const stateOf = (n: number) => ({ put: policies(n), remove: without(policies(n)) });
 
 async function main(): Promise<void> {
-  run("mount -t tmpfs tmpfs /run");
-  run("ip link set lo up");
-  for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
-    writeFileSync(`/proc/sys/net/${path}`, "1");
-  for (const pod of PODS) wire(pod, { routes: false });
+  asNode({ routes: false });
   const backend = values.backend as BackendName; // a wrong one has no config, and the keeper says so
   const keeper = new Keeper();
   let now = backend;
