@@ -3,11 +3,10 @@ import { durationSeconds, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
 import type { CniDeps, HeldHere } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
-import { BarrierResponder, type SyncBatch, Syncer, type SyncStatus } from "@margay/datastore";
+import { BarrierResponder, type SyncBatch, Syncer } from "@margay/datastore";
 import { BlockCache, Ipam } from "@margay/ipam";
 import type { Address } from "@margay/net";
 import { listLinks } from "@margay/netlink";
-import type { Outcome } from "@margay/reconcile";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { blockOf, borrowedIn, heldHere } from "./held.ts";
@@ -16,13 +15,13 @@ import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
 import { leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
-import { type AgentMetrics, agentMetrics } from "./metrics.ts";
+import type { AgentMetrics } from "./metrics.ts";
 import { observingStore } from "./observing-store.ts";
 import type { AgentOptions } from "./options.ts";
 import { Overlay } from "./overlay/overlay.ts";
 import { PodMtu } from "./pod-mtu.ts";
-import { ProblemTeller } from "./problems.ts";
 import { Shaper } from "./qos/shaper.ts";
+import { Teller } from "./teller.ts";
 import { keepDoing } from "./timers.ts";
 
 /** Resolves early when the signal aborts. */
@@ -48,18 +47,12 @@ const TIDY_SECONDS = 150;
  */
 export class Agent {
   readonly #context: DaemonContext<AgentOptions>;
-  readonly metrics: AgentMetrics;
-  readonly #problems: ProblemTeller;
+  readonly #teller: Teller;
   readonly #barriers: BarrierResponder;
   readonly #blocks: BlockCache;
   readonly #stopTimers: () => void;
   #inSync = false;
-  /** Why the datastore cannot be followed now, and why the last pass failed. */
-  #storeLost: string | undefined;
-  #passFailed: string | undefined;
   #lookedBack = false;
-  /** Destinations whose refusal has been logged. */
-  #told: ReadonlySet<string> = new Set();
   readonly #mtu: PodMtu;
   readonly calc: Calc;
   readonly inventory: Inventory;
@@ -73,10 +66,10 @@ export class Agent {
   readonly #shaper: Shaper;
 
   constructor(context: DaemonContext<AgentOptions>) {
-    const { store, node, metrics } = context;
+    const { store, node } = context;
     this.#context = context;
-    this.metrics = agentMetrics(metrics);
-    this.#problems = new ProblemTeller(context.log, metrics);
+    this.#teller = new Teller(context);
+    const teller = this.#teller;
     this.calc = new Calc(node);
     this.inventory = new Inventory(node);
     this.localEndpoints = new LocalEndpoints(node);
@@ -89,19 +82,15 @@ export class Agent {
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
-      onRepaired: (what) => this.#repaired(what),
+      onRepaired: (what) => teller.repaired(what),
       nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
     });
     this.#cutter = new Cutter({
       netlink: this.kernel.netlink,
-      onCut: (count) => this.#connectionsCut(count),
-      onError: (error, retryInMs) =>
-        context.log.warn(
-          { event: "cut-failed", err: error, retryInMs },
-          `connections not cut: ${String(error)}`,
-        ),
+      onCut: (count) => teller.connectionsCut(count),
+      onError: teller.failing("cut-failed", "connections not cut"),
     });
     this.#mtu = new PodMtu({
       netlink: this.kernel.netlink,
@@ -117,12 +106,13 @@ export class Agent {
       kernel: this.kernel,
       state: () => this.calc.state(),
       onApplied: (pass) => this.#applied(pass),
-      onError: (error, retryInMs) => this.#failed(error, retryInMs),
+      onError: (error, retryInMs) =>
+        teller.failed(error, { retryInMs, hasApplied: this.dataplane.hasApplied }),
     });
     this.syncer = new Syncer({
       ...{ store, prefix: ROOT, sleep: pause },
       onBatch: (batch) => this.#take(batch),
-      onStatus: (status) => this.#connection(status),
+      onStatus: (status) => teller.connection(status),
     });
     const pending = async () => (await this.dataplane.pending()) ?? this.overlay.pending();
     this.#barriers = new BarrierResponder({ store, node, daemon: "agent", pending, sleep: pause });
@@ -140,17 +130,13 @@ export class Agent {
     this.#shaper = new Shaper({
       netlink: this.kernel.netlink,
       endpoints: this.localEndpoints.list,
-      onError: (error, retryInMs) =>
-        context.log.warn(
-          { event: "shaping-failed", err: error, retryInMs },
-          `limits of pods' traffic not set: ${String(error)}`,
-        ),
+      onError: teller.failing("shaping-failed", "limits of pods' traffic not set"),
     });
     this.overlay = new Overlay({
       ...{ node, ipam: this.ipam, store: observingStore(store, (entry) => this.syncer.observe(entry)) },
       borrowed: () => borrowedIn(this.#blocks.borrowed()),
       config: () => this.calc.state().config,
-      onApplied: (outcomes) => this.#overlaid(outcomes),
+      onApplied: (outcomes) => teller.overlaid(outcomes),
       onRefused: (dst, error) => context.log.warn({ event: "route-refused", dst, err: error }, error.message),
       onError: (error, retryInMs) =>
         context.log.error(
@@ -184,6 +170,10 @@ export class Agent {
     await this.kernel.close();
   }
 
+  get metrics(): AgentMetrics {
+    return this.#teller.metrics;
+  }
+
   /** Bytes, for pods whose configuration names none. */
   get mtu(): number {
     return this.#mtu.bytes;
@@ -197,9 +187,10 @@ export class Agent {
 
   /** Why an ADD would fail now, and whether pods that are there suffer too. */
   trouble(): { readonly why: string; readonly limited: boolean } | undefined {
-    if (this.#passFailed !== undefined)
-      return { why: `rules and routes cannot be written: ${this.#passFailed}`, limited: true };
-    if (this.#storeLost !== undefined) return { why: `datastore: ${this.#storeLost}`, limited: false };
+    const { passFailed, storeLost } = this.#teller;
+    if (passFailed !== undefined)
+      return { why: `rules and routes cannot be written: ${passFailed}`, limited: true };
+    if (storeLost !== undefined) return { why: `datastore: ${storeLost}`, limited: false };
     if (this.inventory.self === undefined) return { why: this.#noNode(), limited: false };
     return undefined;
   }
@@ -271,79 +262,9 @@ export class Agent {
     this.dataplane.check();
   }
 
-  #applied({ state, outcomes, milliseconds }: Pass): void {
-    this.#cutter.enforced(state);
-    const { health, log } = this.#context;
-    const metrics = this.metrics;
-    this.#passFailed = undefined;
-    if (outcomes.length === 0) return; // it was so already
-    this.#problems.tell(state);
-    metrics.apply.observe(milliseconds / 1000);
-    metrics.endpoints.set(state.endpoints.length);
-    metrics.closed.set(state.endpoints.filter(({ ok }) => !ok).length);
-    metrics.routes.set(this.kernel.routeCount);
-    metrics.refused.set(this.kernel.refused.size);
-    for (const { target, put, removed } of outcomes) {
-      metrics.changes.inc({ target, change: "put" }, put);
-      metrics.changes.inc({ target, change: "removed" }, removed);
-    }
-    const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
-    if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
-    this.#tellRefused();
-    health.ready("dataplane", true);
-  }
-
-  #overlaid(outcomes: readonly Outcome[]): void {
-    const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
-    for (const { target, put, removed } of changed) {
-      this.metrics.changes.inc({ target: `overlay ${target}`, change: "put" }, put);
-      this.metrics.changes.inc({ target: `overlay ${target}`, change: "removed" }, removed);
-    }
-    if (changed.length > 0)
-      this.#context.log.info({ event: "overlay-applied", changed }, "ways to other nodes updated");
-  }
-
-  #repaired(what: readonly string[]): void {
-    this.metrics.repairs.inc(what.length);
-    this.#context.log.warn(
-      { event: "rules-repaired", what },
-      `put back what others had changed: ${what.join(", ")}`,
-    );
-  }
-
-  #connectionsCut(count: number): void {
-    this.metrics.cut.inc(count);
-    const text = `${count} established connections are no longer allowed`;
-    this.#context.log.info({ event: "connections-cut", count }, text);
-  }
-
-  /** Once for each route, until it gets in. */
-  #tellRefused(): void {
-    const { refused } = this.kernel;
-    for (const [dst, error] of refused)
-      if (!this.#told.has(dst))
-        this.#context.log.warn({ event: "route-refused", dst, err: error }, error.message);
-    this.#told = new Set(refused.keys());
-  }
-
-  #failed(error: unknown, retryInMs: number): void {
-    const { health, log } = this.#context;
-    const why = error instanceof Error ? error.message : String(error);
-    this.#passFailed = why;
-    this.metrics.errors.inc();
-    health.ready("dataplane", this.dataplane.hasApplied, why);
-    log.error({ event: "apply-failed", err: error, retryInMs }, `kernel not updated: ${why}`);
-  }
-
-  #connection(status: SyncStatus): void {
-    const { log } = this.#context;
-    this.#storeLost = status.kind === "connected" ? undefined : status.error.message;
-    if (status.kind === "connected")
-      log.info({ event: "datastore-connected", revision: status.revision }, "following the datastore");
-    else {
-      const { error, retryInMs } = status;
-      log.warn({ event: "datastore-lost", err: error, retryInMs }, `datastore: ${error.message}`);
-    }
+  #applied(pass: Pass): void {
+    this.#cutter.enforced(pass.state);
+    this.#teller.applied(pass, this.kernel);
   }
 
   /** Before the first call is served. What fails is left to the runtime's own DEL and GC. */
