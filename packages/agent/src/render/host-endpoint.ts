@@ -184,7 +184,12 @@ function endpointRules(endpoint: LocalHostEndpoint, place: HostPlace, context: C
         ...(endpoint.ok ? [...tiers, ...profileRules(endpoint, policies)] : [refused]),
       ];
     case "forward":
-      return [isAllowed, tracked(["-j", "RETURN"]), ...(endpoint.ok ? tiers : [refused])];
+      return [
+        // On the way out the mark says that somebody let the packet in, a workload's egress policy perhaps.
+        direction === "ingress" ? isAllowed : clear(config.accept),
+        tracked(["-j", "RETURN"]),
+        ...(endpoint.ok ? tiers : [refused]),
+      ];
   }
 }
 

@@ -1,8 +1,8 @@
 import { expect, test } from "@jest/globals";
-import { hostVerdict, ruleIds } from "@margay/calc";
+import { forward, hostVerdict, type NodeState, type Packet, ruleIds } from "@margay/calc";
 import fc from "fast-check";
 import { render } from "./index.ts";
-import { anyHostJourney, anyHostState, anySent } from "./testing/arbitraries.ts";
+import { anyHostJourney, anyHostState, anyInterface, anySent } from "./testing/arbitraries.ts";
 import { walkHooks } from "./testing/walker.ts";
 
 /** Rules that decide nothing new, and decisions that need no rule. */
@@ -52,6 +52,59 @@ test("the rules walked and the policy of host endpoints evaluated give the same 
   expect(Math.min(seen.failsafe, seen.before)).toBeGreaterThan(20);
   expect(seen.vxlan).toBeGreaterThan(5);
 });
+
+test("what is forwarded is asked wherever it comes in and goes out: one's allow is not the other's", () => {
+  const seen = { allow: 0, deny: 0, afterWorkload: 0, afterHost: 0 };
+  const ends = fc.record({ from: anyEnd, to: anyEnd });
+  fc.assert(
+    fc.property(
+      anyHostState,
+      fc.array(fc.tuple(anySent, ends), { minLength: 20, maxLength: 20 }),
+      (state, packets) => {
+        const rendered = render(state);
+        for (const [{ packet, sourceMac }, { from, to }] of packets) {
+          const ways = { inInterface: from, outInterface: to, mac: sourceMac, isReversePath: true };
+          const walked = walkHooks(rendered, HOOKS["ingress forward"], { ...packet, ...ways });
+          const verdicts = through(state, packet, { from, to, sourceMac });
+          const isAllowed = verdicts.every((verdict) => verdict === "allow");
+          expect(walked.target === "ACCEPT").toBe(isAllowed);
+          seen[isAllowed ? "allow" : "deny"]++;
+          const isLast = verdicts.at(-1) === "deny" && verdicts.length > 1 && isHost(to);
+          if (isLast) seen[isHost(from) ? "afterHost" : "afterWorkload"]++;
+        }
+      },
+    ),
+    { numRuns: 400 },
+  );
+  expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(1500);
+  expect(Math.min(seen.afterWorkload, seen.afterHost)).toBeGreaterThan(20);
+});
+
+const HOSTS = ["eth0", "eth1"];
+const isHost = (name: string): boolean => HOSTS.includes(name);
+const anyEnd = fc.oneof(fc.constantFrom(...HOSTS), anyInterface);
+
+/** What each that has a say answers, up to the first refusal. */
+function through(
+  state: NodeState,
+  packet: Packet,
+  { from, to, sourceMac }: { from: string; to: string; sourceMac: string },
+): readonly string[] {
+  const at = (interfaceName: string, direction: "ingress" | "egress") =>
+    hostVerdict(state, packet, { interfaceName, direction, local: false }).verdict;
+  const workloads = {
+    ...(isHost(from) ? {} : { fromInterface: from, sourceMac }),
+    ...(isHost(to) ? {} : { toInterface: to }),
+  };
+  const asked = [
+    ...(isHost(from) ? [() => at(from, "ingress")] : []),
+    () => forward(state, packet, workloads).verdict,
+    ...(isHost(to) ? [() => at(to, "egress")] : []),
+  ];
+  const answers: string[] = [];
+  for (const ask of asked) if (answers.at(-1) !== "deny") answers.push(ask());
+  return answers;
+}
 
 /** A Log rule that is several iptables rules may match as more than one of them. */
 const once = (ids: readonly string[]): readonly string[] =>
