@@ -15,6 +15,7 @@ const ALONE: Readonly<Record<string, string>> = {
   "controllers-scale": fileURLToPath(new URL("controllers-scale.ts", import.meta.url)),
   "policy-scale": fileURLToPath(new URL("policy-scale.ts", import.meta.url)),
   "calc-scale": fileURLToPath(new URL("calc-scale.ts", import.meta.url)),
+  "bgp-kernel": fileURLToPath(new URL("bgp/kernel.ts", import.meta.url)),
 };
 const READY_MS = 120_000;
 const execute = promisify(execFile);
@@ -64,7 +65,7 @@ export async function labUp(flags: readonly string[]): Promise<BenchLab> {
 /** For benchmarks that need no lab. */
 export const withoutLab: BenchLab = {
   bench: (name, quick) => {
-    const words = name.startsWith("bgp-") ? [BGP, name] : [ALONE[name] ?? name];
+    const words = ALONE[name] ? [ALONE[name]] : [BGP, name];
     return lines(["--conditions=margay-source", "--no-warnings", ...words, quick ? "quick" : "full"]);
   },
   end: async () => {},

@@ -26,13 +26,14 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
       "pod-add-sequential",
       "pod-add-100-at-once",
       "policy-to-enforced",
+      "policy-churn",
       "footprint-100-pods",
       "throughput",
     ],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
   { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
-  { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart"] },
+  { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart", "bgp-kernel"] },
 ];
 
 /** @returns the exit code: 1 if a benchmark could not be run. A missed target is no failure: figures are not tests. */

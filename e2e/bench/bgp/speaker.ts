@@ -60,6 +60,11 @@ export class SimulatedPeer {
     if (this.#feed.length > 0) this.#socket.write(this.#feed);
   }
 
+  /** Whole messages. */
+  send(bytes: Uint8Array): void {
+    this.#socket.write(bytes);
+  }
+
   close(): void {
     clearInterval(this.#beat);
     this.#socket.destroy();
