@@ -3,6 +3,7 @@ const common = {
   testEnvironment: "node",
   testEnvironmentOptions: { customExportConditions: ["margay-source", "node", "import", "default"] },
   extensionsToTreatAsEsm: [".ts"],
+  setupFiles: ["<rootDir>/packages/testing/src/seed.ts"],
   transform: {
     "^.+\\.ts$": [
       "@swc/jest",

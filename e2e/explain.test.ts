@@ -2,12 +2,13 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { keyOf, parse } from "@margay/api";
 import { explain, placeOf, survey, type Update } from "@margay/calc";
 import { formatAddress } from "@margay/net";
+import fc from "fast-check";
 import { type ProbeCell, TestLab } from "./testing/lab.ts";
 import { randomPolicies } from "./testing/random-policy.ts";
 
-/** What `explain` says of a packet against what a real one does. A soak: MARGAY_EXPLAIN_PACKETS=1000 npm run e2e -- explain */
+/** What `explain` says of a packet against what a real one does. A soak: MARGAY_EXPLAIN_PACKETS=1000 MARGAY_SEED=random npm run e2e -- explain */
 const PACKETS = Number(process.env.MARGAY_EXPLAIN_PACKETS ?? 200);
-const SEED = Number(process.env.MARGAY_EXPLAIN_SEED ?? Date.now() & 0xffff);
+const SEED = fc.readConfigureGlobal().seed ?? 0;
 const PODS = [
   { id: "shop/a1", node: "n1", app: "a" },
   { id: "shop/b2", node: "n2", app: "b" },

@@ -1,6 +1,6 @@
 /**
  * Every decoder on bytes from nowhere: it returns, or throws this package's typed error, and what it returned is what it
- * returns for the bytes it writes. `npm run fuzz` runs each for MARGAY_FUZZ_SECONDS and prints its seed; MARGAY_FUZZ_SEED
+ * returns for the bytes it writes. `npm run fuzz` runs each for MARGAY_FUZZ_SECONDS and prints its seed; MARGAY_SEED
  * repeats one.
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -21,7 +21,7 @@ import { describeNotification } from "./wire/notification.ts";
 import { readUpdate, type UpdateContext, writeAnnouncements } from "./wire/update.ts";
 
 const seconds = Number(process.env.MARGAY_FUZZ_SECONDS ?? 0);
-const seed = Number(process.env.MARGAY_FUZZ_SEED ?? Date.now() % 2 ** 31);
+const seed = fc.readConfigureGlobal().seed;
 
 /** A few thousand runs in the unit tests; as many as fit the time under `npm run fuzz`. */
 function fuzz<T extends [unknown, ...unknown[]]>(name: string, property: fc.IProperty<T>, runs = 2000): void {

@@ -22,7 +22,7 @@ import { UpdateGroup } from "./update-group.ts";
 
 /** `npm run fuzz` takes longer. */
 const long = process.env.MARGAY_FUZZ_SECONDS ? 20 : 1;
-const seed = Number(process.env.MARGAY_FUZZ_SEED ?? Date.now() % 2 ** 31);
+const seed = fc.readConfigureGlobal().seed;
 const source = (n: number, kind: "ebgp" | "ibgp", client = false): Source => ({
   ...{ kind, name: `s${n}`, as: kind === "ibgp" ? 64512 : 65000 + n, bgpId: n, client },
   address: parseAddress(`10.0.0.${n}`),
