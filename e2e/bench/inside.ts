@@ -4,6 +4,7 @@ import { etcdStore, resources } from "@margay/datastore";
 import { footprint } from "./footprint.ts";
 import { atOnce, sequential } from "./pod-add.ts";
 import { policyToEnforced } from "./policy.ts";
+import { policyChurn } from "./policy-churn.ts";
 import type { Result } from "./result.ts";
 import { addToRemoteRoute } from "./route.ts";
 import { throughput } from "./throughput.ts";
@@ -22,6 +23,7 @@ const BENCHMARKS: Readonly<Record<string, (inside: Inside) => Promise<Result[]>>
   "pod-add-sequential": sequential,
   "pod-add-100-at-once": atOnce,
   "policy-to-enforced": policyToEnforced,
+  "policy-churn": policyChurn,
   "add-to-remote-route": addToRemoteRoute,
   "footprint-100-pods": footprint,
   throughput,

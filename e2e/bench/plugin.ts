@@ -78,8 +78,12 @@ export function address4(result: string): string {
   return found;
 }
 
-/** The plugin under test, on a node of the lab. */
-export const margay = (relay: string, node: string): Plugin => ({
+/** The plugin under test, on a node of the lab; its pods get these labels. */
+export const margay = (
+  relay: string,
+  node: string,
+  labels: Readonly<Record<string, string>> = {},
+): Plugin => ({
   subject: "margay",
   binary: relay,
   configuration: {
@@ -87,6 +91,7 @@ export const margay = (relay: string, node: string): Plugin => ({
     name: "margay",
     type: "margay-cni",
     socket: `/run/margay/${node}/cni.sock`,
+    args: { cni: { labels: Object.entries(labels).map(([key, value]) => ({ key, value })) } },
   },
 });
 

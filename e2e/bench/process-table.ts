@@ -3,15 +3,15 @@ import { readdirSync, readFileSync } from "node:fs";
 /** USER_HZ: a tick of /proc/<pid>/stat is 10 ms on every Linux that Node runs on. */
 const TICK_MS = 10;
 
-/** The daemon of node n1, by its words in the process table. */
-export function pidOf(daemon: string): string {
+/** The daemon of a node, by its words in the process table. */
+export function pidOf(daemon: string, node = "n1"): string {
   const found = readdirSync("/proc").find((pid) => {
     if (!/^\d+$/.test(pid)) return false;
     const words = commandLine(pid);
     const at = words.indexOf(daemon);
-    return at > 0 && words[0]?.endsWith("node") && words[words.indexOf("--node") + 1] === "n1";
+    return at > 0 && words[0]?.endsWith("node") && words[words.indexOf("--node") + 1] === node;
   });
-  if (found === undefined) throw new Error(`no ${daemon} of node n1 runs here`);
+  if (found === undefined) throw new Error(`no ${daemon} of node ${node} runs here`);
   return found;
 }
 
