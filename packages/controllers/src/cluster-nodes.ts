@@ -21,7 +21,7 @@ export class ClusterNodes extends Queued {
   readonly #mirror: Mirror<Entry>;
 
   constructor(surroundings: Surroundings, { reflectorLabel }: { reflectorLabel: string }) {
-    super({ log: surroundings.log, event: "node-not-copied", concurrency: 16 });
+    super({ log: surroundings.log, event: "node-not-copied" });
     this.#surroundings = surroundings;
     const { store, sleep, random, log } = surroundings;
     this.#watch = surroundings.follow<NodeFacts>({
@@ -63,7 +63,7 @@ export class ClusterNodes extends Queued {
   }
 
   async #put(key: string, facts: NodeFacts): Promise<void> {
-    const { store, written, server, now } = this.#surroundings;
+    const { server, now } = this.#surroundings;
     let refused: string | undefined;
     const step = (entry: Entry | undefined): string | undefined => {
       const known = entry && (decode(key, entry.value) as Node);
@@ -72,9 +72,7 @@ export class ClusterNodes extends Queued {
       const text = encode(wanted.node);
       return known && isDeepStrictEqual(decode(key, text), known) ? undefined : text;
     };
-    const done = await amend(store, key, step, { entry: this.#mirror.get(key) });
-    if (done.written) written("Node");
-    if (done.entry) this.#mirror.observe(done.entry);
+    await amend(this.#surroundings, this.#mirror, { key, step, seen: { entry: this.#mirror.get(key) } });
     if (refused === undefined) return;
     const about = { apiVersion: "v1", kind: "Node", name: facts.name };
     await tellWarning(server, about, { reason: "Refused", message: `${refused}; left out`, now: now() });
@@ -82,13 +80,12 @@ export class ClusterNodes extends Queued {
 
   /** What the node had goes first and its Node last: whoever is interrupted begins again. */
   async #delete(key: string, name: string): Promise<void> {
-    const { store, log, now, written } = this.#surroundings;
+    const { store, writes, log, now } = this.#surroundings;
     if (!(await this.#isGone(name))) return;
     const endpoints = await this.#endpointsOf(name);
-    for (const endpoint of endpoints) await store.delete(endpoint);
+    await Promise.all(endpoints.map((endpoint) => writes.delete(endpoint)));
     const freed = await deleteNode({ store, now }, name);
-    await amend(store, key, () => null);
-    written("Node");
+    await amend(this.#surroundings, undefined, { key, step: () => null });
     const facts = { endpoints: endpoints.length, handles: freed.length };
     log.info({ event: "node-deleted", name, ...facts }, `node ${name} is gone: all that it had is free`);
   }

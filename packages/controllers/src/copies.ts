@@ -151,13 +151,10 @@ export class Copies extends Queued {
   }
 
   async #write(key: string, step: () => string | null): Promise<void> {
-    const { store, written } = this.#surroundings;
     const kind = parseKey(key)?.kind;
     const mirror = kind && this.#mirrors.get(kind);
     const seen = mirror?.synced ? { entry: mirror.get(key) } : undefined;
-    const done = await amend(store, key, step, seen);
-    if (done.written) written(kind ?? "");
-    if (done.entry) mirror?.observe(done.entry);
+    await amend(this.#surroundings, mirror, { key, step, seen });
   }
 
   /** In the status where there is one, else as an Event; nothing when it says so already. */

@@ -1,11 +1,14 @@
 import type { DaemonContext } from "@margay/daemon";
 import type { Store } from "@margay/datastore";
 import type { ApiServer, ListWatch, ListWatchOptions } from "@margay/kubernetes";
+import type { Writes } from "./grouped.ts";
 
 /** What every controller works with. */
 export interface Surroundings {
   readonly server: ApiServer;
   readonly store: Store;
+  /** What changes single keys goes through here. */
+  readonly writes: Writes;
   readonly log: DaemonContext["log"];
   /** Counts writes to the datastore, by kind. */
   readonly written: (kind: string) => void;

@@ -12,7 +12,6 @@ export interface QueuedOptions {
   readonly log: DaemonContext["log"];
   /** Of the line that says which key was not settled, and why. */
   readonly event: string;
-  readonly concurrency?: number;
 }
 
 /** A controller whose work is keys: what it follows names those that need a look, and whoever begins to lead names all. */
@@ -21,12 +20,11 @@ export abstract class Queued implements Controller {
   abstract readonly waitsFor: () => string | undefined;
   protected readonly queue: WorkQueue;
 
-  protected constructor({ log, event, concurrency }: QueuedOptions) {
+  protected constructor({ log, event }: QueuedOptions) {
     this.queue = new WorkQueue({
       settle: (key) => this.settle(key),
       onError: (key, error, retryInMs) =>
         log.warn({ event, key, err: error, retryInMs }, `${key}: ${messageOf(error)}`),
-      ...(concurrency !== undefined && { concurrency }),
     });
   }
 

@@ -149,11 +149,8 @@ export class Services extends Queued {
     const name = key.slice(kindPrefix("Service").length);
     const facts = this.services.get(name);
     if (!facts && !(now && isMadeFrom(now.value, FROM_SERVICE))) return;
-    const { store, written } = this.#surroundings;
     const text = facts ? serviceText(facts, this.#ready.has(name)) : null;
-    const done = await amend(store, key, () => text, { entry: now });
-    if (done.written) written("Service");
-    if (done.entry) this.#mirror.observe(done.entry);
+    await amend(this.#surroundings, this.#mirror, { key, step: () => text, seen: { entry: now } });
   }
 }
 

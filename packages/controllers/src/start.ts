@@ -6,6 +6,7 @@ import { ClusterNodes } from "./cluster-nodes.ts";
 import { conversions } from "./converted.ts";
 import { Copies } from "./copies.ts";
 import { PodGarbage } from "./garbage.ts";
+import { grouped } from "./grouped.ts";
 import { LoadBalancers } from "./load-balancers.ts";
 import type { Controller, Followed, Surroundings } from "./parts.ts";
 import { PodLabels } from "./pod-labels.ts";
@@ -45,7 +46,15 @@ export async function startControllers(
   });
   const lost = new Map<string, string>();
   const surroundings: Surroundings = {
-    ...{ server, log, store: context.store, sleep, random: Math.random, now: () => new Date() },
+    ...{
+      server,
+      log,
+      store: context.store,
+      writes: grouped(context.store),
+      sleep,
+      random: Math.random,
+      now: () => new Date(),
+    },
     written: (kind) => written.inc({ kind }),
     follow: (followed) => follow(surroundings, followed, lost),
   };

@@ -2,9 +2,10 @@ export interface WorkQueueOptions {
   /** Makes the key's thing match; called again later when it throws. */
   readonly settle: (key: string) => Promise<void>;
   readonly onError: (key: string, error: unknown, retryInMs: number) => void;
-  /** Keys under way at once. */
-  readonly concurrency?: number;
 }
+
+/** Keys under way at once: half of what one commit of the datastore takes. */
+const CONCURRENCY = 64;
 
 const MIN_RETRY_MS = 500;
 const MAX_RETRY_MS = 30_000;
@@ -16,7 +17,11 @@ const MAX_RETRY_MS = 30_000;
 export class WorkQueue {
   readonly #options: WorkQueueOptions;
   readonly #waiting = new Set<string>();
+  /** Kept from key to key: a fresh one would pass over all that were deleted before, which is quadratic. */
+  #next = this.#waiting.values();
   readonly #underWay = new Set<string>();
+  /** Named while they were under way. */
+  readonly #again = new Set<string>();
   readonly #failures = new Map<string, number>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #idle: (() => void)[] = [];
@@ -28,7 +33,7 @@ export class WorkQueue {
 
   add(keys: Iterable<string>): void {
     if (!this.#active) return; // whoever becomes active names everything
-    for (const key of keys) this.#waiting.add(key);
+    for (const key of keys) (this.#underWay.has(key) ? this.#again : this.#waiting).add(key);
     this.#pump();
   }
 
@@ -41,6 +46,7 @@ export class WorkQueue {
   async deactivate(): Promise<void> {
     this.#active = false;
     this.#waiting.clear();
+    this.#again.clear();
     this.#failures.clear();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
@@ -58,16 +64,27 @@ export class WorkQueue {
   }
 
   #pump(): void {
-    for (const key of this.#waiting) {
-      if (this.#underWay.size >= (this.#options.concurrency ?? 16)) break;
-      if (this.#underWay.has(key)) continue;
-      this.#waiting.delete(key);
+    while (this.#waiting.size > 0 && this.#underWay.size < CONCURRENCY) {
+      const key = this.#take();
       this.#underWay.add(key);
       void this.#run(key);
     }
     if (this.size > 0) return;
     for (const resolve of this.#idle) resolve();
     this.#idle = [];
+  }
+
+  /** The one that waits longest. */
+  #take(): string {
+    for (;;) {
+      const { value, done } = this.#next.next();
+      if (done)
+        this.#next = this.#waiting.values(); // at its end once, at its end for ever
+      else {
+        this.#waiting.delete(value);
+        return value;
+      }
+    }
   }
 
   async #run(key: string): Promise<void> {
@@ -78,6 +95,7 @@ export class WorkQueue {
       if (this.#active) this.#retry(key, error);
     }
     this.#underWay.delete(key);
+    if (this.#again.delete(key)) this.#waiting.add(key);
     this.#pump();
   }
 
