@@ -10,6 +10,7 @@ import { listLinks } from "@margay/netlink";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { blockOf, borrowedIn, heldHere } from "./held.ts";
+import { HostAddresses } from "./host-addresses.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
@@ -54,6 +55,7 @@ export class Agent {
   #inSync = false;
   #lookedBack = false;
   readonly #mtu: PodMtu;
+  readonly #addresses: HostAddresses;
   readonly calc: Calc;
   readonly inventory: Inventory;
   readonly localEndpoints: LocalEndpoints;
@@ -78,7 +80,10 @@ export class Agent {
       onLink: (link) => {
         this.#mtu.heed(link);
         this.#shaper.heedLink(link);
+        this.#addresses.heedLink(link.index);
       },
+      onAddress: (change, address) => this.#addresses.heed(change, address),
+      onLost: () => void this.#addresses.read(), // what it throws ends the process, as with the links
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
       },
@@ -86,6 +91,10 @@ export class Agent {
       nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
+    });
+    this.#addresses = new HostAddresses(this.kernel.netlink, (interfaces) => {
+      this.calc.setInterfaces(interfaces);
+      if (this.#inSync) this.dataplane.changed();
     });
     this.#cutter = new Cutter({
       netlink: this.kernel.netlink,
@@ -152,9 +161,10 @@ export class Agent {
   }
 
   /** Begins to read the datastore. The promise rejects only for a fault of the program. */
-  start(): Promise<void> {
+  async start(): Promise<void> {
     this.#context.health.ready("dataplane", false, "the datastore has not been read yet");
     this.#judgeNode();
+    await this.#addresses.read(); // before the first pass, that it takes no host endpoint's rules away
     return this.syncer.start();
   }
 

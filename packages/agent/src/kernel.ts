@@ -3,6 +3,7 @@ import { formatAddress, formatPrefix } from "@margay/net";
 import {
   forgetConnections,
   type Link,
+  type ListedAddress,
   Netlink,
   type NetlinkError,
   type Notification,
@@ -23,6 +24,10 @@ export interface KernelOptions {
   readonly onChange: (why: string) => void;
   /** The kernel told of an interface, whosever it is. */
   readonly onLink: (link: Link) => void;
+  /** The kernel told of an address of an interface. */
+  readonly onAddress: (change: "new" | "deleted", address: ListedAddress) => void;
+  /** Notifications were lost: what was told may be wrong. */
+  readonly onLost: () => void;
   /** No more notifications. */
   readonly onError: (error: NetlinkError) => void;
   /** Rules that somebody else had removed or changed are in force again. */
@@ -62,7 +67,7 @@ export class Kernel {
       onForeign: (why) => this.#ask(why),
     });
     this.netlink = Netlink.open({
-      groups: ["link", "route4", "route6"],
+      groups: ["link", "addr4", "addr6", "route4", "route6"],
       onNotification: (notification) => this.#heed(notification),
       onOverflow: () => this.#lostTrack(),
       onError: options.onError,
@@ -192,6 +197,7 @@ export class Kernel {
       if (this.#links.apply(notification) && this.#interfaces.has(link.name))
         this.#ask(`link ${link.name} ${change}`);
     }
+    if (notification.kind === "address") this.#options.onAddress(notification.change, notification.address);
     if (notification.kind === "route" && !notification.own && this.#concerns(notification)) {
       this.#routes.distrust();
       this.#ask(`route ${formatPrefix(notification.route.dst)} ${notification.change}`);
@@ -212,6 +218,7 @@ export class Kernel {
   #lostTrack(): void {
     this.#hasLinks = false;
     this.#distrustRoutes();
+    this.#options.onLost();
     this.#ask("kernel notifications were lost");
   }
 }

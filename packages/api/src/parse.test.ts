@@ -53,6 +53,7 @@ test.each([
 
 describe("invalid resources are refused with the field and what is allowed", () => {
   test.each<[string, Kind, object, string, RegExp]>([
+    ["no interface at all", "HostEndpoint", { node: "n1" }, "spec.interfaceName", /expectedIPs/],
     [
       "a pool has one encapsulation",
       "IPPool",

@@ -2,7 +2,7 @@ import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "
 import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { doubtsOf } from "./doubts.ts";
-import { HostEndpoints } from "./host-endpoints.ts";
+import { HostEndpoints, type InterfaceAddresses } from "./host-endpoints.ts";
 import { Inheritance } from "./inheritance.ts";
 import type { Problem } from "./model.ts";
 import { compareText } from "./order.ts";
@@ -64,6 +64,11 @@ export class Calc {
       if (isClusterKind(name.kind)) this.#cluster.set(name.kind, name.name, update.value);
       else this.#applyPolicyKind(name.kind, name, update);
     }
+  }
+
+  /** What the kernel says of the node's interfaces, for host endpoints that are found by address. */
+  setInterfaces(interfaces: InterfaceAddresses): void {
+    this.#hosts.setInterfaces(interfaces);
   }
 
   /** The whole desired state; the same object as long as nothing in it changed. */

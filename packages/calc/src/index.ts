@@ -2,6 +2,7 @@ export { affected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
+export type { InterfaceAddresses } from "./host-endpoints.ts";
 export {
   type HostEnforced,
   type HostVerdict,

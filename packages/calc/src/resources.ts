@@ -215,7 +215,8 @@ export const hostEndpointId = (name: string): string => `hep:${name}`;
 /** A host endpoint of this node, all but what policies and profiles say about it. */
 export const readHostEndpoint = ({ metadata, spec }: HostEndpoint): BareHostEndpoint => ({
   id: hostEndpointId(metadata.name),
-  interfaceName: spec.interfaceName,
+  ...(spec.interfaceName !== undefined && { interfaceName: spec.interfaceName }),
+  expected: spec.expectedIPs.map((text) => parseAddress(text)),
   profiles: spec.profiles,
 });
 

@@ -36,7 +36,19 @@ test.each(["nft", "legacy", "nftables"])(
     const through = ["behind:80", "behind:81"];
     const out = ["out:80", "out:6443"];
     const vxlan = "far:81/udp";
-    const everything = ["far:22", "far:80", "far:81", "far:8080", ...through, ...out, vxlan];
+    const six = ["far6:22", "far6:81", "far6:80/udp", "out6:81"];
+    const everything = [
+      "far:22",
+      "far:80",
+      "far:81",
+      "far:8080",
+      ...through,
+      ...out,
+      vxlan,
+      "far:80/udp",
+      ...six,
+    ];
+    const failsafes = ["far:22", ...through, "out:6443", "far6:22"];
     const found = JSON.parse(inNamespace(file, backend)) as Record<
       string,
       { reached: string[]; tracked: boolean }
@@ -46,12 +58,17 @@ test.each(["nft", "legacy", "nftables"])(
     expect([found["not tracked"]?.tracked, found["no host endpoint"]?.tracked]).toEqual([false, true]);
     expect(reached).toEqual({
       "no host endpoint": everything,
-      "no policy: failsafe ports alone": ["far:22", ...through, "out:6443"],
+      "no policy: failsafe ports alone": failsafes,
+      "no policy: failsafe ports alone, found by an address": failsafes,
       "no policy, default allow": everything,
       // Egress is left to profiles, of which there are none.
-      "ingress by port": ["far:22", "far:80", "far:8080", ...through, "out:6443"],
-      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan],
-      "not tracked": ["far:22", "far:81", ...through, "out:6443"],
+      "ingress by port": ["far:22", "far:80", "far:8080", ...through, "out:6443", "far6:22"],
+      "ingress by protocol and family": [
+        ...["far:22", ...through, "out:6443", "far:80/udp"],
+        ...["far6:22", "far6:81", "far6:80/udp"],
+      ],
+      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan, "far:80/udp", ...six],
+      "not tracked": ["far:22", "far:81", ...through, "out:6443", "far6:22", "far6:81"],
       "before destination NAT": everything.filter((name) => name !== "far:8080"),
       "VXLAN of another node": everything,
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),

@@ -4,18 +4,27 @@ import { interfaceName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { endpointPort } from "./workload-endpoint.ts";
 
-const spec = z.object({
-  node: z.string().min(1).describe("The node whose interface it is."),
-  interfaceName: interfaceName.describe(
-    'Name of the interface, or "*" for all that are no pod\'s nor named by another host endpoint.',
-  ),
-  expectedIPs: z
-    .array(address())
-    .default([])
-    .describe("Its addresses, for selectors of rules; Margay finds interfaces by name only."),
-  profiles: z.array(z.string()).default([]).describe("Profiles, in order; evaluated after all tiers."),
-  ports: z.array(endpointPort).optional().describe("Named ports."),
-});
+const spec = z
+  .object({
+    node: z.string().min(1).describe("The node whose interface it is."),
+    interfaceName: interfaceName
+      .optional()
+      .describe(
+        "Name of the interface, or \"*\" for all that are no pod's nor another host endpoint's; if absent, found by expectedIPs.",
+      ),
+    expectedIPs: z
+      .array(address())
+      .default([])
+      .describe(
+        "Its addresses, for selectors of rules; without interfaceName, every interface that has one of them.",
+      ),
+    profiles: z.array(z.string()).default([]).describe("Profiles, in order; evaluated after all tiers."),
+    ports: z.array(endpointPort).optional().describe("Named ports."),
+  })
+  .superRefine(({ interfaceName, expectedIPs }, context) => {
+    if (interfaceName === undefined && expectedIPs.length === 0)
+      context.addIssue({ code: "custom", path: ["interfaceName"], message: "needs this or expectedIPs" });
+  });
 
 export type HostEndpointSpec = SpecOf<typeof spec>;
 
@@ -28,7 +37,7 @@ export const hostEndpoint = define({
   spec,
   columns: [
     { title: "NODE", value: ({ spec }) => spec.node },
-    { title: "INTERFACE", value: ({ spec }) => spec.interfaceName },
+    { title: "INTERFACE", value: ({ spec }) => spec.interfaceName ?? "" },
     { title: "IPS", value: ({ spec }) => spec.expectedIPs.join(",") },
     { title: "PROFILES", wide: true, value: ({ spec }) => spec.profiles.join(",") },
   ],

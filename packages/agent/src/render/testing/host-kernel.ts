@@ -12,23 +12,28 @@ import { startProber } from "./start-prober.ts";
  */
 const PORTS = [22, 80, 81, 6443];
 const NODE = "10.0.0.1";
+const NODE6 = "fd00:0::1";
 const [FAR, BEHIND] = ["10.0.0.2", "10.0.1.2"];
+const FAR6 = "fd00:0::2";
 const run = (text: string): string => execFileSync("sh", ["-c", text], { encoding: "utf8" });
 
-function wire(name: string, device: string, prefix: string): void {
+/** `subnet`: 10.0.<subnet>.0/24 and fd00:<subnet>::/64, in which the node is 1 and the other 2. */
+function wire(name: string, device: string, subnet: number): void {
+  const [four, six] = [`10.0.${subnet}`, `fd00:${subnet}::`];
   run(`ip netns add ${name}`);
   run(`ip link add ${device} type veth peer name eth0 netns ${name}`);
-  run(`ip addr add ${prefix}.1/24 dev ${device}; ip link set ${device} up`);
-  run(
-    `ip -n ${name} addr add ${prefix}.2/24 dev eth0; ip -n ${name} link set eth0 up; ip -n ${name} link set lo up`,
-  );
-  run(`ip -n ${name} route add default via ${prefix}.1`);
+  run(`ip addr add ${four}.1/24 dev ${device}; ip addr add ${six}1/64 dev ${device} nodad`);
+  run(`ip link set ${device} up`);
+  run(`ip -n ${name} addr add ${four}.2/24 dev eth0; ip -n ${name} addr add ${six}2/64 dev eth0 nodad`);
+  run(`ip -n ${name} link set eth0 up; ip -n ${name} link set lo up`);
+  run(`ip -n ${name} route add default via ${four}.1`);
 }
 
 const resource = (kind: string, name: string, spec: object): AnyResource =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, labels: { role: "host" } }, spec }).resource;
 
 const eth0 = resource("HostEndpoint", "h", { node: "n1", interfaceName: "eth0" });
+const byAddress = resource("HostEndpoint", "h", { node: "n1", expectedIPs: ["203.0.113.1", NODE] });
 const all = resource("HostEndpoint", "h", {
   node: "n1",
   interfaceName: "*",
@@ -45,8 +50,19 @@ const vxlanPort = resource("FelixConfiguration", "default", { vxlanPort: 81 });
 const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   "no host endpoint": [],
   "no policy: failsafe ports alone": [eth0],
+  "no policy: failsafe ports alone, found by an address": [byAddress],
   "no policy, default allow": [all],
   "ingress by port": [eth0, gnp("p", { types: ["Ingress"], ingress: [tcp("Allow", 80)] })],
+  "ingress by protocol and family": [
+    eth0,
+    gnp("p", {
+      types: ["Ingress"],
+      ingress: [
+        { action: "Allow", protocol: "UDP", destination: { ports: [80] } },
+        { action: "Allow", protocol: "TCP", ipVersion: 6, destination: { ports: [81] } },
+      ],
+    }),
+  ],
   "on forward": [
     all,
     gnp("p", { types: ["Ingress"], applyOnForward: true, ingress: [tcp("Deny", 80), { action: "Allow" }] }),
@@ -77,6 +93,11 @@ const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: n
   ...{ "behind:80": [FAR, BEHIND, 80], "behind:81": [FAR, BEHIND, 81] },
   ...{ "out:80": [NODE, FAR, 80], "out:6443": [NODE, FAR, 6443] },
   "far:81/udp": [FAR, NODE, 81, "udp"],
+  "far:80/udp": [FAR, NODE, 80, "udp"],
+  "far6:22": [FAR6, NODE6, 22],
+  "far6:81": [FAR6, NODE6, 81],
+  "far6:80/udp": [FAR6, NODE6, 80, "udp"],
+  "out6:81": [NODE6, FAR6, 81],
 };
 
 let probes = 0;
@@ -84,8 +105,8 @@ let probes = 0;
 async function main(): Promise<void> {
   run("mount -t tmpfs tmpfs /run && ip link set lo up");
   writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
-  wire("far", "eth0", "10.0.0");
-  wire("behind", "eth1", "10.0.1");
+  wire("far", "eth0", 0);
+  wire("behind", "eth1", 1);
   run("iptables-nft -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j REDIRECT --to-ports 80");
   const [node, far, behind] = [
     startProber(undefined, PORTS),
@@ -97,6 +118,7 @@ async function main(): Promise<void> {
   const found: Record<string, object> = {};
   for (const [scenario, resources] of Object.entries(SCENARIOS)) {
     const calc = new Calc("n1");
+    calc.setInterfaces(new Map([["eth0", new Set([NODE])]]));
     calc.apply(resources.map((value) => ({ key: keyOf(value.kind, value.metadata.name), value })));
     await apply(calc.state());
     run("conntrack -F 2>/dev/null");
@@ -111,7 +133,7 @@ async function main(): Promise<void> {
         port,
         patienceMs: 700,
       };
-      const { verdict }: Probed = await (from === NODE ? node : far).ask(probe);
+      const { verdict }: Probed = await ([NODE, NODE6].includes(from) ? node : far).ask(probe);
       return verdict === "allow" ? [name] : [];
     });
     const reached = (await Promise.all(tried)).flat();

@@ -25,7 +25,7 @@ const kernel = new Kernel({
     say({ changed: why });
     dataplane.check();
   },
-  onLink: () => undefined,
+  ...{ onLink: () => undefined, onAddress: () => undefined, onLost: () => undefined },
   onRepaired: (what) => say({ repaired: what }),
   ...{ onError: raise, onRemembered: raise },
 });
