@@ -3,24 +3,26 @@ import { once } from "node:events";
 import { appendFileSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import type { AnyResource, IPAMConfiguration, IPPool, IPReservation } from "@margay/api";
 import { etcdStore, resources, type Store } from "@margay/datastore";
 import { audit, deleteNode, Ipam, parsePools, whoHas } from "@margay/ipam";
 import { parseAddress } from "@margay/net";
 import { scratch } from "@margay/testing";
+import type { Program } from "./bundle.ts";
 import { POOLS, resource } from "./cluster.ts";
 import { startEtcd } from "./etcd.ts";
 import { type Certain, formatLine, judge, parseLines } from "./history.ts";
 import { random } from "./random.ts";
 
-const WORKER = fileURLToPath(new URL("worker.ts", import.meta.url));
 const NODES = Array.from({ length: 8 }, (_, i) => `n${i}`);
 
 export interface Round {
   readonly seed: number;
   readonly operations: number;
+  /** Operations from one kill or change to the next, on average. */
+  readonly every: number;
+  /** What each of the eight runs. */
+  readonly worker: Program;
   readonly say: (text: string) => void;
 }
 
@@ -41,7 +43,7 @@ export async function runRound(round: Round): Promise<Outcome> {
   const store = etcdStore({ endpoints: [etcd.endpoint] });
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", cleanUp);
-  const soak = new Soak({ ...round, directory, endpoint: etcd.endpoint, store });
+  const soak = new Soak({ ...round, logs: directory, endpoint: etcd.endpoint, store });
   try {
     return await soak.run();
   } finally {
@@ -54,7 +56,7 @@ export async function runRound(round: Round): Promise<Outcome> {
 }
 
 interface Site extends Round {
-  readonly directory: string;
+  readonly logs: string;
   readonly endpoint: string;
   readonly store: Store;
 }
@@ -67,6 +69,7 @@ class Soak {
   readonly #busy = new Set<string>();
   readonly #faults: string[] = [];
   #operations = 0;
+  #reported: () => void = () => undefined;
   #counts = { kills: 0, deletions: 0, changes: 0 };
 
   constructor(site: Site) {
@@ -81,8 +84,11 @@ class Soak {
   async run(): Promise<Outcome> {
     for (const pool of POOLS) await this.#apply(pool);
     for (const node of NODES) this.#start(node);
-    while (this.#operations < this.#site.operations && this.#faults.length === 0) {
-      await delay(50 + this.#draw() * 150);
+    const { operations, every } = this.#site;
+    let next = 0;
+    while (this.#operations < operations && this.#faults.length === 0) {
+      next += every * (0.5 + this.#draw());
+      await this.#progress(Math.min(operations, next));
       await this.#disturb();
       this.#site.say(`${this.#operations} operations, ${this.#counts.kills} kills`);
     }
@@ -90,19 +96,29 @@ class Soak {
     return this.#judge();
   }
 
+  /** Until so many operations are done in all, or something is wrong. */
+  async #progress(operations: number): Promise<void> {
+    while (this.#operations < operations && this.#faults.length === 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#reported = resolve;
+      await promise;
+    }
+  }
+
   #start(node: string): void {
-    const { directory, endpoint } = this.#site;
+    const { logs, worker: program, endpoint } = this.#site;
     const seed = String(Math.floor(this.#draw() * 2 ** 31));
-    const view = this.#draw() < 0.75 ? "watch" : "list";
-    const worker = fork(WORKER, [node, endpoint, join(directory, `${node}.log`), seed, view], {
-      execArgv: ["--conditions=margay-source", "--no-warnings"],
-    });
+    const view = this.#draw() < 0.9 ? "watch" : "list";
+    const words = [node, endpoint, join(logs, `${node}.log`), seed, view];
+    const worker = fork(program.path, words, { env: program.env, execArgv: ["--no-warnings"] });
     worker.on("message", (count) => {
       this.#operations += Number(count);
       this.#busy.add(node);
+      this.#reported();
     });
     worker.on("exit", (code) => {
       if (code) this.#faults.push(`the process of ${node} ended with code ${code}: its own words are above`);
+      this.#reported();
     });
     this.#workers.set(node, worker);
   }
@@ -125,7 +141,7 @@ class Soak {
   async #deleteNode(node: string): Promise<void> {
     this.#counts.deletions++;
     const line = { at: process.hrtime.bigint(), kind: "delete-node", handle: node, addresses: [] } as const;
-    appendFileSync(join(this.#site.directory, "deletions.log"), formatLine(line));
+    appendFileSync(join(this.#site.logs, "deletions.log"), formatLine(line));
     await deleteNode({ store: this.#site.store, now: () => new Date() }, node);
   }
 
@@ -149,10 +165,8 @@ class Soak {
   }
 
   async #judge(): Promise<Outcome> {
-    const { directory, store } = this.#site;
-    const lines = readdirSync(directory).flatMap((name) =>
-      parseLines(readFileSync(join(directory, name), "utf8")),
-    );
+    const { logs, store } = this.#site;
+    const lines = readdirSync(logs).flatMap((name) => parseLines(readFileSync(join(logs, name), "utf8")));
     const { violations, end } = judge(lines);
     const assigned = lines.filter(({ kind }) => kind === "assigned").length;
     const inStore = await contradictions(store, end);

@@ -1,22 +1,27 @@
 // npm run soak: IPAM under kills, pool changes and node deletions, a million operations, judged from outside.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { scratch } from "@margay/testing";
+import { bundled } from "./bundle.ts";
 import { runRound } from "./round.ts";
 
-const HELP = `npm run soak -- [--operations N] [--round N] [--seed N] [--fresh]
+const HELP = `npm run soak -- [--operations N] [--round N] [--every N] [--seed N] [--fresh]
 
 Eight processes assign and release addresses on one real etcd, while they are killed, pools change and nodes are deleted.
 Their logs are judged from outside: no address held by two at overlapping times, and every invariant in the end.
 Goes in rounds, and without --seed goes on where it was interrupted. Exit code 1 at the first violation; the seed is printed.
 
   --operations N   how many in all (1000000)
-  --round N        how many with one etcd (20000)
+  --round N        how many with one etcd (50000)
+  --every N        how many from one kill or change of pools to the next, on average (200)
   --seed N         of the first round; each next one has the next (random)
   --fresh          begin anew
 `;
 
+const WORKER = fileURLToPath(new URL("worker.ts", import.meta.url));
 const STATE = fileURLToPath(new URL("../../.cache/soak.json", import.meta.url));
 
 interface State {
@@ -27,7 +32,8 @@ interface State {
 const { values } = parseArgs({
   options: {
     operations: { type: "string", default: "1000000" },
-    round: { type: "string", default: "20000" },
+    round: { type: "string", default: "50000" },
+    every: { type: "string", default: "200" },
     seed: { type: "string" },
     fresh: { type: "boolean", default: false },
     help: { type: "boolean", short: "h", default: false },
@@ -44,6 +50,9 @@ async function soak(operations: number, round: number): Promise<number> {
     ? { seed: given ?? Math.floor(Math.random() * 2 ** 31), done: 0 }
     : (JSON.parse(readFileSync(STATE, "utf8")) as State); // our own file
   if (state.done >= operations) state = { seed: state.seed, done: 0 };
+  const directory = scratch(tmpdir(), "soak-program");
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const worker = await bundled(WORKER, directory); // once: all rounds try the same program
   while (state.done < operations) {
     const { seed, done } = state;
     const amount = Math.min(round, operations - done);
@@ -51,7 +60,13 @@ async function soak(operations: number, round: number): Promise<number> {
     const say = (text: string) =>
       process.stderr.isTTY &&
       process.stderr.write(`\r\x1b[Kseed ${seed}: ${text}; ${done} of ${operations} before`);
-    const { violations, ...counts } = await runRound({ seed, operations: amount, say });
+    const { violations, ...counts } = await runRound({
+      seed,
+      operations: amount,
+      every: Number(values.every),
+      worker,
+      say,
+    });
     const seconds = Math.round((performance.now() - started) / 100) / 10;
     process.stdout.write(`${JSON.stringify({ seed, ...counts, seconds, violations: violations.length })}\n`);
     for (const violation of violations.slice(0, 20)) process.stdout.write(`${violation}\n`);

@@ -9,8 +9,8 @@ import { formatLine, type Kind } from "./history.ts";
 import { random } from "./random.ts";
 
 /** Calls at once; each has handles of its own, as a container runtime calls once at a time for a container. */
-const LANES = 6;
-const HANDLES = 4;
+const LANES = 12;
+const HANDLES = 2;
 /** Operations between two messages to the parent. */
 const REPORT = 20;
 
