@@ -6,7 +6,7 @@ export interface Result {
   readonly subject: string;
   /** How many samples. */
   readonly n: number;
-  readonly unit: "ms" | "µs" | "MB" | "%" | "1/s" | "B" | "Mbit/s" | "s/Gbit";
+  readonly unit: "ms" | "µs" | "MB" | "%" | "1/s" | "B" | "Mbit/s" | "s/Gbit" | "writes";
   readonly p50: number;
   readonly p99: number;
   readonly max: number;
