@@ -37,6 +37,12 @@ const FLAGS = {
     default: 900,
     describe: "Seconds that a pod must have been gone before what it held is freed",
   },
+  "auto-host-endpoints": {
+    type: "boolean",
+    default: false,
+    describe:
+      "A HostEndpoint <node>-auto-hep for each node, on every interface, with the node's labels; false removes them",
+  },
 } as const satisfies Record<string, Options>;
 
 /** `margay controllers`. */

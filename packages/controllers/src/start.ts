@@ -2,6 +2,7 @@ import { setTimeout as sleepFor } from "node:timers/promises";
 import type { DaemonContext, DaemonOptions } from "@margay/daemon";
 import { type Access, accessTo, apiServer, Leader, ListWatch, type WatchStatus } from "@margay/kubernetes";
 import { Counter, Gauge } from "prom-client";
+import { AutoHostEndpoints } from "./auto-host-endpoints.ts";
 import { ClusterNodes } from "./cluster-nodes.ts";
 import { conversions } from "./converted.ts";
 import { Copies } from "./copies.ts";
@@ -20,6 +21,7 @@ export interface ControllersOptions extends DaemonOptions {
   readonly loadBalancerClass: string;
   /** Seconds. */
   readonly leakGracePeriod: number;
+  readonly autoHostEndpoints?: boolean | undefined;
 }
 
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
@@ -116,9 +118,10 @@ function assemble(surroundings: Surroundings, options: ControllersOptions) {
   });
   const balancers = new LoadBalancers(surroundings, services.services);
   const nodes = new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel });
+  const hosts = new AutoHostEndpoints(surroundings, { isOn: options.autoHostEndpoints ?? false });
   const controllers: readonly Controller[] = [
     ...[nodes, new Copies(surroundings, conversions)],
-    ...[services, balancers, pods],
+    ...[services, balancers, pods, hosts],
   ];
   const garbage = new PodGarbage(surroundings, {
     isThere: ({ namespace, pod, podUID }) => pods.pods.get(`${namespace}/${pod}`)?.uid === podUID,
