@@ -78,7 +78,7 @@ test("a limit that somebody removes comes back; with its pod it goes", async () 
   expect((await lab.exec("n2", ["ip", "-br", "link", "show", "type", "ifb"])).stdout).toBe("");
 }, 60_000);
 
-test("a limit that is not enforced is refused, not ignored", async () => {
+test("a limit that cannot be understood is refused, not ignored", async () => {
   const { code, stderr } = await lab.run([
     "pod",
     "add",
@@ -86,8 +86,8 @@ test("a limit that is not enforced is refused, not ignored", async () => {
     "--node",
     "n1",
     "--annotation",
-    `${Q}dscp=EF`,
+    `${Q}dscp=AF44`,
   ]);
   expect(code).toBe(1);
-  expect(stderr).toContain("dscp = EF is not supported");
+  expect(stderr).toContain("dscp must be 0 to 63 or a name");
 });

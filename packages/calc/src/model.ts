@@ -93,6 +93,10 @@ export interface LocalEndpoint {
   readonly spoofable: readonly Prefix[];
   /** Packets a second that it may receive and send; what is beyond is dropped, whatever policy says. */
   readonly packetRate?: Readonly<Partial<Record<Direction, PacketRate>>>;
+  /** TCP connections that it may have, those to it and those from it; a new one beyond is refused, whatever policy says. */
+  readonly connectionLimit?: Readonly<Partial<Record<Direction, number>>>;
+  /** Code point of what it sends to anywhere but pools and nodes. */
+  readonly dscp?: number;
   /** Tiers that hold a policy for it, in order. */
   readonly ingress: readonly TierPolicies[];
   readonly egress: readonly TierPolicies[];

@@ -206,6 +206,8 @@ export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<Local
     ...(spec.mac !== undefined && { mac: spec.mac.toLowerCase() }),
     spoofable: (spec.allowSpoofedSourcePrefixes ?? []).map((net) => parsePrefix(net, { mask: true })),
     ...packetRateOf(spec.qosControls),
+    ...connectionLimitOf(spec.qosControls),
+    ...(spec.qosControls?.dscp !== undefined && { dscp: spec.qosControls.dscp }),
     profiles: spec.profiles,
   };
 }
@@ -240,6 +242,14 @@ function packetRateOf(qos: WorkloadEndpoint["spec"]["qosControls"]): Pick<LocalE
       ...limit("egress", egressPacketRate, qos?.egressPacketBurst),
     },
   };
+}
+
+function connectionLimitOf(
+  qos: WorkloadEndpoint["spec"]["qosControls"],
+): Pick<LocalEndpoint, "connectionLimit"> {
+  const { ingressMaxConnections: ingress, egressMaxConnections: egress } = qos ?? {};
+  if (ingress === undefined && egress === undefined) return {};
+  return { connectionLimit: { ...(ingress && { ingress }), ...(egress && { egress }) } };
 }
 
 /** The address in `a.b.c.d` or `a.b.c.d/n`. */

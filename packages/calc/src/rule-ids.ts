@@ -14,6 +14,8 @@ export const ruleIds = {
   spoofedMac: "workload/spoofed-mac",
   /** More packets a second than the workload may receive, or send. */
   packetRate: "workload/packet-rate",
+  /** More TCP connections than the workload may have. */
+  connectionLimit: "workload/connection-limit",
   /** Might be decapsulated by a node as if it came from another. */
   vxlanFromWorkload: "workload/vxlan",
   /** UDP to a node's VXLAN port, from what is no node's address. */

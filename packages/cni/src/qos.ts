@@ -19,6 +19,8 @@ const LIMITS = [
   "ingressPacketBurst",
   "egressPacketRate",
   "egressPacketBurst",
+  "ingressMaxConnections",
+  "egressMaxConnections",
 ] as const satisfies readonly (keyof QosControls)[];
 
 /** Kubernetes' own two (bandwidth plugin), where Calico's are not given. */
@@ -27,25 +29,31 @@ const KUBERNETES = {
   egressBandwidth: "kubernetes.io/egress-bandwidth",
 } as const;
 
-/** Known to Calico and not enforced here: refused, rather than ignored. */
-const UNSUPPORTED = ["ingressMaxConnections", "egressMaxConnections", "dscp"];
+type Annotations = Readonly<Record<string, string>>;
 
 /**
- * Limits that a pod's annotations ask for (calico.md \u00a71.7); undefined when none does. Throws CniError 2 for one that is
- * not enforced, 7 for one that cannot be understood.
+ * What a pod's annotations, and where those do not its namespace's, ask for (calico.md \u00a71.7); undefined when none does. Throws CniError
+ * 7 for one that cannot be understood.
  */
-export function qosOf(annotations: Readonly<Record<string, string>>): QosControls | undefined {
-  const named = (name: string) =>
-    PREFIXES.map((prefix) => prefix + name).find((full) => annotations[full] !== undefined);
-  for (const name of UNSUPPORTED) {
-    const full = named(name);
-    if (full)
-      throw new CniError("unsupported-field", `annotation ${full} = ${annotations[full]} is not supported`);
-  }
+export function qosOf(pod: Annotations, namespace: Annotations = {}): QosControls | undefined {
+  const inPod = limitsIn(pod);
+  const own = new Set(inPod.map(([limit]) => groupOf(limit)));
+  const inherited = limitsIn(namespace).filter(([limit]) => !own.has(groupOf(limit)));
+  const found = [...inherited, ...inPod];
+  const dscp = dscpIn(pod) ?? dscpIn(namespace);
+  if (found.length === 0 && dscp === undefined) return undefined;
+  return { ...Object.fromEntries(found), ...(dscp !== undefined && { dscp }) };
+}
+
+/** A burst of the namespace's is not one of the pod's bandwidth: what belongs together comes from one place. */
+const groupOf = (limit: string): string =>
+  /^(ingress|egress)(Packet|MaxConnections)?/.exec(limit)?.[0] ?? limit;
+
+function limitsIn(annotations: Annotations): (readonly [keyof QosControls, number])[] {
   const found = LIMITS.flatMap((limit) => {
     const kubernetes = limit in KUBERNETES ? KUBERNETES[limit as keyof typeof KUBERNETES] : undefined;
     const full =
-      named(limit) ??
+      named(annotations, limit) ??
       (kubernetes !== undefined && annotations[kubernetes] !== undefined ? kubernetes : undefined);
     return full === undefined
       ? []
@@ -53,7 +61,30 @@ export function qosOf(annotations: Readonly<Record<string, string>>): QosControl
   });
   for (const side of ["ingress", "egress"] as const)
     refuseAlone(side, new Set(found.map(([limit]) => limit)));
-  return found.length === 0 ? undefined : Object.fromEntries(found);
+  return found;
+}
+
+const named = (annotations: Annotations, name: string): string | undefined =>
+  PREFIXES.map((prefix) => prefix + name).find((full) => annotations[full] !== undefined);
+
+/** Names of code points (RFC 2474, RFC 2597 AF, RFC 3246 EF, RFC 8622 LE); DF is CS0. */
+const CODE_POINTS: Readonly<Record<string, number>> = {
+  ...{ DF: 0, LE: 1, EF: 46, VA: 44 },
+  ...Object.fromEntries([0, 1, 2, 3, 4, 5, 6, 7].map((n) => [`CS${n}`, n * 8])),
+  ...Object.fromEntries([1, 2, 3, 4].flatMap((c) => [1, 2, 3].map((d) => [`AF${c}${d}`, c * 8 + d * 2]))),
+};
+
+/** A code point by number or name. */
+function dscpIn(annotations: Annotations): number | undefined {
+  const full = named(annotations, "dscp");
+  if (full === undefined) return undefined;
+  const text = annotations[full]?.trim() ?? "";
+  const value = /^\d+$/.test(text) ? Number(text) : CODE_POINTS[text.toUpperCase()];
+  if (value !== undefined && value <= 63) return value;
+  throw new CniError(
+    "invalid-configuration",
+    `annotation ${full} must be 0 to 63 or a name such as EF or AF11; found ${JSON.stringify(text)}`,
+  );
 }
 
 interface Range {
@@ -62,10 +93,13 @@ interface Range {
   readonly words: string;
 }
 
-const rangeOf = (limit: string): Range =>
-  limit.includes("Packet")
+const rangeOf = (limit: string): Range => {
+  if (limit.endsWith("MaxConnections"))
+    return { low: 1, high: 2 ** 32 - 1, words: "between 1 and 4294967295, such as 100" };
+  return limit.includes("Packet")
     ? { low: 1, high: 10_000, words: "between 1 and 10k, such as 500" }
     : { low: 1000, high: 1e15, words: "between 1k and 1P, such as 10M" };
+};
 
 const FACTORS: Readonly<Record<string, number>> = {
   ...{ "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15 },

@@ -162,7 +162,22 @@ describe("limits of traffic", () => {
       { "qos.margay.dev/egressBandwidth": "3M", [`${Q}egressBandwidth`]: "2M" },
       { egressBandwidth: 3_000_000 },
     ],
+    [
+      "connections, and a code point by its name",
+      { [`${Q}ingressMaxConnections`]: "1k", [`${Q}egressMaxConnections`]: "7", [`${Q}dscp`]: "af41" },
+      { ingressMaxConnections: 1000, egressMaxConnections: 7, dscp: 34 },
+    ],
+    ["a code point by number, the first one", { [`${Q}dscp`]: "0" }, { dscp: 0 }],
   ])("%s", (_why, pod, expected) => expect(ask({ pod }).qos).toEqual(expected));
+
+  test("the namespace's count where the pod has none; a burst goes with its own bandwidth", () => {
+    const namespace = {
+      ...{ [`${Q}egressBandwidth`]: "9M", [`${Q}egressBurst`]: "1M", [`${Q}egressPacketRate`]: "5" },
+      [`${Q}dscp`]: "EF",
+    };
+    const pod = { [`${Q}egressBandwidth`]: "3M" };
+    expect(ask({ pod, namespace }).qos).toEqual({ egressBandwidth: 3e6, egressPacketRate: 5, dscp: 46 });
+  });
 
   test.each<[why: string, pod: Record<string, string>, code: number, words: RegExp]>([
     [
@@ -185,7 +200,9 @@ describe("limits of traffic", () => {
       7,
       /egressPacketBurst needs egressPacketRate/,
     ],
-    ["what is not enforced is refused", { [`${Q}dscp`]: "EF" }, 2, /dscp = EF is not supported/],
+    ["no code point", { [`${Q}dscp`]: "AF14" }, 7, /dscp must be 0 to 63 or a name/],
+    ["a code point too high", { [`${Q}dscp`]: "64" }, 7, /found "64"/],
+    ["no connection at all", { [`${Q}egressMaxConnections`]: "0" }, 7, /between 1 and 4294967295/],
   ])("%s", (_why, pod, code, words) => {
     const refusal = (() => {
       try {

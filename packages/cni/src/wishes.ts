@@ -54,7 +54,7 @@ export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
     mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? args.MAC,
     allowedSourcePrefixes:
       ofPod("allowedSourcePrefixes")?.each((text) => formatPrefix(parsePrefix(text, { mask: true }))) ?? [],
-    qos: qosOf(pod),
+    qos: qosOf(pod, namespace),
     ...refused(ofPod("floatingIPs")),
   };
 }

@@ -45,6 +45,7 @@ const SECONDS = { second: 1, minute: 60, hour: 3600, day: 86_400 } as const;
 const fib = { source: 1, destination: 2, mark: 4, iif: 8, present: 32, oif: 1, addressType: 3 } as const;
 const ADDRESS_TYPES = { unicast: 1, local: 2, broadcast: 3 } as const; // RTN_*
 const RANDOM_FULLY = 1 << 4; // NF_NAT_RANGE_PROTO_RANDOM_FULLY
+const OVER = 1; // NFT_CONNLIMIT_F_INV
 /** ICMP port unreachable, as iptables' REJECT sends by default. */
 const UNREACHABLE = { 4: 3, 6: 4 } as const;
 const ADDRESS_AT = { 4: { saddr: 12, daddr: 16 }, 6: { saddr: 8, daddr: 24 } } as const;
@@ -121,6 +122,9 @@ class Writer {
         break;
       case "limit":
         this.#limit(m);
+        break;
+      case "ct count over":
+        this.#expression("connlimit", (d) => number(number(d, 1, m.count), 2, OVER));
     }
   }
 
@@ -157,6 +161,9 @@ class Writer {
       case "set mark":
       case "set ct mark":
         this.#setMark(a);
+        break;
+      case "set dscp":
+        this.#setDscp(a.value);
         break;
       case "log":
         this.#expression("log", (d) => number(d.attributeText(2, a.prefix), 5, a.level));
@@ -273,6 +280,18 @@ class Writer {
     this.#expression(isPackets ? "meta" : "ct", (d) =>
       number(number(d, 2, isPackets ? meta.mark : ct.mark), isPackets ? 3 : 4, REG),
     );
+  }
+
+  /** In the first two bytes: IPv4's second has it above ECN, IPv6's are version, traffic class, flow label. */
+  #setDscp(dscp: number): void {
+    const is4 = this.#family === 4;
+    this.#payload(header.network, 0, 2);
+    if (is4) this.#bitwise(Uint8Array.of(0xff, 0x03), Uint8Array.of(0, dscp << 2));
+    else this.#bitwise(Uint8Array.of(0xf0, 0x3f), big16(dscp << 6));
+    const checksum = is4 ? [1, 10] : [0, 0]; // which, and where: IPv4's of its header
+    this.#expression("payload", (d) => {
+      for (const [i, n] of [header.network, 0, 2, REG, ...checksum].entries()) number(d, i + 2, n);
+    });
   }
 
   #masquerade({ ports, random }: Extract<Action, { do: "masquerade" }>): void {

@@ -71,6 +71,13 @@ const VOCABULARY: readonly (readonly [family: Family, rule: Rule, asNftSays: str
     only({ match: "limit", rate: 5, per: "minute", burst: 7 }, { do: "log", prefix: "margay: ", level: 5 }),
     'limit rate 5/minute burst 7 packets log prefix "margay: " level notice',
   ],
+  [
+    4,
+    { match: [tcp, { match: "ct count over", count: 5 }], action: { do: "reject tcp" } },
+    "meta l4proto tcp ct count over 5 reject with tcp reset",
+  ],
+  [4, { match: [], action: { do: "set dscp", value: 46 } }, "ip dscp set ef"],
+  [6, { match: [], action: { do: "set dscp", value: 46 } }, "ip6 dscp set ef"],
   [4, { match: [], action: { do: "jump", chain: "other" } }, "jump other"],
   [4, { match: [], action: { do: "goto", chain: "other" } }, "goto other"],
   [4, { match: [], action: { do: "return" } }, "return"],

@@ -31,6 +31,8 @@ export type Match = { readonly not?: boolean } /** A `*` at the end stands for a
       readonly per: "second" | "minute" | "hour" | "day";
       readonly burst: number;
     }
+  /** This packet's connection makes more than so many that came by this rule; the rule keeps count. */
+  | { readonly match: "ct count over"; readonly count: number }
 );
 
 /** Source or destination ports; one value when `first` is `last`. */
@@ -54,6 +56,8 @@ export type Action =
     }
   /** mark := (mark and not mask) xor value; of the packet, or of its connection. */
   | { readonly do: "set mark" | "set ct mark"; readonly value: number; readonly mask: number }
+  /** Differentiated services code point, 0 to 63 (RFC 2474). */
+  | { readonly do: "set dscp"; readonly value: number }
   /** Syslog level 0 to 7. */
   | { readonly do: "log"; readonly prefix: string; readonly level: number }
   | { readonly do: "notrack" };

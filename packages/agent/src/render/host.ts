@@ -12,6 +12,7 @@ import type { SetRefs } from "./sets.ts";
  *     raw PREROUTING    margay-prerouting     reverse path
  *     raw OUTPUT        margay-raw-output     only with host endpoints, as all of `host-endpoint.ts`
  *     mangle PREROUTING margay-pre-dnat       the same
+ *     mangle FORWARD    margay-dscp           only with endpoints that ask for a code point
  *     filter FORWARD    margay-forward        cut connections, VXLAN of workloads, from workload, to workload, then allowed
  *     filter INPUT      margay-input          cut connections, forged VXLAN, from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
@@ -35,6 +36,7 @@ const HOOKS = [
   { table: "raw", builtin: "PREROUTING", chain: names.chains.prerouting },
   { table: "raw", builtin: "OUTPUT", chain: names.chains.rawOutput },
   { table: "mangle", builtin: "PREROUTING", chain: names.chains.preDnat },
+  { table: "mangle", builtin: "FORWARD", chain: names.chains.dscp },
   { table: "filter", builtin: "FORWARD", chain: names.chains.forward },
   { table: "filter", builtin: "INPUT", chain: names.chains.input },
   { table: "filter", builtin: "OUTPUT", chain: names.chains.output },
@@ -109,7 +111,7 @@ export function vxlanRules(
 }
 
 /** The name of the set of all nodes' addresses. */
-const hostsSet = ({ hosts }: NodeState, family: Family, sets: SetRefs): string =>
+export const hostsSet = ({ hosts }: NodeState, family: Family, sets: SetRefs): string =>
   sets.named(names.sets.hosts(family), hosts.flatMap(({ addresses }) => addresses).map(hostPrefix), family);
 
 export const inputRules = (
@@ -178,6 +180,14 @@ export function preroutingRules(state: NodeState, config: RenderConfig, family: 
   ];
 }
 
+/** The name of the set of all pools of a family. */
+export const poolsSet = ({ pools }: NodeState, family: Family, sets: SetRefs): string =>
+  sets.named(
+    names.sets.pools(family),
+    pools.map(({ cidr }) => cidr).filter((cidr) => cidr.family === family),
+    family,
+  );
+
 /** Packets of pools with `natOutgoing` to anywhere outside all pools get the host's address (calico.md §1.2). */
 export function natOutgoingRules(
   state: NodeState,
@@ -190,7 +200,7 @@ export function natOutgoingRules(
   const { natOutgoingInterfaceFilter, natOutgoingExclusions } = config.felix;
   const cidrs = (some: typeof ours) => some.map(({ cidr }) => cidr);
   const from = sets.named(names.sets.masquerade(family), cidrs(masqueraded), family);
-  const notTo = [sets.named(names.sets.pools(family), cidrs(ours), family)];
+  const notTo = [poolsSet(state, family, sets)];
   if (natOutgoingExclusions === "IPPoolsAndHostIPs") notTo.push(hostsSet(state, family, sets));
   const match = [
     ...(natOutgoingInterfaceFilter !== undefined ? ["-o", natOutgoingInterfaceFilter] : []),

@@ -3,7 +3,9 @@ import type { Chain, Hook, IpSet } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
+import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
+import { dscpRules } from "./dscp.ts";
 import { endpointChains, setMark } from "./endpoint.ts";
 import * as host from "./host.ts";
 import { hostChains } from "./host-endpoint.ts";
@@ -67,17 +69,23 @@ function familyChains(
   const loops = host.serviceLoopRules(state, config, { family, sets });
   const vxlan = host.vxlanRules(state, config, { family, sets });
   const rates = packetRateRules(state.endpoints, config);
+  const connections = connectionLimits(state.endpoints);
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
     [
       "fixed",
       new Map(
         fixedChains(config, family, {
           ...{ loops, vxlan },
-          hosts: { ...hosts.jumps, forwardIn: [...rates, ...hosts.jumps.forwardIn] },
+          hosts: {
+            ...hosts.jumps,
+            forwardIn: [...rates, ...hosts.jumps.forwardIn],
+            forwardOut: [...connections.jumps, ...hosts.jumps.forwardOut],
+          },
         }),
       ),
     ],
     ["hosts", hosts.chains],
+    ["connections", connections.chains],
   ]);
   for (const { sets: its } of hosts.own) sets.include(its);
   const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
@@ -100,6 +108,8 @@ function familyChains(
   shared.set(`raw/${names.chains.prerouting}`, { rules: prerouting });
   if (rawOutput.length > 0) shared.set(`raw/${names.chains.rawOutput}`, { rules: rawOutput });
   if (manglePrerouting.length > 0) shared.set(`mangle/${names.chains.preDnat}`, { rules: manglePrerouting });
+  const dscp = dscpRules(state, { family, sets });
+  if (dscp.length > 0) shared.set(`mangle/${names.chains.dscp}`, { rules: dscp });
   const nat = host.natOutgoingRules(state, config, { family, sets });
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash

@@ -18,6 +18,7 @@ export const chains = {
   rawOutput: "margay-raw-output",
   preDnat: "margay-pre-dnat",
   natOutgoing: "margay-nat-outgoing",
+  dscp: "margay-dscp",
   /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
   hostRoot: (place: string): string => `margay-hep-${place}`,
   /** `*` has no suffix, which no interface can be called. */
@@ -30,6 +31,7 @@ export const chains = {
   /** `interfaceName` is at most 15 characters. */
   from: (interfaceName: string): string => `margay-fw-${interfaceName}`,
   to: (interfaceName: string): string => `margay-tw-${interfaceName}`,
+  connections: (interfaceName: string): string => `margay-cl-${interfaceName}`,
   sources: (interfaceName: string): string => `margay-src-${interfaceName}`,
 } as const;
 

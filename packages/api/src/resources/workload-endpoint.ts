@@ -32,6 +32,8 @@ const burst = (what: string) => z.int().min(1000).max(34_359_738_368).optional()
 
 const packetRate = (what: string) => z.int().min(1).max(10_000).optional().describe(what);
 
+const connections = (what: string) => z.int().min(1).max(4_294_967_295).optional().describe(what);
+
 /** Limits of what goes into (ingress) and out of (egress) the pod. */
 const qosControls = z.object({
   ingressBandwidth: bandwidth("What the pod may receive"),
@@ -46,6 +48,14 @@ const qosControls = z.object({
   ingressPacketBurst: packetRate("Packets that may come at once; 5 when absent."),
   egressPacketRate: packetRate("Packets a second that it may send."),
   egressPacketBurst: packetRate("Packets that may go at once; 5 when absent."),
+  ingressMaxConnections: connections("TCP connections that others may have to it."),
+  egressMaxConnections: connections("TCP connections that it may have to others."),
+  dscp: z
+    .int()
+    .min(0)
+    .max(63)
+    .optional()
+    .describe("Differentiated services code point (RFC 2474) of what it sends out of the cluster."),
 });
 
 const spec = z

@@ -99,6 +99,8 @@ class MatchReader {
       case "--src-type":
       case "--dst-type":
         return { match: word === "--src-type" ? "saddr type" : "daddr type", type: this.#addressType() };
+      case "--connlimit-above":
+        return this.#connections(Number(this.#take()));
       case "--limit":
         return this.#limit(this.#take());
       default:
@@ -132,6 +134,12 @@ class MatchReader {
   #addressType(): "local" | "unicast" | "broadcast" {
     const type = this.#take().toLowerCase();
     return type === "local" || type === "unicast" || type === "broadcast" ? type : this.#refuse(type);
+  }
+
+  /** `--connlimit-mask 0`: all that come by the rule together. */
+  #connections(count: number): Match {
+    if (this.#take() !== "--connlimit-mask" || this.#take() !== "0") this.#refuse("--connlimit-above");
+    return { match: "ct count over", count };
   }
 
   /** `--limit 10/sec --limit-burst 5`; iptables' own burst is 5. */
@@ -180,6 +188,8 @@ function actionOf(rule: Words, table: string): Action | undefined {
       const [value, mask] = marks(option("--set-xmark") ?? option("--set-mark") ?? refuse(target, rule));
       return { do: target === "MARK" ? "set mark" : "set ct mark", value, mask };
     }
+    case "DSCP":
+      return { do: "set dscp", value: Number(option("--set-dscp") ?? refuse(target, rule)) };
     case "LOG":
       return { do: "log", prefix: option("--log-prefix") ?? "", level: Number(option("--log-level") ?? 4) };
     case "CT":
