@@ -2,6 +2,7 @@ import { loadavg } from "node:os";
 import { parseFile } from "@margay/api";
 import { etcdStore, resources } from "@margay/datastore";
 import { footprint } from "./footprint.ts";
+import { kubernetesLatency } from "./kubernetes-latency.ts";
 import { atOnce, sequential } from "./pod-add.ts";
 import { policyToEnforced } from "./policy.ts";
 import { policyChurn } from "./policy-churn.ts";
@@ -25,6 +26,7 @@ const BENCHMARKS: Readonly<Record<string, (inside: Inside) => Promise<Result[]>>
   "policy-to-enforced": policyToEnforced,
   "policy-churn": policyChurn,
   "add-to-remote-route": addToRemoteRoute,
+  "kubernetes-latency": kubernetesLatency,
   "footprint-100-pods": footprint,
   throughput,
 };

@@ -32,6 +32,7 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
     ],
   },
   { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
+  { flags: [], names: ["kubernetes-latency"] },
   { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
   { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart", "bgp-kernel"] },
 ];

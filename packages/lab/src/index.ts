@@ -1,4 +1,5 @@
 export { command } from "./command.ts";
+export { daemonReady, nodeDaemons } from "./daemons.ts";
 export { LabError, type LabErrorCode } from "./errors.ts";
 export { ENDPOINT, etcd, etcdReady } from "./etcd.ts";
 export { exec, must, type Outcome, until } from "./exec.ts";
