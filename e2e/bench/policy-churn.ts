@@ -112,8 +112,9 @@ async function changes(store: Store, others: readonly BenchPod[]): Promise<(n: n
 /** Resolves when n2 has its rules there and nowhere else. */
 async function inForce(backend: "nftables" | "iptables"): Promise<void> {
   for (const late = performance.now() + PATIENCE_MS; ; await delay(200)) {
-    const tables = execFileSync("ip", ["netns", "exec", "n2", "nft", "list", "tables"], { encoding: "utf8" });
-    if (tables.includes("ip margay") === (backend === "nftables")) return;
+    const chains = execFileSync("ip", ["netns", "exec", "n2", "nft", "list", "chains"], { encoding: "utf8" });
+    const found = [chains.includes("table ip margay "), chains.includes("chain margay-")];
+    if (found[0] === (backend === "nftables") && found[1] === (backend === "iptables")) return;
     if (performance.now() > late) throw new Error(`n2 does not use ${backend} after ${PATIENCE_MS} ms`);
   }
 }
