@@ -38,7 +38,11 @@ export type {
 } from "./resources/ipam.ts";
 export type { GlobalNetworkSetSpec, NetworkSetSpec } from "./resources/network-set.ts";
 export type { NodeSpec } from "./resources/node.ts";
-export type { GlobalNetworkPolicySpec, NetworkPolicySpec } from "./resources/policy.ts";
+export {
+  convertedPolicyPrefixes,
+  type GlobalNetworkPolicySpec,
+  type NetworkPolicySpec,
+} from "./resources/policy.ts";
 export type { ProfileSpec } from "./resources/profile.ts";
 export type { EntityRule, Rule } from "./resources/rule.ts";
 export type { ServiceSpec } from "./resources/service.ts";

@@ -207,6 +207,36 @@ describe("objects that are each one resource", () => {
     await until(async () => (await read(CLOSED)) === undefined);
   });
 
+  test.each<[kind: string, plural: string, key: string, more: object]>([
+    ["AdminNetworkPolicy", "adminnetworkpolicies", "kanp.adminnetworkpolicy.guard", { priority: 7 }],
+    [
+      "BaselineAdminNetworkPolicy",
+      "baselineadminnetworkpolicies",
+      "kbanp.baselineadminnetworkpolicy.guard",
+      {},
+    ],
+  ])(
+    "%s is followed where the cluster has the kind, and closes its pods when refused",
+    async (kind, plural, name, more) => {
+      const path = `/apis/policy.networking.k8s.io/v1alpha1/${plural}`;
+      const key = keyOf("GlobalNetworkPolicy", name);
+      const spec = { subject: { namespaces: {} }, ...more };
+      await leads();
+      cluster.kubernetes.put(path, named("guard", undefined, { spec: { ...spec, egress: byName } }));
+      expect(await until(() => read(key))).toMatchObject({ spec: { egress: [{ action: "Deny" }] } });
+      const event = await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
+      expect(event).toMatchObject({ involvedObject: { kind, name: "guard" }, reason: "Refused" });
+      const networks = [{ networks: ["10.0.0.0/8"] }];
+      cluster.kubernetes.put(
+        path,
+        named("guard", undefined, { spec: { ...spec, egress: [{ action: "Allow", to: networks }] } }),
+      );
+      await until(async () => JSON.stringify(await read(key)).includes('"nets":["10.0.0.0/8"]'));
+      cluster.kubernetes.remove(path, "guard");
+      await until(async () => (await read(key)) === undefined);
+    },
+  );
+
   test("a policy with the longest name that Kubernetes has is stored under a shorter one", async () => {
     const name = "a".repeat(253);
     await leads();

@@ -3,6 +3,7 @@ import {
   ApiError,
   type ClosedPolicy,
   closedPolicies,
+  convertedPolicyPrefixes,
   customKinds,
   definitions,
   type Kind,
@@ -64,6 +65,17 @@ function kubernetes(row: {
   };
 }
 
+/** A kind of network-policy-api, which few clusters have; all of them are policies of the whole cluster. */
+function adminKind(version: string, kind: keyof typeof closedPolicies, plural: string): Conversion {
+  const group = `policy.networking.k8s.io/${version}`;
+  const closed = closedPolicies[kind];
+  return kubernetes({
+    ...{ from: `${group} ${kind}`, kind: "GlobalNetworkPolicy", path: `/apis/${group}/${plural}` },
+    key: (object) => keyOf("GlobalNetworkPolicy", closed.name(object)),
+    ...{ optional: true, closed },
+  });
+}
+
 /** Our own kinds, copied as they are. */
 function custom(kind: Kind): Conversion {
   const { plural } = definitions[kind];
@@ -75,16 +87,13 @@ function custom(kind: Kind): Conversion {
       const key = keyOf(kind, name, namespace);
       const made = attempt(() => parse({ ...clean(object), apiVersion: "margay.dev/v1", kind }).resource);
       if (typeof made === "string") return { key, text: undefined, refused: made };
-      const taken = RESERVED.find((prefix) => name.startsWith(prefix));
+      const taken = convertedPolicyPrefixes.find((prefix) => name.startsWith(prefix));
       if (taken)
         return { key, text: undefined, refused: `metadata.name: "${taken}…" are Kubernetes' own policies` };
       return { key, text: markedText(made, from) };
     },
   };
 }
-
-/** Names of what is made from other objects of Kubernetes. */
-const RESERVED = ["knp.default.", "kcnp."];
 
 /** Every kind whose objects are each one resource. Nodes, pods and services are not among them. */
 export const conversions: readonly Conversion[] = [
@@ -108,12 +117,11 @@ export const conversions: readonly Conversion[] = [
     path: "/apis/discovery.k8s.io/v1/endpointslices",
     key: ({ metadata }) => keyOf("EndpointSlice", metadata.name, metadata.namespace),
   }),
-  kubernetes({
-    ...{ from: "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy", kind: "GlobalNetworkPolicy" },
-    ...{ path: "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", optional: true },
-    key: (object) => keyOf("GlobalNetworkPolicy", closedPolicies.ClusterNetworkPolicy.name(object)),
-    closed: closedPolicies.ClusterNetworkPolicy,
-  }),
+  ...[
+    adminKind("v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"),
+    adminKind("v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"),
+    adminKind("v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"),
+  ],
   ...customKinds.map(custom),
 ];
 

@@ -1,5 +1,11 @@
 import type { AnyResource } from "../definitions.ts";
 import { parse, withoutNulls } from "../parse.ts";
+import {
+  adminPolicyName,
+  baselinePolicyName,
+  closedAdminNetworkPolicy,
+  closedBaselineAdminNetworkPolicy,
+} from "./admin-network-policy.ts";
 import { closedClusterNetworkPolicy, clusterPolicyName } from "./cluster-network-policy.ts";
 import { closedNetworkPolicy, networkPolicyName } from "./network-policy.ts";
 import type { RefusedObject } from "./refused.ts";
@@ -20,10 +26,23 @@ const read = ({ metadata, spec }: Given): RefusedObject => {
 };
 
 /** By kind. */
-export const closedPolicies: Readonly<Record<"NetworkPolicy" | "ClusterNetworkPolicy", ClosedPolicy>> = {
+export const closedPolicies: Readonly<
+  Record<
+    "NetworkPolicy" | "ClusterNetworkPolicy" | "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy",
+    ClosedPolicy
+  >
+> = {
   NetworkPolicy: {
     name: ({ metadata }) => networkPolicyName(metadata.name),
     close: (object) => parse(closedNetworkPolicy(read(object))).resource,
+  },
+  AdminNetworkPolicy: {
+    name: ({ metadata }) => adminPolicyName(metadata.name),
+    close: (object) => parse(closedAdminNetworkPolicy(read(object))).resource,
+  },
+  BaselineAdminNetworkPolicy: {
+    name: ({ metadata }) => baselinePolicyName(metadata.name),
+    close: (object) => parse(closedBaselineAdminNetworkPolicy(read(object))).resource,
   },
   ClusterNetworkPolicy: {
     name: (object) => clusterPolicyName(object.metadata.name, read(object).spec.tier),

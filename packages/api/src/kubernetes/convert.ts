@@ -1,6 +1,12 @@
 import type * as z from "zod";
 import { ApiError, type Issue } from "../errors.ts";
 import { nameIn, type Parsed, parse, validate, withoutNulls } from "../parse.ts";
+import {
+  adminNetworkPolicyFrom,
+  baselineAdminNetworkPolicyFrom,
+  kubernetesAdminNetworkPolicy,
+  kubernetesBaselineAdminNetworkPolicy,
+} from "./admin-network-policy.ts";
 import { clusterNetworkPolicyFrom, kubernetesClusterNetworkPolicy } from "./cluster-network-policy.ts";
 import { endpointSliceFrom, kubernetesEndpointSlice } from "./endpoint-slice.ts";
 import { kubernetesNamespace, profileFrom } from "./namespace.ts";
@@ -24,6 +30,14 @@ const conversion = <S extends z.ZodType>(
 const conversions: Readonly<Record<string, Conversion<z.ZodType>>> = {
   "v1 Namespace": conversion(kubernetesNamespace, profileFrom),
   "v1 ServiceAccount": conversion(kubernetesServiceAccount, serviceAccountProfileFrom),
+  "policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy": conversion(
+    kubernetesAdminNetworkPolicy,
+    adminNetworkPolicyFrom,
+  ),
+  "policy.networking.k8s.io/v1alpha1 BaselineAdminNetworkPolicy": conversion(
+    kubernetesBaselineAdminNetworkPolicy,
+    baselineAdminNetworkPolicyFrom,
+  ),
   "policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy": conversion(
     kubernetesClusterNetworkPolicy,
     clusterNetworkPolicyFrom,

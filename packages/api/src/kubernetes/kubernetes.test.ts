@@ -347,6 +347,16 @@ test("a service account becomes a profile that hands on its labels and allows no
   });
 });
 
+/** What is wrong with it. */
+function issuesOf(made: () => unknown) {
+  try {
+    made();
+    return [];
+  } catch (error) {
+    return error instanceof ApiError ? (error.issues ?? []) : [];
+  }
+}
+
 describe("ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2)", () => {
   const cnp = (spec: object) => ({
     apiVersion: "policy.networking.k8s.io/v1alpha2",
@@ -450,15 +460,103 @@ describe("ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2)", () => {
       /no named ports/,
     ],
   ])("refused: %s", (_why, spec, path, message) => {
-    const issues = () => {
-      try {
-        converted(spec);
-        return [];
-      } catch (error) {
-        return error instanceof ApiError ? (error.issues ?? []) : [];
-      }
-    };
-    expect(issues()).toContainEqual(
+    expect(issuesOf(() => converted(spec))).toContainEqual(
+      expect.objectContaining({ path, message: expect.stringMatching(message) }),
+    );
+  });
+});
+
+describe("AdminNetworkPolicy and BaselineAdminNetworkPolicy (policy.networking.k8s.io/v1alpha1)", () => {
+  const document = (kind: string, name: string, spec: object) => ({
+    ...{ apiVersion: "policy.networking.k8s.io/v1alpha1", kind, metadata: { name } },
+    spec: { subject: { namespaces: {} }, ...spec },
+  });
+  const admin = (spec: object) =>
+    parseKubernetes(document("AdminNetworkPolicy", "p", { priority: 3, ...spec }))?.resource;
+  const baseline = (spec: object) =>
+    parseKubernetes(document("BaselineAdminNetworkPolicy", "default", spec))?.resource;
+  const team = { namespaces: { matchLabels: { team: "a" } } };
+  const teamRule = { selector: POD, namespaceSelector: 'team == "a"' };
+
+  test("the same rules as a ClusterNetworkPolicy of the first tier, at its priority", () => {
+    const ports = [
+      { portNumber: { port: 80 } },
+      { portRange: { protocol: "UDP", start: 53, end: 54 } },
+      { namedPort: "web" },
+    ];
+    expect(admin({ ingress: [{ name: "in", action: "Allow", from: [team], ports }] })).toMatchObject({
+      kind: "GlobalNetworkPolicy",
+      metadata: { name: "kanp.adminnetworkpolicy.p" },
+      spec: {
+        ...{ tier: "kube-admin", order: 3, types: ["Ingress"], selector: POD, egress: [] },
+        ingress: [
+          { protocol: "TCP", destination: { ports: [80, "web"] } },
+          { protocol: "UDP", destination: { ports: ["53:54", "web"] } },
+          { protocol: "SCTP", destination: { ports: ["web"] } },
+        ].map((rule) => ({
+          ...{ action: "Allow", source: teamRule, metadata: { annotations: { name: "in" } } },
+          ...rule,
+        })),
+      },
+    });
+  });
+
+  test("the baseline is the last of the last tier; without ports every protocol is meant", () => {
+    const egress = [
+      { action: "Deny", to: [{ networks: ["10.0.0.0/8"] }, { nodes: { matchLabels: { a: "b" } } }] },
+    ];
+    const made = baseline({ egress });
+    expect(made).toMatchObject({
+      metadata: { name: "kbanp.baselineadminnetworkpolicy.default" },
+      spec: {
+        ...{ tier: "kube-baseline", types: ["Egress"] },
+        egress: [
+          { action: "Deny", destination: { nodeSelector: 'a == "b"' } },
+          { action: "Deny", destination: { nets: ["10.0.0.0/8"] } },
+        ],
+      },
+    });
+    expect(made?.spec).not.toHaveProperty("order");
+  });
+
+  test.each<[why: string, made: () => unknown, path: string, message: RegExp]>([
+    [
+      "a baseline does not pass",
+      () => baseline({ ingress: [{ action: "Pass", from: [team] }] }),
+      "spec.ingress[0].action",
+      /Pass/,
+    ],
+    ["no priority", () => admin({ priority: undefined }), "spec.priority", /./],
+    [
+      "two kinds of port in one",
+      () =>
+        admin({
+          ingress: [{ action: "Deny", from: [team], ports: [{ namedPort: "a", portNumber: { port: 1 } }] }],
+        }),
+      "spec.ingress[0].ports[0]",
+      /found 2/,
+    ],
+    [
+      "an empty range",
+      () =>
+        admin({ ingress: [{ action: "Deny", from: [team], ports: [{ portRange: { start: 2, end: 2 } }] }] }),
+      "spec.ingress[0].ports[0].portRange.end",
+      /above 2/,
+    ],
+    [
+      "named ports of nodes",
+      () => admin({ egress: [{ action: "Deny", to: [{ nodes: {} }], ports: [{ namedPort: "web" }] }] }),
+      "spec.egress[0].to",
+      /no named ports/,
+    ],
+    [
+      "domain names",
+      () => admin({ egress: [{ action: "Allow", to: [{ domainNames: ["a.example"] }] }] }),
+      "spec.egress[0].to[0].domainNames",
+      /not enforced by Margay/,
+    ],
+  ])("refused: %s", (_why, made, path, message) => {
+    expect(issuesOf(made)).toContainEqual(
       expect.objectContaining({ path, message: expect.stringMatching(message) }),
     );
   });

@@ -35,12 +35,16 @@ export function withTypes<
   return { ...spec, types: spec.ingress?.length ? ["Ingress", "Egress"] : ["Egress"] };
 }
 
+/** What names of policies begin with that come from Kubernetes' own kinds. */
+export const convertedPolicyPrefixes = ["knp.default.", "kcnp.", "kanp.", "kbanp."] as const;
+
 /** `name`, the older `tier.name`, or the prefix of policies that come from Kubernetes. */
 export function policyName(name: string): string | undefined {
   if (nameOf(name)) return nameOf(name);
-  const isConverted = ["knp.default.", "kcnp."].some((prefix) => name.startsWith(prefix));
+  const isConverted = convertedPolicyPrefixes.some((prefix) => name.startsWith(prefix));
   if (isConverted || name.split(".").length <= 2) return undefined;
-  return 'must be "name" or "tier.name": at most one dot (only knp.default.* and kcnp.* may have more)';
+  const these = convertedPolicyPrefixes.map((prefix) => `${prefix}*`).join(", ");
+  return `must be "name" or "tier.name": at most one dot (only ${these} may have more)`;
 }
 
 /** What NetworkPolicy says, and its staged twin. */
