@@ -4,6 +4,7 @@ import { etcdStore, resources } from "@margay/datastore";
 import { footprint } from "./footprint.ts";
 import { kubernetesLatency } from "./kubernetes-latency.ts";
 import { atOnce, sequential } from "./pod-add.ts";
+import { pods1500 } from "./pods-1500.ts";
 import { policyToEnforced } from "./policy.ts";
 import { policyChurn } from "./policy-churn.ts";
 import type { Result } from "./result.ts";
@@ -25,6 +26,7 @@ const BENCHMARKS: Readonly<Record<string, (inside: Inside) => Promise<Result[]>>
   "pod-add-100-at-once": atOnce,
   "policy-to-enforced": policyToEnforced,
   "policy-churn": policyChurn,
+  "pods-1500": pods1500,
   "add-to-remote-route": addToRemoteRoute,
   "kubernetes-latency": kubernetesLatency,
   "footprint-100-pods": footprint,
