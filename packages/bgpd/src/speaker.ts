@@ -27,6 +27,7 @@ import { memberOf, rangeFor } from "./dynamic.ts";
 import { Learner } from "./learner.ts";
 import type { Log } from "./log.ts";
 import { OwnRoutes } from "./own-routes.ts";
+import { Pace } from "./pace.ts";
 import { Peer } from "./peer.ts";
 import type { Presence } from "./presence.ts";
 import { keyOf, same, sessionOf, settingsOf } from "./settings.ts";
@@ -71,8 +72,7 @@ export class Speaker {
   readonly #announcer: Announcer;
   readonly #own: OwnRoutes;
   #turnDue = false;
-  /** When the next turn may begin, by `performance.now()`. */
-  #notBefore = 0;
+  readonly #pace = new Pace();
   readonly #deferral: Deferral;
   #hasConverged: boolean;
   #stopped = false;
@@ -303,6 +303,7 @@ export class Speaker {
     const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
     this.#away.takeBack(key, presence);
     this.#presences.set(peer, presence);
+    this.#pace.arrived(performance.now());
     this.#learner.begin(source, wanted, this.#self);
     this.#announcer.join({ peer, source, negotiated }, this.#self);
     this.#options.log.info({ event: "established", peer: key, as, name }, `session with ${name} is up`);
@@ -366,16 +367,17 @@ export class Speaker {
     this.#due();
   }
 
-  /**
-   * A turn of work soon; many requests make one. After a long turn, to many peers, what comes in gathers for as long as
-   * that one took: fewer and larger writes to each, and half of the time for reading.
-   */
+  /** A turn of work as soon as the pace allows; many requests make one. */
   #due(): void {
     if (this.#turnDue || this.#stopped) return;
     this.#turnDue = true;
-    const pause = this.#notBefore - performance.now();
-    if (pause < 1) setImmediate(() => this.#turn());
-    else setTimeout(() => this.#turn(), pause);
+    this.#begin();
+  }
+
+  #begin(): void {
+    const wait = this.#pace.wait(performance.now());
+    if (wait < 1) setImmediate(() => this.#turn());
+    else setTimeout(() => this.#begin(), wait);
   }
 
   #turn(): void {
@@ -396,15 +398,11 @@ export class Speaker {
     const owesMore = this.#announcer.send();
     if (this.#heardAt !== undefined) this.onAdvertised((performance.now() - this.#heardAt) / 1000);
     this.#heardAt = undefined;
-    const { user, system } = process.cpuUsage(before); // microseconds: what others take of the machine is no reason to wait
-    const pause = owesMore ? 0 : Math.min((user + system) / 1000, longestPause);
-    this.#notBefore = performance.now() + pause;
+    const { user, system } = process.cpuUsage(before); // microseconds
+    this.#pace.worked((user + system) / 1000, { now: performance.now(), owesMore });
     if (owesMore) this.#due();
   }
 }
-
-/** Milliseconds. */
-const longestPause = 20;
 
 const asksDevice = ({ filters }: WantedPeer): boolean =>
   families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));
