@@ -11,7 +11,7 @@ import { toolsBuilt, toolsFolder } from "../kubernetes/tools.mjs";
 import type { Inside } from "./inside.ts";
 import { address4, type BenchPod, call, end, margay, podNamespace } from "./plugin.ts";
 import { Probe } from "./probe.ts";
-import { pidOf } from "./process-table.ts";
+import { pidOf, raiseAll } from "./process-table.ts";
 import { type Result, summary } from "./result.ts";
 
 const MARGAY = [
@@ -62,6 +62,7 @@ export async function kubernetesLatency(inside: Inside): Promise<Result[]> {
   const from = podNamespace("from");
   await together(pods, ({ name }, i) => createPod(server, name, "n1", { app: `app-${i}` }));
   await createPod(server, "from", "n2", { role: "frontend" });
+  raiseAll();
   const burst = await bursts(relay, pods, { rounds: quick ? 1 : 3, say });
 
   say(`${POLICIES} policies`);
