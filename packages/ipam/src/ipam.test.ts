@@ -273,6 +273,21 @@ describe("one allocator", () => {
     await expect(one.assign(pod("h9"))).resolves.toHaveLength(1);
   });
 
+  test("strict and no block left, and the store away when another's is looked for: said so, and not a fault of the program", async () => {
+    const memory = memoryStore();
+    let lists = 0;
+    const store: Store = {
+      ...memory,
+      list: (prefix) => {
+        if (++lists > 2) throw new StoreError("unavailable", "no answer"); // the plan's own two are answered
+        return memory.list(prefix);
+      },
+    };
+    const strict = { pools: () => [pool("four", "10.0.0.0/30", 30)], config: () => STRICT };
+    await ipamOn(memory, "n2", strict).assign(pod("a"));
+    await expect(ipamOn(store, "n1", strict).assign(pod("b"))).rejects.toMatchObject({ code: "datastore" });
+  });
+
   test("a corrupt block in the store is left alone and does not stop the node", async () => {
     const store = memoryStore();
     const ipam = ipamOn(store, "n1");

@@ -102,7 +102,11 @@ export class Ipam {
     if (why !== "strict") return false; // else one would have been borrowed from
     const names = pool.split(", ");
     const pools = parsePools(this.#options.pools()).filter(({ name }) => names.includes(name));
-    const cidr = await takeEmpty(await this.#site(), pools);
+    const cidr = await this.#site()
+      .then((site) => takeEmpty(site, pools))
+      .catch((failed) => {
+        throw this.#failure(failed);
+      });
     if (cidr !== undefined) this.#options.onEvent?.({ kind: "block-returned", cidr });
     return cidr !== undefined;
   }
