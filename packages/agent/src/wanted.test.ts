@@ -101,7 +101,6 @@ test("what has no interface yet waits; its block does not", () => {
 });
 
 test("an interface's reverse path is strict, loose where other sources are allowed; dots are spelt as slashes", () => {
-  const strict = stateOf(endpoint("a", ["10.0.0.1/32"]));
   const loose = stateOf(
     endpoint("b", ["10.0.0.2/32"], {
       interfaceName: "cali.b",
@@ -109,7 +108,11 @@ test("an interface's reverse path is strict, loose where other sources are allow
     }),
     felix({ ipForwarding: "Disabled", ipv6Support: false, workloadSourceSpoofing: "Any" }),
   );
-  expect(wantedSysctls(strict, up).get("net.ipv4.conf.calia.rp_filter")).toBe("1");
+  const rpFilter = (...more: ReturnType<typeof felix>[]) =>
+    wantedSysctls(stateOf(endpoint("a", ["10.0.0.1/32"]), ...more), up).get("net.ipv4.conf.calia.rp_filter");
+  expect(rpFilter()).toBe("1");
+  expect(rpFilter(felix({ workloadRPF: "Loose" }))).toBe("2");
+  expect(rpFilter(felix({ workloadRPF: "Disabled" }))).toBe("0");
   expect(Object.fromEntries(wantedSysctls(loose, up))).toEqual({
     "net.ipv4.conf.cali/b.forwarding": "1",
     "net.ipv4.conf.cali/b.proxy_arp": "1",

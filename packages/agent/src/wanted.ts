@@ -40,7 +40,7 @@ function ofEndpoint(endpoint: LocalEndpoint, config: NodeState["config"]): Kept 
     config,
     routes: new Map(routes.map((route) => [formatPrefix(route.dst), route])),
     settings: new Map([
-      ...interfaceSettings(endpoint),
+      ...interfaceSettings(endpoint, config),
       ...(config.ipv6Support ? interfaceSettings6(endpoint) : []),
     ]),
   };
@@ -106,14 +106,23 @@ export const wantedSysctls = (state: NodeState, isUp: IsUp): Settings =>
 /** sysctl's spelling of an interface name: its dots are slashes. */
 const spelled = (interfaceName: string): string => interfaceName.replaceAll(".", "/");
 
-function interfaceSettings({ interfaceName, spoofable }: LocalEndpoint): [string, string][] {
+/** The kernel takes the larger of this and conf.all: 1 is strict, 2 loose. */
+const RP_FILTER = { Disabled: "0", Strict: "1", Loose: "2" } as const;
+
+function interfaceSettings(
+  { interfaceName, spoofable }: LocalEndpoint,
+  { workloadRPF }: NodeState["config"],
+): [string, string][] {
   const name = spelled(interfaceName);
   return [
     [`net.ipv4.conf.${name}.forwarding`, "1"],
     [`net.ipv4.conf.${name}.proxy_arp`, "1"], // 169.254.1.1 is nobody's address: the kernel answers for it
     [`net.ipv4.neigh.${name}.proxy_delay`, "0"],
-    // Strict, or, where other sources are allowed, loose: the kernel takes the larger of this and conf.all.
-    [`net.ipv4.conf.${name}.rp_filter`, spoofable.length === 0 ? "1" : "2"],
+    // Where other sources are allowed never strict.
+    [
+      `net.ipv4.conf.${name}.rp_filter`,
+      spoofable.length > 0 && workloadRPF === "Strict" ? RP_FILTER.Loose : RP_FILTER[workloadRPF],
+    ],
   ];
 }
 

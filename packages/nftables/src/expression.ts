@@ -112,7 +112,7 @@ class Writer {
         );
         break;
       case "reverse path":
-        this.#fib(fib.oif, fib.source | fib.mark | fib.iif | fib.present);
+        this.#fib(fib.oif, fib.source | fib.mark | (m.loose ? 0 : fib.iif) | fib.present);
         this.#compare(EQUAL, host32(m.not ? 0 : 1));
         break;
       case "saddr type":

@@ -65,6 +65,11 @@ const VOCABULARY: readonly (readonly [family: Family, rule: Rule, asNftSays: str
     "ether saddr != 02:00:00:00:00:01 drop",
   ],
   [4, only({ match: "reverse path", not: true }, { do: "drop" }), "fib saddr . mark . iif oif missing drop"],
+  [
+    6,
+    only({ match: "reverse path", loose: true, not: true }, { do: "drop" }),
+    "fib saddr . mark oif missing drop",
+  ],
   [4, only({ match: "daddr type", type: "local" }), "fib daddr type local accept"],
   [
     4,

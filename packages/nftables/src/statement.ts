@@ -20,8 +20,8 @@ export type Match = { readonly not?: boolean } /** A `*` at the end stands for a
   | { readonly match: "mark" | "ct mark"; readonly value: number; readonly mask: number }
   /** Never holds, and so is never refused, where frames have no MAC; lower case with colons. */
   | { readonly match: "ether saddr"; readonly mac: string }
-  /** The way back to the source leads out of the interface that the packet came in by (RFC 3704 §2.2). */
-  | { readonly match: "reverse path" }
+  /** The way back to the source leads out of the interface that the packet came in by (RFC 3704 §2.2); loose: there is one (§2.4). */
+  | { readonly match: "reverse path"; readonly loose?: boolean }
   /** What kind of address the routing table says it is. */
   | { readonly match: "saddr type" | "daddr type"; readonly type: "local" | "unicast" | "broadcast" }
   /** At most so many packets; `burst` of them at once. */

@@ -169,7 +169,15 @@ export function preroutingRules(state: NodeState, config: RenderConfig, family: 
       .filter((net) => net.family === family)
       .map((net) => ({ match: ["-i", interfaceName, "-s", formatPrefix(net)], target: ["-j", "RETURN"] })),
   );
-  const check = ["-m", "rpfilter", "--validmark", "--invert"];
+  const check = [
+    "-m",
+    "rpfilter",
+    ...(workloadRPF === "Loose" ? ["--loose"] : []),
+    "--validmark",
+    "--invert",
+  ];
+  const { workloadRPF } = config.felix;
+  if (workloadRPF === "Disabled") return [];
   return [
     ...exempt,
     ...each(config, (name) => ({

@@ -16,7 +16,7 @@ test.each(["nft", "legacy", "nftables"])(
   (backend) => {
     const file = fileURLToPath(new URL("testing/kernel.ts", import.meta.url));
     const seed = fc.readConfigureGlobal().seed;
-    const { disagreements, seen, spoofed, refusedByReversePath } = JSON.parse(
+    const { disagreements, seen, spoofed, refusedByReversePath, reversePath } = JSON.parse(
       inNamespace(file, backend, String(seed)),
     );
     expect({ seed, disagreements }).toEqual({ seed, disagreements: [] });
@@ -25,6 +25,7 @@ test.each(["nft", "legacy", "nftables"])(
     expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(80);
     expect(spoofed).toBe("deny");
     expect(refusedByReversePath).toBeGreaterThan(0);
+    expect(reversePath).toEqual({ Strict: ["elsewhere", "nowhere"], Loose: ["nowhere"], Disabled: [] });
   },
   90_000,
 );

@@ -239,6 +239,16 @@ describe("per configuration", () => {
       ],
     ],
     [
+      "a source of a pod need only be routed somewhere",
+      { workloadRPF: "Loose" },
+      "chains6",
+      /prerouting/,
+      [
+        "raw/margay-prerouting -i cali+ -m rpfilter --loose --validmark --invert -j DROP # workload/reverse-path",
+      ],
+    ],
+    ["or nowhere", { workloadRPF: "Disabled" }, "chains4", /prerouting/, []],
+    [
       "no IPv6: closed",
       { ipv6Support: false },
       "chains6",
@@ -523,13 +533,15 @@ describe("a workload and its own host", () => {
     expect({ target: walked.target, id: walked.ids.at(-1) ?? "" }).toEqual({ target, id });
   });
 
-  test("its reverse path is checked before all else", () => {
-    const walked = walk(
-      rendered(namespace, web),
-      "raw/PREROUTING",
-      from("10.0.0.9", { isReversePath: false }),
-    );
-    expect(walked).toMatchObject({ target: "DROP", ids: ["workload/reverse-path"] });
+  test.each<[setting: object, path: Partial<Walked>, isDropped: boolean]>([
+    [{}, { isReversePath: false }, true],
+    [{ workloadRPF: "Loose" }, { isReversePath: false, isRouted: true }, false],
+    [{ workloadRPF: "Loose" }, { isReversePath: false, isRouted: false }, true],
+    [{ workloadRPF: "Disabled" }, { isReversePath: false, isRouted: false }, false],
+  ])("its reverse path is checked before all else: %j %j", (setting, path, isDropped) => {
+    const state = rendered(namespace, web, felix(setting));
+    const { target } = walk(state, "raw/PREROUTING", from("10.0.0.9", path));
+    expect(target === "DROP").toBe(isDropped);
   });
 });
 

@@ -113,6 +113,11 @@ const settings = z.object({
   disableConntrackInvalidCheck: z
     .boolean()
     .default(false)
+  workloadRPF: anyCase(["Strict", "Loose", "Disabled"] as const)
+    .default("Strict")
+    .describe(
+      "Which packets of pods are dropped beside those of foreign addresses. Strict: those whose source is not routed to the pod. Loose: not routed at all. Margay only.",
+    ),
     .describe("Do not drop packets that conntrack calls invalid."),
   cutDeniedConnections: z
     .boolean()

@@ -10,6 +10,11 @@ const translated = (match: string, target: string) =>
 test.each<[match: string, target: string, expected: object]>([
   ["-m rpfilter --validmark --invert", "-j DROP", { match: [{ match: "reverse path", not: true }] }],
   [
+    "-m rpfilter --loose --validmark --invert",
+    "-j DROP",
+    { match: [{ match: "reverse path", loose: true, not: true }] },
+  ],
+  [
     "-m rpfilter --validmark -i eth0",
     "-j DROP",
     { match: [{ match: "reverse path" }, { match: "iifname", name: "eth0" }] },
@@ -72,7 +77,7 @@ test.each([
   ["-m owner --uid-owner 0", ""],
   ["--tcp-flags SYN SYN", ""],
   ["-m set --match-set s src,dst", ""],
-  ["-m rpfilter --loose", ""],
+  ["-m rpfilter --accept-local --invert", ""],
   ["-m limit --limit 3/fortnight", ""],
   ["", "-j TEE --gateway 10.0.0.1"],
   ["", "-j NFQUEUE"],

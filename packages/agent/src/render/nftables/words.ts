@@ -112,15 +112,19 @@ class MatchReader {
     throw new UnknownWordError(word, this.#rule);
   }
 
-  /** `--validmark --invert`; without `--invert` it holds where the way back is the right one. */
+  /** `--loose --validmark --invert`; without `--invert` it holds where the way back is the right one. */
   #reversePath(): Match {
     const options = this.#words.splice(
       0,
-      this.#words.findLastIndex((w) => /^--(validmark|invert)$/.test(w)) + 1,
+      this.#words.findLastIndex((w) => /^--(loose|validmark|invert)$/.test(w)) + 1,
     );
-    const other = options.find((option) => option !== "--validmark" && option !== "--invert");
+    const other = options.find((option) => !/^--(loose|validmark|invert)$/.test(option));
     if (other !== undefined) this.#refuse(other);
-    return { match: "reverse path", ...(options.includes("--invert") && { not: true }) };
+    return {
+      match: "reverse path",
+      ...(options.includes("--loose") && { loose: true }),
+      ...(options.includes("--invert") && { not: true }),
+    };
   }
 
   /** A list of several ports is a set. */

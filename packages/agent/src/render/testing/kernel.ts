@@ -1,8 +1,8 @@
-import type { AnyResource } from "@margay/api";
+import type { AnyResource, WorkloadEndpoint } from "@margay/api";
 import { forward, type NodeState } from "@margay/calc";
 import { parseAddress } from "@margay/net";
 import { loader } from "./loader.ts";
-import { address, asNode, mac, PODS, type Pod, resource, run, stateWith } from "./pods.ts";
+import { address, asNode, endpoint, mac, PODS, type Pod, resource, run, stateWith } from "./pods.ts";
 import type { Probe } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
 import { startProber } from "./start-prober.ts";
@@ -56,6 +56,34 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     resource("FelixConfiguration", "default", { vxlanPort: 81 }),
   ],
 };
+
+/** Addresses of c beside its own: one that the node routes to b, and one that it routes nowhere. */
+const ELSEWHERE = "10.244.0.9";
+const NOWHERE = "10.244.0.10";
+
+/** Which of them c cannot send from, by the setting; a source that is not a pod's own is another rule's business. */
+async function reversePath(probers: Probers): Promise<Record<string, string[]>> {
+  const { spec } = endpoint("c") as WorkloadEndpoint; // of this kind
+  const ipNetworks = [...spec.ipNetworks, `${ELSEWHERE}/32`, `${NOWHERE}/32`];
+  for (const ip of [ELSEWHERE, NOWHERE]) run(`ip -n c addr add ${ip}/32 dev lo`);
+  run(`ip route add ${ELSEWHERE} dev calib`);
+  const found: Record<string, string[]> = {};
+  for (const workloadRPF of ["Strict", "Loose", "Disabled"]) {
+    const state = stateWith([
+      resource("WorkloadEndpoint", "c", { ...spec, ipNetworks }, { app: "c" }),
+      resource("FelixConfiguration", "default", { workloadRPF }),
+    ]);
+    const refused = async () => (await apply(state)).get("workload/reverse-path") ?? 0;
+    found[workloadRPF] = [];
+    for (const [name, from] of Object.entries({ elsewhere: ELSEWHERE, nowhere: NOWHERE })) {
+      const before = await refused();
+      const flow = { from: "c", to: "a", port: 80, family: 4, protocol: "udp" } as const;
+      await probers.c.ask({ ...probeOf(flow, 100), from });
+      if ((await refused()) > before) found[workloadRPF]?.push(name);
+    }
+  }
+  return found;
+}
 
 const apply = loader(process.argv[2]);
 
@@ -129,6 +157,7 @@ async function main(): Promise<void> {
   const fromC = probeOf({ from: "c", to: "a", port: 80, family: 4, protocol: "udp" });
   const spoofed = await probers.c.ask({ ...fromC, from: address("b", 4) });
   const counters = await apply(state);
+  const refused = await reversePath(probers);
   for (const pod of PODS) probers[pod].stop();
   const report = {
     disagreements: results.filter(({ kernel, evaluated }) => kernel !== evaluated),
@@ -136,6 +165,7 @@ async function main(): Promise<void> {
       ["allow", "deny"].map((v) => [v, results.filter(({ kernel }) => kernel === v).length]),
     ),
     spoofed: spoofed.verdict,
+    reversePath: refused,
     refusedByReversePath: counters.get("workload/reverse-path") ?? 0,
   };
   process.stdout.write(`${JSON.stringify(report)}\n`);

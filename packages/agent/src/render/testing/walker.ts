@@ -14,8 +14,9 @@ export interface Walked extends Packet {
   readonly ctstate?: string;
   /** The mark of its connection. */
   readonly connmark?: number;
-  /** What the routing table says about the way back. */
+  /** What the routing table says about the way back: that it is by the same interface; that there is one. */
   readonly isReversePath?: boolean;
+  readonly isRouted?: boolean;
 }
 
 export interface Walk {
@@ -134,7 +135,7 @@ class Matcher {
       const isNot = queue[0] === "!";
       if (isNot) queue.shift();
       const word = queue.shift() ?? "";
-      const matched = word === "--validmark" || this.#one(word, queue, words);
+      const matched = ["--validmark", "--loose"].includes(word) || this.#one(word, queue, words);
       if (matched === isNot) result = false;
     }
     return result;
@@ -142,7 +143,7 @@ class Matcher {
 
   #one(word: string, rest: string[], words: readonly string[]): boolean {
     const p = this.#packet;
-    if (word === "--invert") return !(p.isReversePath ?? true);
+    if (word === "--invert") return !((words.includes("--loose") ? p.isRouted : p.isReversePath) ?? true);
     const value = rest.shift() ?? "";
     if (word.endsWith("ports") && !words.includes("-p"))
       throw new Error(`multiport without -p: ${words.join(" ")}`);
