@@ -14,10 +14,14 @@ const FLAGS = [
 /** They read a cluster at their start, and keep a tenth of it. */
 const CONTROLLERS = ["--heap-growing-percent=20"];
 
-/** A router or reflector of its own has tables of a size that this would make slow: 46 % of its time went into collections. */
+/** Other threads would do a part of it; where processors are few, all wait for these threads: up to 208 ms on a busy machine. */
+const SPEAKER = ["--no-parallel-scavenge"];
+
+/** A router or reflector of its own keeps more of that space (`startStandalone`): its tables come in bursts. */
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
 const name = process.argv[2] ?? "";
 const flags = name === "controllers" ? [...FLAGS, ...CONTROLLERS] : FLAGS;
 if (DAEMONS.includes(name) && !isRouter) for (const flag of flags) setFlagsFromString(flag);
+if (name === "bgpd") for (const flag of SPEAKER) setFlagsFromString(flag);

@@ -2,6 +2,7 @@ import { readFileSync, watch } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import type { DaemonContext } from "@margay/daemon";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { registerControls } from "../controls.ts";
@@ -52,6 +53,8 @@ export async function startStandalone(
     settling = setTimeout(() => void reload("the file changed"), settleMs);
   });
 
+  // V8's space for new objects stays as start-up made it, 16 MB: a burst of routes would let it grow to 80.
+  setFlagsFromString("--semi-space-growth-factor=1");
   bgpdMetrics(metrics, engine);
   const pending = () => pendingOf(engine, []);
   registerControls(control, engine, pending);
