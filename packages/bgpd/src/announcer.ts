@@ -34,7 +34,7 @@ type Write = ConstructorParameters<typeof UpdateGroup>[0]["write"];
 export interface AnnouncerOptions {
   readonly ribs: Readonly<Record<Family, Rib>>;
   /** Whether End-of-RIB may be said yet. */
-  readonly mayEnd: () => boolean;
+  readonly mayEnd: (family: Family) => boolean;
   /** The interface towards a next hop, for filters that ask for it. */
   readonly deviceOf?: (nextHop: Address) => string | undefined;
 }
@@ -193,7 +193,7 @@ export class Announcer {
     const group = new UpdateGroup({
       ...(max === undefined ? { prefixes } : { prefixes: slots, paths: { max, slots } }),
       write,
-      mayEnd: this.#options.mayEnd,
+      mayEnd: () => this.#options.mayEnd(family),
       exportRoute: (id, path) => {
         if (isOpen()) return toWire(path);
         const attributes = out(path);

@@ -87,7 +87,7 @@ export class Speaker {
     this.#deferral = new Deferral({ ...options, onOver: () => this.#due() }); // routes that came just before are still to be decided
     this.#announcer = new Announcer({
       ribs: this.ribs,
-      mayEnd: () => !this.#deferral.isActive,
+      mayEnd: (family) => !this.#deferral.isActive && !this.ribs[family].isUndecided,
       ...(options.device ? { deviceOf: options.device } : {}),
     });
   }
@@ -386,16 +386,17 @@ export class Speaker {
     const before = process.cpuUsage();
     this.#sweepDynamic();
     for (const family of families) {
-      const changes = this.ribs[family].decide();
+      const changes = this.ribs[family].decide(decisionsInATurn);
       if (changes.length === 0) continue;
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
-    if (!this.#deferral.isActive && !this.#hasConverged) {
+    const isUndecided = families.some((family) => this.ribs[family].isUndecided);
+    if (!this.#deferral.isActive && !this.#hasConverged && !isUndecided) {
       this.#hasConverged = true;
       this.#options.onConverged?.();
     }
-    const owesMore = this.#announcer.send();
+    const owesMore = this.#announcer.send() || isUndecided;
     if (this.#heardAt !== undefined) this.onAdvertised((performance.now() - this.#heardAt) / 1000);
     this.#heardAt = undefined;
     const { user, system } = process.cpuUsage(before); // microseconds
@@ -403,6 +404,9 @@ export class Speaker {
     if (owesMore) this.#due();
   }
 }
+
+/** Between two turns keepalives are due, and peers are read: a turn takes some 10 ms, however large the table is. */
+const decisionsInATurn = 65_536;
 
 const asksDevice = ({ filters }: WantedPeer): boolean =>
   families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));

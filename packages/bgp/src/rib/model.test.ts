@@ -158,7 +158,7 @@ type Action =
   | { kind: PeerEvent; from: number }
   | { kind: "cost"; down: boolean }
   | { kind: "join" | "leave" | "refresh"; member: number }
-  | { kind: "turn"; ready: boolean[] };
+  | { kind: "turn"; ready: boolean[]; most: number };
 
 const kinds = ["ebgp", "ebgp", "ibgp", "ibgp"] as const;
 const from = fc.nat(kinds.length - 1);
@@ -182,6 +182,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("turn" as const),
       ready: fc.array(fc.boolean(), { minLength: 6, maxLength: 6 }),
+      most: fc.constantFrom(1, 2, Number.POSITIVE_INFINITY), // some turns leave prefixes undecided
     }),
   },
 );
@@ -229,7 +230,7 @@ class Scene {
   act(a: Action): void {
     if (a.kind === "announce") this.#announce(a.from, { ...a, pathId: this.#pathId(a) });
     else if (a.kind === "withdraw") this.#withdraw(a.from, `10.${a.prefix}.0.0/16`, this.#pathId(a));
-    else if (a.kind === "turn") this.#turn(a.ready);
+    else if (a.kind === "turn") this.#turn(a.ready, a.most);
     else if ("member" in a) this.#member(a.kind, a.member);
     else if (a.kind !== "cost") this.#peer(a.kind, a.from);
     else {
@@ -365,8 +366,8 @@ class Scene {
     }
   }
 
-  #turn(ready: readonly boolean[]): void {
-    const { best, others } = this.#rib.decide();
+  #turn(ready: readonly boolean[], most?: number): void {
+    const { best, others } = this.#rib.decide(most);
     for (const { group, max } of this.#groups)
       for (const id of [...best, ...others])
         if (max === undefined) group.put(id, this.#rib.best(id));

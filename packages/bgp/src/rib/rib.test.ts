@@ -280,3 +280,22 @@ describe("the update group", () => {
     );
   });
 });
+
+test("a decision in slices: so many prefixes at most, in the order of their changes, each once", () => {
+  const rib = new Rib({ family: 4, cost: () => 1 });
+  const from = source(1);
+  const texts = Array.from({ length: 3000 }, (_, i) => `10.${i >> 8}.${i & 255}.0/24`);
+  const announce = (some: readonly string[], med: number) =>
+    rib.announce(nlri(...some), accept(from, route(med)));
+  const decided: number[] = [];
+  announce(texts.slice(0, 1000), 1);
+  decided.push(...rib.decide(900).best);
+  // More come than were decided, one of those again: the list moves up, then grows.
+  announce([...texts.slice(1000), texts[0]!], 2); // there are 3000
+  for (let turns = 0; rib.isUndecided; turns++) {
+    expect(turns).toBeLessThan(4);
+    decided.push(...rib.decide(900).best);
+  }
+  expect(decided).toEqual([...texts.keys(), 0].map((n) => n));
+  expect(rib.decide().length).toBe(0);
+});

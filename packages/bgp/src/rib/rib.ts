@@ -43,9 +43,10 @@ export class Rib {
   /** Route number + 1, or 0. */
   #best = new Int32Array(1024);
   #state = new Uint8Array(1024);
-  /** Prefixes to decide on, each once. */
+  /** Prefixes to decide on, each once; those before `#decided` are. */
   #dirty = new Int32Array(1024);
   #dirtyCount = 0;
+  #decided = 0;
   /** Paths of restarting sources that they have not said again, by `pathKey`. */
   readonly #stale = new Map<Source, Set<number>>();
 
@@ -152,12 +153,21 @@ export class Rib {
     for (const id of this.ids()) this.#touch(id, dirty);
   }
 
-  /** Runs the decision process on what changed since the last call; answers with the prefixes that came out otherwise. */
-  decide(): Changes {
+  /** Something changed that no decision was made on. */
+  get isUndecided(): boolean {
+    return this.#decided < this.#dirtyCount;
+  }
+
+  /**
+   * Runs the decision process on what changed since the last call, `most` prefixes in the order of their changes; answers with
+   * those that came out otherwise.
+   */
+  decide(most = Number.POSITIVE_INFINITY): Changes {
     const best: number[] = [];
     const others: number[] = [];
-    for (let i = 0; i < this.#dirtyCount; i++) {
-      const id = this.#dirty[i]!; // below the count
+    const last = Math.min(this.#dirtyCount, this.#decided + most);
+    for (; this.#decided < last; this.#decided++) {
+      const id = this.#dirty[this.#decided]!; // below the count
       const wasBroken = this.#state[id] === broken;
       this.#state[id] = 0;
       const head = this.#paths.head(id);
@@ -175,7 +185,7 @@ export class Rib {
         best.push(id);
       } else if (hasOthers) others.push(id);
     }
-    this.#dirtyCount = 0;
+    if (!this.isUndecided) this.#decided = this.#dirtyCount = 0;
     return new Changes(this, best, others);
   }
 
@@ -294,8 +304,19 @@ export class Rib {
     const state = this.#state[id]!; // grown by the caller
     if (state < how) this.#state[id] = how;
     if (state !== 0) return;
-    if (this.#dirtyCount === this.#dirty.length) this.#dirty = grown(this.#dirty, (n) => new Int32Array(n));
+    if (this.#dirtyCount === this.#dirty.length) this.#makeRoom();
     this.#dirty[this.#dirtyCount++] = id;
+  }
+
+  /** What is decided goes where it is most of the list. */
+  #makeRoom(): void {
+    if (this.#decided * 2 < this.#dirtyCount) {
+      this.#dirty = grown(this.#dirty, (n) => new Int32Array(n));
+      return;
+    }
+    this.#dirty.copyWithin(0, this.#decided, this.#dirtyCount);
+    this.#dirtyCount -= this.#decided;
+    this.#decided = 0;
   }
 
   #grow(id: number): void {
