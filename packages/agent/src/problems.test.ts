@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
 import type { NodeState } from "@margay/calc";
+import { parseAddress } from "@margay/net";
 import { Registry } from "prom-client";
 import { ProblemTeller } from "./problems.ts";
 
@@ -11,9 +12,14 @@ const policy = (id: string, problem?: string) => ({
 /** A state whose only policies are these. */
 function stateWith(
   ...policies: ReturnType<typeof policy>[]
-): Pick<NodeState, "problems" | "policies" | "profiles"> {
+): Pick<NodeState, "problems" | "policies" | "profiles" | "endpoints"> {
   const problems = policies.flatMap(({ id, problem }) => (problem ? [{ subject: id, why: problem }] : []));
-  return { problems, policies: new Map(policies.map((one) => [one.id, one])), profiles: new Map() };
+  return {
+    endpoints: [],
+    problems,
+    policies: new Map(policies.map((one) => [one.id, one])),
+    profiles: new Map(),
+  };
 }
 
 test("a closed policy is told once, counted while it lasts, and told when it is over", async () => {
@@ -31,4 +37,19 @@ test("a closed policy is told once, counted while it lasts, and told when it is 
   teller.tell(stateWith(policy("np/a/p"), policy("np/a/q")));
   expect(told.slice(1)).toEqual(["np/a/p is resolved"]);
   expect(await closed()).toBe(0);
+});
+
+test("a floating address that another endpoint has is told once, until somebody else has it", () => {
+  const told: string[] = [];
+  const line = (_fields: object, text: string) => void told.push(text);
+  const teller = new ProblemTeller({ warn: line, info: line }, new Registry());
+  const lacking = (by?: string) => {
+    const floatingTaken = by === undefined ? [] : [{ external: parseAddress("192.0.2.9"), by }];
+    return { ...stateWith(), endpoints: [{ id: "x/b", floatingTaken }] } as unknown as NodeState; // what it reads
+  };
+  for (const by of ["x/a", "x/a", "x/c", undefined]) teller.tell(lacking(by));
+  expect(told).toEqual([
+    "x/b does not get the floating address 192.0.2.9: x/a has it",
+    "x/b does not get the floating address 192.0.2.9: x/c has it",
+  ]);
 });

@@ -1,5 +1,8 @@
 import type { NodeState, Problem } from "@margay/calc";
+import { formatAddress } from "@margay/net";
 import { Gauge, type Registry } from "prom-client";
+
+type Told = Pick<NodeState, "problems" | "policies" | "profiles" | "endpoints">;
 
 interface Log {
   warn(fields: object, text: string): void;
@@ -14,6 +17,7 @@ export class ProblemTeller {
   readonly #log: Log;
   readonly #closed: Gauge;
   #told = new Map<string, Problem>();
+  #taken: ReadonlySet<string> = new Set();
 
   constructor(log: Log, registry: Registry) {
     this.#log = log;
@@ -23,7 +27,7 @@ export class ProblemTeller {
     });
   }
 
-  tell({ problems, policies, profiles }: Pick<NodeState, "problems" | "policies" | "profiles">): void {
+  tell({ problems, policies, profiles, endpoints }: Told): void {
     const all = [...policies.values(), ...profiles.values()];
     this.#closed.set(all.filter(({ problem }) => problem !== undefined).length);
     const now = new Map(problems.map((one) => [`${one.subject}\n${one.why}`, one]));
@@ -33,5 +37,21 @@ export class ProblemTeller {
     for (const [key, { subject, why }] of this.#told)
       if (!now.has(key)) this.#log.info({ event: "resolved", subject, why }, `${subject} is resolved`);
     this.#told = now;
+    this.#tellTaken(endpoints);
+  }
+
+  /** Floating addresses that endpoints here ask for and others have. */
+  #tellTaken(endpoints: NodeState["endpoints"]): void {
+    const taken = endpoints.flatMap(({ id, floatingTaken = [] }) =>
+      floatingTaken.map(({ external, by }) => ({ id, external: formatAddress(external), by })),
+    );
+    const now = new Map(taken.map((one) => [`${one.id} ${one.external} ${one.by}`, one]));
+    for (const [key, { id, external, by }] of now)
+      if (!this.#taken.has(key))
+        this.#log.warn(
+          { event: "floating-taken", endpoint: id, address: external, by },
+          `${id} does not get the floating address ${external}: ${by} has it`,
+        );
+    this.#taken = new Set(now.keys());
   }
 }

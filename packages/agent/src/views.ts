@@ -26,6 +26,9 @@ export const showEndpoints = ({ endpoints, config }: NodeState, missing: Kernel[
     id: endpoint.id,
     interface: endpoint.interfaceName,
     addresses: endpoint.addresses.map(formatAddress),
+    ...(endpoint.floating && {
+      floating: endpoint.floating.map(({ external }) => formatAddress(external)),
+    }),
     profiles: endpoint.profiles,
     ingress: endpoint.ingress,
     egress: endpoint.egress,

@@ -8,9 +8,12 @@ import {
   type Kind,
   keyOf,
   kindPrefix,
+  type Node,
   parseKey,
   type ResourceOf,
+  type WorkloadEndpoint,
 } from "@margay/api";
+import { FloatingTable, floatingClaim, podCidrsOf } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
 import { formatPrefix, type Prefix } from "@margay/net";
 import type { Wanted } from "./engine.ts";
@@ -18,6 +21,7 @@ import {
   confirmedBlocks,
   exportedPools,
   isExported,
+  type OriginInputs,
   type Origins,
   originated,
   originsOf,
@@ -97,7 +101,7 @@ export class Intake {
     const affinities = this.#all("BlockAffinity");
     const endpoints = this.#all("WorkloadEndpoint");
     const origins = {
-      ...originsOf({ node: this.#node, affinities, endpoints, pools }),
+      ...originsOf({ node: this.#node, affinities, endpoints, pools, ...this.#attachment(endpoints) }),
       ...{ services: services.announced, serviceRanges: services.ranges },
     };
     if (textOf(origins) !== textOf(this.#origins)) this.#origins = origins;
@@ -115,6 +119,19 @@ export class Intake {
       isExported: (prefix) => isExported(exported, prefix),
       exportKey,
     };
+  }
+
+  /** Ranges and floating addresses of pods here, besides what IPAM gave. */
+  #attachment(endpoints: readonly WorkloadEndpoint[]): Pick<OriginInputs, "podCidrs" | "floating"> {
+    const podCidrs = podCidrsOf(this.#resources.Node.get(keyOf("Node", this.#node)) as Node | undefined); // the table's kind
+    const felix = effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node);
+    if (felix.floatingIPs === "Disabled") return { podCidrs };
+    const floating = new FloatingTable();
+    for (const endpoint of endpoints) {
+      const claim = floatingClaim(endpoint);
+      if (claim) floating.set(claim.id, claim);
+    }
+    return { podCidrs, floating };
   }
 
   #services(): ServiceRoutes {
@@ -157,11 +174,13 @@ export class Intake {
     return effective("BGPConfiguration", this.#all("BGPConfiguration"), this.#node);
   }
 
-  /** Endpoints of other nodes are most of the datastore and none of our business: they are not even parsed. */
+  /**
+   * Endpoints of other nodes are most of the datastore and none of our business: they are not even parsed, unless they ask for
+   * floating addresses, which one of ours may ask for, too.
+   */
   #isOurs(kind: Read, value: string): boolean {
-    return (
-      (kind !== "WorkloadEndpoint" && kind !== "EndpointSlice") || value.includes(JSON.stringify(this.#node))
-    );
+    if (kind !== "WorkloadEndpoint" && kind !== "EndpointSlice") return true;
+    return value.includes(JSON.stringify(this.#node)) || value.includes('"ipNATs"');
   }
 
   #decode(key: string, value: string): AnyResource | undefined {

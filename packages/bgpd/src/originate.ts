@@ -1,6 +1,15 @@
 /** What a node announces as its own, and what may leave it at all (pure), calico.md §5.4. */
 import type { BlockAffinity, IPPool, WorkloadEndpoint } from "@margay/api";
-import { contains, formatPrefix, type Prefix, parsePrefix, samePrefix } from "@margay/net";
+import { type FloatingTable, usedPodCidrs } from "@margay/calc";
+import {
+  contains,
+  formatPrefix,
+  hostPrefix,
+  overlaps,
+  type Prefix,
+  parsePrefix,
+  samePrefix,
+} from "@margay/net";
 
 export interface Origins {
   /** The node's confirmed blocks. */
@@ -18,19 +27,32 @@ export interface OriginInputs {
   readonly affinities: readonly BlockAffinity[];
   readonly endpoints: readonly WorkloadEndpoint[];
   readonly pools: readonly IPPool[];
+  /** What Kubernetes gave the node: announced whole where pods' addresses come from it (`usePodCidr`). */
+  readonly podCidrs?: readonly Prefix[];
+  /** Who has which floating address; absent: they are switched off. */
+  readonly floating?: FloatingTable;
 }
 
-/** The node's blocks and borrowed addresses that lie in exported pools. */
-export function originsOf({ node, affinities, endpoints, pools }: OriginInputs): Origins {
+/** The node's blocks, and borrowed and floating addresses, that lie in exported pools. */
+export function originsOf({ node, affinities, endpoints, pools, ...more }: OriginInputs): Origins {
   const exported = exportedPools(pools);
-  const blocks = confirmedBlocks(affinities)
-    .filter((b) => b.node === node && isExported(exported, b.cidr))
-    .map((b) => b.cidr);
-  const borrowed = endpoints
-    .filter(({ spec }) => spec.node === node)
-    .flatMap(networksOf)
-    .filter((host) => isExported(exported, host) && !blocks.some((block) => contains(block, host)));
+  const all = confirmedBlocks(affinities);
+  const own = all.filter((b) => b.node === node).map(({ cidr }) => cidr);
+  const local = endpoints.filter(({ spec }) => spec.node === node);
+  const hosts = local.flatMap(networksOf);
+  const free = (more.podCidrs ?? []).filter((range) => !all.some(({ cidr }) => overlaps(cidr, range)));
+  const blocks = [...own, ...usedPodCidrs(free, own, hosts)].filter((block) => isExported(exported, block));
+  const floating = local.flatMap((endpoint) => floatingOf(endpoint, more.floating));
+  const borrowed = [...hosts, ...floating].filter(
+    (host) => isExported(exported, host) && !blocks.some((block) => contains(block, host)),
+  );
   return { blocks, borrowed };
+}
+
+function floatingOf({ metadata, spec }: WorkloadEndpoint, table: FloatingTable | undefined): Prefix[] {
+  if (!spec.ipNATs || !table) return [];
+  const { floating = [] } = table.of(`${metadata.namespace}/${metadata.name}`);
+  return floating.map(({ external }) => hostPrefix(external));
 }
 
 const kept = new WeakMap<WorkloadEndpoint, readonly Prefix[]>();

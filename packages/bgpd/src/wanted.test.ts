@@ -11,6 +11,7 @@ import {
   type WorkloadEndpoint,
 } from "@margay/api";
 import type { Path } from "@margay/bgp";
+import { FloatingTable, floatingClaim } from "@margay/calc";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { formatRoute, type Route } from "@margay/netlink";
 import { filtersOf, unsupported } from "./filters.ts";
@@ -250,6 +251,50 @@ describe("origins (calico.md §5.4)", () => {
     ["8 but not those of pods elsewhere", [], [pod("n2", "10.244.0.70/32")], []],
   ])("%s", (_why, affinities, endpoints, expected) => {
     expect(own(affinities, endpoints)).toEqual(expected);
+  });
+
+  test.each<[why: string, endpoints: WorkloadEndpoint[], affinities: BlockAffinity[], expected: string[]]>([
+    [
+      "whole, and not its addresses one by one",
+      [pod("n1", "10.244.9.3/32"), pod("n1", "10.244.9.4/32")],
+      [],
+      ["10.244.9.0/24"],
+    ],
+    ["not while no pod here is in it", [pod("n2", "10.244.9.3/32")], [], []],
+    ["not where no pool exports it", [pod("n1", "10.98.0.3/32")], [], []],
+    [
+      "not where IPAM has given a part of it to anybody: what is his would come here",
+      [pod("n1", "10.244.9.3/32")],
+      [affinity("n2", "10.244.9.64/26")],
+      ["10.244.9.3/32"],
+    ],
+  ])("the range that Kubernetes gave a node: %s", (_why, endpoints, affinities, expected) => {
+    const podCidrs = ["10.244.9.0/24", "10.98.0.0/24"].map((text) => parsePrefix(text));
+    expect([...originated(originsOf({ node: "n1", affinities, endpoints, pools, podCidrs })).keys()]).toEqual(
+      expected,
+    );
+  });
+
+  test("floating addresses: those of pods here that have them, in exported pools", () => {
+    const asking = (name: string, at: string, externalIP: string): WorkloadEndpoint => {
+      const { metadata, spec, ...rest } = pod(name === "far" ? "n2" : "n1", "10.244.0.70/32");
+      const ipNATs = [{ internalIP: "10.244.0.70", externalIP }];
+      return {
+        ...rest,
+        metadata: { ...metadata, name, creationTimestamp: at },
+        spec: { ...spec, ipNetworks: [], ipNATs },
+      };
+    };
+    const endpoints = [
+      asking("a", "2026-01-01", "10.244.200.1"),
+      asking("outside", "2026-01-01", "192.0.2.1"),
+      asking("late", "2026-01-03", "10.244.200.2"),
+      asking("far", "2026-01-02", "10.244.200.2"),
+    ];
+    const floating = new FloatingTable();
+    for (const one of endpoints) floating.set(`d/${one.metadata.name}`, floatingClaim(one));
+    const origins = originsOf({ node: "n1", affinities: [], endpoints, pools, floating });
+    expect([...originated(origins).keys()]).toEqual(["10.244.200.1/32"]);
   });
 
   test("only what lies in an exported pool leaves the node: no default route of the fabric goes on", () => {

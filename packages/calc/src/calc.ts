@@ -2,10 +2,12 @@ import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "
 import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { doubtsOf } from "./doubts.ts";
+import { FloatingTable, floatingClaim } from "./floating.ts";
 import { HostEndpoints, type InterfaceAddresses } from "./host-endpoints.ts";
 import { Inheritance } from "./inheritance.ts";
 import type { Problem } from "./model.ts";
 import { compareText } from "./order.ts";
+import { OwnBlocks } from "./own-blocks.ts";
 import { PolicyTable } from "./policy-table.ts";
 import { ProfileTable } from "./profile-table.ts";
 import * as read from "./resources.ts";
@@ -38,6 +40,8 @@ export class Calc {
   readonly #sets = new ActiveSets();
   readonly #workloads = new Workloads();
   readonly #hosts = new HostEndpoints();
+  readonly #ownBlocks = new OwnBlocks();
+  readonly #floating = new FloatingTable();
   readonly #policies = new PolicyTable(this.#sets, (id) => {
     this.#workloads.forget(id);
     this.#hosts.forget(id);
@@ -76,9 +80,10 @@ export class Calc {
     this.#sets.doubts = doubtsOf(this.#corrupt.keys(), this.#labels);
     const policies = this.#policies.compiled();
     const profiles = this.#profiles.compiled();
-    const facts = this.#cluster.facts();
+    const { podCidrs, ...facts } = this.#cluster.facts();
     const endpoints = this.#workloads.resolve({
       maySpoof: facts.config.workloadSourceSpoofing === "Any",
+      floatingOf: facts.config.floatingIPs === "Enabled" ? (id) => this.#floating.of(id) : undefined,
       tiersOf: (id) => this.#policies.tiersOf(id),
       hasProfile: (name) => this.#profiles.has(name),
     });
@@ -86,7 +91,16 @@ export class Calc {
       hostTiersOf: (id) => this.#policies.hostTiersOf(id),
       hasProfile: (name) => this.#profiles.has(name),
     });
-    const parts = { ...facts, endpoints, hostEndpoints, policies, profiles, sets: this.#sets.snapshot() };
+    const blocks = this.#ownBlocks.of(facts.blocks, podCidrs, endpoints);
+    const parts = {
+      ...facts,
+      blocks,
+      endpoints,
+      hostEndpoints,
+      policies,
+      profiles,
+      sets: this.#sets.snapshot(),
+    };
     const old = this.#state;
     const isSame =
       old &&
@@ -119,6 +133,8 @@ export class Calc {
   #setEndpoint({ namespace, name }: Named, value: AnyResource | undefined): void {
     const id = `${namespace}/${name}`;
     const endpoint = value?.kind === "WorkloadEndpoint" ? value : undefined;
+    for (const other of this.#floating.set(id, endpoint && floatingClaim(endpoint)))
+      if (this.#workloads.has(other)) this.#workloads.forget(other);
     this.#setLocal(id, endpoint?.spec.node === this.#node ? endpoint : undefined);
     if (!endpoint) {
       this.#labels.deleteItem(id);

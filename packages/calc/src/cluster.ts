@@ -2,6 +2,7 @@ import { type AnyResource, effective, type FelixSettings, type Kind, type Resour
 import { comparePrefix, type Prefix } from "@margay/net";
 import type { Host, Pool } from "./model.ts";
 import { compareText } from "./order.ts";
+import { podCidrsOf } from "./pod-cidrs.ts";
 import { ownBlock, readHost, readPool, serviceRanges } from "./resources.ts";
 
 const KINDS = [
@@ -21,6 +22,8 @@ export const isClusterKind = (kind: Kind): kind is ClusterKind => KINDS.some((kn
 export interface ClusterFacts {
   readonly pools: readonly Pool[];
   readonly blocks: readonly Prefix[];
+  /** What Kubernetes gave the node, and only some IPAM plugins heed. */
+  readonly podCidrs: readonly Prefix[];
   readonly hosts: readonly Host[];
   readonly services: readonly Prefix[];
   readonly config: FelixSettings;
@@ -55,6 +58,7 @@ export class Cluster {
         .map(({ spec }) => ownBlock(spec, this.#node))
         .filter((block) => block !== undefined)
         .sort(comparePrefix),
+      podCidrs: podCidrsOf(this.#all("Node").find(({ metadata }) => metadata.name === this.#node)),
       hosts: this.#all("Node").map(readHost),
       services: serviceRanges(effective("BGPConfiguration", this.#all("BGPConfiguration"), this.#node)),
       config: effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node),

@@ -2,6 +2,7 @@ export { affected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
+export { type FloatingClaim, FloatingTable, floatingClaim } from "./floating.ts";
 export type { InterfaceAddresses } from "./host-endpoints.ts";
 export {
   type HostEnforced,
@@ -13,6 +14,7 @@ export {
 export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
 export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";
+export { podCidrsOf, usedPodCidrs } from "./pod-cidrs.ts";
 export * from "./reach.ts";
 export { readPool } from "./resources.ts";
 export { ruleIds } from "./rule-ids.ts";

@@ -82,6 +82,12 @@ export interface PacketRate {
   readonly burst: number;
 }
 
+/** An address that stands for an endpoint outside, one to one. */
+export interface FloatingAddress {
+  readonly external: Address;
+  readonly internal: Address;
+}
+
 export interface LocalEndpoint {
   /** `<namespace>/<name>` of the WorkloadEndpoint. */
   readonly id: string;
@@ -97,6 +103,9 @@ export interface LocalEndpoint {
   readonly connectionLimit?: Readonly<Partial<Record<Direction, number>>>;
   /** Code point of what it sends to anywhere but pools and nodes. */
   readonly dscp?: number;
+  /** What it has of the floating addresses that it asks for; and those that another endpoint asked for before. */
+  readonly floating?: readonly FloatingAddress[];
+  readonly floatingTaken?: readonly { readonly external: Address; readonly by: string }[];
   /** Tiers that hold a policy for it, in order. */
   readonly ingress: readonly TierPolicies[];
   readonly egress: readonly TierPolicies[];

@@ -2,7 +2,7 @@ import type { Direction, LocalEndpoint, Problem } from "./model.ts";
 import { compareText } from "./order.ts";
 import type { Tiers } from "./policy-table.ts";
 
-export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok" | "staged">;
+export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok" | "staged" | "floating" | "floatingTaken">;
 
 /** What an endpoint is resolved against. */
 export interface Resolution {
@@ -10,6 +10,8 @@ export interface Resolution {
   hasProfile(name: string): boolean;
   /** Whether endpoints may use the further sources that they ask for. */
   readonly maySpoof: boolean;
+  /** Its floating addresses; undefined: there are none for anybody. */
+  readonly floatingOf: ((id: string) => Pick<LocalEndpoint, "floating" | "floatingTaken">) | undefined;
 }
 
 /** The endpoints of this node, put together with their policies. */
@@ -23,6 +25,7 @@ export class Workloads {
   >();
   #all: readonly LocalEndpoint[] | undefined;
   #maySpoof = false;
+  #isFloating = false;
 
   set(endpoint: BareEndpoint): void {
     const { id, interfaceName } = endpoint;
@@ -64,8 +67,11 @@ export class Workloads {
 
   /** All endpoints by id; the same array until one changes. */
   resolve(against: Resolution): readonly LocalEndpoint[] {
-    if (against.maySpoof !== this.#maySpoof) for (const id of this.#bare.keys()) this.forget(id);
+    const isFloating = against.floatingOf !== undefined;
+    if (against.maySpoof !== this.#maySpoof || isFloating !== this.#isFloating)
+      for (const id of this.#bare.keys()) this.forget(id);
     this.#maySpoof = against.maySpoof;
+    this.#isFloating = isFloating;
     if (this.#all) return this.#all;
     const ids = [...this.#bare.keys()].sort(compareText);
     this.#all = ids.map((id) => this.#resolve(id, against)).filter((endpoint) => endpoint !== undefined);
@@ -77,7 +83,7 @@ export class Workloads {
     return [...this.#resolved.values()].flatMap(({ problems }) => problems);
   }
 
-  #resolve(id: string, { tiersOf, hasProfile, maySpoof }: Resolution): LocalEndpoint | undefined {
+  #resolve(id: string, { tiersOf, hasProfile, maySpoof, floatingOf }: Resolution): LocalEndpoint | undefined {
     const known = this.#resolved.get(id);
     const bare = this.#bare.get(id);
     if (known || !bare) return known?.endpoint;
@@ -90,7 +96,7 @@ export class Workloads {
     const taken = rivals.map((other) => `interface ${bare.interfaceName} is also that of ${other}`);
     const problems = [...missing, ...taken].map((why) => ({ subject: id, why }));
     const spoofable = maySpoof ? bare.spoofable : [];
-    const endpoint = { ...bare, spoofable, ...tiersOf(id), ok: problems.length === 0 };
+    const endpoint = { ...bare, spoofable, ...floatingOf?.(id), ...tiersOf(id), ok: problems.length === 0 };
     this.#resolved.set(id, { endpoint, problems });
     return endpoint;
   }

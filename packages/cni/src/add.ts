@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { encode, keyOf, type WorkloadEndpoint } from "@margay/api";
 import { type Change, StoreError } from "@margay/datastore";
-import { type Address, sameAddress } from "@margay/net";
+import { type Address, formatAddress, sameAddress } from "@margay/net";
 import { addressSource, wishesOf } from "./addresses.ts";
 import type { Configuration } from "./configuration.ts";
 import type { CniDeps } from "./deps.ts";
@@ -63,6 +63,7 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
     wirer.begin(chosen);
     return [{ type: "create", key, value: encode(endpoint(chosen)) }];
   });
+  refuseAlone(asked.floatingIPs, addresses);
   const writing = wroteAlong ? undefined : write(deps, endpoint(addresses));
   await both(wirer.done(addresses), writing);
 
@@ -142,6 +143,17 @@ function refuseTaken({ conf, ifname, netns }: Invocation): void {
   throw new CniError(
     "invalid-configuration",
     `a plugin before this one in the list has made ${ifname} already`,
+  );
+}
+
+/** A floating address stands for one of the pod's of its own family. */
+function refuseAlone(floatingIPs: readonly Address[], addresses: readonly Address[]): void {
+  const lone = floatingIPs.find(({ family }) => !addresses.some((own) => own.family === family));
+  if (!lone) return;
+  const text = formatAddress(lone);
+  throw new CniError(
+    "invalid-configuration",
+    `floating address ${text}: the pod has no IPv${lone.family} address`,
   );
 }
 

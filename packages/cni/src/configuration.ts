@@ -84,7 +84,9 @@ export const configuration = z.looseObject({
     })
     .optional(),
   /** Calico's switches of what an annotation may do. */
-  feature_control: z.looseObject({ ip_addrs_no_ipam: z.boolean().optional() }).optional(),
+  feature_control: z
+    .looseObject({ ip_addrs_no_ipam: z.boolean().optional(), floating_ips: z.boolean().optional() })
+    .optional(),
   /** Capabilities that the runtime fills in (CNI conventions). */
   runtimeConfig: z
     .looseObject({

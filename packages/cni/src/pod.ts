@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { type WorkloadEndpoint, workloadEndpointName } from "@margay/api";
-import { type Address, formatPrefix, hostPrefix } from "@margay/net";
+import { type Address, formatAddress, formatPrefix, hostPrefix } from "@margay/net";
 import type { Invocation } from "./invocation.ts";
 import { FIXED_MTU, handleOf, NETNS, NETWORK, type Owner } from "./owner.ts";
 import { GATEWAY } from "./result.ts";
@@ -48,7 +48,7 @@ function hostInterfaceName(prefix: string, of: { namespace: string; name: string
 export interface Wired {
   readonly addresses: readonly Address[];
   readonly mac: string;
-  readonly asked?: Pick<Wishes, "allowedSourcePrefixes" | "qos">;
+  readonly asked?: Pick<Wishes, "allowedSourcePrefixes" | "floatingIPs" | "qos">;
 }
 
 /** The endpoint that tells every node about the pod: its addresses, labels and profiles (pure). */
@@ -96,6 +96,7 @@ export function endpointOf(
       ...(serviceAccountName && { serviceAccountName }),
       ...(ports && ports.length > 0 && { ports }),
       ...{ interfaceName: pod.hostInterface, mac },
+      ...(asked?.floatingIPs.length && { ipNATs: floating(asked.floatingIPs, addresses) }),
       ...(asked?.qos && { qosControls: asked.qos }),
       ...(asked?.allowedSourcePrefixes.length && {
         allowSpoofedSourcePrefixes: [...asked.allowedSourcePrefixes],
@@ -103,6 +104,14 @@ export function endpointOf(
     },
   };
 }
+
+/** Each stands for the pod's own address of its family. */
+const floating = (floatingIPs: readonly Address[], addresses: readonly Address[]) =>
+  floatingIPs.flatMap((external) => {
+    const internal = addresses.find(({ family }) => family === external.family);
+    if (!internal) return [];
+    return [{ internalIP: formatAddress(internal), externalIP: formatAddress(external) }];
+  });
 
 /** Who has an address: for people, and for IPAM to prove one day that nobody has it any more. */
 export function attributesOf(invocation: Invocation, pod: Pod & { node: string; now: Date }) {

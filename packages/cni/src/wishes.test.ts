@@ -9,8 +9,9 @@ const C = "cni.projectcalico.org/";
 type Given = { pod?: object; namespace?: object; conf?: object; args?: object };
 const ask = ({ pod = {}, namespace = {}, conf: more = {}, args = {} }: Given) =>
   wishes({ pod, namespace, conf: conf(more), args } as Parameters<typeof wishes>[0]); // rows are plain text
-const told = ({ addresses, addressesWithoutIpam, ...rest }: Wishes) => ({
+const told = ({ addresses, addressesWithoutIpam, floatingIPs, ...rest }: Wishes) => ({
   ...rest,
+  floatingIPs: floatingIPs.map(formatAddress),
   addresses: addresses.map(formatAddress),
   addressesWithoutIpam: addressesWithoutIpam.map(formatAddress),
 });
@@ -19,7 +20,7 @@ describe("who is heard", () => {
   test("nobody asks for anything", () => {
     expect(told(ask({}))).toEqual({
       ...{ families: undefined, addresses: [], addressesWithoutIpam: [], pools: { 4: [], 6: [] } },
-      ...{ mac: undefined, allowedSourcePrefixes: [], qos: undefined },
+      ...{ mac: undefined, allowedSourcePrefixes: [], floatingIPs: [], qos: undefined },
     });
   });
 
@@ -81,6 +82,14 @@ describe("who is heard", () => {
       },
       { addressesWithoutIpam: ["10.0.0.9"] },
     ],
+    [
+      "floating addresses, when they are allowed",
+      {
+        pod: { [`${C}floatingIPs`]: '["192.0.2.9", "2001:DB8::9"]' },
+        conf: { feature_control: { floating_ips: true } },
+      },
+      { floatingIPs: ["192.0.2.9", "2001:db8::9"] },
+    ],
   ])("%s", (_why, given, expected) => {
     expect(told(ask(given))).toMatchObject(expected);
   });
@@ -122,10 +131,10 @@ describe("what cannot be", () => {
       `annotation ${C}ipAddrsNoIpam = ["10.0.0.9"] is switched off`,
     ],
     [
-      "not there yet",
-      { pod: { [`${C}floatingIPs`]: "[]" } },
+      "floating addresses, switched off",
+      { pod: { [`${C}floatingIPs`]: '["192.0.2.9"]' } },
       2,
-      `annotation ${C}floatingIPs = [] is not supported`,
+      `annotation ${C}floatingIPs = ["192.0.2.9"] is switched off`,
     ],
   ])("%s", (_why, given, code, message) => {
     expect.assertions(2);

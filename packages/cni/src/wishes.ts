@@ -18,6 +18,8 @@ export interface Wishes {
   readonly mac: string | undefined;
   /** Further source addresses that the pod may use: canonical CIDRs. */
   readonly allowedSourcePrefixes: readonly string[];
+  /** Addresses outside that stand for its own, one to one. */
+  readonly floatingIPs: readonly Address[];
   /** Limits of its traffic. */
   readonly qos: QosControls | undefined;
 }
@@ -49,13 +51,13 @@ export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
   return {
     families,
     addresses: onePerFamily(ofPod("ipAddrs")?.each(hostOf) ?? asked(conf, args)),
-    addressesWithoutIpam: onePerFamily(withoutIpam(ofPod("ipAddrsNoIpam"), conf)),
+    addressesWithoutIpam: onePerFamily(addressesIf("ip_addrs_no_ipam", ofPod("ipAddrsNoIpam"), conf)),
     pools: { 4: pools(4, conf.ipam?.ipv4_pools), 6: pools(6, conf.ipam?.ipv6_pools) },
     mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? args.MAC,
     allowedSourcePrefixes:
       ofPod("allowedSourcePrefixes")?.each((text) => formatPrefix(parsePrefix(text, { mask: true }))) ?? [],
+    floatingIPs: addressesIf("floating_ips", ofPod("floatingIPs"), conf),
     qos: qosOf(pod, namespace),
-    ...refused(ofPod("floatingIPs")),
   };
 }
 
@@ -126,23 +128,20 @@ function asked(conf: Configuration, { IP }: Annotations): readonly Address[] {
   }
 }
 
-function withoutIpam(annotation: Annotation | undefined, conf: Configuration): Address[] {
+/** Of an annotation that the configuration has to allow. */
+function addressesIf(
+  feature: "ip_addrs_no_ipam" | "floating_ips",
+  annotation: Annotation | undefined,
+  conf: Configuration,
+): Address[] {
   if (!annotation) return [];
-  if (conf.feature_control?.ip_addrs_no_ipam) return annotation.each(hostOf);
+  if (conf.feature_control?.[feature]) return annotation.each(hostOf);
   throw new CniError(
     "unsupported-field",
     `annotation ${annotation.name} = ${annotation.text} is switched off`,
     {
-      details: 'The network configuration\'s "feature_control": {"ip_addrs_no_ipam": true} allows it.',
+      details: `The network configuration's "feature_control": {"${feature}": true} allows it.`,
     },
-  );
-}
-
-function refused(annotation: Annotation | undefined): object {
-  if (!annotation) return {};
-  throw new CniError(
-    "unsupported-field",
-    `annotation ${annotation.name} = ${annotation.text} is not supported`,
   );
 }
 

@@ -92,7 +92,8 @@ function configuration(pod: PodRequest, socket: string) {
   const labels = Object.entries(pod.labels).map(([key, value]) => ({ key, value }));
   const { ips = [], annotations } = pod;
   const cni = { labels, ...(ips.length > 0 && { ips }), ...(annotations && { annotations }) };
-  return { cniVersion: "1.1.0", name: "margay", type: "margay-cni", socket, args: { cni } };
+  const feature_control = { floating_ips: true };
+  return { cniVersion: "1.1.0", name: "margay", type: "margay-cni", socket, feature_control, args: { cni } };
 }
 
 /** "code 11: …" of a CNI error result; undefined when it is none. */

@@ -16,7 +16,8 @@ import type { SetRefs } from "./sets.ts";
  *     filter FORWARD    margay-forward        cut connections, VXLAN of workloads, from workload, to workload, then allowed
  *     filter INPUT      margay-input          cut connections, forged VXLAN, from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
- *     nat POSTROUTING   margay-nat-outgoing   masquerade
+ *     nat PREROUTING, OUTPUT  margay-floating only with floating addresses
+ *     nat POSTROUTING   margay-nat-outgoing   source of who has a floating address, masquerade
  */
 export function hooks(
   { felix }: RenderConfig,
@@ -40,6 +41,8 @@ const HOOKS = [
   { table: "filter", builtin: "FORWARD", chain: names.chains.forward },
   { table: "filter", builtin: "INPUT", chain: names.chains.input },
   { table: "filter", builtin: "OUTPUT", chain: names.chains.output },
+  { table: "nat", builtin: "PREROUTING", chain: names.chains.floating },
+  { table: "nat", builtin: "OUTPUT", chain: names.chains.floating },
   { table: "nat", builtin: "POSTROUTING", chain: names.chains.natOutgoing },
 ] as const;
 
@@ -162,8 +165,13 @@ export const closedRules = (config: RenderConfig, words: readonly ("-i" | "-o")[
     each(config, (name) => ({ match: [word, name], target: config.deny, id: ruleIds.ipv6Off })),
   );
 
-/** A packet from a workload is dropped if its source is not routed back to the same interface (RFC 3704 §2.2). */
+/**
+ * A packet from a workload is dropped if its source is not routed back to the same interface (RFC 3704 §2.2), or, loosely, is
+ * not routed at all (§2.4).
+ */
 export function preroutingRules(state: NodeState, config: RenderConfig, family: Family): readonly Rule[] {
+  const { workloadRPF } = config.felix;
+  if (workloadRPF === "Disabled") return [];
   const exempt = state.endpoints.flatMap(({ interfaceName, spoofable }) =>
     spoofable
       .filter((net) => net.family === family)
@@ -176,8 +184,6 @@ export function preroutingRules(state: NodeState, config: RenderConfig, family: 
     "--validmark",
     "--invert",
   ];
-  const { workloadRPF } = config.felix;
-  if (workloadRPF === "Disabled") return [];
   return [
     ...exempt,
     ...each(config, (name) => ({

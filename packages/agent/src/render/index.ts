@@ -7,6 +7,7 @@ import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { dscpRules } from "./dscp.ts";
 import { endpointChains, setMark } from "./endpoint.ts";
+import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
 import { hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
@@ -110,7 +111,10 @@ function familyChains(
   if (manglePrerouting.length > 0) shared.set(`mangle/${names.chains.preDnat}`, { rules: manglePrerouting });
   const dscp = dscpRules(state, { family, sets });
   if (dscp.length > 0) shared.set(`mangle/${names.chains.dscp}`, { rules: dscp });
-  const nat = host.natOutgoingRules(state, config, { family, sets });
+  const floating = floatingRules(state, { family, sets });
+  if (floating.destination.length > 0)
+    shared.set(`nat/${names.chains.floating}`, { rules: floating.destination });
+  const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
 }

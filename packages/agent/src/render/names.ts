@@ -19,6 +19,7 @@ export const chains = {
   preDnat: "margay-pre-dnat",
   natOutgoing: "margay-nat-outgoing",
   dscp: "margay-dscp",
+  floating: "margay-floating",
   /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
   hostRoot: (place: string): string => `margay-hep-${place}`,
   /** `*` has no suffix, which no interface can be called. */

@@ -1,15 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
 import type { LocalEndpoint } from "@margay/calc";
 import { connectionLimits } from "./connection-limit.ts";
-
-const unshared = (name: string, backend: string): unknown => {
-  const file = fileURLToPath(new URL(`testing/${name}`, import.meta.url));
-  const node = [process.execPath, "--conditions=margay-source", "--no-warnings", file, backend];
-  const options = { encoding: "utf8", timeout: 60_000 } as const;
-  return JSON.parse(execFileSync("unshare", ["-Urnm", "--kill-child", ...node], options));
-};
+import { unsharedScript } from "./testing/unshared.ts";
 
 test.each([
   ["nftables", [0, 2]],
@@ -19,7 +11,7 @@ test.each([
 ])(
   "limits of connections and code points, with real packets: %s",
   (backend, [afterChange, afterEnd]) => {
-    expect(unshared("qos-kernel.ts", backend)).toEqual({
+    expect(unsharedScript("qos-kernel.ts", backend)).toEqual({
       "to a, 3 at most": [3, 0],
       "to a, by IPv6": 3, // a count of its own
       "to b, no limit": 5,

@@ -107,17 +107,20 @@ const settings = z.object({
   natOutgoingExclusions: anyCase(["IPPoolsOnly", "IPPoolsAndHostIPs"] as const)
     .default("IPPoolsOnly")
     .describe("Destinations that are not translated."),
+  floatingIPs: anyCase(["Enabled", "Disabled"] as const)
+    .default("Disabled")
+    .describe("Whether the floating addresses that pods ask for by annotation are theirs."),
   workloadSourceSpoofing: anyCase(["Disabled", "Any"] as const)
     .default("Disabled")
     .describe("Any: pods may use the addresses they are allowed by annotation."),
-  disableConntrackInvalidCheck: z
-    .boolean()
-    .default(false)
   workloadRPF: anyCase(["Strict", "Loose", "Disabled"] as const)
     .default("Strict")
     .describe(
       "Which packets of pods are dropped beside those of foreign addresses. Strict: those whose source is not routed to the pod. Loose: not routed at all. Margay only.",
     ),
+  disableConntrackInvalidCheck: z
+    .boolean()
+    .default(false)
     .describe("Do not drop packets that conntrack calls invalid."),
   cutDeniedConnections: z
     .boolean()

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { AnyResource } from "@margay/api";
 import { loader } from "./loader.ts";
+import { FAR, outside } from "./outside.ts";
 import { address, asNode, endpoint, type Pod, resource, run, stateWith } from "./pods.ts";
 import { startProber } from "./start-prober.ts";
 
@@ -10,23 +11,6 @@ import { startProber } from "./start-prober.ts";
  * packets, as JSON. Argument: the backend.
  */
 const PORT = 80;
-const FAR = { 4: "192.0.2.2", 6: "fd00:2::2" } as const;
-
-function outside(): void {
-  run("ip netns add far");
-  run("ip link add eth0 type veth peer name eth0 netns far");
-  for (const [at, last] of [
-    ["", 1],
-    ["-n far ", 2],
-  ] as const) {
-    run(`ip ${at}addr add 192.0.2.${last}/24 dev eth0`);
-    run(`ip ${at}addr add fd00:2::${last}/64 dev eth0 nodad`);
-    for (const device of ["lo", "eth0"]) run(`ip ${at}link set ${device} up`);
-  }
-  run("ip -n far route add default via 192.0.2.1");
-  run("ip -n far -6 route add default via fd00:2::1");
-}
-
 /** The pod with these controls, and others as they are. */
 function controlled(pod: Pod, qosControls: object): AnyResource {
   const { spec, metadata } = endpoint(pod);
