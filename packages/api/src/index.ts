@@ -1,3 +1,4 @@
+export * from "./applied-from.ts";
 export { customKinds } from "./custom-kinds.ts";
 export * from "./definitions.ts";
 export * from "./effective.ts";

@@ -5,8 +5,9 @@ import { ruleIds } from "./rule-ids.ts";
 
 /** What a policy step says to people; `before` are the steps of the same endpoint so far. */
 export function policyText(step: PolicyStep, before: readonly PolicyStep[]): string {
-  const { tier, policy, revision, index, rule, action, direction } = step;
-  const name = `${policy}${revision === undefined ? "" : ` (revision ${revision})`}`;
+  const { tier, policy, revision, location, index, rule, action, direction } = step;
+  const origin = [location, revision === undefined ? undefined : `revision ${revision}`].filter(Boolean);
+  const name = `${policy}${origin.length === 0 ? "" : ` (${origin.join(", ")})`}`;
   if (policy !== undefined && index !== undefined)
     return `${action} by ${name}, ${direction} rule ${index}${tier === undefined ? "" : ` (tier ${tier})`}`;
   if (policy !== undefined) return `no rule of ${name} matches`;

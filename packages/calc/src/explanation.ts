@@ -22,6 +22,8 @@ export type ExplainStep =
       readonly endpoint: string;
       /** The datastore revision of the policy or profile. */
       readonly revision?: string;
+      /** The file and line that the rule, or its policy, was applied from: `db.yaml:18`. */
+      readonly location?: string;
       /** By a policy of a host endpoint: `endpoint` is its id. */
       readonly host?: true;
       /** The place of the rule among the policy's rules of that direction; 0 is the first. */

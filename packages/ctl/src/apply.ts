@@ -1,4 +1,11 @@
-import type { Kind, Resource, ResourceOf } from "@margay/api";
+import {
+  type AnyResource,
+  APPLIED_FROM,
+  formatAppliedFrom,
+  type Kind,
+  type Resource,
+  type ResourceOf,
+} from "@margay/api";
 import { type Applied, resources, type Store } from "@margay/datastore";
 import type { Located } from "./documents.ts";
 import { CtlError } from "./error.ts";
@@ -43,9 +50,31 @@ async function check(store: Store, documents: readonly Located[]): Promise<void>
 
 type Outcome = Applied<unknown>["outcome"];
 
-async function write(store: Store, { resource }: Located): Promise<Outcome> {
+async function write(store: Store, document: Located): Promise<Outcome> {
+  const resource = withOrigin(document);
   const { outcome } = await resources<Kind>(store, resource.kind).apply(resource as ResourceOf<Kind>);
   return outcome;
+}
+
+const KINDS_WITH_RULES: ReadonlySet<Kind> = new Set<Kind>([
+  ...(["NetworkPolicy", "GlobalNetworkPolicy", "Profile"] as const),
+  ...(["StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"] as const),
+]);
+
+const NO_LINES = { ingress: [], egress: [] };
+
+/** What has rules says from which lines of which file: `explain` names the one that decides. */
+function withOrigin({ resource, origin, lines }: Located): AnyResource {
+  if (!KINDS_WITH_RULES.has(resource.kind)) return resource;
+  const { [APPLIED_FROM]: _former, ...others } = resource.metadata.annotations ?? {};
+  const isConvertedLater = resource.kind === "StagedKubernetesNetworkPolicy"; // its rules are not yet ours
+  const annotations = {
+    ...others,
+    ...(lines && { [APPLIED_FROM]: formatAppliedFrom(origin, isConvertedLater ? NO_LINES : lines) }),
+  };
+  const { annotations: _, ...metadata } = resource.metadata;
+  const isBare = Object.keys(annotations).length === 0;
+  return { ...resource, metadata: { ...metadata, ...(!isBare && { annotations }) } };
 }
 
 /** What became of a resource. */

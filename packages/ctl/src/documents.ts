@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { type AnyResource, readDocuments } from "@margay/api";
+import { type AnyResource, type RuleLines, readDocuments } from "@margay/api";
 import { CtlError } from "./error.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -8,6 +8,8 @@ import type { Terminal } from "./terminal.ts";
 export interface Located {
   readonly origin: string;
   readonly resource: AnyResource;
+  /** Of its rules; absent for what was not read from a file. */
+  readonly lines?: RuleLines;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface Located {
 export function readResources(paths: readonly string[], terminal: Terminal): Located[] {
   const outcomes = paths
     .flatMap(filesOf)
-    .flatMap((file) => readDocuments(read(file), file === "-" ? "(stdin)" : file));
+    .flatMap((file) => readDocuments(read(file), file === "-" ? STDIN_NAME : file));
   const faults = outcomes.flatMap((outcome) => (outcome.ok ? [] : [outcome.error.message]));
   if (faults.length > 0) {
     const count = `${faults.length} of ${outcomes.length} documents ${faults.length === 1 ? "is" : "are"} invalid`;
@@ -28,7 +30,8 @@ export function readResources(paths: readonly string[], terminal: Terminal): Loc
     if (!outcome.ok) return [];
     const { resource, warnings } = outcome.parsed;
     for (const warning of warnings) terminal.warn(`${outcome.origin}: ${warning}`);
-    return [{ origin: outcome.origin, resource }];
+    const isFile = !outcome.origin.startsWith(`${STDIN_NAME}:`);
+    return [{ origin: outcome.origin, resource, ...(isFile && { lines: outcome.lines }) }];
   });
 }
 
@@ -46,6 +49,7 @@ export function filesOf(path: string): string[] {
 }
 
 const STDIN = 0;
+const STDIN_NAME = "(stdin)";
 
 const read = (file: string): string => attempt(file, () => readFileSync(file === "-" ? STDIN : file, "utf8"));
 

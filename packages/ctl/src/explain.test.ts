@@ -1,9 +1,12 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { memoryStore } from "@margay/datastore";
 import { apply } from "./apply.ts";
+import { readResources } from "./documents.ts";
 import { explainPacket } from "./explain.ts";
 import { flowText, parseFlow } from "./flow.ts";
-import { located, recorder } from "./testing/harness.ts";
+import { inDirectory, located, recorder } from "./testing/harness.ts";
 
 const node = (name: string, ipv4Address: string) => ({
   kind: "Node",
@@ -38,6 +41,48 @@ const documents = [
     },
   },
 ];
+
+const POLICY_FILE = `# who may ask the database
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: db, namespace: shop }
+spec:
+  podSelector: { matchLabels: { app: db } }
+  ingress:
+    - from: [{ podSelector: { matchLabels: { app: web } } }, { ipBlock: { cidr: 192.0.2.0/24 } }]
+      ports: [{ port: 53, protocol: UDP }]
+    - ports: [{ port: 80 }]
+`;
+
+test.each<[packet: string, location: string, why: string]>([
+  ["tcp:80", "db.yaml:10", "allow by np/shop/knp.default.db (db.yaml:10, revision 9), ingress rule 2"],
+  ["udp:53", "db.yaml:8", "allow by np/shop/knp.default.db (db.yaml:8, revision 9), ingress rule 0"],
+  ["icmp", "", "deny by default of tier default: no rule of np/shop/knp.default.db matched"],
+])("of a policy applied from a file, %s is decided at %s", (packet, location, why) =>
+  inDirectory(async (directory) => {
+    const here = process.cwd();
+    const store = memoryStore();
+    await apply(store, located(...documents.slice(0, -1)), { output: "table" }, recorder());
+    writeFileSync(join(directory, "db.yaml"), POLICY_FILE);
+    process.chdir(directory); // files are called what whoever applies them calls them
+    try {
+      const terminal = recorder();
+      for (const _ of ["first", "again"])
+        await apply(store, readResources(["db.yaml"], terminal), { output: "table" }, terminal);
+      expect(terminal.printed.at(-1)).toMatch(/unchanged$/);
+    } finally {
+      process.chdir(here);
+    }
+    const ask = async (output: "table" | "json") => {
+      const terminal = recorder();
+      const ends = { source: "shop/web", destination: "shop/db", sourcePort: 50000 };
+      await explainPacket(store, { ...ends, packet, output }, terminal);
+      return terminal.printed.join("\n");
+    };
+    expect(await ask("table")).toContain(why);
+    expect(JSON.parse(await ask("json")).decidedBy.location ?? "").toBe(location);
+  }),
+);
 
 async function explained(words: string, output: "table" | "json" = "table") {
   const store = memoryStore();
