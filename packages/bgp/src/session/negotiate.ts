@@ -24,6 +24,8 @@ export interface Settings {
   readonly idleHoldSeconds: number;
   /** Never dial. */
   readonly passive: boolean;
+  /** A peer that reads nothing is given up after so long; by default 8 minutes, or twice the hold time if that is more (RFC 9687 §4). */
+  readonly sendHoldSeconds?: number;
   /** Wait this long for the peer's OPEN before ours is sent (RFC 4271 §8.1.1, DelayOpen). 0 or absent: do not. */
   readonly delayOpenSeconds?: number;
   /** The peer must announce a role when we have one (RFC 9234 §4.2, strict mode). */
@@ -92,7 +94,8 @@ export function negotiate(ours: Settings, theirs: Open): Negotiated {
     ...agreedPaths(a, b, families),
     holdTimeSeconds,
     keepaliveSeconds: holdTimeSeconds / timers.keepaliveShare,
-    sendHoldSeconds: holdTimeSeconds === 0 ? 0 : Math.max(timers.sendHold, 2 * holdTimeSeconds),
+    sendHoldSeconds:
+      holdTimeSeconds === 0 ? 0 : (ours.sendHoldSeconds ?? Math.max(timers.sendHold, 2 * holdTimeSeconds)),
   };
 }
 

@@ -390,6 +390,16 @@ test("a capability counts when both sides have it; the smaller hold time wins", 
   });
 });
 
+test.each<[string, { sendHoldSeconds?: number; holdTimeSeconds: number }, number]>([
+  ["8 minutes", { holdTimeSeconds: 90 }, 480],
+  ["twice the hold time if that is more", { holdTimeSeconds: 300 }, 600],
+  ["as configured", { holdTimeSeconds: 90, sendHoldSeconds: 5 }, 5],
+  ["never without a hold time", { holdTimeSeconds: 0, sendHoldSeconds: 5 }, 0],
+])("RFC 9687 §4 a peer that reads nothing is given up after %s", (_when, ours, expected) => {
+  const theirs = { ...open, holdTimeSeconds: 300 };
+  expect(negotiate({ ...settings, ...ours }, theirs).sendHoldSeconds).toBe(expected);
+});
+
 test.each<[string, [number, number], [number, number], string]>([
   ["§6.8 the higher identifier's connection survives", [10, 1], [9, 1], "us"],
   ["§6.8 as unsigned numbers: 200.0.0.1 is above 100.0.0.1", [0x64000001, 1], [0xc8000001, 1], "peer"],
