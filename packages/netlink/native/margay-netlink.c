@@ -67,6 +67,14 @@ FUNCTION(do_bind) {
   return answer(env, bind(number(env, a[0]), address, n));
 }
 
+/* connect(fd, sockaddr): for datagrams, which go nowhere else from then on */
+FUNCTION(do_connect) {
+  ARGS(2);
+  size_t n;
+  void *address = bytes(env, a[1], &n);
+  return answer(env, connect(number(env, a[0]), address, n));
+}
+
 /* setsockopt(fd, level, name, value) */
 FUNCTION(do_setsockopt) {
   ARGS(4);
@@ -282,7 +290,7 @@ NAPI_MODULE_INIT() {
       EXPORT("close", do_close),           EXPORT("setns", do_setns),         EXPORT("unshare", do_unshare),
       EXPORT("bindMount", do_bind_mount),  EXPORT("unmount", do_unmount),     EXPORT("poll", do_poll),
       EXPORT("unpoll", do_unpoll),         EXPORT("releaseFilePages", do_release_file_pages),
-      EXPORT("sendLater", do_send_later),
+      EXPORT("sendLater", do_send_later),  EXPORT("connect", do_connect),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

@@ -34,6 +34,15 @@ export { type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
 export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
-export { closeSocket, md5KeyLimit, type SocketOptions, setHops, socketIn, tcpMd5 } from "./tcp.ts";
+export {
+  allNodesSocket,
+  closeSocket,
+  md5KeyLimit,
+  type SocketOptions,
+  sendDatagram,
+  setHops,
+  socketIn,
+  tcpMd5,
+} from "./tcp.ts";
 export { formatVxlan, sameVxlan, type VxlanSettings } from "./vxlan.ts";
 export { type LegacyTable, legacyTable, legacyTables } from "./xtables.ts";

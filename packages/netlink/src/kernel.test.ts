@@ -9,7 +9,9 @@ import { unshared } from "@margay/testing";
 import {
   addAddress,
   addRoutes,
+  allNodesSocket,
   type Connection,
+  closeSocket,
   connectionsOf,
   createBridge,
   createVeth,
@@ -40,6 +42,7 @@ import {
   routeTarget,
   sameRoute,
   sameVxlan,
+  sendDatagram,
   setForwarding,
   setLink,
   setMaster,
@@ -467,6 +470,38 @@ unshared(import.meta.url, () => {
     for (const s of [socket, ...accepted]) s.destroy();
     await new Promise((resolve) => server.close(resolve));
     far.close();
+  });
+
+  test("a router advertisement: who sent it is a router among the other's neighbours, who forwards itself", async () => {
+    ip("link", "add", "r0", "type", "veth", "peer", "name", "r1", "netns", "bgp");
+    ip("address", "add", "fe80::1/64", "dev", "r0", "nodad");
+    inNamespace("/run/netns/bgp", () => sysctl("net.ipv6.conf.all.forwarding", "1"));
+    ip("link", "set", "r0", "up");
+    ip("-n", "bgp", "link", "set", "r1", "up");
+    const told: Notification[] = [];
+    const far = Netlink.open({
+      ...{ namespace: "/run/netns/bgp", groups: ["neigh"], onNotification: (n) => told.push(n) },
+    });
+    const { index, mac } = (await linkByName(nl, "r0"))!; // just made
+    const fd = allNodesSocket(index);
+    const said = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]; // RFC 4861 §4.2
+    // Without this option the kernel knows no way to the sender, and forgets it.
+    const advertisement = Uint8Array.of(
+      ...said,
+      1,
+      1,
+      ...mac!.split(":").map((part) => Number.parseInt(part, 16)),
+    );
+    const fe80 = { address: address("fe80::1"), router: true };
+    await until(() => {
+      sendDatagram(fd, advertisement); // again and again: the link comes up by and by
+      return told.some((n) => n.kind === "neighbour" && n.neighbour.router === true);
+    });
+    expect(told).toContainEqual(expect.objectContaining({ neighbour: expect.objectContaining(fe80) }));
+    expect(await listNeighbours(far)).toContainEqual(expect.objectContaining(fe80));
+    closeSocket(fd);
+    far.close();
+    ip("link", "delete", "r0");
   });
 
   test("minTtl drops what came over a router", async () => {

@@ -8,6 +8,7 @@ interface Native {
   /** Close-on-exec and non-blocking. */
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, sockaddr: Uint8Array): number;
+  connect(fd: number, sockaddr: Uint8Array): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   getsockopt(fd: number, level: number, name: number, into: Uint8Array): number;
   send(fd: number, bytes: Uint8Array): number;

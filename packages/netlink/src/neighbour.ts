@@ -26,6 +26,7 @@ const states = {
   permanent: 0x80,
 } as const;
 const NTF_PROXY = 0x08;
+const NTF_ROUTER = 0x80;
 
 /** An ARP or NDP entry. With `proxy` the kernel answers for the address itself, and there is no MAC. */
 export interface Neighbour {
@@ -37,6 +38,8 @@ export interface Neighbour {
 
 export interface ListedNeighbour extends Neighbour {
   readonly index: number;
+  /** It has advertised itself as a router (RFC 4861 §6.2), whether or not this host listens to such. */
+  readonly router?: boolean;
 }
 
 /** ndmsg: family u8, pad u8, pad u16, index i32, state u16, flags u8, type u8. */
@@ -99,5 +102,6 @@ export function readNeighbour(message: Message): ListedNeighbour | undefined {
     ...(mac && { mac: formatMac(bytesOf(mac)) }),
     ...(state && { state: state as keyof typeof states }), // the key of the entry just found
     ...((body.getUint8(10) & NTF_PROXY) !== 0 && { proxy: true }),
+    ...((body.getUint8(10) & NTF_ROUTER) !== 0 && { router: true }),
   };
 }

@@ -99,6 +99,40 @@ export function tcpMd5(fd: number, peer: Address, key: string | undefined): void
   check(native().setsockopt(fd, level.tcp, TCP_MD5SIG, option), words);
 }
 
+const SOCK_RAW = 3;
+const IPPROTO_ICMPV6 = 58;
+const ICMP6_FILTER = 1;
+const IPV6_MULTICAST_HOPS = 18;
+const IPV6_MULTICAST_LOOP = 19;
+
+/**
+ * A socket that sends ICMPv6 messages to all nodes on one link (ff02::1), with hop limit 255 and the checksum of the
+ * kernel; it hears nothing. By interface index, in this thread's namespace. NetlinkError EPERM without CAP_NET_RAW.
+ */
+export function allNodesSocket(index: number): number {
+  const words = "open an ICMPv6 socket";
+  const fd = check(native().socket(afOf(6), SOCK_RAW, IPPROTO_ICMPV6), words);
+  try {
+    const blocked = new Uint8Array(32).fill(255); // a bit for each type that is not heard
+    check(native().setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, blocked), words);
+    check(native().setsockopt(fd, level.ip6, IPV6_MULTICAST_HOPS, int(255)), words);
+    check(native().setsockopt(fd, level.ip6, IPV6_MULTICAST_LOOP, int(0)), words); // this host is no neighbour of its own
+    check(native().connect(fd, sockaddr({ family: 6, bits: allNodes }, 0, index)), words);
+    return fd;
+  } catch (error) {
+    native().close(fd);
+    throw error;
+  }
+}
+
+/** ff02::1 */
+const allNodes = (0xff02n << 112n) | 1n;
+
+/** Sends one datagram on a connected socket. NetlinkError as the kernel says: EADDRNOTAVAIL while the link has no address of its own. */
+export const sendDatagram = (fd: number, bytes: Uint8Array): void => {
+  check(native().send(fd, bytes), "send a datagram");
+};
+
 /** sockaddr_in: family, port (network order), address; sockaddr_in6 has flow info before and the scope after. */
 function sockaddr(address: Address, port: number, scope = 0): Uint8Array {
   const out = new Uint8Array(address.family === 4 ? 16 : 28);
