@@ -53,7 +53,7 @@ export interface PolicyTerms {
   readonly showBothAses?: boolean;
 }
 
-/** One session that should be. Its key is the peer's address. */
+/** One session that should be. Its key is the peer's address, or `%interface` of an unnumbered one. */
 export interface WantedPeer {
   /** For people: the node's name, or that of the BGPPeer. */
   readonly name: string;
@@ -69,6 +69,8 @@ export interface WantedPeer {
   readonly ttlSecurityHops?: number;
   /** Only over this interface. */
   readonly device?: string;
+  /** Its address is found out: whoever advertises itself as a router on `device`; 0 until then. */
+  readonly unnumbered?: boolean;
   /** Never dialled. */
   readonly passive?: boolean;
   /** It came by itself, out of this network. */

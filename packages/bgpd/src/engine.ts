@@ -8,9 +8,11 @@ import { Kernel, type RouteTable } from "./kernel.ts";
 import { kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, isService, type Origins, originated } from "./originate.ts";
+import { Routers } from "./routers.ts";
 import { type Log, Speaker } from "./speaker.ts";
 import { textOf } from "./text-of.ts";
 import { type Listener, listen, type Passwords } from "./transport.ts";
+import { devicesOf, located } from "./unnumbered.ts";
 
 /** All that the engine should do, as one value. */
 export interface Wanted {
@@ -42,6 +44,9 @@ export class Engine {
   readonly kernel: RouteTable;
   readonly speaker: Speaker;
   #wanted: Wanted | undefined;
+  /** As it was given: without the addresses of unnumbered peers. */
+  #given: Wanted | undefined;
+  readonly #routers: Routers;
   readonly #handover = new Handover(() => this.#allRoutes());
   #gateways: Gateways = new Map();
   #held: ReadonlySet<string> = new Set();
@@ -57,6 +62,10 @@ export class Engine {
     this.#log = options.log;
     this.kernel = kernel;
     this.speaker = speaker;
+    this.#routers = new Routers({
+      log: options.log,
+      onChanged: () => this.#given && this.apply(this.#given),
+    });
   }
 
   /** Reads the kernel; nothing is written, dialled or listened to before `apply`. */
@@ -79,8 +88,11 @@ export class Engine {
   }
 
   /** Makes everything as wanted; what did not change is not touched. */
-  apply(wanted: Wanted): void {
+  apply(given: Wanted): void {
     const before = this.#wanted;
+    this.#given = given;
+    this.#routers.watch(devicesOf(given.peers));
+    const wanted: Wanted = { ...given, peers: located(given.peers, this.#routers.found) };
     this.#wanted = wanted;
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
@@ -103,6 +115,7 @@ export class Engine {
     this.#stopped = true;
     clearTimeout(this.#listenRetry);
     this.#handover.stop();
+    this.#routers.stop();
     await this.#listening;
     this.#listener?.close();
     this.speaker.stop();

@@ -1,6 +1,6 @@
-import { formatAddress } from "@margay/net";
 import { Gauge, Histogram, type Registry } from "prom-client";
 import type { Engine } from "./engine.ts";
+import { keyOf } from "./settings.ts";
 
 const families = [4, 6] as const;
 const states = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
@@ -16,7 +16,7 @@ export function bgpdMetrics(registry: Registry, engine: Engine): void {
       collect() {
         this.reset();
         for (const [key, { wanted }] of engine.speaker.peers)
-          this.set({ peer: formatAddress(wanted.address), name: wanted.name }, read(key));
+          this.set({ peer: keyOf(wanted), name: wanted.name }, read(key));
       },
     });
   };

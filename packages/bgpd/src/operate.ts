@@ -1,7 +1,8 @@
 /** What an operator may do to running sessions. None of it is configuration: a restart of the daemon forgets it (ADR 0007). */
 import { BgpError, shutdownData } from "@margay/bgp";
-import { type Family, formatAddress } from "@margay/net";
+import type { Family } from "@margay/net";
 import type { Peer } from "./peer.ts";
+import { keyOf } from "./settings.ts";
 import type { Speaker } from "./speaker.ts";
 
 const families = [4, 6] as const;
@@ -23,9 +24,7 @@ export function operate(speaker: Speaker, action: Action, order: Order): string[
   if (order.message !== undefined && new TextEncoder().encode(order.message).length > 255)
     throw new RangeError("the message is longer than 255 bytes (RFC 9003 §2)");
   const all = [...speaker.peers.values()];
-  const chosen = all.filter(({ wanted }) =>
-    ["all", wanted.name, formatAddress(wanted.address)].includes(order.peer),
-  );
+  const chosen = all.filter(({ wanted }) => ["all", wanted.name, keyOf(wanted)].includes(order.peer));
   if (chosen.length === 0)
     throw new RangeError(
       `no peer is called ${order.peer}; there are ${all.map(nameOf).join(", ") || "none"}`,
@@ -33,7 +32,7 @@ export function operate(speaker: Speaker, action: Action, order: Order): string[
   return chosen.map((peer) => `${nameOf(peer)}: ${one(speaker, action, { ...order, on: peer })}`);
 }
 
-const nameOf = ({ wanted }: Peer): string => `${wanted.name} (${formatAddress(wanted.address)})`;
+const nameOf = ({ wanted }: Peer): string => `${wanted.name} (${keyOf(wanted)})`;
 
 function one(speaker: Speaker, action: Action, { on, message, direction }: Order & { on: Peer }): string {
   switch (action) {

@@ -201,6 +201,16 @@ describe("fields of a BGPPeer", () => {
     });
   });
 
+  test("an interface alone: whoever is found there, IPv4 by way of IPv6; refused without the peer's AS", () => {
+    const wanted = wantedPeers(inputs({ peers: [peer("rack", { interface: "eth1", asNumber: 65000 })] }));
+    expect(wanted.get("%eth1")).toMatchObject({
+      ...{ name: "rack", device: "eth1", unnumbered: true, peerAs: 65000, localAs: 64512 },
+      ...{ sessionTerms: { extendedNextHop: true }, address: { family: 6, bits: 0n } },
+    });
+    expect(wanted.get("%eth1")?.localAddress).toBeUndefined();
+    expect(() => peer("rack", { interface: "eth1" })).toThrow("spec.asNumber: is required with interface");
+  });
+
   test("reachableBy: a host route to the peer, and what it announces goes the same way", () => {
     const gateways = gatewaysOf(
       wantedPeers(inputs({ peers: [peer("tor", { ...tor, reachableBy: "10.0.0.1" })] })),

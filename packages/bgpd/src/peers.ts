@@ -3,7 +3,7 @@
  * with one address the later in this list wins: mesh, node-specific, global.
  */
 import { type BGPPeer, evaluate, type Node, parsePeerIP, parseSelector } from "@margay/api";
-import { type Family, formatAddress, parseAddress, parsePrefix, prefixOf, sameAddress } from "@margay/net";
+import { type Family, parseAddress, parsePrefix, prefixOf, sameAddress } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import {
   commonOf,
@@ -14,6 +14,8 @@ import {
   type Scene,
   session,
 } from "./peer-session.ts";
+import { keyOf } from "./settings.ts";
+import { unnumbered } from "./unnumbered.ts";
 
 /** The speaker that the Node resource makes of us; undefined when there is none, or it speaks no BGP. */
 export function selfOf({ self, nodes, settings }: PeerInputs): Self | undefined {
@@ -64,7 +66,7 @@ export function wantedPeers(inputs: PeerInputs): Map<string, WantedPeer> {
   const all = [...mesh({ ...inputs, speaker: self, me }), ...explicit].toSorted(
     (a, b) => rank[a.type] - rank[b.type],
   );
-  return new Map(all.map((peer) => [formatAddress(peer.address), peer]));
+  return new Map(all.map((peer) => [keyOf(peer), peer]));
 }
 
 /** The networks that peers of ours may connect from. */
@@ -129,7 +131,10 @@ function sessionsOf({ metadata, spec }: BGPPeer, scene: Scene): WantedPeer[] {
     ...passwordOf(spec.password, scene),
   };
   if (spec.peerIP !== undefined) return speaks(spec, scene.me) ? external(metadata.name, scene, extras) : [];
-  const { peerSelector } = spec;
+  const { peerSelector, localWorkloadSelector, listenRange, interface: device } = spec;
+  const isUnnumbered = (peerSelector ?? localWorkloadSelector ?? listenRange) === undefined;
+  if (isUnnumbered && device !== undefined)
+    return speaks(spec, scene.me) ? [onInterface({ name: metadata.name, device }, scene, extras)] : [];
   if (peerSelector === undefined) return []; // local workload peers are not there yet
   const others = scene.nodes.filter((n) => n.metadata.name !== scene.self);
   const forward = speaks(spec, scene.me) ? others.filter((n) => matches(peerSelector, n)) : [];
@@ -143,6 +148,18 @@ function sessionsOf({ metadata, spec }: BGPPeer, scene: Scene): WantedPeer[] {
 /** Whether the BGPPeer is for this node. */
 const speaks = (spec: BGPPeer["spec"], node: Node): boolean =>
   spec.node !== undefined ? node.metadata.name === spec.node : matches(spec.nodeSelector ?? "all()", node);
+
+/** Whoever is at the other end of an interface. */
+function onInterface(
+  { name, device }: { readonly name: string; readonly device: string },
+  scene: Scene,
+  extras: Extras,
+): WantedPeer {
+  const peerAs = extras.spec?.asNumber ?? scene.settings.asNumber;
+  const common = commonOf({ peerAs }, scene, extras);
+  const client = common.localAs === peerAs && isClient(scene.me, undefined);
+  return unnumbered({ ...common, device, ...{ name, port: 179, peerAs, client } });
+}
 
 /** A peer by address; it may be a node of ours. Never ourselves. */
 function external(name: string, scene: Scene, extras: Extras): WantedPeer[] {

@@ -1,9 +1,10 @@
 /** What bgpd has not done yet, in words: for `margay wait`, readiness and people. */
 import type { Family } from "@margay/net";
-import { formatAddress, formatPrefix } from "@margay/net";
+import { formatPrefix } from "@margay/net";
 import type { Engine } from "./engine.ts";
 import type { RemoteBlock } from "./intake.ts";
 import type { Peer } from "./peer.ts";
+import { keyOf } from "./settings.ts";
 
 /** How many reasons are spelt out. */
 const shown = 3;
@@ -58,7 +59,7 @@ function faults({ speaker, listenFault }: Engine, lost: ReadonlySet<Peer>): stri
 export function sessionText(peer: Peer): string {
   const { wanted, session } = peer;
   const why = wanted.problem ?? lastFault(peer);
-  const head = `session to ${formatAddress(wanted.address)} (${wanted.name}) is ${session.state}`;
+  const head = `session to ${keyOf(wanted)} (${wanted.name}) is ${session.state}`;
   return why ? `${head}: ${why}` : head;
 }
 

@@ -12,6 +12,7 @@ export interface SettingsInputs {
   readonly restarting: boolean;
   readonly connectRetrySeconds?: number | undefined;
   readonly idleHoldSeconds?: number | undefined;
+  readonly sendHoldSeconds?: number | undefined;
 }
 
 export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings {
@@ -25,6 +26,7 @@ export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings
     bgpId: self.bgpId,
     holdTimeSeconds: wanted.holdTimeSeconds,
     ...{ connectRetrySeconds, idleHoldSeconds },
+    ...(inputs.sendHoldSeconds === undefined ? {} : { sendHoldSeconds: inputs.sendHoldSeconds }),
     passive: wanted.passive ?? false,
     ...(terms?.delayOpenSeconds ? { delayOpenSeconds: terms.delayOpenSeconds } : {}),
     ...(terms?.roleRequired ? { roleRequired: true } : {}),
@@ -75,7 +77,8 @@ export function sessionOf(wanted: WantedPeer) {
   return rest;
 }
 
-/** What the peer goes by: its address. */
-export const keyOf = (wanted: WantedPeer): string => formatAddress(wanted.address);
+/** What the peer goes by: its address, or `%interface` while that is not found out yet. */
+export const keyOf = ({ unnumbered, device, address }: WantedPeer): string =>
+  unnumbered && address.bits === 0n ? `%${device}` : formatAddress(address);
 
 export const same = (a: unknown, b: unknown): boolean => textOf(a) === textOf(b);

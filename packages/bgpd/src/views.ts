@@ -4,6 +4,7 @@ import { formatAddress, formatPrefix, parsePrefix, prefixOf } from "@margay/net"
 import type { Engine } from "./engine.ts";
 import type { Peer } from "./peer.ts";
 import { lastFault } from "./pending.ts";
+import { keyOf } from "./settings.ts";
 
 const families = [4, 6] as const;
 
@@ -21,7 +22,7 @@ function showPeer({ speaker }: Engine, peer: Peer) {
   return {
     name: wanted.name,
     peer: wanted.name,
-    address: formatAddress(wanted.address),
+    address: keyOf(wanted),
     port: wanted.port,
     as: wanted.peerAs,
     localAs: wanted.localAs,

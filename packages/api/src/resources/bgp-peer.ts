@@ -98,13 +98,17 @@ function faults(value: z.output<typeof SPEC>): [string, string][] {
   );
   if (value.node !== undefined && value.nodeSelector !== undefined)
     out.push(["nodeSelector", "must be absent beside node"]);
-  if (targets.length === 0)
-    out.push(["", "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange"]);
+  if (targets.length === 0 && value.interface === undefined)
+    out.push([
+      "",
+      "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange, or interface alone",
+    ]);
   for (const field of targets.slice(1)) out.push([field, `must be absent beside ${targets[0]}`]);
   if (value.peerSelector !== undefined && value.asNumber !== undefined)
     out.push(["asNumber", "must be absent with peerSelector: it is taken from the nodes"]);
-  if (value.peerSelector === undefined && targets.length > 0 && value.asNumber === undefined)
-    out.push(["asNumber", `is required with ${targets[0]}`]);
+  const target = targets[0] ?? (value.interface === undefined ? undefined : "interface");
+  if (value.peerSelector === undefined && target !== undefined && value.asNumber === undefined)
+    out.push(["asNumber", `is required with ${target}`]);
   if (value.keepOriginalNextHop && value.nextHopMode !== undefined && value.nextHopMode !== "Keep")
     out.push(["nextHopMode", "must be Keep or absent beside keepOriginalNextHop"]);
   return [...out, ...gatewayFaults(value), ...sessionFaults(value)];
@@ -143,7 +147,7 @@ export const bgpPeer = define({
   description: "A BGP session of some nodes with a router, with other nodes or with pods.",
   spec,
   columns: [
-    { title: "PEERIP", value: ({ spec }) => spec.peerIP ?? spec.peerSelector },
+    { title: "PEERIP", value: ({ spec }) => spec.peerIP ?? spec.peerSelector ?? spec.interface },
     { title: "NODE", value: ({ spec }) => spec.node ?? spec.nodeSelector ?? "(global)" },
     { title: "ASN", value: ({ spec }) => spec.asNumber },
   ],

@@ -42,7 +42,11 @@ export const sessionFields = {
     .min(1)
     .optional()
     .describe("Families of routes; both when absent."),
-  interface: interfaceName.optional().describe("The session goes over this interface only."),
+  interface: interfaceName
+    .optional()
+    .describe(
+      "The session goes over this interface only; with no address given, with the router that is found there (unnumbered).",
+    ),
   holdTime: seconds(3, 65535, ", or 0 for no keepalives")
     .optional()
     .describe("Hold time (RFC 4271 §4.2); a third of it is the KEEPALIVE interval."),

@@ -106,8 +106,9 @@ const neighbor = object({
 }).superRefine((value, context) => {
   const refuse = (path: string, message: string) =>
     context.addIssue({ code: "custom", path: [path], message });
-  if ((value.address === undefined) === (value.listenRange === undefined))
-    refuse("address", "must be given, or listen-range, and not both");
+  if (value.address && value.listenRange) refuse("address", "must be absent beside listen-range");
+  if (!value.address && !value.listenRange && value.interface === undefined)
+    refuse("address", "must be given, or listen-range, or interface alone");
   const passwords = (["password", "passwordFile", "passwordEnv"] as const).filter(
     (f) => value[f] !== undefined,
   );

@@ -49,7 +49,7 @@ unshared(import.meta.url, () => {
       [
         "neither an address nor a network",
         `{${local}, neighbors: [{as: 1}]}`,
-        "f.yaml: neighbors[0].address: must be given, or listen-range, and not both",
+        "f.yaml: neighbors[0].address: must be given, or listen-range, or interface alone",
       ],
       [
         "a password from two places",

@@ -7,6 +7,7 @@ import type { Filters, ListenRange, Self, WantedPeer } from "../config.ts";
 import type { Wanted } from "../engine.ts";
 import { filtersOf, unsupported } from "../filters.ts";
 import { termsOf } from "../terms.ts";
+import { unnumbered } from "../unnumbered.ts";
 import type { File, Neighbor } from "./schema.ts";
 
 /** An address of this host with its subnet. */
@@ -22,13 +23,19 @@ export interface WantedInputs {
   readonly passwordIn?: (place: { readonly file?: string; readonly env?: string }) => string | undefined;
 }
 
+/** In no subnet. */
+const nowhere: Address = { family: 6, bits: 0n };
+
 export function wantedOf(file: File, { interfaces, passwordIn = () => undefined }: WantedInputs): Wanted {
   const own = file.local.addresses ?? interfaces;
   const self = selfOf(file, own);
   const scene: Scene = { file, own, self, passwordIn };
   const peers = file.neighbors.flatMap((n) => {
-    const { address } = n;
-    return address ? [[formatAddress(address), { ...peerOf(n, address, scene), address }] as const] : [];
+    const { address, interface: device } = n;
+    if (address) return [[formatAddress(address), { ...peerOf(n, address, scene), address }] as const];
+    if (n.listenRange || device === undefined) return [];
+    const name = n.name ?? device;
+    return [[`%${device}`, unnumbered({ ...peerOf(n, nowhere, scene), name, device })] as const];
   });
   const ranges = file.neighbors.flatMap((n): ListenRange[] => {
     const { listenRange: range, listenLimit: limit } = n;
