@@ -113,6 +113,11 @@ export const values: Value = group("Values of charts/margay.", {
           pattern: "^/",
         }),
       }),
+      restoreFrom: text(
+        "A snapshot in that directory of every member's node: each member begins with it, once (docs/guide/upgrade.md).",
+        "",
+        { pattern: "^[-A-Za-z0-9_.]*$" },
+      ),
     }),
   }),
   node: group("The DaemonSet of agent and bgpd.", {
