@@ -6,7 +6,7 @@ import { foreground } from "../../packages/dev/src/foreground.mjs";
 import { image } from "../../packages/dev/src/image.mjs";
 import { ROOT } from "../../packages/dev/src/outputs.mjs";
 import { step } from "../../packages/dev/src/progress.mjs";
-import { ToolsMissing, tools } from "./tools.mjs";
+import { TOOLS, ToolsMissing, tools } from "./tools.mjs";
 
 /** Apart from a failure (1): nothing has been tested. */
 const SKIPPED = 75; // EX_TEMPFAIL
@@ -44,7 +44,7 @@ async function kubernetes(args) {
 async function cannot(log) {
   if (process.getuid() !== 0) return "it runs containers, which needs root";
   try {
-    await step("kube-apiserver, kubectl, helm", () => tools(log));
+    await step(TOOLS, () => tools(log));
   } catch (error) {
     if (error instanceof ToolsMissing) return error.message;
     throw error;
