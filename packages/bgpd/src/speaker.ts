@@ -50,6 +50,8 @@ export interface SpeakerOptions {
   readonly restarting: boolean;
   readonly connectRetrySeconds?: number;
   readonly idleHoldSeconds?: number;
+  /** Instead of what RFC 9687 §4 says; more than the keepalive time, or peers that read are given up too. */
+  readonly sendHoldSeconds?: number;
 }
 
 const families = [4, 6] as const;

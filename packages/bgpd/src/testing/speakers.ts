@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { type Address, formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "../config.ts";
-import { type Log, Speaker } from "../speaker.ts";
+import { type Log, Speaker, type SpeakerOptions } from "../speaker.ts";
 import { type Listener, listen } from "../transport.ts";
 
 export const quiet: Log = { info: () => {}, warn: () => {}, debug: () => {} };
@@ -49,6 +49,7 @@ export interface StartOptions {
   readonly retrySeconds?: number;
   readonly log?: Log;
   readonly ranges?: readonly ListenRange[];
+  readonly more?: Partial<SpeakerOptions>;
 }
 
 /** Speakers that end together. */
@@ -68,12 +69,13 @@ export class Speakers {
   async startListening(
     n: number,
     peers: [string, WantedPeer][],
-    { me = self(n), retrySeconds = 0.3, log = quiet, ranges = [] }: StartOptions = {},
+    { me = self(n), retrySeconds = 0.3, log = quiet, ranges = [], more = {} }: StartOptions = {},
   ): Promise<{ speaker: Speaker; listener: Listener }> {
     const speaker = new Speaker({
       ...{ log, cost: () => 0, onChanges: () => {}, restarting: false },
       connectRetrySeconds: retrySeconds,
       idleHoldSeconds: 0.1,
+      ...more,
     });
     const listener = await listen({ addresses: [address(n)], port }, (c, from) => speaker.accept(c, from));
     this.#running.push(speaker, { stop: () => listener.close() });

@@ -1,0 +1,88 @@
+/** Large tables and slow peers: nobody waits for them, and nothing grows. */
+import { execFileSync } from "node:child_process";
+import { afterEach, beforeAll, expect, jest, test } from "@jest/globals";
+import type { Changes } from "@margay/bgp";
+import { formatAddress, parsePrefix } from "@margay/net";
+import { unshared } from "@margay/testing";
+import type { Speaker } from "./speaker.ts";
+import { eventually } from "./testing/bird.ts";
+import { RawPeer } from "./testing/raw-peer.ts";
+import { address, Speakers, self, to } from "./testing/speakers.ts";
+
+jest.setTimeout(60_000); // a busy machine
+
+const feeder = 2;
+const many = (count: number) =>
+  Array.from({ length: count }, (_, i) =>
+    parsePrefix(`100.${64 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}/32`),
+  );
+
+unshared(import.meta.url, () => {
+  const speakers = new Speakers();
+  beforeAll(() => {
+    Speakers.addAddresses();
+    // What the kernel takes of a peer that does not read, on either side: little, so that the rest is ours to hold.
+    for (const way of ["rmem", "wmem"])
+      execFileSync("sysctl", ["-qw", `net.ipv4.tcp_${way}=4096 16384 65536`]);
+  });
+  afterEach(() => speakers.stop());
+
+  const client = (n: number) => to(1, n, { client: true, passive: true, restartTimeSeconds: 0 });
+  const reflector = (clients: readonly number[], more = {}) =>
+    speakers.start(1, clients.map(client), { me: self(1, { clusterId: 1 }), more });
+  const join = async (n: number): Promise<RawPeer> => {
+    const peer = await RawPeer.open(n, 1);
+    speakers.add(peer);
+    return peer;
+  };
+  const peerOf = (speaker: Speaker, n: number) => speaker.peers.get(formatAddress(address(n)))!; // configured
+
+  test("a peer that reads nothing: others hear every change, little is held for it, and it is given up (RFC 9687)", async () => {
+    const one = await reflector([feeder, 3, 4], { sendHoldSeconds: 4 });
+    const slow = await join(3);
+    const fast = await join(4);
+    const feed = await join(feeder);
+    slow.pause();
+    const [table, rounds] = [many(40_000), 10]; // 2 MB for each client
+    let most = 0;
+    for (let round = 1; round <= rounds; round++) {
+      feed.announce(table, round);
+      await eventually(() => fast.announced >= round * table.length, true);
+      most = Math.max(most, peerOf(one, 3).unsentBytes);
+    }
+    // 256 KiB stop it; what went just before is one batch of 4,096 prefixes at most.
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThan((256 + 32) * 1024);
+    await eventually(() => peerOf(one, 3).faults.sent?.words, "Send Hold Timer Expired (RFC 9687 §3.2)");
+    expect([peerOf(one, 4), peerOf(one, feeder)].map((p) => [p.session.state, p.counts.flaps])).toEqual([
+      ["Established", 0],
+      ["Established", 0],
+    ]);
+  });
+
+  test("a table of 200,000 comes and goes in slices: keepalives are due in between", async () => {
+    const sizes: number[] = [];
+    const onChanges = (_family: unknown, { length }: Changes) => void sizes.push(length);
+    const one = await reflector([feeder, 4], { onChanges });
+    const sink = await join(4);
+    const feed = await join(feeder);
+    feed.announce(many(200_000), 1);
+    let [longestMs, watching, before] = [0, true, process.cpuUsage()];
+    const look = () => {
+      const { user, system } = process.cpuUsage(before);
+      longestMs = Math.max(longestMs, (user + system) / 1000);
+      before = process.cpuUsage();
+      if (watching) setImmediate(look);
+    };
+    look();
+    await eventually(() => sink.announced >= 200_000, true);
+    sizes.length = 0;
+    feed.stop();
+    await eventually(() => sink.withdrawn, 200_000);
+    watching = false;
+    expect(sizes.filter((size) => size > 1)).toEqual([65_536, 65_536, 65_536, 200_000 - 3 * 65_536]);
+    process.stderr.write(`the longest stretch of work: ${Math.round(longestMs)} ms of CPU\n`);
+    expect(longestMs).toBeLessThan(1000); // the project's bound for keepalives, whatever the machine's other load
+    expect(peerOf(one, 4).counts.flaps).toBe(0);
+  });
+});
