@@ -122,6 +122,11 @@ unshared(import.meta.url, () => {
     const result = JSON.parse(reply.stdout) as { ips: { address: string }[]; interfaces: { name: string }[] };
     return { address: result.ips[0]!.address, host: result.interfaces[0]!.name }; // an ADD that succeeded has both
   }
+  /** The interface that has rules now and had none in `before`. */
+  const newest = (before: string): string | undefined =>
+    [...rules().matchAll(/^:margay-tw-(cali\w+)/gm)]
+      .map(([, name]) => name)
+      .find((name) => !before.includes(`${name}`));
   const pings = (pod: string, address: string): boolean => {
     try {
       sh(`ip netns exec ${pod} ping -c1 -W0.2 -n ${address.split("/")[0]}`);
@@ -288,6 +293,41 @@ unshared(import.meta.url, () => {
       sleep: (ms, signal) => pause(ms, signal),
     });
     expect(barrier).toEqual({ answered: [{ node: "n1", daemon: "agent" }], missing: [] });
+  });
+
+  test("the rules of a pod stand before its endpoint is written, its route after; refused, nothing of it stays", async () => {
+    const store = await cluster();
+    const before = { commit: async () => {} };
+    await started({
+      ...store,
+      commit: async (changes) => {
+        await before.commit();
+        return store.commit(changes);
+      },
+    });
+    await add("a"); // which claims the block: what follows is one commit
+    const world = (): string => rules() + ourRoutes().join();
+    const alone = world();
+    const held = Promise.withResolvers<void>();
+    before.commit = () => held.promise;
+    newNamespace("/run/netns/b");
+    const adding = call("ADD", "b");
+    const host = await until(() => newest(alone));
+    await until(() => sh("ip -br link").includes(`${host}@`));
+    await pause(200); // time enough for a route, if one were to come
+    expect(ourRoutes().join()).not.toContain(host);
+    held.resolve();
+    expect(await adding).toMatchObject({ exitCode: 0 });
+    expect(ourRoutes().join()).toContain(host);
+
+    const both = world();
+    before.commit = async () => {
+      await until(() => newest(both));
+      throw new StoreError("unavailable", "away");
+    };
+    newNamespace("/run/netns/c");
+    expect(JSON.parse((await call("ADD", "c")).stdout)).toMatchObject({ code: 11 });
+    await until(() => world() === both);
   });
 
   test("a pool without room is told with its name and the node's, and leaves nothing", async () => {

@@ -9,6 +9,7 @@ import type { Address } from "@margay/net";
 import { listLinks } from "@margay/netlink";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
+import { Expected } from "./expected.ts";
 import { blockOf, borrowedIn, heldHere } from "./held.ts";
 import { HostAddresses } from "./host-addresses.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
@@ -66,6 +67,7 @@ export class Agent {
   readonly ipam: Ipam;
   readonly overlay: Overlay;
   readonly #shaper: Shaper;
+  readonly #expected = new Expected();
 
   constructor(context: DaemonContext<AgentOptions>) {
     const { store, node } = context;
@@ -88,6 +90,7 @@ export class Agent {
         throw error; // without notifications the agent is blind: crash and start anew
       },
       onRepaired: (what) => teller.repaired(what),
+      unrouted: this.#expected.interfaces,
       nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>
         context.log.warn({ event: "connections-remembered", err: error }, error.message),
@@ -125,7 +128,7 @@ export class Agent {
     });
     const pending = async () => (await this.dataplane.pending()) ?? this.overlay.pending();
     this.#barriers = new BarrierResponder({ store, node, daemon: "agent", pending, sleep: pause });
-    this.#blocks = new BlockCache({ node, observe: (entry) => this.syncer.observe(entry) });
+    this.#blocks = new BlockCache({ node, observe: (...entries) => this.syncer.observe(...entries) });
     this.ipam = new Ipam({
       ...{ store, node, now: () => new Date(), blocks: this.#blocks },
       ...{ pools: this.inventory.pools, config: this.inventory.ipam, labels: this.inventory.labels },
@@ -229,15 +232,33 @@ export class Agent {
     return problems;
   }
 
+  /**
+   * An endpoint of this node is being written (undefined: and will not be, after all): its rules are made meanwhile. To be
+   * called anew when it turns out otherwise. One that is there already is left to the datastore.
+   */
+  expect(key: string, value: string | undefined): void {
+    const isNew = value !== undefined && !this.syncer.knows(key);
+    const update = isNew ? this.#expected.put(key, value) : this.#expected.withdraw(key);
+    if (!update) return;
+    fileInto(this.calc, [update], this.#onCorrupt);
+    this.dataplane.changed();
+  }
+
+  readonly #onCorrupt: OnCorrupt = (key, error) => {
+    this.metrics.corrupt.inc();
+    this.#context.log.error(
+      { event: "corrupt-value", key, err: error },
+      `${key} is closed: ${error.message}`,
+    );
+  };
+
   #take({ updates, inSync }: SyncBatch): void {
     const { log } = this.#context;
-    const onCorrupt: OnCorrupt = (key, error) => {
-      this.metrics.corrupt.inc();
-      log.error({ event: "corrupt-value", key, err: error }, `${key} is closed: ${error.message}`);
-    };
-    const decoded = decodeUpdates(updates, onCorrupt);
+    const isNews = new Set(updates.filter((one) => !this.#expected.confirms(one)).map(({ key }) => key));
+    const decoded = decodeUpdates(updates, this.#onCorrupt);
     const self = this.inventory.self;
-    fileInto(this.calc, decoded, onCorrupt);
+    const news = decoded.filter(({ key }) => isNews.has(key));
+    fileInto(this.calc, news, this.#onCorrupt);
     this.inventory.apply(decoded);
     this.localEndpoints.apply(decoded);
     this.#blocks.apply(updates);

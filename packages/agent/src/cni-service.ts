@@ -31,6 +31,8 @@ export interface CniServiceOptions {
   readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
   readonly interfacePrefix: () => string;
   readonly mtu: () => number;
+  /** Told of an endpoint that is being written, so that its rules are made meanwhile. */
+  readonly expect: NonNullable<CniDeps["expect"]>;
   /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
   readonly ready: (id: string, timeoutMs: number) => Promise<void>;
   /** What of the endpoint is not in the kernel. */
@@ -75,6 +77,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       ownerOf: (name) => ownerOf(removals, name),
       owned: () => owned(netlink),
       inspect: (wired) => inspect(netlink, wired),
+      expect: options.expect,
       ready: (key) => inForce(options, key),
       missing: (key) => options.audit(idOf(key)),
       held: options.held,

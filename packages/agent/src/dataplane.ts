@@ -118,6 +118,8 @@ export class Dataplane {
       this.#endpoints = state.endpoints;
       this.#applied = goal;
       this.#error = undefined;
+      this.#wake();
+      await setImmediate(); // who waits is answered first
       this.#options.onApplied({ state, outcomes, milliseconds: performance.now() - this.#startedAt });
     } finally {
       this.#startedAt = undefined;

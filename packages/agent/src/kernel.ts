@@ -12,6 +12,7 @@ import {
 } from "@margay/netlink";
 import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
 import { auditNetwork } from "./audit.ts";
+import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
@@ -32,6 +33,8 @@ export interface KernelOptions {
   readonly onError: (error: NetlinkError) => void;
   /** Rules that somebody else had removed or changed are in force again. */
   readonly onRepaired: (what: readonly string[]) => void;
+  /** Interfaces of workloads that get rules and no route yet. */
+  readonly unrouted?: () => ReadonlySet<string>;
   /** Instead of FelixConfiguration's. */
   readonly nftablesMode?: NftablesMode | undefined;
   /** Connections of an address that is no longer a pod's are still known to the kernel. */
@@ -120,23 +123,31 @@ export class Kernel {
     if (!this.#hasLinks) await this.#readLinks();
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     this.#refused.clear();
-    const outcomes = await this.#write(state);
+    const { outcomes, isWhole } = await this.#write(state);
     await this.#forgetFormer(state);
-    if (changes === this.#changes && this.#refused.size === 0) this.#matches = state;
+    if (changes === this.#changes && this.#refused.size === 0 && isWhole) this.#matches = state;
     return outcomes;
   }
 
-  async #write(state: NodeState): Promise<readonly Outcome[]> {
-    const isUp = (name: string) => this.#links.isUp(name);
-    const routes = wantedRoutes(state, isUp);
+  /** Interfaces are looked at when all rules are written: the kernel may have told of a new one meanwhile. */
+  async #write(state: NodeState): Promise<{ outcomes: readonly Outcome[]; isWhole: boolean }> {
+    let routes: ReadonlyMap<string, Route> = new Map();
+    let unrouted: ReadonlySet<string> = new Set();
+    const isUp = (name: string) => this.#links.isUp(name) && !unrouted.has(name);
     const outcomes = await reconcile([
       ...(await this.#tables.works(state)),
-      this.#sysctls.to(wantedSettings(state, isUp)),
-      this.#routes.to(routes),
+      late("sysctls", () => {
+        unrouted = this.#options.unrouted?.() ?? unrouted;
+        return this.#sysctls.to(wantedSettings(state, isUp));
+      }),
+      late("routes", () => {
+        routes = wantedRoutes(state, isUp);
+        return this.#routes.to(routes);
+      }),
     ]);
     await this.#tables.settled();
     this.#written = routes;
-    return outcomes;
+    return { outcomes, isWhole: unrouted.size === 0 };
   }
 
   /** A pod's connections end with it: the next one with its address has a policy of its own. */

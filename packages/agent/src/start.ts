@@ -67,6 +67,7 @@ function serveRuntime(
     namespaceLabels: inventory.namespaceLabels,
     interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
     mtu: () => agent.mtu,
+    expect: (key, value) => agent.expect(key, value),
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
     audit: (id) => agent.audit(id),
     held: () => agent.held(),

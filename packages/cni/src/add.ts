@@ -58,10 +58,13 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   undo.push("release addresses", () => source.release("add-failed"));
   undo.push("remove interface", () => deps.unwire(pod.hostInterface));
   undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
+  undo.push("withdraw what was expected", async () => deps.expect?.(key, undefined));
   undo.push("wait for what is under way", () => wirer.settled());
   const { addresses, dns, wroteAlong } = await source.assign((chosen): Change[] => {
+    const value = encode(endpoint(chosen));
     wirer.begin(chosen);
-    return [{ type: "create", key, value: encode(endpoint(chosen)) }];
+    deps.expect?.(key, value);
+    return [{ type: "create", key, value }];
   });
   refuseAlone(asked.floatingIPs, addresses);
   const writing = wroteAlong ? undefined : write(deps, endpoint(addresses));

@@ -54,6 +54,11 @@ export interface CniDeps {
   /** Removes the pod's veth from inside. A namespace or interface gone already is success. */
   readonly unwireInside: (at: { netns: string; ifname: string }) => Promise<void>;
   /**
+   * Told of an endpoint that is being written, and again of one that will not be (without a value), so that its rules can be
+   * made meanwhile. Absent: they are made once it is written.
+   */
+  readonly expect?: (key: string, value: string | undefined) => void;
+  /**
    * Resolves when the endpoint with this datastore key has its chains and routes; rejects after a bounded
    * wait.
    */

@@ -369,6 +369,19 @@ describe("the interface is made while the addresses are being written", () => {
   });
 });
 
+test.each([
+  ["as long as the pod is there", {}, ["10.0.0.1/32"]],
+  ["not once its ADD has failed", { assign: new Error("broken") }, ["10.0.0.1/32", "withdrawn"]],
+])("the endpoint is expected before it is written: %s", async (_when, fails, told) => {
+  const heard: unknown[] = [];
+  const expectation: CniDeps["expect"] = (key, value) => {
+    expect(key).toBe("/margay/v1/workloadendpoints/shop/n1-k8s-web-eth0");
+    heard.push(value === undefined ? "withdrawn" : JSON.parse(value).spec.ipNetworks[0]);
+  };
+  await cni(depsOf(empty(), fails, { expect: expectation }), "ADD", "s1");
+  expect(heard).toEqual(told);
+});
+
 test("as margay-ipam: addresses only", async () => {
   const world = empty();
   const env = { MARGAY_ARGV0: "margay-ipam" };

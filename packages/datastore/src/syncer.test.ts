@@ -209,6 +209,21 @@ describe("observe: one's own write, read at once", () => {
     await syncer.stop();
   });
 
+  test("several of one commit are one batch, without those that the stream has passed", async () => {
+    const store = memoryStore();
+    const { syncer, batches } = follow(store);
+    void syncer.start();
+    await settled();
+    const passed = await store.put(`${PREFIX}a`, "1");
+    await settled();
+    const [b, c] = await Promise.all([store.put(`${PREFIX}b`, "1"), store.put(`${PREFIX}c`, "1")]);
+    syncer.observe(passed, b, c);
+    expect(batches.at(-1)).toMatchObject({ updates: [{ key: `${PREFIX}b` }, { key: `${PREFIX}c` }] });
+    expect(["a", "b", "d"].map((name) => syncer.knows(`${PREFIX}${name}`))).toEqual([true, true, false]);
+    await settled();
+    await syncer.stop();
+  });
+
   test("before the first list it is delivered as not in sync", async () => {
     const store = memoryStore();
     const { syncer, batches } = follow(store);

@@ -83,13 +83,19 @@ export class Syncer {
   }
 
   /**
-   * Delivers one's own write at once instead of after its way through the watch. The event itself and older
-   * ones for that key are dropped when they come; a write that the stream has already passed is ignored.
+   * Delivers one's own writes, in one batch, at once instead of after its way through the watch. The events themselves and older
+   * ones for those keys are dropped when they come; a write that the stream has already passed is ignored.
    */
-  observe(entry: Entry): void {
-    if (entry.revision <= (this.#revision ?? 0) || entry.revision <= this.#knownAt(entry.key)) return;
-    this.#known.set(entry.key, entry.revision);
-    this.#deliver([{ key: entry.key, entry }]);
+  observe(...entries: readonly Entry[]): void {
+    const passed = this.#revision ?? 0;
+    const fresh = entries.filter(({ key, revision }) => revision > passed && revision > this.#knownAt(key));
+    for (const { key, revision } of fresh) this.#known.set(key, revision);
+    if (fresh.length > 0) this.#deliver(fresh.map((entry) => ({ key: entry.key, entry })));
+  }
+
+  /** Whether the key is there, as far as was delivered. */
+  knows(key: string): boolean {
+    return this.#known.has(key);
   }
 
   async #run(): Promise<void> {

@@ -173,10 +173,8 @@ export async function updateTogether(
   });
   try {
     const entries = await store.commit([...blocks, ...along]);
-    for (const [i, entry] of entries.entries()) {
-      const resource = resources[i];
-      view.observe(resource ? alreadyDecoded(entry, resource) : entry);
-    }
+    for (const [i, resource] of resources.entries()) alreadyDecoded(entries[i]!, resource); // in order, one each
+    view.observe(...entries);
     return undefined;
   } catch (error) {
     if (isRefusal(error)) return { refused: error.key ?? "" };

@@ -36,8 +36,8 @@ export interface BlockView {
   summaries(): ReadonlyMap<string, BlockSummary>;
   /** This node's affinities, by CIDR. */
   affinities(): ReadonlyMap<string, Versioned<BlockAffinity["spec"]>>;
-  /** Something just read or written, newer than the watch may be; keys of other kinds are passed on only. */
-  observe(entry: Entry): void;
+  /** What was just read or written, newer than the watch may be; keys of other kinds are passed on only. */
+  observe(...entries: readonly Entry[]): void;
   /** A key just found missing, or deleted. */
   forget(key: string): void;
 }
@@ -68,7 +68,7 @@ const MAX_UNREAD = 32;
  */
 export class BlockCache implements BlockView {
   readonly #node: string;
-  readonly #observed: ((entry: Entry) => void) | undefined;
+  readonly #observed: ((...entries: readonly Entry[]) => void) | undefined;
   readonly #mine = new Map<string, Versioned<Block>>();
   readonly #summaries = new Map<string, BlockSummary>();
   readonly #affinities = new Map<string, Versioned<BlockAffinity["spec"]>>();
@@ -81,7 +81,7 @@ export class BlockCache implements BlockView {
   /**
    * `observe` passes this process's own writes on to the Syncer, which then drops older events of the key.
    */
-  constructor(options: { node: string; observe?: (entry: Entry) => void }) {
+  constructor(options: { node: string; observe?: (...entries: readonly Entry[]) => void }) {
     this.#node = options.node;
     this.#observed = options.observe;
   }
@@ -95,9 +95,9 @@ export class BlockCache implements BlockView {
     }
   }
 
-  observe(entry: Entry): void {
-    if (isOurs(entry.key)) this.#put(entry);
-    this.#observed?.(entry);
+  observe(...entries: readonly Entry[]): void {
+    for (const entry of entries) if (isOurs(entry.key)) this.#put(entry);
+    this.#observed?.(...entries);
   }
 
   forget(key: string): void {
