@@ -19,6 +19,7 @@ export interface PolicySource {
   readonly id: string;
   /** Bounds the selectors of its rules; absent for cluster-wide policies and profiles. */
   readonly namespace?: string;
+  readonly tier?: string;
   readonly revision?: string;
   readonly ingress: readonly Rule[];
   readonly egress: readonly Rule[];
@@ -99,14 +100,16 @@ export function closed(policy: Pick<CompiledPolicy, Common>, problem: string): C
   return { ...common, ingress: deny("ingress"), egress: deny("egress"), problem };
 }
 
-type Common = "id" | "revision" | "isStaged";
+type Common = "id" | "tier" | "revision" | "isStaged";
 
 const commonOf = ({
   id,
+  tier,
   revision,
   isStaged,
 }: Pick<CompiledPolicy, Common>): Pick<CompiledPolicy, Common> => ({
   id,
+  ...(tier !== undefined && { tier }),
   ...(revision !== undefined && { revision }),
   ...(isStaged && { isStaged }),
 });

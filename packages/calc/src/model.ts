@@ -59,6 +59,8 @@ export interface CompiledPolicy {
   readonly id: string;
   readonly ingress: readonly CompiledRule[];
   readonly egress: readonly CompiledRule[];
+  /** Absent: a profile, or a policy that cannot be read. */
+  readonly tier?: string;
   /** The datastore revision it was compiled from. */
   readonly revision?: string;
   /** Why it could not be compiled; its rules then deny everything. */

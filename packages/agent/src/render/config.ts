@@ -12,16 +12,19 @@ export interface RenderConfig {
   readonly cut: number;
   readonly allow: readonly string[];
   readonly deny: readonly string[];
-  readonly log: readonly string[];
   /** Match words that hold so often that a Log rule does not flood the log. */
   readonly logLimit: readonly string[];
   readonly toHost: readonly string[];
+  /** Bytes of a Log rule's prefix that the backend takes. */
+  readonly logPrefixAtMost: number;
   /** Up to this many interfaces are dispatched to in one chain; more by a tree. A backend with maps wants one chain. */
   readonly dispatchAtMost: number;
   readonly felix: FelixSettings;
 }
 
 const LIST_AT_MOST = 8;
+/** xt_LOG has 30 bytes, the last of which is 0. */
+const XT_LOG_PREFIX = 29;
 
 const known = new WeakMap<FelixSettings, RenderConfig>();
 
@@ -42,10 +45,9 @@ function read(felix: FelixSettings): RenderConfig {
     cut,
     allow: ["-j", felix.iptablesFilterAllowAction.toUpperCase()],
     deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
-    log: ["-j", "LOG", "--log-prefix", `${felix.logPrefix}: `, "--log-level", "5"],
     logLimit: limit(felix),
     toHost: ["-j", felix.defaultEndpointToHostAction.toUpperCase()],
-    dispatchAtMost: LIST_AT_MOST,
+    ...{ dispatchAtMost: LIST_AT_MOST, logPrefixAtMost: XT_LOG_PREFIX },
     felix,
   };
 }

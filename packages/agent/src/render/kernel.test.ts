@@ -8,7 +8,7 @@ const inNamespace = (...command: string[]): string =>
   execFileSync(
     "unshare",
     ["-Urnm", "--kill-child", process.execPath, "--conditions=margay-source", "--no-warnings", ...command],
-    { encoding: "utf8", timeout: 60_000 },
+    { encoding: "utf8", timeout: 100_000 },
   );
 
 test.each(["nft", "legacy", "nftables"])(
@@ -16,18 +16,19 @@ test.each(["nft", "legacy", "nftables"])(
   (backend) => {
     const file = fileURLToPath(new URL("testing/kernel.ts", import.meta.url));
     const seed = fc.readConfigureGlobal().seed;
-    const { disagreements, seen, spoofed, refusedByReversePath, reversePath } = JSON.parse(
+    const { disagreements, seen, spoofed, refusedByReversePath, reversePath, logged } = JSON.parse(
       inNamespace(file, backend, String(seed)),
     );
     expect({ seed, disagreements }).toEqual({ seed, disagreements: [] });
-    // 5 scenarios and 6 random ones of 72 flows each.
-    expect(seen.allow + seen.deny).toBe(792);
+    // 6 scenarios and 6 random ones of 72 flows each.
+    expect(seen.allow + seen.deny).toBe(864);
     expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(80);
     expect(spoofed).toBe("deny");
     expect(refusedByReversePath).toBeGreaterThan(0);
+    expect(logged).toEqual({ unlimited: 10, limited: 3 });
     expect(reversePath).toEqual({ Strict: ["elsewhere", "nowhere"], Loose: ["nowhere"], Disabled: [] });
   },
-  90_000,
+  120_000,
 );
 
 test.each(["nft", "legacy", "nftables"])(
@@ -75,5 +76,5 @@ test.each(["nft", "legacy", "nftables"])(
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });
   },
-  90_000,
+  120_000,
 );

@@ -42,7 +42,7 @@ function renderAnew(
   const all = policy.isStaged
     ? policy[direction].filter(({ action }) => action !== "log")
     : policy[direction];
-  const rendered = all.flatMap((rule) => renderRule(rule, { ...context, sets }));
+  const rendered = all.flatMap((rule) => renderRule(rule, { ...context, sets, policy }));
   const rules = policy.isStaged ? rendered.map((rule) => ({ ...rule, target: COUNTED })) : rendered;
   return { name: names.chains[direction](policy.id), chain: { rules }, sets };
 }

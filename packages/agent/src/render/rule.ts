@@ -1,7 +1,8 @@
-import type { CompiledRule, EntityMatch, IcmpMatch, PortRange } from "@margay/calc";
+import type { CompiledPolicy, CompiledRule, EntityMatch, IcmpMatch, PortRange } from "@margay/calc";
 import type { Rule } from "@margay/iptables";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
+import { logTarget } from "./log.ts";
 import * as names from "./names.ts";
 import type { SetRefs } from "./sets.ts";
 
@@ -9,6 +10,8 @@ export interface RuleContext {
   readonly family: Family;
   readonly config: RenderConfig;
   readonly sets: SetRefs;
+  /** Whose rule it is. */
+  readonly policy: Pick<CompiledPolicy, "id" | "tier">;
 }
 
 /**
@@ -16,7 +19,7 @@ export interface RuleContext {
  * one set of named ports. None where the rule cannot match packets of the family.
  */
 export function renderRule(rule: CompiledRule, context: RuleContext): readonly Rule[] {
-  const target = targetOf(rule, context.config);
+  const target = targetOf(rule, context);
   const limit = rule.action === "log" ? context.config.logLimit : [];
   return waysToMatch(rule, context).map((match) => ({ match: [...match, ...limit], target, id: rule.id }));
 }
@@ -25,16 +28,16 @@ export function renderRule(rule: CompiledRule, context: RuleContext): readonly R
  * Allow and Pass go to a chain that sets their mark; as that is a goto, the packet comes back behind the jump to the
  * policy and no further rule of it is asked.
  */
-function targetOf({ action }: CompiledRule, { deny, log }: RenderConfig): readonly string[] {
+function targetOf({ action }: CompiledRule, { config, policy }: RuleContext): readonly string[] {
   switch (action) {
     case "allow":
       return ["-g", names.chains.allow];
     case "pass":
       return ["-g", names.chains.pass];
     case "deny":
-      return deny;
+      return config.deny;
     case "log":
-      return log;
+      return logTarget(policy, config);
   }
 }
 

@@ -159,7 +159,9 @@ const settings = z.object({
     .string()
     .max(29)
     .default("calico-packet")
-    .describe("What kernel log lines of Log rules begin with."),
+    .describe(
+      "What kernel log lines of Log rules begin with, cut to 29 bytes with iptables and 127 with nftables. %t: tier, %k: kind, %n: name, %p: namespace/name.",
+    ),
   logActionRateLimit: rate
     .optional()
     .describe(

@@ -20,9 +20,13 @@ export function renderNftables(state: NodeState): ReadonlyMap<string, Item> {
 
 const configs = new WeakMap<RenderConfig, RenderConfig>();
 
+/** NF_LOG_PREFIXLEN, the last of which is 0. */
+const LOG_PREFIX = 127;
+
 /** All interfaces in one chain: one lookup in a map, however many there are. */
 function withMaps(config: RenderConfig): RenderConfig {
-  const known = configs.get(config) ?? { ...config, dispatchAtMost: Number.POSITIVE_INFINITY };
+  const own = { dispatchAtMost: Number.POSITIVE_INFINITY, logPrefixAtMost: LOG_PREFIX };
+  const known = configs.get(config) ?? { ...config, ...own };
   configs.set(config, known);
   return known;
 }

@@ -51,6 +51,19 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
       egress: [{ action: "Allow", destination: { nets: ["10.244.0.0/24"], notNets: ["10.244.0.3/32"] } }],
     }),
   ],
+  "staged policies decide nothing": [
+    resource("StagedGlobalNetworkPolicy", "s", {
+      ...{ order: 1, selector: "all()", types: ["Ingress", "Egress"] },
+      ...{ ingress: [{ action: "Deny", protocol: "UDP" }], egress: [{ action: "Deny", ipVersion: 6 }] },
+    }),
+    resource("GlobalNetworkPolicy", "e", {
+      selector: "app == 'a'",
+      ingress: [
+        { action: "Allow", protocol: "UDP" },
+        { action: "Allow", ipVersion: 6 },
+      ],
+    }),
+  ],
   "VXLAN, on a port that pods are asked at": [
     resource("IPPool", "p", { cidr: "10.244.0.0/16", vxlanMode: "Always" }),
     resource("FelixConfiguration", "default", { vxlanPort: 81 }),
@@ -83,6 +96,28 @@ async function reversePath(probers: Probers): Promise<Record<string, string[]>> 
     }
   }
   return found;
+}
+
+const SENT = 10;
+
+/** How many of ten new flows a Log rule logs, as the kernel counts what reaches its log target: without and with a limit. */
+async function logged(probers: Probers): Promise<Record<string, number>> {
+  const rule = { action: "Log", protocol: "UDP", destination: { ports: [81] } };
+  const policy = { selector: "app == 'a'", ingress: [rule, { action: "Allow" }] };
+  const count = async (settings: object) => {
+    const state = stateWith([
+      resource("GlobalNetworkPolicy", "l", policy),
+      // Longer than xt_LOG takes.
+      resource("FelixConfiguration", "default", { logPrefix: "margay %t %k %n %p %p %p", ...settings }),
+    ]);
+    const seen = async () => (await apply(state)).get("gnp/l/in/0") ?? 0;
+    const before = await seen();
+    const flow = { from: "c", to: "a", port: 81, family: 4, protocol: "udp" } as const;
+    for (let i = 0; i < SENT; i++) await probers.c.ask(probeOf(flow));
+    return (await seen()) - before;
+  };
+  const limit = { logActionRateLimit: "1/hour", logActionRateLimitBurst: 3 };
+  return { unlimited: await count({}), limited: await count(limit) };
 }
 
 const apply = loader(process.argv[2]);
@@ -158,6 +193,7 @@ async function main(): Promise<void> {
   const spoofed = await probers.c.ask({ ...fromC, from: address("b", 4) });
   const counters = await apply(state);
   const refused = await reversePath(probers);
+  const log = await logged(probers);
   for (const pod of PODS) probers[pod].stop();
   const report = {
     disagreements: results.filter(({ kernel, evaluated }) => kernel !== evaluated),
@@ -165,7 +201,7 @@ async function main(): Promise<void> {
       ["allow", "deny"].map((v) => [v, results.filter(({ kernel }) => kernel === v).length]),
     ),
     spoofed: spoofed.verdict,
-    reversePath: refused,
+    ...{ reversePath: refused, logged: log },
     refusedByReversePath: counters.get("workload/reverse-path") ?? 0,
   };
   process.stdout.write(`${JSON.stringify(report)}\n`);
