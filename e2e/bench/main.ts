@@ -3,13 +3,14 @@ import { labUp, withoutLab } from "./lab.ts";
 import { writePlots } from "./plot.ts";
 import { kept, type Result, table } from "./result.ts";
 
-const HELP = `npm run bench -- [--only NAME] [--quick] [--plot]
+const HELP = `npm run bench -- [NAME...] [--quick] [--plot]
 
 Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins; and IPAM with a thousand simulated
 nodes on one etcd. Standard output: one JSON line for each result, then (on a terminal, or with --table) a table. Progress
 goes to standard error.
 
-  --only NAME   one benchmark; may be repeated
+  NAME          a benchmark, or all whose names begin so: bgp is bgp-ingest, bgp-overlap and so on
+  --only NAME   the same; may be repeated
   --quick       fewer samples
   --plot        policy-scale's and throughput's curves into docs/guide
   --table       the table also when standard output is no terminal
@@ -35,13 +36,26 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
   { flags: [], names: ["pods-1500"] },
   { flags: [], names: ["kubernetes-latency"] },
   { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
-  { names: ["bgp-ingest", "bgp-overlap", "bgp-reflect", "bgp-restart", "bgp-kernel"] },
+  {
+    names: [
+      "bgp-ingest",
+      "bgp-overlap",
+      "bgp-reflect",
+      "bgp-mesh",
+      "bgp-restart",
+      "bgp-churn",
+      "bgp-flap",
+      "bgp-join",
+      "bgp-kernel",
+    ],
+  },
 ];
 
 /** @returns the exit code: 1 if a benchmark could not be run. A missed target is no failure: figures are not tests. */
 async function main(argv: string[]): Promise<number> {
-  const { values } = parseArgs({
+  const { values, positionals } = parseArgs({
     args: argv,
+    allowPositionals: true,
     options: {
       only: { type: "string", multiple: true },
       quick: { type: "boolean", default: false },
@@ -50,9 +64,10 @@ async function main(argv: string[]): Promise<number> {
       help: { type: "boolean", short: "h", default: false },
     },
   });
-  const { only, quick } = values;
+  const { quick } = values;
+  const wanted = [...(values.only ?? []), ...positionals];
   const all = GROUPS.flatMap(({ names }) => names);
-  const unknown = only?.filter((name) => !all.includes(name)) ?? [];
+  const unknown = wanted.filter((word) => !all.some((name) => isNamed(name, word)));
   if (values.help || unknown.length > 0) {
     process.stderr.write(
       unknown.length > 0 ? `no benchmark ${unknown.join(", ")}; there are ${all.join(", ")}\n` : HELP,
@@ -62,7 +77,7 @@ async function main(argv: string[]): Promise<number> {
   const results: Result[] = [];
   const failed: string[] = [];
   for (const { flags, names } of GROUPS) {
-    const chosen = names.filter((name) => only?.includes(name) ?? true);
+    const chosen = names.filter((name) => wanted.length === 0 || wanted.some((word) => isNamed(name, word)));
     if (chosen.length > 0) await measure({ flags, names: chosen, quick }, results, failed);
   }
   if (values.table && results.length > 0) process.stdout.write(`\n${table(results)}\n`);
@@ -73,6 +88,8 @@ async function main(argv: string[]): Promise<number> {
   );
   return failed.length > 0 ? 1 : 0;
 }
+
+const isNamed = (name: string, word: string): boolean => name === word || name.startsWith(`${word}-`);
 
 interface Group {
   readonly flags?: readonly string[] | undefined;

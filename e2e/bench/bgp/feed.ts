@@ -1,5 +1,5 @@
 /** Tables as bytes, made before the clock starts: prefixes in sets of one to many that share their attributes. */
-import { type Attributes, frame, packPrefixes, writeAnnouncements } from "@margay/bgp";
+import { type Attributes, frame, packPrefixes, writeAnnouncements, writeWithdrawals } from "@margay/bgp";
 import { type Address, type Prefix, parseAddress } from "@margay/net";
 import { localAs, type Peer } from "./rows.ts";
 
@@ -25,6 +25,33 @@ export function feedOf({ address, as, feeds }: Peer): Uint8Array {
   }
   return Buffer.concat(messages);
 }
+
+/** UPDATEs of some of a peer's prefixes: all with one set of attributes, that of `version`. */
+export function changeOf(
+  { address, as, feeds }: Peer,
+  prefixes: readonly number[],
+  version: number,
+): Uint8Array {
+  const context = { as4: true, internal: as === localAs };
+  const nextHop = { address: parseAddress(address.replace("127.", "172.")) };
+  const attributes = {
+    ...attributesOf(generator(version), { as, hops: feeds?.hops ?? 0, nextHop }),
+    med: version,
+  };
+  const nlri = packPrefixes(4, prefixes.map(prefixOf));
+  return Buffer.concat(
+    writeAnnouncements({ nlri, attributes }, context).map((body) => frame("update", body)),
+  );
+}
+
+/** UPDATEs that withdraw them. */
+export function withdrawalOf(prefixes: readonly number[]): Uint8Array {
+  const nlri = packPrefixes(4, prefixes.map(prefixOf));
+  return Buffer.concat(writeWithdrawals(nlri).map((body) => frame("update", body)));
+}
+
+/** What a prefix goes by where it is heard: its first three bytes. */
+export const keyOf = (n: number): number => Number(prefixOf(n).bits >> 8n);
 
 /** A million distinct /24s from 1.0.0.0 on, scattered, in no network that daemons look askance at. */
 const prefixOf = (n: number): Prefix => {

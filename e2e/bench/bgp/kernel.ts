@@ -193,7 +193,8 @@ async function run(size: "quick" | "full"): Promise<void> {
   let watch = new Watch(); // not while thousands of routes change: it would be told of each
   const table = Array.from({ length: many }, (_, n) => nth(n));
   const [one, two] = players.map((player) => announcement(table, player)) as [Uint8Array, Uint8Array]; // two players
-  const peers = await Promise.all(players.map((p) => SimulatedPeer.open(p, new Uint8Array(), listenAt)));
+  const manner = { feed: new Uint8Array(), holdSeconds: 90 };
+  const peers = await Promise.all(players.map((p) => SimulatedPeer.open(p, listenAt, manner)));
   const [first, second] = peers as [SimulatedPeer, SimulatedPeer];
   try {
     await Promise.all(peers.map((peer) => peer.up));

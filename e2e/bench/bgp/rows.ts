@@ -1,4 +1,4 @@
-/** The headline rows of the BGP comparison: who feeds what to whom, and what the project wants of them. */
+/** The rows of the BGP comparison: who feeds what to whom, what happens then, and what the project wants of it. */
 
 /** A simulated peer. */
 export interface Peer {
@@ -8,21 +8,36 @@ export interface Peer {
   readonly feeds?: { readonly first: number; readonly count: number; readonly hops: number };
   /** Prefixes that it must hear; with `hops`, only those of so long a path count. */
   readonly wants?: { readonly count: number; readonly hops?: number };
+  /** It connects only once all others have heard what they want. */
+  readonly late?: true;
+}
+
+/**
+ * What the clock runs for: until all have heard what they want, from the feed on or, `cold`, from the first connection, each peer
+ * feeding as soon as it is up; or, after that: until the feeder's routes are withdrawn everywhere; until late peers have heard
+ * all; or for each of some prefixes that change.
+ */
+export type Work = "feed" | "cold" | "flap" | "join" | "churn";
+
+/** Margay's time against that of another daemon, in percent. */
+export interface Against {
+  readonly daemon: "bird" | "frr";
+  readonly atMost: number;
 }
 
 export interface Row {
   readonly name: string;
+  readonly work: Work;
   readonly peers: readonly Peer[];
   /** Peers are our own, clients of the reflector under test. */
   readonly reflects: boolean;
-  /** Every peer feeds as soon as it is up, and the clock runs from the first connection: a reflector that restarts. */
-  readonly cold?: true;
   /** Prefixes in the table. */
   readonly prefixes: number;
-  /** Margay's time against that of this daemon, in percent. */
-  readonly against: { readonly daemon: "bird" | "frr"; readonly atMost: number };
+  readonly against: Against;
   /** Resident bytes for each prefix. */
   readonly bytesAtMost?: number;
+  /** Resident memory in MB. */
+  readonly residentAtMost?: number;
 }
 
 export const localAs = 65000;
@@ -31,11 +46,11 @@ const address = (n: number): string => `127.1.${n >> 8}.${n & 255}`;
 /** The rows; a tenth of the size with `quick`. */
 export function rows(quick: boolean): readonly Row[] {
   const size = (n: number) => (quick ? n / 10 : n);
-  const [million, fifth] = [size(1_000_000), size(200_000)];
-  const nodes = size(500);
+  const [million, fifth, tenth] = [size(1_000_000), size(200_000), size(100_000)];
   return [
     {
       name: "bgp-ingest",
+      work: "feed",
       reflects: false,
       prefixes: million,
       peers: [
@@ -47,6 +62,7 @@ export function rows(quick: boolean): readonly Row[] {
     },
     {
       name: "bgp-overlap",
+      work: "feed",
       reflects: false,
       prefixes: fifth,
       peers: [
@@ -58,28 +74,67 @@ export function rows(quick: boolean): readonly Row[] {
       ],
       against: { daemon: "bird", atMost: 80 },
     },
-    {
-      name: "bgp-reflect",
-      reflects: true,
+    reflected("bgp-reflect", {
+      work: "feed",
       prefixes: fifth,
-      peers: [
-        { address: address(1), as: localAs, feeds: { first: 0, count: fifth, hops: 4 } },
-        ...Array.from({ length: 50 }, (_, i) => ({
-          ...{ address: address(i + 2), as: localAs, wants: { count: fifth } },
-        })),
-      ],
+      sinks: 50,
       against: { daemon: "frr", atMost: 60 },
-    },
+    }),
     {
-      name: "bgp-restart",
-      reflects: true,
-      cold: true,
-      prefixes: nodes * 16,
-      peers: Array.from({ length: nodes }, (_, i) => ({
-        ...{ address: address(i + 1), as: localAs },
-        ...{ feeds: { first: i * 16, count: 16, hops: 0 }, wants: { count: (nodes - 1) * 16 } },
-      })),
-      against: { daemon: "frr", atMost: 60 },
+      ...mesh("bgp-mesh", { work: "feed", nodes: size(1000), against: { daemon: "frr", atMost: 80 } }),
+      residentAtMost: 200,
     },
+    mesh("bgp-restart", { work: "cold", nodes: size(500), against: { daemon: "frr", atMost: 60 } }),
+    reflected("bgp-churn", {
+      work: "churn",
+      prefixes: tenth,
+      sinks: 20,
+      against: { daemon: "bird", atMost: 50 },
+    }),
+    reflected("bgp-flap", {
+      work: "flap",
+      prefixes: fifth,
+      sinks: 20,
+      against: { daemon: "bird", atMost: 110 },
+    }),
+    reflected("bgp-join", {
+      work: "join",
+      prefixes: fifth,
+      sinks: 20,
+      against: { daemon: "frr", atMost: 50 },
+    }),
   ];
+}
+
+interface Reflected extends Pick<Row, "work" | "prefixes" | "against"> {
+  readonly sinks: number;
+}
+
+/** One client feeds all others; with `join`, all but the first come late. */
+function reflected(name: string, { sinks, ...rest }: Reflected): Row {
+  const { prefixes, work } = rest;
+  return {
+    ...{ name, reflects: true, ...rest },
+    peers: [
+      { address: address(1), as: localAs, feeds: { first: 0, count: prefixes, hops: 4 } },
+      ...Array.from({ length: sinks }, (_, i) => ({
+        ...{ address: address(i + 2), as: localAs, wants: { count: prefixes } },
+        ...(work === "join" && i > 0 ? { late: true as const } : {}),
+      })),
+    ],
+  };
+}
+
+/** Nodes with 16 blocks each, clients of one reflector, want all blocks of the others. */
+function mesh(
+  name: string,
+  { nodes, ...rest }: Pick<Row, "work" | "against"> & { readonly nodes: number },
+): Row {
+  return {
+    ...{ name, reflects: true, prefixes: nodes * 16, ...rest },
+    peers: Array.from({ length: nodes }, (_, i) => ({
+      ...{ address: address(i + 1), as: localAs },
+      ...{ feeds: { first: i * 16, count: 16, hops: 0 }, wants: { count: (nodes - 1) * 16 } },
+    })),
+  };
 }

@@ -2,42 +2,50 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { countPrefixes, Framer, messageTypes, readUpdate, writeMessage } from "@margay/bgp";
+import { countPrefixes, Framer, messageTypes, type Nlri, readUpdate, writeMessage } from "@margay/bgp";
 import { Reader } from "@margay/net";
 import { localAs, type Peer } from "./rows.ts";
 
 const { open, keepalive, update, notification } = messageTypes;
-const holdSeconds = 90;
+
+/** A prefix by its first three bytes, heard as announced or as withdrawn. */
+export type Heard = (key: number, isGone: boolean) => void;
 
 export class SimulatedPeer {
   readonly #peer: Peer;
   readonly #feed: Uint8Array;
   readonly #socket: Socket;
   readonly #framer = new Framer();
-  #left: number;
+  readonly #holdSeconds: number;
+  #left = 0;
+  #isGone = false;
   readonly #up = Promise.withResolvers<void>();
-  readonly #done = Promise.withResolvers<void>();
+  #done = Promise.withResolvers<void>();
   #beat: NodeJS.Timeout | undefined;
+  #keepaliveAt = 0;
+  #longestGapMs = 0;
+  /** Told of each prefix, while set. */
+  onHeard: Heard | undefined;
 
-  private constructor(peer: Peer, feed: Uint8Array, socket: Socket) {
+  private constructor(peer: Peer, socket: Socket, { feed, holdSeconds }: Manner) {
     this.#peer = peer;
     this.#feed = feed;
+    this.#holdSeconds = holdSeconds;
     this.#socket = socket;
-    this.#left = peer.wants?.count ?? 0;
-    if (this.#left === 0) this.#done.resolve();
+    this.#await(peer.wants?.count ?? 0);
   }
 
   /** Connects, again and again while nobody listens. */
   static async open(
     peer: Peer,
-    feed: Uint8Array,
     to: { address: string; port: number },
+    manner: Manner,
   ): Promise<SimulatedPeer> {
     for (;;) {
       const socket = connect({ host: to.address, port: to.port, localAddress: peer.address, noDelay: true });
       try {
         await once(socket, "connect");
-        const one = new SimulatedPeer(peer, feed, socket);
+        const one = new SimulatedPeer(peer, socket, manner);
         one.#begin();
         return one;
       } catch {
@@ -56,8 +64,22 @@ export class SimulatedPeer {
     return this.#done.promise;
   }
 
-  feed(): void {
-    if (this.#feed.length > 0) this.#socket.write(this.#feed);
+  /** Waits for so many withdrawn prefixes from now on. */
+  withdrawn(count: number): Promise<void> {
+    this.#isGone = true;
+    this.#done = Promise.withResolvers<void>();
+    this.#await(count);
+    return this.done;
+  }
+
+  /** How late the daemon's latest KEEPALIVE was at most, in ms: they are due every third of the hold time. */
+  get latenessMs(): number {
+    const longest = Math.max(this.#longestGapMs, performance.now() - this.#keepaliveAt);
+    return Math.max(0, longest - (this.#holdSeconds * 1000) / 3);
+  }
+
+  feed(bytes = this.#feed): void {
+    if (bytes.length > 0) this.#socket.write(bytes);
   }
 
   /** Whole messages. */
@@ -78,7 +100,6 @@ export class SimulatedPeer {
       this.#up.reject(error);
       this.#done.reject(error);
     };
-    this.done.catch(() => {}); // whoever waits is told all the same
     this.up.catch(() => {});
     this.#socket
       .on("data", (bytes) => this.#hear(bytes))
@@ -89,7 +110,7 @@ export class SimulatedPeer {
         ...{
           kind: "open",
           as,
-          holdTimeSeconds: holdSeconds,
+          holdTimeSeconds: this.#holdSeconds,
           bgpId: ((a << 24) | (b << 16) | (c << 8) | d) >>> 0,
         },
         capabilities: { families: [4], as4: as, routeRefresh: true },
@@ -97,7 +118,7 @@ export class SimulatedPeer {
     );
     this.#beat = setInterval(
       () => this.#socket.write(writeMessage({ kind: "keepalive" })),
-      (holdSeconds * 1000) / 4,
+      (this.#holdSeconds * 1000) / 4,
     );
   }
 
@@ -105,18 +126,47 @@ export class SimulatedPeer {
     for (const { type, body } of this.#framer.push(bytes)) {
       if (type === update.code) this.#count(body);
       else if (type === open.code) this.#socket.write(writeMessage({ kind: "keepalive" }));
-      else if (type === keepalive.code) this.#up.resolve();
+      else if (type === keepalive.code) this.#heardKeepalive();
       else if (type === notification.code) this.#socket.destroy();
     }
+  }
+
+  #heardKeepalive(): void {
+    const now = performance.now();
+    if (this.#keepaliveAt > 0) this.#longestGapMs = Math.max(this.#longestGapMs, now - this.#keepaliveAt);
+    this.#keepaliveAt = now;
+    this.#up.resolve();
   }
 
   #count(body: Uint8Array): void {
     const hops = this.#peer.wants?.hops;
     const context = { as4: true, internal: this.#peer.as === localAs, families: [4] as const };
-    for (const { nlri, attributes } of readUpdate(new Reader(body), context).announced) {
-      if (hops !== undefined && attributes.asPath[0]?.ases.length !== hops) continue;
-      this.#left -= countPrefixes(nlri);
-    }
+    const { announced, withdrawn } = readUpdate(new Reader(body), context);
+    for (const nlri of withdrawn) this.#hearAll(nlri, true);
+    for (const { nlri, attributes } of announced)
+      if (hops === undefined || attributes.asPath[0]?.ases.length === hops) this.#hearAll(nlri, false);
     if (this.#left <= 0) this.#done.resolve();
   }
+
+  #hearAll(nlri: Nlri, isGone: boolean): void {
+    if (isGone === this.#isGone) this.#left -= countPrefixes(nlri);
+    const { bytes: b } = nlri;
+    // Every prefix is a /24: its length and three bytes.
+    if (this.onHeard)
+      for (let i = 0; i + 3 < b.length; i += 4)
+        this.onHeard((b[i + 1]! << 16) | (b[i + 2]! << 8) | b[i + 3]!, isGone);
+  }
+
+  #await(count: number): void {
+    this.#left = count;
+    this.done.catch(() => {}); // whoever waits is told all the same
+    if (count <= 0) this.#done.resolve();
+  }
+}
+
+/** How a peer behaves. */
+export interface Manner {
+  /** What it says when told to. */
+  readonly feed: Uint8Array;
+  readonly holdSeconds: number;
 }
