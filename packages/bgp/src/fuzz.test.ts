@@ -18,7 +18,8 @@ import { Framer } from "./wire/framer.ts";
 import { frame, readMessage, writeMessage } from "./wire/message.ts";
 import { pathsOf, prefixesOf } from "./wire/nlri.ts";
 import { describeNotification } from "./wire/notification.ts";
-import { readUpdate, type UpdateContext, writeAnnouncements } from "./wire/update.ts";
+import { readUpdate, type UpdateContext } from "./wire/update.ts";
+import { writeAnnouncements } from "./wire/write-update.ts";
 
 const seconds = Number(process.env.MARGAY_FUZZ_SECONDS ?? 0);
 const seed = fc.readConfigureGlobal().seed;

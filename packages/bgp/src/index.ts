@@ -4,6 +4,7 @@ export * from "./policy/export.ts";
 export { type Told, wireExporter } from "./policy/export-bytes.ts";
 export * from "./policy/filter.ts";
 export * from "./policy/import.ts";
+export { linkBandwidth } from "./policy/link-bandwidth.ts";
 export * from "./policy/long-lived.ts";
 export {
   applyPolicy,
@@ -59,3 +60,4 @@ export * from "./wire/nlri.ts";
 export * from "./wire/notification.ts";
 export type { Open } from "./wire/open.ts";
 export * from "./wire/update.ts";
+export * from "./wire/write-update.ts";

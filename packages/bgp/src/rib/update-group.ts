@@ -21,7 +21,7 @@ import type { Attributes } from "../wire/attributes.ts";
 import { ByteTable } from "../wire/byte-table.ts";
 import { lengths, refreshSubtypes } from "../wire/code-points.ts";
 import { frame, writeMessage } from "../wire/message.ts";
-import { type WriteContext, writeEndOfRib } from "../wire/update.ts";
+import { type WriteContext, writeEndOfRib } from "../wire/write-update.ts";
 import { Journal } from "./journal.ts";
 import { Numbered } from "./numbered.ts";
 import { fits, isPlain, type WireAttributes } from "./packer.ts";

@@ -43,6 +43,13 @@ export function checkNlri(family: Family, bytes: Uint8Array, pathIds = false): N
   return pathIds ? { family, bytes, pathIds } : { family, bytes };
 }
 
+/** `checkNlri` of a message: with path identifiers in families of `addPath`. */
+export const nlriOf = (
+  family: Family,
+  bytes: Uint8Array,
+  { addPath }: { readonly addPath?: readonly Family[] },
+): Nlri => checkNlri(family, bytes, addPath?.includes(family));
+
 /** The prefixes of a run, host bits cleared (RFC 4271 §4.3: trailing bits are irrelevant). */
 export function* prefixesOf(nlri: Nlri): Generator<Prefix> {
   for (const { prefix } of pathsOf(nlri)) yield prefix;

@@ -10,14 +10,8 @@ import { Framer } from "./framer.ts";
 import { frame, type Message, readMessage, writeMessage } from "./message.ts";
 import { countPrefixes, type Nlri, packPaths, packPrefixes, pathsOf, prefixesOf } from "./nlri.ts";
 import { describeNotification } from "./notification.ts";
-import {
-  type Announcement,
-  readUpdate,
-  type UpdateContext,
-  writeAnnouncements,
-  writeEndOfRib,
-  writeWithdrawals,
-} from "./update.ts";
+import { type Announcement, readUpdate, type UpdateContext } from "./update.ts";
+import { writeAnnouncements, writeEndOfRib, writeWithdrawals } from "./write-update.ts";
 
 const ctx: UpdateContext = { as4: true, internal: false, families: [4, 6] };
 const inside: UpdateContext = { ...ctx, internal: true };
