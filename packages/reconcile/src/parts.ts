@@ -57,14 +57,17 @@ export interface Held<V> {
 /** As `plan`, but looks only into parts that changed since `matches` (pure). */
 export function planParts<V>({ actual, matches }: Held<V>, wanted: Parts<V>, same: Same<V>): Plan<V> {
   const put = new Map<string, V>();
-  for (const [id, part] of wanted.parts) {
-    if (matches.parts.get(id) === part) continue;
-    for (const [key, value] of differing(actual, part, same)) put.set(key, value);
-  }
   const left = new Set<string>();
-  for (const [id, part] of matches.parts) {
-    const now = wanted.parts.get(id);
-    if (now !== part) for (const key of part.keys()) if (!now?.has(key)) left.add(key);
+  let found = 0;
+  for (const [id, part] of wanted.parts) {
+    const before = matches.parts.get(id);
+    if (before) found++;
+    if (before === part) continue;
+    for (const [key, value] of differing(actual, part, same)) put.set(key, value);
+    for (const key of before?.keys() ?? []) if (!part.has(key)) left.add(key);
   }
+  if (found < matches.parts.size)
+    for (const [id, part] of matches.parts)
+      if (!wanted.parts.has(id)) for (const key of part.keys()) left.add(key);
   return { put, remove: [...left].filter((key) => !wanted.has(key)) };
 }

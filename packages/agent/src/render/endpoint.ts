@@ -25,31 +25,17 @@ export interface EndpointChains {
   readonly policies: readonly PolicyChain[];
 }
 
-interface Kept {
-  readonly config: RenderConfig;
-  readonly from: readonly unknown[];
-  readonly chains: EndpointChains;
-}
-
-const kept = new WeakMap<LocalEndpoint, Partial<Record<Family, Kept>>>();
-
-/**
- * The chains of one endpoint. They are the same objects until the endpoint, the settings or the list of policies with
- * chains changes, so that of 1,500 endpoints only the one that changed is rendered.
- */
-export function endpointChains(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains {
-  const { family, config, state } = context;
-  const all = kept.get(endpoint) ?? {};
-  const known = all[family]?.config === config ? all[family] : undefined;
-  const from = [state.policies, state.profiles];
-  if (known && from.every((part, i) => part === known.from[i])) return known.chains;
+/** The chains of one endpoint; those of `before`, which were this endpoint's, if they would be the same. */
+export function endpointChains(
+  endpoint: LocalEndpoint,
+  before: EndpointChains | undefined,
+  context: EndpointContext,
+): EndpointChains {
   const policies = endpoint.ok
     ? [...linked(endpoint, "ingress", context), ...linked(endpoint, "egress", context)]
     : [];
-  const isSame = known && sameNames(known.chains.policies, policies);
-  const chains = { chains: isSame ? known.chains.chains : render(endpoint, context), policies };
-  kept.set(endpoint, { ...all, [family]: { config, from, chains } });
-  return chains;
+  const isSame = before && sameNames(before.policies, policies);
+  return { chains: isSame ? before.chains : render(endpoint, context), policies };
 }
 
 const sameNames = (a: readonly PolicyChain[], b: readonly PolicyChain[]): boolean =>

@@ -1,4 +1,4 @@
-import { isInFamily, type NodeState } from "@margay/calc";
+import type { NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Parts } from "@margay/reconcile";
@@ -6,13 +6,13 @@ import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { dscpRules } from "./dscp.ts";
-import { endpointChains, setMark } from "./endpoint.ts";
+import { setMark } from "./endpoint.ts";
+import { workloadsOf } from "./endpoints.ts";
 import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
 import { hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import { packetRateRules } from "./packet-rate.ts";
-import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
 
 export { type RenderConfig, renderConfig } from "./config.ts";
@@ -52,13 +52,19 @@ function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
   const chains6 = config.felix.ipv6Support
     ? familyChains(state, config, { family: 6, sets: refs })
     : closedChains(config);
-  const hooks = { hooks4: host.hooks(config, chains4), hooks6: host.hooks(config, chains6) };
+  const hooks = { hooks4: host.hooks(config, hooked(chains4)), hooks6: host.hooks(config, hooked(chains6)) };
   const chains = { chains4, chains6, ...hooks, refs };
   kept.set(state.endpoints, { from, chains });
   return chains;
 }
 
 type Chains = ReadonlyMap<string, Chain>;
+
+/** Without workloads' and policies' own: nothing hooks into those. */
+const hooked = (chains: Chains): Chains =>
+  chains instanceof Parts
+    ? new Parts(new Map(["fixed", "shared"].map((id) => [id, chains.parts.get(id) ?? new Map()])))
+    : chains;
 
 function familyChains(
   state: NodeState,
@@ -89,18 +95,12 @@ function familyChains(
     ["connections", connections.chains],
   ]);
   for (const { sets: its } of hosts.own) sets.include(its);
-  const endpoints = state.endpoints.filter((endpoint) => isInFamily(endpoint, family));
-  const policies = new Set<PolicyChain>(hosts.shared);
-  for (const endpoint of endpoints) {
-    const its = endpointChains(endpoint, { family, config, state });
-    parts.set(endpoint.id, its.chains);
-    for (const policy of its.policies) policies.add(policy);
+  const { parts: its, policies, interfaces } = workloadsOf(state, config, family);
+  for (const [id, chains] of its) parts.set(id, chains);
+  for (const policy of [...hosts.shared, ...policies.keys()]) {
+    parts.set(policy.name, policy.part);
+    sets.include(policy.sets);
   }
-  for (const { name, chain, sets: its } of policies) {
-    shared.set(`filter/${name}`, chain);
-    sets.include(its);
-  }
-  const interfaces = endpoints.map(({ interfaceName }) => interfaceName);
   for (const dispatch of [fromWorkload, toWorkload])
     for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
       shared.set(key, chain);
@@ -116,7 +116,7 @@ function familyChains(
     shared.set(`nat/${names.chains.floating}`, { rules: floating.destination });
   const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
-  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash
+  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a policy's chain our prefix
 }
 
 const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRules): [string, Chain][] =>

@@ -8,7 +8,8 @@ import { clear, setMark } from "./endpoint.ts";
  * connections too, which the sender's chain would allow at once. A packet within the limit is marked, one that is not goes.
  */
 export function packetRateRules(endpoints: readonly LocalEndpoint[], config: RenderConfig): readonly Rule[] {
-  return endpoints.flatMap(({ interfaceName, packetRate }) =>
+  const limited = endpoints.filter(({ packetRate }) => packetRate !== undefined); // next to none: nothing is made for the others
+  return limited.flatMap(({ interfaceName, packetRate }) =>
     (["egress", "ingress"] as const).flatMap((direction) => {
       const limit = packetRate?.[direction];
       if (!limit) return [];

@@ -10,6 +10,8 @@ import { SetRefs } from "./sets.ts";
 export interface PolicyChain {
   readonly name: string;
   readonly chain: Chain;
+  /** It alone, by its key in the filter table: the same object for the same chain. */
+  readonly part: ReadonlyMap<string, Chain>;
   readonly sets: SetRefs;
 }
 
@@ -44,7 +46,9 @@ function renderAnew(
     : policy[direction];
   const rendered = all.flatMap((rule) => renderRule(rule, { ...context, sets, policy }));
   const rules = policy.isStaged ? rendered.map((rule) => ({ ...rule, target: COUNTED })) : rendered;
-  return { name: names.chains[direction](policy.id), chain: { rules }, sets };
+  const name = names.chains[direction](policy.id);
+  const chain = { rules };
+  return { name, chain, part: new Map([[`filter/${name}`, chain]]), sets };
 }
 
 /** A staged rule counts, and is the last that is asked of its policy. */

@@ -40,7 +40,7 @@ export function translate({ chains4, chains6, hooks4, hooks6, ipsets }: Rendered
   ] as const) {
     const context = { family, withNetworks };
     const its = chains instanceof Parts ? chains.parts : new Map([["all", chains]]);
-    for (const [id, part] of its) parts.set(`${family}/${id}`, translatePart(part, context));
+    for (const { key, items } of translateParts(its, context)) parts.set(key, items);
     parts.set(`${family}/hooks`, baseChains(hooks, context));
   }
   return new Parts(parts);
@@ -65,20 +65,40 @@ function sets(ipsets: ReadonlyMap<string, IpSet>): Translated {
 }
 
 interface KeptPart {
-  readonly withNetworks: ReadonlySet<string>;
+  readonly key: string;
+  readonly part: ReadonlyMap<string, Words>;
   readonly items: Translated;
 }
 
-const kept = new WeakMap<ReadonlyMap<string, Words>, Partial<Record<Family, KeptPart>>>();
+interface Last {
+  readonly withNetworks: ReadonlySet<string>;
+  readonly parts: ReadonlyMap<string, KeptPart>;
+}
+
+/** What the last call made. */
+const lasts: Partial<Record<Family, Last>> = {};
+
+/** Those that are the same objects as in the last call are not looked into. */
+function translateParts(
+  parts: ReadonlyMap<string, ReadonlyMap<string, Words>>,
+  context: ChainContext,
+): Iterable<KeptPart> {
+  const last = lasts[context.family];
+  const known = last?.withNetworks === context.withNetworks ? last.parts : new Map<string, KeptPart>();
+  const now = new Map<string, KeptPart>();
+  for (const [id, part] of parts) {
+    const before = known.get(id);
+    if (before?.part === part) now.set(id, before);
+    else now.set(id, { key: `${context.family}/${id}`, part, items: translatePart(part, context) });
+  }
+  lasts[context.family] = { withNetworks: context.withNetworks, parts: now };
+  return now.values();
+}
 
 function translatePart(part: ReadonlyMap<string, Words>, context: ChainContext): Translated {
-  const all = kept.get(part) ?? {};
-  const known = all[context.family];
-  if (known?.withNetworks === context.withNetworks) return known.items;
   const items = new Map<string, Item>();
   for (const [key, chain] of part)
     for (const [name, item] of translateChain(key, chain, context)) items.set(name, item);
-  kept.set(part, { ...all, [context.family]: { withNetworks: context.withNetworks, items } });
   return items;
 }
 
