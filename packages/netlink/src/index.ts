@@ -10,6 +10,7 @@ export {
   type Tuple,
 } from "./conntrack.ts";
 export { NetlinkError } from "./error.ts";
+export { checksumOffload, setChecksumOffload } from "./ethtool.ts";
 export { type EventOptions, EventSocket } from "./events.ts";
 export { deleteForwarding, type Forwarding, listForwarding, setForwarding } from "./forwarding.ts";
 export type { Link, LinkChange, Veth, Vxlan } from "./link.ts";

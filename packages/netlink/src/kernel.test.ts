@@ -11,6 +11,7 @@ import {
   addRoutes,
   allNodesSocket,
   type Connection,
+  checksumOffload,
   closeSocket,
   connectionsOf,
   createBridge,
@@ -43,6 +44,7 @@ import {
   sameRoute,
   sameVxlan,
   sendDatagram,
+  setChecksumOffload,
   setForwarding,
   setLink,
   setMaster,
@@ -170,6 +172,13 @@ unshared(import.meta.url, () => {
     const six = { ...settings, local: address("fd00:172:20::11") };
     await createVxlan(nl, { name: "vx6", mtu: 1430, mac, ...six }); // the same VNI and port: another family
     expect((await linkByName(nl, "vx6"))?.vxlan).toEqual(six);
+
+    expect(await checksumOffload("vx")).toBe(true);
+    await setChecksumOffload("vx", { on: false });
+    expect([await checksumOffload("vx"), await checksumOffload("vx6")]).toEqual([false, true]);
+    await setChecksumOffload("vx", { on: true });
+    expect(await checksumOffload("vx")).toBe(true);
+    await expect(checksumOffload("vx9")).rejects.toMatchObject({ code: "ENODEV" });
 
     const told: Notification[] = [];
     const listener = Netlink.open({ groups: ["neigh"], onNotification: (n) => told.push(n) });

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { afterEach, beforeAll, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
+import { checksumOffload, setChecksumOffload } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { startAgent } from "../start.ts";
 import { pause, type TestContext, testContext } from "../testing/context.ts";
@@ -242,6 +243,30 @@ unshared(import.meta.url, () => {
     await until(() => device().includes("mtu 1550 "));
     await put(store, "FelixConfiguration", "default", { vxlanMTU: 1300 });
     await until(() => device().includes("mtu 1300 "));
+  });
+
+  test("checksums by the node itself where those below cannot: same device, and back", async () => {
+    const store = await cluster("Always");
+    await start(store);
+    await settled(THROUGH_TUNNEL);
+    expect(await checksumOffload("vxlan.margay")).toBe(true);
+    const [index] = device().split(":");
+    const offload = async (is: boolean) => {
+      for (const name of ["vxlan.margay", "vxlan-v6.margay"])
+        for (const end = performance.now() + 3000; (await checksumOffload(name)) !== is; await pause(50))
+          if (performance.now() > end) throw new Error(`${name}: offload is not ${is}`);
+    };
+    await put(store, "FelixConfiguration", "default", {
+      featureDetectOverride: "SNATFullyRandom=true, ChecksumOffloadBroken=true",
+    });
+    await offload(false);
+    await setChecksumOffload("vxlan.margay", { on: true });
+    sh("ip link set vxlan.margay mtu 1400"); // the kernel tells nobody of features, but of this
+    await offload(false);
+    await put(store, "FelixConfiguration", "default", {});
+    await offload(true);
+    expect(device().split(":")[0]).toBe(index);
+    await settled(THROUGH_TUNNEL);
   });
 
   test("switched off, all of it goes, once BGP's routes had their time", async () => {

@@ -1,6 +1,7 @@
 import { type Address, formatAddress, prefixOf, sameAddress, width } from "@margay/net";
 import {
   addAddress,
+  checksumOffload,
   createVxlan,
   deleteAddress,
   deleteForwarding,
@@ -16,6 +17,7 @@ import {
   type Netlink,
   NetlinkError,
   sameVxlan,
+  setChecksumOffload,
   setForwarding,
   setLink,
   setNeighbour,
@@ -43,11 +45,12 @@ interface Found extends Partial<Omit<Device, "address">> {
   readonly addresses: readonly Address[];
 }
 
-function textOf({ settings, mtu, mac, isUp, addresses }: Found): string {
+function textOf({ settings, mtu, mac, isUp, addresses, offloads }: Found): string {
   const kind = settings
     ? `vxlan ${formatVxlan(settings)}${settings.learning ? " learning" : ""}`
     : "no vxlan";
-  return `${kind} mtu ${mtu} ${mac} ${isUp ? "up" : "down"} ${addresses.map(formatAddress).join()}`;
+  const state = [isUp ? "up" : "down", ...(offloads ? [] : ["own checksums"])].join();
+  return `${kind} mtu ${mtu} ${mac} ${state} ${addresses.map(formatAddress).join()}`;
 }
 
 /** The devices with our names, whole: addresses, MTU, MAC and whether they are up. */
@@ -60,6 +63,7 @@ export const deviceTarget = (nl: Netlink): Target<Described> => ({
         isUp: up,
         mtu,
         addresses,
+        offloads: await offloads(name),
         ...(mac !== undefined && { mac }),
         ...(vxlan && { settings: vxlan }),
       };
@@ -76,6 +80,16 @@ export const deviceTarget = (nl: Netlink): Target<Described> => ({
   same: (a, b) => a.text === b.text,
 });
 
+/** A kernel that cannot be asked (before Linux 5.6) leaves it as it was made. */
+async function offloads(name: string): Promise<boolean> {
+  try {
+    return await checksumOffload(name);
+  } catch (error) {
+    if (error instanceof NetlinkError) return true;
+    throw error;
+  }
+}
+
 const globalAddresses = async (nl: Netlink, dev: string) =>
   (await listAddresses(nl, dev)).filter(({ scope }) => scope === "global");
 
@@ -83,7 +97,8 @@ const globalAddresses = async (nl: Netlink, dev: string) =>
 const LOOSE = "2";
 
 /** In this order: nobody sends through a device that is not ready. */
-async function make(nl: Netlink, name: string, { settings, mtu, mac, address }: Device): Promise<void> {
+async function make(nl: Netlink, name: string, device: Device): Promise<void> {
+  const { settings, mtu, mac, address } = device;
   const before = await linkByName(nl, name);
   const fits = before?.vxlan !== undefined && sameVxlan(before.vxlan, settings);
   if (before && !fits) await deleteLink(nl, name);
@@ -91,6 +106,7 @@ async function make(nl: Netlink, name: string, { settings, mtu, mac, address }: 
   else await setLink(nl, name, { mtu, mac });
   for (const other of await globalAddresses(nl, name))
     if (!sameAddress(other.address, address)) await deleteAddress(nl, name, other);
+  if ((await offloads(name)) !== device.offloads) await setChecksumOffload(name, { on: device.offloads });
   sysctl(`net.ipv4.conf.${name.replaceAll(".", "/")}.rp_filter`, LOOSE);
   await addAddress(nl, name, { address, length: width(address.family), nodad: true });
   await setLink(nl, name, { up: true });

@@ -21,6 +21,8 @@ export interface Device {
   readonly mac: string;
   /** The tunnel's, alone. */
   readonly address: Address;
+  /** Whether what is below fills in the checksums of what is sent through it. */
+  readonly offloads: boolean;
 }
 
 /** A permanent ARP or NDP entry. */
@@ -91,11 +93,16 @@ function deviceOf(family: Family, inputs: OverlayInputs): [string, Device][] {
   const device = {
     settings,
     address,
+    offloads: !isOffloadBroken(config),
     mac: macOf(node, family),
     mtu: mtuOf({ family, local, config, ground }),
   };
   return [[DEVICES[family], device]];
 }
+
+/** Some cards and hypervisors fill in wrong checksums inside VXLAN; felix's word for it. */
+const isOffloadBroken = ({ featureDetectOverride }: FelixSettings): boolean =>
+  /(^|,)\s*ChecksumOffloadBroken=true\s*(,|$)/i.test(featureDetectOverride ?? "");
 
 /** Calico's: a node keeps it for life, so that nobody has to learn it anew. */
 export function macOf(node: string, family: Family): string {

@@ -43,6 +43,13 @@ const rate = text((value) =>
     : 'must be a number of packets in a time, such as "10/second" (or minute, hour, day)',
 );
 
+/** `Name=true,Other=false`, as felix has it. */
+const featureOverrides = text((value) =>
+  value === "" || /^\s*\w+=(true|false)\s*(,\s*\w+=(true|false)\s*)*$/.test(value)
+    ? undefined
+    : 'must be a list such as "ChecksumOffloadBroken=true"',
+);
+
 /** A port that host endpoints leave open whatever policy says. */
 const failsafe = z.object({
   protocol: z
@@ -107,6 +114,11 @@ const settings = z.object({
   natOutgoingExclusions: anyCase(["IPPoolsOnly", "IPPoolsAndHostIPs"] as const)
     .default("IPPoolsOnly")
     .describe("Destinations that are not translated."),
+  featureDetectOverride: featureOverrides
+    .optional()
+    .describe(
+      'What the node can, instead of finding out. Heeded: "ChecksumOffloadBroken=true", for VXLAN devices.',
+    ),
   floatingIPs: anyCase(["Enabled", "Disabled"] as const)
     .default("Disabled")
     .describe("Whether the floating addresses that pods ask for by annotation are theirs."),
@@ -157,7 +169,7 @@ const settings = z.object({
   ipipMTU: z.int().min(0).default(0).describe("MTU of the IP-in-IP device; 0 is automatic."),
   logPrefix: z
     .string()
-    .max(29)
+    .max(127)
     .default("calico-packet")
     .describe(
       "What kernel log lines of Log rules begin with, cut to 29 bytes with iptables and 127 with nftables. %t: tier, %k: kind, %n: name, %p: namespace/name.",
