@@ -1,6 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { type IPPool, parse } from "@margay/api";
-import { type BalancerFacts, balance, balancerFacts } from "./balancer-addresses.ts";
+import { balance } from "./balancer-addresses.ts";
+import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
 
 const pool = (name: string, cidr: string, more: object = {}): IPPool =>
   parse({
@@ -16,9 +17,9 @@ const four = pool("four", "203.0.113.0/30");
 const six = pool("six", "fd00:1b::/126");
 const later = "2026-02-01T00:00:00Z";
 
-const addresses = (services: BalancerFacts[], pools: IPPool[]) =>
+const addresses = (services: BalancerFacts[], pools: IPPool[], former = {}) =>
   Object.fromEntries(
-    [...balance(services, pools)].map(([name, { addresses, refused }]) => [
+    [...balance(services, pools, new Map(Object.entries(former)))].map(([name, { addresses, refused }]) => [
       name.replace("shop/", ""),
       refused ? [...addresses, refused] : addresses,
     ]),
@@ -118,6 +119,52 @@ describe("load balancers' addresses", () => {
   ])("%s", (_why, services, pools, expected) => {
     expect(addresses(services, pools)).toEqual(expected);
     expect(addresses(services.toReversed(), pools)).toEqual(expected);
+  });
+});
+
+describe("what blocks say", () => {
+  const [x, y] = ["203.0.113.0", "203.0.113.1"];
+  test.each<[why: string, former: Record<string, string[]>, services: BalancerFacts[], expected: object]>([
+    [
+      "a block's word goes before a status's, and before age",
+      { [y]: ["shop/b"] },
+      [service("a", { current: [y] }), service("b", { created: later })],
+      { a: [x], b: [y] },
+    ],
+    [
+      "a status counts where no block says anything: so it was before there were blocks",
+      {},
+      [service("a", { current: [y] })],
+      { a: [y] },
+    ],
+    [
+      "what a service had that is not here any more is not given, not even by name",
+      { [x]: ["shop/gone"] },
+      [service("a"), service("b", { asked: [x] })],
+      { a: [y], b: [`${x} is another service's`] },
+    ],
+    ["what is no service's is not given", { [x]: [] }, [service("a")], { a: [y] }],
+    [
+      "one of those that share it is gone: the others keep it",
+      { [x]: ["shop/a", "shop/gone"] },
+      [service("a", { sharingKey: "k" })],
+      { a: [x] },
+    ],
+    [
+      "who asks for another one gives up what it has",
+      { [x]: ["shop/a"] },
+      [service("a", { current: [x], asked: [y] }), service("b", { created: later })],
+      { a: [y], b: [x] },
+    ],
+    [
+      "no pool has it any more",
+      { "192.0.2.1": ["shop/a"] },
+      [service("a", { current: ["192.0.2.1"] })],
+      { a: [x] },
+    ],
+  ])("%s", (_why, former, services, expected) => {
+    expect(addresses(services, [four], former)).toEqual(expected);
+    expect(addresses(services.toReversed(), [four], former)).toEqual(expected);
   });
 });
 

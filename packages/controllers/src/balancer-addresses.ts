@@ -1,5 +1,4 @@
 import type { IPPool } from "@margay/api";
-import type { KubernetesObject } from "@margay/kubernetes";
 import {
   type Address,
   contains,
@@ -12,79 +11,8 @@ import {
   parsePrefix,
   prefixSize,
 } from "@margay/net";
-
-/** What of a Service of type LoadBalancer its addresses depend on. */
-export interface BalancerFacts {
-  /** "namespace/name". */
-  readonly name: string;
-  readonly version: string | undefined;
-  readonly uid: string | undefined;
-  readonly created: string;
-  readonly families: readonly Family[];
-  /** A second family may be missing where no pool has it. */
-  readonly isSecondOptional: boolean;
-  /** Asked for by name, one of a family. */
-  readonly asked: readonly string[];
-  /** Names of pools; empty: any. */
-  readonly pools: readonly string[];
-  /** Services with the same key may share an address, each with ports of its own. */
-  readonly sharingKey: string | undefined;
-  /** "TCP/80". */
-  readonly ports: readonly string[];
-  /** What its status says now. */
-  readonly current: readonly string[];
-}
-
-/** Each first ours, then others' that people know. */
-const ANNOTATIONS = {
-  asked: ["margay.dev/load-balancer-ips", "projectcalico.org/loadBalancerIPs"],
-  pools4: ["margay.dev/ipv4pools", "projectcalico.org/ipv4pools"],
-  pools6: ["margay.dev/ipv6pools", "projectcalico.org/ipv6pools"],
-  sharing: ["margay.dev/shared-ip", "metallb.io/allow-shared-ip"],
-} as const;
-
-interface Spec {
-  readonly type?: string;
-  readonly loadBalancerClass?: string;
-  readonly loadBalancerIP?: string;
-  readonly ipFamilies?: readonly string[];
-  readonly ipFamilyPolicy?: string;
-  readonly ports?: readonly { readonly protocol?: string; readonly port: number }[];
-}
-
-/** Undefined for a Service that is none of ours: of another type, or of another class. */
-export function balancerFacts(object: KubernetesObject, ourClass: string): BalancerFacts | undefined {
-  const { metadata } = object;
-  const spec = (object.spec ?? {}) as Spec;
-  if (spec.type !== "LoadBalancer" || (spec.loadBalancerClass ?? ourClass) !== ourClass) return undefined;
-  const { loadBalancer } = (object.status ?? {}) as { loadBalancer?: { ingress?: { ip?: string }[] } };
-  const said = (names: readonly string[]) =>
-    names.map((name) => metadata.annotations?.[name]).find((text) => text !== undefined);
-  const asked = listIn(said(ANNOTATIONS.asked));
-  return {
-    name: `${metadata.namespace}/${metadata.name}`,
-    ...{ version: metadata.resourceVersion, uid: metadata.uid, created: metadata.creationTimestamp ?? "" },
-    families: (spec.ipFamilies ?? ["IPv4"]).map((family) => (family === "IPv6" ? 6 : 4)),
-    isSecondOptional: spec.ipFamilyPolicy !== "RequireDualStack",
-    asked: asked.length > 0 || !spec.loadBalancerIP ? asked : [spec.loadBalancerIP],
-    pools: [...listIn(said(ANNOTATIONS.pools4)), ...listIn(said(ANNOTATIONS.pools6))],
-    sharingKey: said(ANNOTATIONS.sharing),
-    ports: (spec.ports ?? []).map(({ protocol = "TCP", port }) => `${protocol}/${port}`),
-    current: (loadBalancer?.ingress ?? []).flatMap(({ ip }) => (ip ? [ip] : [])),
-  };
-}
-
-/** A JSON list as Calico's annotations are, or words with commas. */
-function listIn(text: string | undefined): string[] {
-  if (!text) return [];
-  try {
-    const read: unknown = JSON.parse(text);
-    if (Array.isArray(read)) return read.filter((one) => typeof one === "string");
-  } catch {
-    // words, then
-  }
-  return text.split(",").map((word) => word.trim());
-}
+import type { Holders } from "./balancer-blocks.ts";
+import type { BalancerFacts } from "./balancer-facts.ts";
 
 export interface Balanced {
   readonly addresses: readonly string[];
@@ -101,12 +29,14 @@ interface Range {
 
 /**
  * Which service has which address (pure). Who has one keeps it, then whoever asks for one by name gets it, then the others the
- * lowest that is free, the oldest service first: the truth is the services' own status, so that a restart, a new leader or a
- * lost datastore changes nothing.
+ * lowest that is free, the oldest service first. The blocks say who has one (`former`), and where they say nothing the services'
+ * own status, so that a restart, a new leader or a lost datastore changes nothing. What a service had that is not here any more
+ * is not free until its block says so.
  */
 export function balance(
   services: readonly BalancerFacts[],
   pools: readonly IPPool[],
+  former: Holders = new Map(),
 ): ReadonlyMap<string, Balanced> {
   const ranges = pools
     .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"))
@@ -122,9 +52,17 @@ export function balance(
     held.set(service.name, own.set(family, address));
     used.add(address, service);
   };
-  for (const service of sorted)
-    for (const [family, address] of kept(service, ranges))
-      if (used.allows(address, service)) take(service, family, address);
+  const here = new Set(services.map(({ name }) => name));
+  for (const [address, names] of former) if (!names.some((name) => here.has(name))) used.close(address);
+  const had = addressesBy(former);
+  for (const saysSo of [
+    ({ name }: BalancerFacts) => had.get(name) ?? [],
+    (one: BalancerFacts) => one.current,
+  ])
+    for (const service of sorted)
+      for (const [family, address] of kept(service, saysSo(service), ranges))
+        if (!held.get(service.name)?.has(family) && used.allows(address, service))
+          take(service, family, address);
   for (const isAsking of [true, false])
     for (const service of sorted.filter(({ asked }) => asked.length > 0 === isAsking))
       for (const family of service.families) {
@@ -135,9 +73,29 @@ export function balance(
   return new Map(sorted.map((service) => [service.name, outcome(service, held.get(service.name), used)]));
 }
 
-/** What the service has and may keep. */
-function kept(service: BalancerFacts, ranges: readonly Range[]): [Family, string][] {
-  return service.current.flatMap((text): [Family, string][] => {
+/** Services by address, in order of name. */
+export function holdersOf(wanted: ReadonlyMap<string, Balanced>): Holders {
+  const holders = new Map<string, string[]>();
+  for (const [service, { addresses }] of [...wanted].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+    for (const address of addresses) holders.set(address, [...(holders.get(address) ?? []), service]);
+  return holders;
+}
+
+/** Addresses of each service. */
+function addressesBy(former: Holders): ReadonlyMap<string, readonly string[]> {
+  const by = new Map<string, string[]>();
+  for (const [address, names] of former)
+    for (const name of names) by.set(name, [...(by.get(name) ?? []), address]);
+  return by;
+}
+
+/** What of its addresses the service may keep. */
+function kept(
+  service: BalancerFacts,
+  addresses: readonly string[],
+  ranges: readonly Range[],
+): [Family, string][] {
+  return addresses.flatMap((text): [Family, string][] => {
     const address = addressIn(text);
     if (!address || !service.families.includes(address.family)) return [];
     const range = ranges.find(({ cidr }) => contains(cidr, address));
@@ -196,17 +154,24 @@ function outcome(service: BalancerFacts, own: ReadonlyMap<Family, string> | unde
 /** Who uses an address, by ports. */
 class Uses {
   readonly #by = new Map<string, BalancerFacts[]>();
+  readonly #closed = new Set<string>();
 
   add(address: string, service: BalancerFacts): void {
     this.#by.set(address, [...(this.#by.get(address) ?? []), service]);
   }
 
+  /** Nobody may have it. */
+  close(address: string): void {
+    this.#closed.add(address);
+  }
+
   has(address: string): boolean {
-    return this.#by.has(address);
+    return this.#by.has(address) || this.#closed.has(address);
   }
 
   /** Free, or shared by agreement: one key, and no port twice. */
   allows(address: string, { sharingKey, ports }: BalancerFacts): boolean {
+    if (this.#closed.has(address)) return false;
     return (this.#by.get(address) ?? []).every(
       (other) =>
         sharingKey !== undefined &&

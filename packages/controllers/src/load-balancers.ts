@@ -1,30 +1,58 @@
 import { type IPPool, kindPrefix } from "@margay/api";
 import { type Entry, resourceOf } from "@margay/datastore";
-import type { ListWatch } from "@margay/kubernetes";
+import { type Block, isEmpty } from "@margay/ipam";
+import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { contains, parsePrefix } from "@margay/net";
 import { Loop } from "@margay/reconcile";
-import { type Balanced, type BalancerFacts, balance } from "./balancer-addresses.ts";
+import { type Balanced, balance, holdersOf } from "./balancer-addresses.ts";
+import {
+  blockIn,
+  blockKey,
+  blockText,
+  cidrOf,
+  given,
+  type Holders,
+  holdersIn,
+  isBalancerText,
+  newBalancerBlock,
+  taken,
+} from "./balancer-blocks.ts";
+import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
 import { tellWarning } from "./events.ts";
 import { Mirror } from "./mirror.ts";
 import type { Controller, Surroundings } from "./parts.ts";
+import { amend } from "./put.ts";
 import type { ServiceFacts } from "./services.ts";
 
 /**
- * Addresses for Services of type LoadBalancer, written to their status. Where no pool is for load balancers nothing is
- * touched: somebody else's controller may be at work.
+ * Addresses for Services of type LoadBalancer: given out in blocks, then written to the services' status. Where no pool is for
+ * load balancers nothing is touched: somebody else's controller may be at work.
+ *
+ *     services, pools, blocks ─► balance ─► blocks: who gets one has it ─► status ─► blocks: who is gone has none
+ *
+ * Whoever is interrupted begins again with the same answer: a block's word comes first, then a status's.
  */
 export class LoadBalancers implements Controller {
   readonly name = "load-balancers";
   readonly #surroundings: Surroundings;
   readonly #services: ListWatch<ServiceFacts>;
+  readonly #ourClass: string;
   readonly #pools: Mirror<Entry>;
+  /** Only load balancers' blocks are kept. */
+  readonly #blocks: Mirror<Entry | undefined>;
+  readonly #ours = new Set<string>();
   readonly #loop: Loop;
   #leads = false;
   /** Why services have no address, as their Events say. */
   readonly #told = new Map<string, string>();
 
-  constructor(surroundings: Surroundings, services: ListWatch<ServiceFacts>) {
+  constructor(
+    surroundings: Surroundings,
+    { services, ourClass }: { services: ListWatch<ServiceFacts>; ourClass: string },
+  ) {
     this.#surroundings = surroundings;
     this.#services = services;
+    this.#ourClass = ourClass;
     const { store, sleep, random, log } = surroundings;
     this.#loop = new Loop({
       pass: () => this.#pass(),
@@ -32,19 +60,28 @@ export class LoadBalancers implements Controller {
       onError: (error, retryInMs) =>
         log.warn({ event: "not-balanced", err: error, retryInMs }, `load balancers: ${String(error)}`),
     });
+    const common = { store, log, sleep, random };
     this.#pools = new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
+      ...{ ...common, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
       onChange: () => this.changed(),
+    });
+    this.#blocks = new Mirror<Entry | undefined>({
+      ...{ ...common, prefix: kindPrefix("IPAMBlock") },
+      keep: (entry) => (isBalancerText(entry.value) ? entry : undefined),
+      onChange: (keys, first) => {
+        if (this.#areOurs(keys) || first) this.changed();
+      },
     });
   }
 
   start(): Promise<unknown> {
-    return this.#pools.start();
+    return Promise.all([this.#pools.start(), this.#blocks.start()]);
   }
 
-  readonly waitsFor = (): string | undefined => this.#pools.waitsFor("IPPools");
+  readonly waitsFor = (): string | undefined =>
+    this.#pools.waitsFor("IPPools") ?? this.#blocks.waitsFor("IPAMBlocks");
 
-  /** A Service, or a pool, is another one. */
+  /** A Service, a pool or a block is another one. */
   changed(): void {
     if (this.#leads) this.#loop.trigger();
   }
@@ -66,19 +103,97 @@ export class LoadBalancers implements Controller {
   async stop(): Promise<void> {
     this.#leads = false;
     await this.#loop.stop();
-    await this.#pools.stop();
+    await Promise.all([this.#pools.stop(), this.#blocks.stop()]);
+  }
+
+  /** Nodes write theirs at every pod. */
+  #areOurs(keys: readonly string[]): boolean {
+    let any = false;
+    for (const key of keys) {
+      const isOurs = this.#blocks.get(key) !== undefined;
+      any ||= isOurs || this.#ours.has(key);
+      if (isOurs) this.#ours.add(key);
+      else this.#ours.delete(key);
+    }
+    return any;
   }
 
   async #pass(): Promise<void> {
-    if (!this.#leads || !this.#services.synced || !this.#pools.synced) return;
-    const pools = [...this.#pools.entries()].map(([, entry]) => resourceOf(entry) as IPPool); // its key says so
-    if (!pools.some(({ spec }) => spec.allowedUses.includes("LoadBalancer"))) return;
+    if (!this.#leads || !this.#services.synced || !this.#pools.synced || !this.#blocks.synced) return;
+    const pools = [...this.#pools.entries()]
+      .map(([, entry]) => resourceOf(entry) as IPPool) // its key says so
+      .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"));
+    const blocks = [...this.#ours].flatMap((key) => {
+      const entry = this.#blocks.get(key);
+      return entry ? blockIn(key, entry.value) : [];
+    });
+    if (pools.length === 0 && blocks.length === 0) return;
     const services = [...this.#services.entries()].flatMap(([, { balancer }]) => balancer ?? []);
-    const wanted = balance(services, pools);
-    for (const service of services) {
+    const former = holdersIn(blocks);
+    const wanted = balance(services, pools, former);
+    const holders = holdersOf(wanted);
+    await this.#give(holders, { pools, blocks });
+    for (const service of losersFirst(services, wanted)) {
       const one = wanted.get(service.name);
       if (one && this.#leads) await this.#settle(service, one);
     }
+    await this.#take({ former, holders, pools });
+  }
+
+  /** Before anybody is told of it: an address is a service's once its block says so. */
+  async #give(
+    holders: Holders,
+    { pools, blocks }: { pools: readonly IPPool[]; blocks: readonly Block[] },
+  ): Promise<void> {
+    const cidrs = new Set([...holders.keys()].map((text) => cidrOf(text, pools, blocks)));
+    const { now } = this.#surroundings;
+    for (const cidr of cidrs) {
+      if (!this.#leads) return;
+      const key = blockKey(cidr);
+      await this.#amend(key, (block) => given(block ?? newBalancerBlock(cidr, now()), holders, now()));
+    }
+  }
+
+  /** What nobody wants any more and whose services provably do not have it; empty blocks of no pool go. */
+  async #take(facts: { former: Holders; holders: Holders; pools: readonly IPPool[] }): Promise<void> {
+    const gone = new Set<string>();
+    for (const [address, services] of facts.former)
+      if (!facts.holders.has(address) && (await this.#areGone(services))) gone.add(address);
+    const ranges = facts.pools.map(({ spec }) => parsePrefix(spec.cidr));
+    for (const key of [...this.#ours]) {
+      if (!this.#leads) return;
+      await this.#amend(key, (block) => {
+        const after = block && taken(block, gone, this.#surroundings.now());
+        const isOver =
+          after && isEmpty(after) && !ranges.some((one) => contains(one, parsePrefix(after.cidr)));
+        return isOver ? null : after;
+      });
+    }
+  }
+
+  async #amend(key: string, step: (block: Block | undefined) => Block | null | undefined): Promise<void> {
+    await amend(this.#surroundings, this.#blocks, {
+      ...{ key, seen: { entry: this.#blocks.get(key) } },
+      step: (entry) => {
+        const before = entry && blockIn(key, entry.value);
+        const after = step(before);
+        return after === before ? undefined : after && blockText(after);
+      },
+    });
+  }
+
+  /** The API server itself is asked of those that the cache does not have: what is freed is free. No name: no proof. */
+  async #areGone(services: readonly string[]): Promise<boolean> {
+    for (const service of services) {
+      if (this.#services.get(service)?.balancer) continue; // it is here, and has been told another address
+      const [namespace, name] = service.split("/");
+      const list = (await this.#surroundings.server.call({
+        path: `/api/v1/namespaces/${namespace}/services`,
+        query: { fieldSelector: `metadata.name=${name}` },
+      })) as { items?: KubernetesObject[] };
+      if (list.items?.some((one) => balancerFacts(one, this.#ourClass))) return false;
+    }
+    return services.length > 0;
   }
 
   async #settle(service: BalancerFacts, { addresses, refused }: Balanced): Promise<void> {
@@ -107,3 +222,13 @@ export class LoadBalancers implements Controller {
     this.#told.set(service.name, refused);
   }
 }
+
+/** Whoever gives up an address is told before whoever gets it. */
+const losersFirst = (
+  services: readonly BalancerFacts[],
+  wanted: ReadonlyMap<string, Balanced>,
+): BalancerFacts[] => {
+  const loses = ({ name, current }: BalancerFacts) =>
+    current.some((address) => !wanted.get(name)?.addresses.includes(address)) ? 0 : 1;
+  return services.toSorted((a, b) => loses(a) - loses(b));
+};

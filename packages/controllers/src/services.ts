@@ -1,7 +1,7 @@
 import { type AnyResource, keyOf, kindPrefix, parse } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
-import { type BalancerFacts, balancerFacts } from "./balancer-addresses.ts";
+import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
 import { isMadeFrom, markedText } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";

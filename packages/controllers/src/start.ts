@@ -116,7 +116,10 @@ function assemble(surroundings: Surroundings, options: ControllersOptions) {
     balancerClass: options.loadBalancerClass,
     onServices: () => balancers.changed(),
   });
-  const balancers = new LoadBalancers(surroundings, services.services);
+  const balancers = new LoadBalancers(surroundings, {
+    services: services.services,
+    ourClass: options.loadBalancerClass,
+  });
   const nodes = new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel });
   const hosts = new AutoHostEndpoints(surroundings, { isOn: options.autoHostEndpoints ?? false });
   const controllers: readonly Controller[] = [

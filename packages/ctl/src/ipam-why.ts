@@ -1,5 +1,5 @@
 import type { Store } from "@margay/datastore";
-import { type Block, type Freed, type InUse, ordinalOf, whoHas } from "@margay/ipam";
+import { type Block, type Freed, type InUse, ordinalOf, ownerOf, whoHas } from "@margay/ipam";
 import { type Address, contains, formatAddress, parsePrefix } from "@margay/net";
 import { addressOf, endpointsByAddress, facts, list, poolsAndBlocks } from "./ipam-read.ts";
 import { json, type Terminal } from "./terminal.ts";
@@ -41,7 +41,7 @@ async function explain(store: Store, address: Address, terminal: Terminal): Prom
     address: text,
     ...(pool && { pool: pool.name }),
     ...(block && { block: block.cidr }),
-    ...(block?.affinity && { owner: block.affinity.replace(/^host:/, "") }),
+    ...(block?.affinity && { owner: ownerOf(block.affinity) }),
     ...(reservation && { reserved: reservation.metadata.name }),
     ...(holder && { holder }),
     ...(before && { before }),
@@ -70,8 +70,8 @@ function textOf(answer: Why): string {
 
 type Named = Pick<InUse, "handle" | "attributes">;
 
-function nameOf({ handle, attributes: { pod, namespace, type, node } }: Named): string {
-  const name = pod ? `pod ${namespace}/${pod}` : (type ?? handle);
+function nameOf({ handle, attributes: { pod, namespace, service, type, node } }: Named): string {
+  const name = pod ? `pod ${namespace}/${pod}` : service ? `service ${service}` : (type ?? handle);
   return node ? `${name} on node ${node}` : name;
 }
 

@@ -81,6 +81,43 @@ test("show --node: its blocks, and what its pods use, borrowed or not", async ()
   await expect(text("n3")).rejects.toThrow("node n3 has no block and no address");
 });
 
+test("load balancers' addresses: the service is the holder, the block is no node's, and nothing is wrong with it", async () => {
+  const attributes = { service: "shop/web", type: "loadBalancer", timestamp: "2026-11-22T12:00:00.000Z" };
+  const store = await cluster(
+    {
+      ...{ kind: "IPPool", metadata: { name: "balancers" } },
+      spec: { cidr: "203.0.113.0/28", blockSize: 29, allowedUses: ["LoadBalancer"] },
+    },
+    {
+      ...{ kind: "IPAMBlock", metadata: { name: "203.0.113.0-29" } },
+      spec: {
+        ...{ cidr: "203.0.113.0/29", affinity: "virtual:load-balancer", sequenceNumber: 2, unallocated: [] },
+        affinityClaimTime: "2026-11-22T12:00:00.000Z",
+        allocations: { "2": { handle: "load-balancer.shop.web", sequence: 1, attributes } },
+        released: [
+          {
+            ordinal: 3,
+            handle: "x",
+            reason: "service-gone",
+            at: "2026-11-22T13:00:00Z",
+            service: "shop/old",
+          },
+        ],
+      },
+    },
+  );
+  const blocks = await printed((t) => show(store, { ...asTable, showBlocks: true }, t));
+  expect(blocks).toContain("203.0.113.0/29  load-balancer  8  1  7");
+  const one = await printed((t) => show(store, { ...asTable, showBlocks: false, ip: "203.0.113.2" }, t));
+  expect(one).toContain("service:  shop/web");
+  const text = (ip: string) => printed((t) => why(store, { ip, ...asTable }, t));
+  expect(await text("203.0.113.2")).toMatch(/in use by service shop\/web\n(.*\n)*.*of load-balancer/);
+  expect(await text("203.0.113.3")).toContain(
+    "service shop/old until 2026-11-22T13:00:00Z, freed by service-gone",
+  );
+  expect(await printed((t) => check(store, asTable, t))).not.toContain("203.0.113");
+});
+
 test("show --map: a character for each block", async () => {
   const store = await cluster();
   const ipam = await ipamOn(store, "n1");

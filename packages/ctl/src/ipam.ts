@@ -66,7 +66,9 @@ async function showNode(
 const addressRow = ({ address, block, borrowedFrom, handle, attributes }: InUse) => [
   address,
   borrowedFrom === undefined ? block : `${block} of ${borrowedFrom}`,
-  attributes.pod ? `${attributes.namespace}/${attributes.pod}` : (attributes.type ?? handle),
+  attributes.pod
+    ? `${attributes.namespace}/${attributes.pod}`
+    : (attributes.service ?? attributes.type ?? handle),
   attributes.timestamp,
 ];
 
@@ -85,11 +87,11 @@ async function showAddress(
 }
 
 function holderText({ address, block, handle, attributes, borrowedFrom }: InUse): string {
-  const { pod, namespace, node, containerID, timestamp, type } = attributes;
+  const { pod, namespace, node, containerID, timestamp, type, service } = attributes;
   return facts({
     address,
     block: borrowedFrom === undefined ? block : `${block} (borrowed from ${borrowedFrom})`,
     pod: pod && `${namespace}/${pod}`,
-    ...{ type, node, container: containerID, since: timestamp, handle },
+    ...{ service, type, node, container: containerID, since: timestamp, handle },
   });
 }

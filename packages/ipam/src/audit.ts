@@ -14,14 +14,14 @@ import {
   blockSize,
   freeCount,
   heldIn,
-  nodeOf as nodeNamed,
   ordinalOf,
+  ownerOf,
 } from "./block.ts";
 import type { Pool } from "./pools.ts";
 
 export interface BlockUsage {
   readonly cidr: string;
-  /** The owner node; absent when the block was given back with addresses still in use. */
+  /** The owner node, or "load-balancer"; absent when the block was given back with addresses still in use. */
   readonly node?: string;
   readonly size: number;
   readonly inUse: number;
@@ -77,7 +77,7 @@ function usageOf(pool: Pool, blocks: readonly Block[]): PoolUsage {
   };
 }
 
-const nodeOf = (block: Block): string | undefined => block.affinity && nodeNamed(block.affinity);
+const nodeOf = ({ affinity }: Block): string | undefined => affinity && ownerOf(affinity);
 
 const blockUsage = (block: Block): BlockUsage => ({
   cidr: block.cidr,

@@ -43,8 +43,13 @@ export interface Held {
 }
 
 export const affinityOf = (node: string): string => `host:${node}`;
-/** The node of an affinity. */
-export const nodeOf = (affinity: string): string => affinity.slice("host:".length);
+/** Of blocks that no node has: load balancers' (calico.md §2.6). */
+export const LOAD_BALANCER = "virtual:load-balancer";
+/** The node of an affinity; undefined when it is not a node's. */
+export const nodeOf = (affinity: string): string | undefined =>
+  affinity.startsWith("host:") ? affinity.slice("host:".length) : undefined;
+/** An affinity for people: the node, or what else has the block. */
+export const ownerOf = (affinity: string): string => affinity.replace(/^(host|virtual):/, "");
 
 /** How many addresses the block has: 2^12 at most, by the pool's blockSize bounds. */
 export const blockSize = (block: Block): number => Number(prefixSize(parsePrefix(block.cidr)));

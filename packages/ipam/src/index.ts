@@ -6,13 +6,18 @@ export {
   affinityOf,
   type Block,
   blockSize,
+  claim,
   freeCount,
   type Held,
   heldBy,
   heldIn,
+  isEmpty,
+  LOAD_BALANCER,
   newBlock,
   nodeOf,
   ordinalOf,
+  ownerOf,
+  release,
 } from "./block.ts";
 export { IpamError, type IpamFailure } from "./errors.ts";
 export type { IpamEvent } from "./events.ts";

@@ -111,13 +111,10 @@ function ownerProblem({ affinity, cidr }: Block, affinities: readonly BlockAffin
   return [{ code: "block-without-affinity", cidr, node }];
 }
 
-/** Load balancers' blocks belong to no node. */
-const VIRTUAL = "load-balancer";
-
 function goneNodes({ blocks, nodes }: AuditInput): Problem[] {
-  const owners = blocks.flatMap(({ affinity }) => affinity?.replace(/^host:/, "") ?? []);
+  const owners = blocks.flatMap(({ affinity }) => (affinity && nodeOf(affinity)) || []);
   const users = blocks.flatMap(addressesOf).flatMap(({ attributes }) => attributes.node ?? []);
-  const gone = [...new Set([...owners, ...users])].filter((node) => !nodes.has(node) && node !== VIRTUAL);
+  const gone = [...new Set([...owners, ...users])].filter((node) => !nodes.has(node));
   const count = (list: readonly string[], node: string) => list.filter((one) => one === node).length;
   return gone
     .sort()

@@ -41,11 +41,12 @@ export function cooling(
 }
 
 function entry(ordinal: number, { handle, attributes }: Allocation, { reason, at }: Freeing): Freed {
-  const { pod, namespace, node } = attributes;
+  const { pod, namespace, node, service } = attributes;
   return {
     ...{ ordinal, handle, reason, at: at.toISOString() },
     ...(pod && { pod }),
     ...(namespace && { namespace }),
     ...(node && { node }),
+    ...(service && { service }),
   };
 }

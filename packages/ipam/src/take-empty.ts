@@ -25,8 +25,8 @@ export async function takeEmpty(site: Site, pools: readonly Pool[]): Promise<str
     const block = await readBlock(site, cidr);
     if (!block || block === "corrupt" || !isOld(block.spec, site.now())) continue;
     const { affinity } = block.spec;
-    if (affinity === undefined || !isEmpty(block.spec)) continue;
-    const node = nodeOf(affinity);
+    const node = affinity && nodeOf(affinity);
+    if (!node || !isEmpty(block.spec)) continue;
     await releaseAffinity({ ...site, node, view: new BlockCache({ node }) }, cidr);
     await readBlock(site, cidr); // our own view learns that it is gone
     return cidr;

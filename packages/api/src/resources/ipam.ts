@@ -13,6 +13,10 @@ const attributes = z.object({
   containerID: z.string().optional().describe("Its container."),
   timestamp: z.string().optional().describe("When the address was assigned."),
   type: z.string().optional().describe("What it is for, if not a pod: vxlanTunnelAddress, ..."),
+  service: z
+    .string()
+    .optional()
+    .describe("Load balancer that has the address, namespace/name; those that share it with commas."),
   netns: z.string().optional().describe("Path of its network namespace."),
   netnsInode: z
     .string()
@@ -28,6 +32,7 @@ const REASONS = [
   "namespace-gone",
   "interface-gone",
   "node-deleted",
+  "service-gone",
   "operator",
   "requested",
 ] as const;
@@ -40,15 +45,18 @@ const released = z.object({
   pod: z.string().optional().describe("The pod that held it."),
   namespace: z.string().optional().describe("The pod's namespace."),
   node: z.string().optional().describe("The pod's node."),
+  service: z.string().optional().describe("The load balancer that held it."),
 });
 
 const ipamBlock = z.object({
   cidr: cidr().describe("The block."),
   affinity: z
     .string()
-    .regex(/^host:.+/, { error: 'must be "host:<node>"' })
+    .regex(/^(host:.+|virtual:load-balancer)$/, {
+      error: 'must be "host:<node>" or "virtual:load-balancer"',
+    })
     .optional()
-    .describe('"host:<node>" that owns it.'),
+    .describe('"host:<node>" that owns it, or "virtual:load-balancer".'),
   affinityClaimTime: z.string().describe("When it was claimed."),
   sequenceNumber: z.int().describe("Grows with every change."),
   allocations: z
