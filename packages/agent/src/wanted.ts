@@ -15,14 +15,19 @@ export function notOurs({ interfaceName }: LocalEndpoint, config: NodeState["con
   return `interface ${interfaceName} does not begin with ${prefixes.join(" or ")} (FelixConfiguration.interfacePrefix)`;
 }
 
-const programmable = ({ endpoints, config }: NodeState, isUp: IsUp): LocalEndpoint[] =>
-  endpoints.filter((endpoint) => isUp(endpoint.interfaceName) && notOurs(endpoint, config) === undefined);
+function programmable({ endpoints, config }: NodeState, isUp: IsUp): Kept[] {
+  const up = endpoints.filter(({ interfaceName }) => isUp(interfaceName));
+  return up.map((endpoint) => ofEndpoint(endpoint, config)).filter(({ isOurs }) => isOurs);
+}
 
 /** Kernel settings by name. */
 export type Settings = ReadonlyMap<string, string>;
 
 interface Kept {
   readonly config: NodeState["config"];
+  readonly isOurs: boolean;
+  /** What its settings belong to. */
+  readonly owner: string;
   readonly routes: ReadonlyMap<string, Route>;
   readonly settings: Settings;
 }
@@ -38,6 +43,8 @@ function ofEndpoint(endpoint: LocalEndpoint, config: NodeState["config"]): Kept 
     .map((address) => workload(endpoint, address, config));
   const made = {
     config,
+    isOurs: notOurs(endpoint, config) === undefined,
+    owner: `interface ${endpoint.interfaceName}`,
     routes: new Map(routes.map((route) => [formatPrefix(route.dst), route])),
     settings: new Map([
       ...interfaceSettings(endpoint, config),
@@ -61,8 +68,8 @@ export function wantedRoutes(state: NodeState, isUp: IsUp): Map<string, Route> {
   const isOn = ({ family }: { family: 4 | 6 }) => family === 4 || state.config.ipv6Support;
   const blocks = state.blocks.filter((block) => isOn(block) && block.length < width(block.family));
   const routes = new Map(blocks.map(blackhole).map((r) => [formatPrefix(r.dst), r]));
-  for (const endpoint of programmable(state, isUp))
-    for (const [dst, route] of routesOf(endpoint, state.config)) routes.set(dst, route);
+  for (const { routes: its } of programmable(state, isUp))
+    for (const [dst, route] of its) routes.set(dst, route);
   return routes;
 }
 
@@ -94,8 +101,7 @@ export function wantedSettings(state: NodeState, isUp: IsUp): Map<string, Settin
   const node = new Map([["net.ipv4.ip_forward", "1"]]);
   if (ipv6Support) node.set("net.ipv6.conf.all.forwarding", "1");
   const wanted = new Map<string, Settings>(ipForwarding === "Enabled" ? [["node", node]] : []);
-  for (const endpoint of programmable(state, isUp))
-    wanted.set(`interface ${endpoint.interfaceName}`, ofEndpoint(endpoint, state.config).settings);
+  for (const { owner, settings } of programmable(state, isUp)) wanted.set(owner, settings);
   return wanted;
 }
 

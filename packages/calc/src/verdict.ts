@@ -93,7 +93,7 @@ export function verdict(
   packet: Packet,
   at: { readonly endpoint: string | undefined; readonly direction: Direction; readonly staged?: boolean },
 ): Verdict {
-  const endpoint = state.endpoints.find(({ id }) => id === at.endpoint);
+  const endpoint = at.endpoint === undefined ? undefined : byId(state.endpoints).get(at.endpoint);
   if (!endpoint) return deny([{ rule: ruleIds.unknownInterface, action: "deny" }]);
   const common = { endpoint: endpoint.id, direction: at.direction };
   if (!endpoint.ok) return deny([{ ...common, rule: ruleIds.unresolved, action: "deny" }]);
@@ -104,6 +104,15 @@ export function verdict(
     ...step,
   }));
   return { verdict: steps.at(-1)?.action === "allow" ? "allow" : "deny", steps };
+}
+
+const maps = new WeakMap<Enforced["endpoints"], ReadonlyMap<string, LocalEndpoint>>();
+
+/** One map for all that is asked of a state: thousands of connections are judged by it. */
+function byId(endpoints: Enforced["endpoints"]): ReadonlyMap<string, LocalEndpoint> {
+  const map = maps.get(endpoints) ?? new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  maps.set(endpoints, map);
+  return map;
 }
 
 const deny = (steps: readonly Step[]): Verdict => ({ verdict: "deny", steps });

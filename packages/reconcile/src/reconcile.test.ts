@@ -259,3 +259,21 @@ test("stop ends a backoff and lets no further pass run", async () => {
   await new Promise((resolve) => setImmediate(resolve));
   expect(passes).toBe(1);
 });
+
+test("what was read and found to be right is compared once, not in every pass after", async () => {
+  let compared = 0;
+  const read = {
+    name: "w",
+    list: async () => new Map([["a", { is: 1 }]]),
+    put: async () => {},
+    remove: async () => {},
+  };
+  const same = (a: { is: number }, b: { is: number }) => {
+    compared++;
+    return a.is === b.is;
+  };
+  const tracked = new Tracked({ ...read, same });
+  const wanted = new Map([["a", { is: 1 }]]);
+  for (let i = 0; i < 3; i++) await reconcile([tracked.to(wanted)]);
+  expect(compared).toBe(1);
+});

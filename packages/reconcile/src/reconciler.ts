@@ -24,6 +24,8 @@ export interface Outcome {
 export class Tracked<V> {
   readonly target: Target<V>;
   #believed: Map<string, V> | undefined;
+  /** It has values as the world told them, which `same` has to compare each time. */
+  #isRead = false;
   /** What the belief was made to match, to the last put and remove; undefined as soon as one is under way. */
   #matches: Parts<V> | Edited<V> | undefined;
   /** Keys to write whatever is believed of them: since the last plan, and all that no finished pass has written. */
@@ -53,7 +55,10 @@ export class Tracked<V> {
     return {
       name: this.target.name,
       refresh: async () => {
-        this.#believed ??= new Map(await this.target.list());
+        if (!this.#believed) {
+          this.#believed = new Map(await this.target.list());
+          this.#isRead = true;
+        }
         todo = this.#plan(this.#believed, wanted);
         this.#matches = undefined;
       },
@@ -95,6 +100,10 @@ export class Tracked<V> {
   /** All of one pass is written. */
   #finished(wanted: ReadonlyMap<string, V>): void {
     this.#unwritten.clear();
+    if (this.#believed && this.#isRead && !(wanted instanceof Edited)) {
+      this.#believed = new Map(wanted); // one that is edited may know more by now than was written
+      this.#isRead = false;
+    }
     if (this.#believed && (wanted instanceof Parts || wanted instanceof Edited)) this.#matches = wanted;
   }
 
