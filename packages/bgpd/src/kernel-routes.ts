@@ -1,5 +1,5 @@
 /** From the Loc-RIB to kernel routes (pure). */
-import type { Attributes, Route as BgpRoute } from "@margay/bgp";
+import { type Attributes, type Route as BgpRoute, linkBandwidth } from "@margay/bgp";
 import { type Address, contains, formatAddress, Lpm, type Prefix } from "@margay/net";
 import type { Nexthop, Route } from "@margay/netlink";
 import type { Gateways } from "./gateways.ts";
@@ -85,7 +85,8 @@ export interface RouteInputs {
 /** The kernel route of one prefix; undefined when the best path is our own, or leads nowhere. */
 export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Route | undefined {
   if (paths.length === 0 || paths.some((p) => p.source.kind === "local")) return undefined;
-  const hops = paths.flatMap(({ attributes }) => hopsOf(attributes, fabric));
+  const share = shares(paths);
+  const hops = paths.flatMap(({ attributes }, i) => weighted(hopsOf(attributes, fabric), share?.[i]));
   const distinct = [...new Map(hops.map((h) => [`${h.via && formatAddress(h.via)}%${h.dev}`, h])).values()];
   if (distinct.length === 0) return undefined;
   const nexthops = distinct.slice(0, widest);
@@ -95,3 +96,22 @@ export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Rou
 
 const hopsOf = (attributes: Attributes | undefined, fabric: Fabric): readonly Nexthop[] =>
   (attributes?.nextHop && fabric.hopsTo(attributes.nextHop.address)) ?? [];
+
+/**
+ * Each path's part of a hundred, by link bandwidth, as FRR has it: at least 1. Undefined where a path says none: all are equal
+ * then (draft-ietf-idr-link-bandwidth §2).
+ */
+function shares(paths: readonly BgpRoute[]): readonly number[] | undefined {
+  if (paths.length < 2) return undefined;
+  const bandwidths = paths.map(({ attributes }) => attributes && linkBandwidth(attributes));
+  const known = bandwidths.filter((b) => b !== undefined);
+  if (known.length < paths.length) return undefined;
+  const total = known.reduce((sum, b) => sum + b, 0);
+  return known.map((b) => Math.max(1, Math.floor((100 * b) / total)));
+}
+
+/** Hops of one path have its share together. */
+const weighted = (hops: readonly Nexthop[], share: number | undefined): readonly Nexthop[] =>
+  share === undefined
+    ? hops
+    : hops.map((hop) => ({ ...hop, weight: Math.max(1, Math.floor(share / hops.length)) }));

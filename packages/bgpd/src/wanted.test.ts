@@ -382,8 +382,11 @@ describe("kernel routes", () => {
     route("10.2.0.0/16", { protocol: 143, nexthops: [{ via: parseAddress("10.0.0.9"), dev: "eth0" }] }),
     route("10.3.0.0/16", { type: "blackhole" }),
   ]);
-  const path = (hop: string, kind: "ibgp" | "local" = "ibgp"): Path => {
-    const attributes = { origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } } as const;
+  const path = (hop: string, kind: "ibgp" | "local" = "ibgp", bandwidth?: bigint): Path => {
+    const attributes = {
+      ...({ origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } } as const),
+      ...(bandwidth === undefined ? {} : { extendedCommunities: [bandwidth] }),
+    };
     return {
       source: { kind, name: "x", as: 1, bgpId: 1, address: parseAddress(hop), client: false },
       received: attributes,
@@ -400,6 +403,21 @@ describe("kernel routes", () => {
     [
       "ECMP",
       [path("10.0.0.2"), path("10.0.0.3")],
+      "10.244.1.0/26 nexthop via 10.0.0.2 dev eth0 nexthop via 10.0.0.3 dev eth0 metric 1024",
+    ],
+    [
+      "ECMP by link bandwidth, 1 and 3 bytes a second: parts of a hundred; transitive or not",
+      [path("10.0.0.2", "ibgp", 0x4004_fde8_3f80_0000n), path("10.0.0.3", "ibgp", 0x0004_fde8_4040_0000n)],
+      "10.244.1.0/26 nexthop via 10.0.0.2 dev eth0 weight 25 nexthop via 10.0.0.3 dev eth0 weight 75 metric 1024",
+    ],
+    [
+      "a part too small to count is one",
+      [path("10.0.0.2", "ibgp", 0x4004_fde8_3f80_0000n), path("10.0.0.3", "ibgp", 0x4004_fde8_4b80_0000n)],
+      "10.244.1.0/26 nexthop via 10.0.0.2 dev eth0 nexthop via 10.0.0.3 dev eth0 weight 99 metric 1024",
+    ],
+    [
+      "one path says none, or no number: equal",
+      [path("10.0.0.2", "ibgp", 0x4004_fde8_3f80_0000n), path("10.0.0.3", "ibgp", 0x4004_fde8_7fc0_0000n)],
       "10.244.1.0/26 nexthop via 10.0.0.2 dev eth0 nexthop via 10.0.0.3 dev eth0 metric 1024",
     ],
     [

@@ -56,6 +56,12 @@ export class Bird {
     this.#process = spawn("ip", args, { stdio: "ignore" }); // "ip netns exec" becomes bird
   }
 
+  /** Another configuration for the same process. */
+  configure(configuration: string): void {
+    writeFileSync(join(this.#directory, "bird.conf"), configuration);
+    this.control("configure");
+  }
+
   async kill(): Promise<void> {
     const process = this.#process;
     const gone = new Promise((resolve) => process?.once("exit", resolve));
