@@ -25,6 +25,10 @@ function blocks(n: number): Map<string, Prefix> {
   return new Map([...v4, ...v6].map((text) => [text, parsePrefix(text)]));
 }
 
+/** RFC 5082 is for external peers; who can do it for internal ones too does. */
+const internalGtsm = ({ externalGtsmOnly }: Recipe) => (externalGtsmOnly ? {} : { ttlSecurityHops: 1 });
+const gtsmText = ({ externalGtsmOnly }: Recipe) => (externalGtsmOnly ? " (it refuses GTSM)" : " GTSM");
+
 unsharedWithUsers(import.meta.url, () => {
   run("ip link add br0 type bridge && ip link set br0 up");
   for (const n of [11, 12])
@@ -47,7 +51,7 @@ unsharedWithUsers(import.meta.url, () => {
     const neighbours = [11, 12].map(
       (m, i): Neighbour => ({ address: `172.20.0.${m}`, as: roles.ours[i]!, client: roles.client }),
     ); // two of each
-    const gtsm = roles.client ? {} : { ttlSecurityHops: 1 };
+    const gtsm = roles.client ? internalGtsm(recipe) : { ttlSecurityHops: 1 };
     const peer = { address: parseAddress(address), peerAs: roles.as, password, ...gtsm };
     const speakers = await Promise.all(
       [11, 12].map((m, i) =>
@@ -113,60 +117,84 @@ unsharedWithUsers(import.meta.url, () => {
       }
     });
 
-    if (recipe.restarts === undefined) passed(name, "no restart of its own (RFC 4724)");
-    else
-      test("killed and back, ours and then theirs: no route is gone for a moment", async () => {
-        const roles = { as: 65000 + n, ours: 64512 };
-        const peer = {
-          address: parseAddress(`172.20.0.${n}`),
-          peerAs: roles.as,
-          password,
-          ttlSecurityHops: 1,
-        };
-        const few = new Map([...blocks(1)].slice(0, 100));
-        const ours = { n: 11, as: roles.ours, peers: [peer], origins: few };
-        let us = await Ours.start(ours);
-        const neighbours = [{ address: "172.20.0.11", as: roles.ours, client: false }];
+    if (recipe.lacksIPv6)
+      test("eBGP over IPv6 with MD5 and GTSM: IPv6 routes both ways", async () => {
+        const address = `fd00:172:20::${n}`;
+        const peer = { address: parseAddress(address), peerAs: 65000 + n, password, ttlSecurityHops: 1 };
+        const speakers = await Promise.all(
+          [11, 12].map((m) =>
+            Ours.start({ n: m, as: 64501 + m, overIPv6: true, peers: [peer], origins: blocks(m - 10) }),
+          ),
+        );
+        const neighbours = [11, 12].map((m) => ({
+          ...{ address: `fd00:172:20::${m}`, as: 64501 + m, client: false },
+        }));
         const other = new Other(recipe, `x${n}`, {
-          ...{ address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as: roles.as, neighbours, password },
-          own: "203.0.113.0/24",
+          ...{ address, address6: address, routerId: `172.20.0.${n}`, as: 65000 + n, neighbours, password },
         });
         try {
-          await eventually(() => other.announce(), true, 200);
-          const all = few.size + 1;
-          await eventually(() => other.count(4), all, 300);
-          await eventually(() => us.learned(4), 1);
-
-          us.stop(); // TCP closes without a NOTIFICATION, as after a kill
-          const seen = new Set([other.count(4)]);
-          us = await Ours.start({ ...ours, restarting: true });
-          await eventually(() => {
-            seen.add(other.count(4));
-            return us.speaker.hasConverged;
-          }, true);
-          await eventually(() => us.learned(4), 1);
-          seen.add(other.count(4));
-          expect([...seen]).toEqual([all]);
-          passed(name, "our restart");
-
-          const least = { learned: 1 };
-          const watch = setInterval(() => {
-            least.learned = Math.min(least.learned, us.learned(4));
-          }, 20);
-          await other.kill();
-          await eventually(() => us.state(), expect.not.stringMatching("Established"));
-          other.startAgain();
-          await eventually(() => other.announce(), true, 20);
-          await eventually(() => us.state(), "Established");
-          await eventually(() => other.count(4), all, 300);
-          clearInterval(watch);
-          expect([us.learned(4), least.learned]).toEqual([1, 1]);
-          passed(name, "their restart");
+          await eventually(() => other.count(6), total(6), 300);
+          await eventually(() => speakers.map((s) => s.learned(6)), [routesEach[6], routesEach[6]]);
+          passed(name, `IPv6 ${routesEach[6]} each way over IPv6, MD5 GTSM`);
         } finally {
-          us.stop();
+          for (const one of speakers) one.stop();
           await other.stop();
         }
       });
+
+    test("killed and back, ours and then theirs: no route is gone for a moment", async () => {
+      const roles = { as: 65000 + n, ours: 64512 };
+      const peer = {
+        address: parseAddress(`172.20.0.${n}`),
+        peerAs: roles.as,
+        password,
+        ttlSecurityHops: 1,
+      };
+      const few = new Map([...blocks(1)].slice(0, 100));
+      const ours = { n: 11, as: roles.ours, peers: [peer], origins: few };
+      let us = await Ours.start(ours);
+      const neighbours = [{ address: "172.20.0.11", as: roles.ours, client: false }];
+      const other = new Other(recipe, `x${n}`, {
+        ...{ address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as: roles.as, neighbours, password },
+        own: "203.0.113.0/24",
+      });
+      try {
+        await eventually(() => other.announce(), true, 200);
+        const all = few.size + 1;
+        await eventually(() => other.count(4), all, 300);
+        await eventually(() => us.learned(4), 1);
+
+        us.stop(); // TCP closes without a NOTIFICATION, as after a kill
+        const seen = new Set([other.count(4)]);
+        us = await Ours.start({ ...ours, restarting: true });
+        await eventually(() => {
+          seen.add(other.count(4));
+          return us.speaker.hasConverged;
+        }, true);
+        await eventually(() => us.learned(4), 1);
+        seen.add(other.count(4));
+        expect([...seen]).toEqual([all]);
+        passed(name, "our restart");
+
+        const least = { learned: 1 };
+        const watch = setInterval(() => {
+          least.learned = Math.min(least.learned, us.learned(4));
+        }, 20);
+        await other.kill();
+        await eventually(() => us.state(), expect.not.stringMatching("Established"));
+        other.startAgain();
+        await eventually(() => other.announce(), true, 20);
+        await eventually(() => us.state(), "Established");
+        await eventually(() => other.count(4), all, 300);
+        clearInterval(watch);
+        await eventually(() => us.learned(4), 1);
+        expect(least.learned).toBe(recipe.keepsNothing ? 0 : 1);
+        passed(name, recipe.keepsNothing ? "their restart (they ask for no time)" : "their restart");
+      } finally {
+        us.stop();
+        await other.stop();
+      }
+    });
 
     test("iBGP, theirs as reflector of ours", async () => {
       const { speakers, other, stop } = await between(recipe, n, {
@@ -182,14 +210,20 @@ unsharedWithUsers(import.meta.url, () => {
             [routesEach[family], routesEach[family]],
           );
         }
-        passed(name, "iBGP, their reflector");
+        passed(name, `iBGP${gtsmText(recipe)}, their reflector`);
       } finally {
         await stop();
       }
     });
 
     test("iBGP, ours as reflector: it learns another client's routes from us", async () => {
-      const peer = { address: parseAddress(`172.20.0.${n}`), name: "other", client: true, password };
+      const peer = {
+        address: parseAddress(`172.20.0.${n}`),
+        name: "other",
+        client: true,
+        password,
+        ...internalGtsm(recipe),
+      };
       const client = { address: parseAddress("172.20.0.12"), name: "twelve", client: true };
       const us = await Ours.start({
         ...{ n: 11, as: 64512, peers: [peer, client], clusterId: 77, origins: blocks(1) },
@@ -203,7 +237,7 @@ unsharedWithUsers(import.meta.url, () => {
       });
       try {
         for (const family of [4, 6] as const) await eventually(() => other.count(family), total(family), 300);
-        passed(name, "iBGP, our reflector");
+        passed(name, `iBGP${gtsmText(recipe)}, our reflector`);
       } finally {
         us.stop();
         twelve.stop();

@@ -15,6 +15,8 @@ export interface Neighbour {
 export interface Scene {
   readonly address: string;
   readonly address6: string;
+  /** Where the address is none. */
+  readonly routerId?: string;
   readonly as: number;
   readonly neighbours: readonly Neighbour[];
   readonly password: string;
@@ -35,10 +37,14 @@ export interface Recipe {
   refresh?(dir: string, address: string): string;
   /** Shell command that gives it its own network, where its configuration cannot. */
   announce?(own: string): string;
-  /** What its command line gets when it follows a process of its own that was killed (RFC 4724); absent: it cannot. */
-  readonly restarts?: string;
-  /** Why its IPv6 routes of an eBGP session over IPv4 cannot be used. */
+  /** What its command line gets when it follows a process of its own that was killed (RFC 4724). */
+  readonly restarts: string;
+  /** Why its IPv6 routes of an eBGP session over IPv4 cannot be used; over IPv6 they can. */
   readonly lacksIPv6?: string;
+  /** It asks for no time to restart: its routes go with it, and come back with it. */
+  readonly keepsNothing?: true;
+  /** It refuses GTSM for internal peers. */
+  readonly externalGtsmOnly?: true;
   /** It must be able to become another user. */
   readonly needsUsers?: true;
 }
@@ -57,7 +63,7 @@ const bird: Recipe = {
       ...neighbours.map(
         (n, i) => `protocol bgp n${i} { local ${address} as ${as}; neighbor ${n.address} as ${n.as};
           password "${password}"; connect delay time 1; connect retry time 1; error wait time 1, 2;
-          graceful restart on; ${n.client ? "rr client;" : ""} ${n.as === as ? "" : "ttl security on;"}
+          graceful restart on; ${n.client ? "rr client;" : ""} ttl security on;
           ipv4 { import all; export all; };
           ipv6 { import all; export where source = RTS_BGP; ${n.client ? "" : `next hop address ${address6};`} }; }`,
       ),
@@ -91,7 +97,7 @@ const frr: Recipe = {
         ` neighbor ${n.address} password ${password}`,
         ` neighbor ${n.address} timers connect 1`,
         ` neighbor ${n.address} advertisement-interval 0`,
-        ...(n.as === as ? [] : [` neighbor ${n.address} ttl-security hops 1`]),
+        ` neighbor ${n.address} ttl-security hops 1`,
       ]),
       ...["ipv4", "ipv6"].flatMap((family) => [
         ` address-family ${family} unicast`,
@@ -126,7 +132,7 @@ const gobgp: Recipe = {
           `[[neighbors]]\n[neighbors.config]\nneighbor-address = "${n.address}"\npeer-as = ${n.as}\nauth-password = "${password}"`,
           "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1",
           "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = 60",
-          n.as === as ? "" : "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255",
+          "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255",
           n.client
             ? `[neighbors.route-reflector.config]\nroute-reflector-client = true\nroute-reflector-cluster-id = "${address}"`
             : "",
@@ -147,11 +153,14 @@ const openbgpd: Recipe = {
   name: "OpenBGPD",
   program: "/usr/sbin/bgpd",
   needsUsers: true,
-  lacksIPv6: "names ::1 as next hop (OpenBGPD 7.7 portable); without a ::1 it dies",
-  configure: ({ address, as, neighbours, password, dir }) => ({
+  lacksIPv6: "names ::1 as next hop (OpenBGPD 7.7 portable), whatever its filters say; without a ::1 it dies",
+  restarts: "",
+  keepsNothing: true,
+  externalGtsmOnly: true,
+  configure: ({ address, routerId = address, as, neighbours, password, own, dir }) => ({
     file: "openbgpd.conf",
     text: lines([
-      `AS ${as}\nrouter-id ${address}\nlisten on ${address}\nsocket "${dir}/bgpd.ctl"\nfib-update no\nnexthop qualify via default`,
+      `AS ${as}\nrouter-id ${routerId}\nlisten on ${address}\nsocket "${dir}/bgpd.ctl"\nfib-update no\nnexthop qualify via default\n${own ? `network ${own}` : ""}`,
       ...neighbours.map(
         (
           n,
@@ -210,7 +219,7 @@ export class Other {
 
   /** After `kill`: it is told that it follows itself. */
   startAgain(): void {
-    this.#process = this.#start(`${this.#command} ${this.#recipe.restarts ?? ""}`);
+    this.#process = this.#start(`${this.#command} ${this.#recipe.restarts}`);
   }
 
   /** Gives it its own network, where its configuration did not; false while it is not up. */

@@ -1,5 +1,5 @@
 /** Speakers of ours for tests: in this namespace, one for each address 172.20.0.n. */
-import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import { type Family, formatAddress, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import type { Self, WantedPeer } from "../config.ts";
 import { Speaker } from "../speaker.ts";
 import { type Listener, listen } from "../transport.ts";
@@ -9,6 +9,8 @@ const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 export interface OursOptions {
   /** The last number of its address. */
   readonly n: number;
+  /** Its sessions go over IPv6, fd00:172:20::n. */
+  readonly overIPv6?: boolean;
   readonly as: number;
   readonly peers: readonly Partial<WantedPeer>[];
   readonly clusterId?: number;
@@ -26,16 +28,25 @@ export class Ours {
     this.#listener = listener;
   }
 
-  static async start({ n, as, peers, clusterId, restarting = false, origins }: OursOptions): Promise<Ours> {
-    const address = parseAddress(`172.20.0.${n}`);
+  static async start({
+    n,
+    as,
+    overIPv6 = false,
+    peers,
+    clusterId,
+    restarting = false,
+    origins,
+  }: OursOptions): Promise<Ours> {
+    const [address4, address6] = [parseAddress(`172.20.0.${n}`), parseAddress(`fd00:172:20::${n}`)];
+    const address = overIPv6 ? address6 : address4;
     const self: Self = {
       node: `n${n}`,
       as,
       bgpId: n,
       ...(clusterId === undefined ? {} : { clusterId }),
       addresses: {
-        4: { address, subnet: parsePrefix("172.20.0.0/24") },
-        6: { address: parseAddress(`fd00:172:20::${n}`), subnet: parsePrefix("fd00:172:20::/64") },
+        4: { address: address4, subnet: parsePrefix("172.20.0.0/24") },
+        6: { address: address6, subnet: parsePrefix("fd00:172:20::/64") },
       },
       listenPort: 179,
       bindNodeAddress: true,
@@ -70,7 +81,7 @@ export class Ours {
     );
     listener.protect(new Map(keyed));
     speaker.setOrigins(origins);
-    speaker.setPeers(self, new Map(wanted.map((p) => [`172.20.0.${Number(p.address.bits & 255n)}`, p])));
+    speaker.setPeers(self, new Map(wanted.map((p) => [formatAddress(p.address), p])));
     return new Ours(speaker, listener);
   }
 
