@@ -197,9 +197,14 @@ export class Engine {
   }
 }
 
-const passwordsOf = ({ peers }: Wanted): Passwords =>
-  new Map(
-    [...peers].flatMap(([key, { address: peer, password }]) =>
+const passwordsOf = ({ peers, ranges = [] }: Wanted): Passwords =>
+  new Map([
+    ...[...peers].flatMap(([key, { address: peer, password }]) =>
       password === undefined ? [] : [[key, { peer, password }] as const],
     ),
-  );
+    ...ranges.flatMap(({ range: { family, bits, length }, template: { password } }) =>
+      password === undefined
+        ? []
+        : [[formatPrefix({ family, bits, length }), { peer: { family, bits }, length, password }] as const],
+    ),
+  ]);

@@ -79,7 +79,8 @@ export function listenRanges(inputs: PeerInputs): ListenRange[] {
     if (spec.listenRange === undefined || !speaks(spec, me)) return [];
     const restart = spec.maxRestartTime;
     const peerAs = spec.asNumber ?? inputs.settings.asNumber;
-    const extras: Extras = { type: "global", spec, ...(restart ? { restart } : {}) };
+    const password = passwordOf(spec.password, scene);
+    const extras: Extras = { type: "global", spec, ...(restart ? { restart } : {}), ...password };
     const range = parsePrefix(spec.listenRange);
     const localAddress = spec.sourceAddress === "None" ? undefined : speaker.addresses[range.family]?.address;
     const common = commonOf({ peerAs }, scene, extras);

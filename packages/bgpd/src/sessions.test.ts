@@ -117,6 +117,30 @@ unshared(import.meta.url, () => {
       await eventually(() => table(one), full(1, [1, 10, 11]));
     });
 
+    test("a password for the whole network (TCP_MD5SIG_EXT): who has another, or none, is not let in; a new one resets nothing", async () => {
+      const protectedRange = (password: string): ListenRange => {
+        const { template, ...rest } = range(5);
+        return { ...rest, template: { ...template, password } };
+      };
+      const keys8 = (password: string) =>
+        new Map([["10.0.0.8/29", { peer: address(8), length: 29, password }]]);
+      const one = await speakers.startListening(1, [], { ranges: [protectedRange("sesame")] });
+      one.listener.protect(keys8("sesame"));
+      const nine = await start(9, [to(9, 1, { password: "sesame" })]);
+      const ten = await start(10, [to(10, 1, { password: "guess" })]);
+      const eleven = await start(11, [to(11, 1)]);
+      await eventually(() => table(one.speaker), full(1, [1, 9]));
+      one.listener.protect(keys8("new"));
+      one.speaker.setPeers(self(1), new Map(), [protectedRange("new")]);
+      nine.setPeers(self(9), new Map([to(9, 1, { password: "new" })]));
+      nine.setOrigins(new Map([[block(8), parsePrefix(block(8))]]));
+      await eventually(() => table(one.speaker), ["10.244.1.0/26 ours", "10.244.8.0/26 via 10.0.0.9"]);
+      expect([...one.speaker.peers.values()].map((p) => [p.wanted.name, p.counts.flaps])).toEqual([
+        ["racks 10.0.0.9", 0],
+      ]);
+      expect([...states(ten), ...states(eleven)]).not.toContain("Established");
+    });
+
     test("who is outside is not let in; the network is taken out of the configuration: its peers go", async () => {
       const one = await start(1, [], { ranges: [range(5)] });
       await dial(9);

@@ -164,16 +164,19 @@ function open({ address, port, localAddress, guard = {} }: DialOptions): Socket 
 }
 
 /** Sets a key or takes it away; one that was not there is gone already. */
-function setKey(fd: number, peer: Address, password: string | undefined): void {
+function setKey(fd: number, peer: Address, password: string | undefined, length?: number): void {
   try {
-    tcpMd5(fd, peer, password);
+    tcpMd5(fd, peer, password, length);
   } catch (error) {
     if (!(error instanceof NetlinkError && error.code === "ENOENT" && password === undefined)) throw error;
   }
 }
 
-/** Passwords of peers by address. */
-export type Passwords = ReadonlyMap<string, { readonly peer: Address; readonly password: string }>;
+/** Passwords of peers by address, or with `length` of all that come from a network. */
+export type Passwords = ReadonlyMap<
+  string,
+  { readonly peer: Address; readonly length?: number; readonly password: string }
+>;
 
 export interface Listener {
   /** The kernel takes connections of these peers only with their password; others need none. */
@@ -212,10 +215,10 @@ export async function listen(
   }
   let known: Passwords = new Map();
   const protect = (wanted: Passwords) => {
-    for (const [key, { peer }] of [...known, ...wanted])
+    for (const [key, { peer, length }] of [...known, ...wanted])
       for (const { family, fd } of servers)
         if (family === peer.family && known.get(key)?.password !== wanted.get(key)?.password)
-          setKey(fd, peer, wanted.get(key)?.password);
+          setKey(fd, peer, wanted.get(key)?.password, length);
     known = wanted;
   };
   return { protect, close };

@@ -10,6 +10,9 @@ const types = { stream: 1, datagram: 2 } as const;
 const SO_REUSEADDR = 2;
 const SO_BINDTODEVICE = 25;
 const TCP_MD5SIG = 14;
+/** The same, for all of a network. */
+const TCP_MD5SIG_EXT = 32;
+const TCP_MD5SIG_FLAG_PREFIX = 1;
 const IPV6_V6ONLY = 26;
 /** Hop limit set on packets, and the least accepted (RFC 5082). */
 const hops = {
@@ -83,9 +86,10 @@ function bind(fd: number, { address, port, scope }: NonNullable<SocketOptions["b
 
 /**
  * Sets, changes or (with undefined) clears the key that segments to and from `peer` are signed with (RFC 2385); on a
- * live connection too. RangeError above 80 bytes; NetlinkError ENOENT when there was no key to clear.
+ * live connection too. With `length` all peers of that network; the narrowest network's key counts. RangeError above 80
+ * bytes; NetlinkError ENOENT when there was no key to clear.
  */
-export function tcpMd5(fd: number, peer: Address, key: string | undefined): void {
+export function tcpMd5(fd: number, peer: Address, key: string | undefined, length?: number): void {
   const bytes = new TextEncoder().encode(key ?? "");
   if (bytes.length > md5KeyLimit)
     throw new RangeError(`TCP-MD5 key of ${bytes.length} bytes; at most ${md5KeyLimit}`);
@@ -93,10 +97,15 @@ export function tcpMd5(fd: number, peer: Address, key: string | undefined): void
   // struct tcp_md5sig: sockaddr_storage (128), flags u8, prefix length u8, key length u16, interface i32, key (80)
   const option = new Uint8Array(216);
   option.set(sockaddr(peer, 0));
+  if (length !== undefined) option.set([TCP_MD5SIG_FLAG_PREFIX, length], 128);
   new DataView(option.buffer).setUint16(130, bytes.length, true);
   option.set(bytes, 136);
-  const words = `${key === undefined ? "clear" : "set"} TCP-MD5 key of ${formatAddress(peer)}`;
-  check(native().setsockopt(fd, level.tcp, TCP_MD5SIG, option), words);
+  const whom = length === undefined ? formatAddress(peer) : `${formatAddress(peer)}/${length}`;
+  const words = `${key === undefined ? "clear" : "set"} TCP-MD5 key of ${whom}`;
+  check(
+    native().setsockopt(fd, level.tcp, length === undefined ? TCP_MD5SIG : TCP_MD5SIG_EXT, option),
+    words,
+  );
 }
 
 const SOCK_RAW = 3;

@@ -120,8 +120,6 @@ function sessionFaults(value: z.output<typeof SPEC>): [string, string][] {
     out.push(["holdTime", "must be absent beside keepaliveTime: it is three times as long"]);
   if (value.listenLimit !== undefined && value.listenRange === undefined)
     out.push(["listenLimit", "needs listenRange"]);
-  if (value.listenRange !== undefined && value.password !== undefined)
-    out.push(["password", "must be absent with listenRange: Linux keeps TCP-MD5 keys by address"]);
   if (value.listenRange !== undefined && value.passive === false)
     out.push(["passive", "must be true or absent with listenRange"]);
   if (/^\[?fe[89ab]/i.test(value.peerIP ?? "") && value.interface === undefined)

@@ -114,8 +114,6 @@ const neighbor = object({
   );
   for (const field of passwords.slice(1))
     refuse(field, `must be absent beside ${dashed(passwords[0] ?? "")}`);
-  if (value.listenRange && passwords[0])
-    refuse(passwords[0], "must be absent with listen-range: Linux keeps TCP-MD5 keys by address");
   if (value.address && isLinkLocal(value.address) && value.interface === undefined)
     refuse("interface", "is required with a link-local address");
 });
