@@ -64,14 +64,15 @@ const DRAIN_MS = 1000;
 /** Serves the container runtime's calls with this node's addresses and kernel. */
 export async function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
   const { netlink, ipam, store, node } = options;
-  const removals = Netlink.open({ inBackground: true }); // the kernel takes 20 ms for a veth, and lets nobody ask meanwhile
+  const wires = Netlink.open({ inBackground: true }); // rules are put in words while the kernel makes a veth
+  const removals = Netlink.open({ inBackground: true }); // it takes 20 ms to remove one, and lets nobody ask meanwhile
   const handle = cniHandler(
     {
       node,
       now: () => new Date(),
       ipam,
       endpoints: resources(store, "WorkloadEndpoint"),
-      wire: (wiring) => wire(netlink, wiring),
+      wire: (wiring) => wire(wires, wiring),
       unwire: unwirer(removals),
       unwireInside,
       ownerOf: (name) => ownerOf(removals, name),
@@ -106,6 +107,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       clearInterval(timer);
       await server.close();
       removals.close();
+      wires.close();
     },
   };
 }

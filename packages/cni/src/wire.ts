@@ -5,11 +5,11 @@ import {
   createVeth,
   deleteLink,
   type Link,
+  linkBesideLoopback,
   linkByName,
   Netlink,
   NetlinkError,
   type Route,
-  setLink,
   sysctl,
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
@@ -37,7 +37,7 @@ const BOOT = 3;
  * when the namespace is gone, else NetlinkError, and then leaves nothing.
  */
 export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }> {
-  const pod = openPod(wiring.netns);
+  const pod = openPod(wiring.netns, { inBackground: true });
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
     const host = await makeVeth(nl, pod, wiring);
@@ -103,8 +103,7 @@ async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Prom
     sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0, netns);
     sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0, netns);
   }
-  await setLink(pod, "lo", { up: true });
-  const link = await linkByName(pod, ifname);
+  const link = await linkBesideLoopback(pod, ifname);
   if (!link?.mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
   const gateways = addresses.map(({ family }) => parseAddress(GATEWAY[family]));
   await configureLink(pod, link, {

@@ -20,6 +20,7 @@ export {
   createVxlan,
   deleteLink,
   deleteLinks,
+  linkBesideLoopback,
   linkByName,
   listLinks,
   setLink,

@@ -218,6 +218,14 @@ const changeWords = ({ up, ...others }: LinkChange): string =>
     ...Object.entries(others).map(([key, value]) => `${key} ${value ?? "none"}`),
   ].join(" ");
 
+/** Sets a link up, found by its name: the kernel has an index of its own for it. */
+export const upLink = (name: string): Request => ({
+  type: RTM_SETLINK,
+  flags: 0,
+  words: () => `set link ${name} up`,
+  body: (e) => header(e, 0, true).attributeText(attribute.name, name),
+});
+
 export const removeLink = (name: string): Request => ({
   type: RTM_DELLINK,
   flags: 0,

@@ -10,6 +10,7 @@ import {
   readLink,
   removeGroup,
   removeLink,
+  upLink,
   type Veth,
   type Vxlan,
   withVeth,
@@ -22,6 +23,17 @@ export const listLinks = (nl: Netlink): Promise<Link[]> => nl.links();
 /** Undefined when there is none. */
 export const linkByName = async (nl: Netlink, name: string): Promise<Link | undefined> =>
   (await nl.linksNamed([name]))[0];
+
+/** In a namespace just made: its loopback comes up, and the link of that name is answered; undefined when there is none. */
+export async function linkBesideLoopback(nl: Netlink, name: string): Promise<Link | undefined> {
+  let found: Link | undefined;
+  const failures = await nl.requests.transact([upLink("lo"), getLink(name)], (message) => {
+    found = readLink(message);
+  });
+  const refused = failures.find(({ index }) => index === 0);
+  if (refused) throw refused.error;
+  return found;
+}
 
 /** The link, or NetlinkError ENODEV about `words`. */
 export async function requireLink(nl: Netlink, name: string, words: string): Promise<Link> {
