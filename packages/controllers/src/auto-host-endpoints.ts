@@ -47,16 +47,16 @@ export class AutoHostEndpoints extends Queued {
   readonly #endpoints: Mirror<Entry>;
 
   constructor(surroundings: Surroundings, { isOn }: { readonly isOn: boolean }) {
-    super({ log: surroundings.log, event: "host-endpoint-not-made" });
+    super({ ...surroundings, event: "host-endpoint-not-made" });
     this.#surroundings = surroundings;
     this.#isOn = isOn;
-    const { store, sleep, random, log } = surroundings;
+    const { store, sleep, random, troubles } = surroundings;
     this.#nodes = new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
       onChange: (keys, first) => this.queue.add(first ? this.all() : keys.map(endpointOf)),
     });
     this.#endpoints = new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("HostEndpoint"), keep: (entry) => entry },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix("HostEndpoint"), keep: (entry) => entry },
       onChange: (keys, first) => this.queue.add(first ? this.all() : keys),
     });
   }

@@ -21,9 +21,9 @@ export class ClusterNodes extends Queued {
   readonly #mirror: Mirror<Entry>;
 
   constructor(surroundings: Surroundings, { reflectorLabel }: { reflectorLabel: string }) {
-    super({ log: surroundings.log, event: "node-not-copied" });
+    super({ ...surroundings, event: "node-not-copied" });
     this.#surroundings = surroundings;
-    const { store, sleep, random, log } = surroundings;
+    const { store, sleep, random, troubles } = surroundings;
     this.#watch = surroundings.follow<NodeFacts>({
       path: PATH,
       keep: (object) => nodeFacts(object, reflectorLabel),
@@ -33,7 +33,7 @@ export class ClusterNodes extends Queued {
       },
     });
     this.#mirror = new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix("Node"), keep: (entry) => entry },
       onChange: (keys, first) => this.queue.add(first ? this.all() : keys),
     });
   }

@@ -278,6 +278,10 @@ describe("our own kinds", () => {
       reason: "Invalid",
       message: "spec.blockSize: must be 20 to 32 for IPv4, found 8",
     });
+    expect(await until(() => cluster.kubernetes.objects("/api/v1/events")[0])).toMatchObject({
+      ...{ type: "Warning", reason: "Refused", involvedObject: { kind: "IPPool", name: "pods" } },
+      message: expect.stringContaining("spec.blockSize: must be 20 to 32"),
+    });
     expect(await read("/margay/v1/ippools/pods")).toMatchObject({ spec: { blockSize: 26 } });
   });
 
@@ -497,12 +501,17 @@ describe("replicas", () => {
     };
     Object.assign(cluster.store, { list: async () => away(), watch: away });
     cluster.store.disconnect();
-    expect(await until(() => replica.notReady()[0])).toContain("Profile: memory store: disconnected");
+    expect(await until(() => replica.notReady().join() || undefined)).toMatch(
+      /^(memory store: disconnected on demand|etcd does not answer at 127.0.0.1:2379: is it running\?)$/,
+    );
     cluster.kubernetes.put(POLICIES, policy("web", "web"));
     Object.assign(cluster.store, { list, watch });
     await until(() => read("/margay/v1/networkpolicies/shop/knp.default.web"));
     await until(() => replica.notReady().length === 0);
-  });
+    expect(replica.events("datastore-lost")).toHaveLength(1);
+    expect(replica.events("not-copied")).toEqual([]);
+    expect(replica.events("connected")).toHaveLength(1);
+  }, 10_000);
 
   test("an API server that is away shows in readiness, once in the log, and nothing is removed meanwhile", async () => {
     cluster.kubernetes.put(POLICIES, policy("web", "web"));
@@ -511,13 +520,33 @@ describe("replicas", () => {
     await until(() => read(key));
     const failing = setInterval(() => cluster.kubernetes.fail({ on: "networkpolicies", status: 503 }), 20);
     cluster.kubernetes.cut();
-    const why = await until(() => replica.notReady()[0]);
-    expect(why).toContain("networkpolicies");
+    await until(() => replica.notReady()[0]?.includes("networkpolicies")).finally(() =>
+      clearInterval(failing),
+    );
     expect(await read(key)).toBeDefined();
-    clearInterval(failing);
-    expect(replica.events("kubernetes-lost").filter(({ path }) => path === POLICIES)).toHaveLength(1);
+    expect(replica.events("kubernetes-lost")).toHaveLength(1);
   });
 });
+
+test("who starts while neither answers waits, says so in one line each with what to do, and goes on when they do", async () => {
+  const { list, watch } = cluster.store;
+  const away = () => {
+    throw new StoreError("unavailable", "etcd does not answer at 127.0.0.1:2379: is it running?");
+  };
+  Object.assign(cluster.store, { list: async () => away(), watch: away });
+  const replica = await cluster.replica("a", {}, { ...cluster.kubernetes.access, url: "http://127.0.0.1:1" });
+  await until(
+    () => replica.events("kubernetes-lost").length === 1 && replica.events("datastore-lost").length === 1,
+  );
+  await sleep(2500); // some more tries of each
+  expect(replica.texts("warn")).toEqual([
+    expect.stringContaining("etcd does not answer at 127.0.0.1:2379"),
+    expect.stringMatching(/^API server http:\/\/127.0.0.1:1: .*ECONNREFUSED.*--kubeconfig/),
+  ]);
+  expect(replica.notReady().join()).toContain("API server http://127.0.0.1:1");
+  Object.assign(cluster.store, { list, watch });
+  await until(() => !replica.notReady().join().includes("etcd"));
+}, 10_000);
 
 describe("services", () => {
   const SERVICES = "/api/v1/services";

@@ -43,7 +43,7 @@ export class Copies extends Queued {
   #pools: Promise<unknown> = Promise.resolve();
 
   constructor(surroundings: Surroundings, conversions: readonly Conversion[]) {
-    super({ log: surroundings.log, event: "not-copied" });
+    super({ ...surroundings, event: "not-copied" });
     this.#surroundings = surroundings;
     for (const kind of new Set(conversions.map((one) => one.kind)))
       this.#mirrors.set(kind, this.#mirror(kind));
@@ -67,9 +67,9 @@ export class Copies extends Queued {
   }
 
   #mirror(kind: Kind): Mirror<Entry> {
-    const { store, log, sleep, random } = this.#surroundings;
+    const { store, troubles, sleep, random } = this.#surroundings;
     return new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix(kind), keep: (entry) => entry },
       onChange: (keys) => {
         this.queue.add(keys);
         if (kind === "IPPool") this.queue.add(this.#wishKeys(kind)); // what stood in their way may be gone

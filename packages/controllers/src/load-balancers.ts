@@ -53,14 +53,16 @@ export class LoadBalancers implements Controller {
     this.#surroundings = surroundings;
     this.#services = services;
     this.#ourClass = ourClass;
-    const { store, sleep, random, log } = surroundings;
+    const { store, sleep, random, log, troubles } = surroundings;
     this.#loop = new Loop({
       pass: () => this.#pass(),
       sleep,
-      onError: (error, retryInMs) =>
-        log.warn({ event: "not-balanced", err: error, retryInMs }, `load balancers: ${String(error)}`),
+      onError: (error, retryInMs) => {
+        if (!troubles.begin(this.name, error))
+          log.warn({ event: "not-balanced", err: error, retryInMs }, `load balancers: ${String(error)}`);
+      },
     });
-    const common = { store, log, sleep, random };
+    const common = { store, troubles, sleep, random };
     this.#pools = new Mirror<Entry>({
       ...{ ...common, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
       onChange: () => this.changed(),
@@ -138,6 +140,7 @@ export class LoadBalancers implements Controller {
       if (one && this.#leads) await this.#settle(service, one);
     }
     await this.#take({ former, holders, pools });
+    this.#surroundings.troubles.end(this.name);
   }
 
   /** Before anybody is told of it: an address is a service's once its block says so. */

@@ -1,7 +1,5 @@
-import type { DaemonContext } from "@margay/daemon";
-import { type Entry, type Store, Syncer, type SyncStatus } from "@margay/datastore";
-
-type Disconnected = Extract<SyncStatus, { kind: "disconnected" }>;
+import { type Entry, type Store, Syncer } from "@margay/datastore";
+import type { Troubles } from "./troubles.ts";
 
 export interface MirrorOptions<S> {
   readonly store: Store;
@@ -10,7 +8,7 @@ export interface MirrorOptions<S> {
   readonly keep: (entry: Entry) => S;
   /** `first`: from now on all is known; what was put off until then is due. */
   readonly onChange: (keys: readonly string[], first: boolean) => void;
-  readonly log: DaemonContext["log"];
+  readonly troubles: Troubles;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly random: () => number;
 }
@@ -20,16 +18,15 @@ export class Mirror<S> {
   readonly #kept = new Map<string, S>();
   readonly #syncer: Syncer;
   #synced = false;
-  #trouble: string | undefined;
   readonly #whole = Promise.withResolvers<void>();
 
-  constructor({ keep, onChange, log, ...options }: MirrorOptions<S>) {
+  constructor({ keep, onChange, troubles, ...options }: MirrorOptions<S>) {
     const { prefix } = options;
     this.#syncer = new Syncer({
       ...options,
       onStatus: (status) => {
-        if (status.kind === "connected") this.#trouble = undefined;
-        else this.#tell(status, { prefix, log });
+        if (status.kind === "connected") troubles.end(prefix);
+        else troubles.begin(prefix, status.error);
       },
       onBatch: ({ updates, inSync }) => {
         for (const { key, entry } of updates)
@@ -46,16 +43,8 @@ export class Mirror<S> {
     });
   }
 
-  /** Once for each trouble: it lasts until readiness says otherwise. */
-  #tell({ error, retryInMs }: Disconnected, { prefix, log }: { prefix: string; log: DaemonContext["log"] }) {
-    if (this.#trouble !== error.message)
-      log.warn({ event: "datastore-lost", prefix, err: error, retryInMs }, `datastore: ${error.message}`);
-    this.#trouble = error.message;
-  }
-
   /** Why what is known is not all there is; `what` is the kind, for people. */
   waitsFor(what: string): string | undefined {
-    if (this.#trouble !== undefined) return `${what}: ${this.#trouble}`;
     return this.#synced ? undefined : `${what} have not been read from the datastore yet`;
   }
 

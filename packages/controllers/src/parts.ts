@@ -2,6 +2,7 @@ import type { DaemonContext } from "@margay/daemon";
 import type { Store } from "@margay/datastore";
 import type { ApiServer, ListWatch, ListWatchOptions } from "@margay/kubernetes";
 import type { Writes } from "./grouped.ts";
+import type { Troubles } from "./troubles.ts";
 
 /** What every controller works with. */
 export interface Surroundings {
@@ -10,6 +11,8 @@ export interface Surroundings {
   /** What changes single keys goes through here. */
   readonly writes: Writes;
   readonly log: DaemonContext["log"];
+  /** Where what is out of reach is told. */
+  readonly troubles: Troubles;
   /** Counts writes to the datastore, by kind. */
   readonly written: (kind: string) => void;
   readonly now: () => Date;

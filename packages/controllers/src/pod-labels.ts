@@ -76,9 +76,9 @@ export class PodLabels extends Queued {
   readonly #keysOf = new Map<string, string | readonly string[]>();
 
   constructor(surroundings: Surroundings) {
-    super({ log: surroundings.log, event: "labels-not-copied" });
+    super({ ...surroundings, event: "labels-not-copied" });
     this.#surroundings = surroundings;
-    const { store, sleep, random, log } = surroundings;
+    const { store, sleep, random, troubles } = surroundings;
     this.pods = surroundings.follow<PodFacts>({
       ...{ path: "/api/v1/pods", metadataOnly: true, keep: podFacts },
       onChange: (changes) => {
@@ -86,7 +86,7 @@ export class PodLabels extends Queued {
       },
     });
     this.#endpoints = new Mirror<EndpointFacts>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix("WorkloadEndpoint") },
       keep: (entry) => this.#keep(entry),
       onChange: (keys) => this.queue.add(this.#stale(keys)),
     });

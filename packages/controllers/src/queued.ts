@@ -1,5 +1,6 @@
 import type { DaemonContext } from "@margay/daemon";
 import type { Controller } from "./parts.ts";
+import type { Troubles } from "./troubles.ts";
 import { WorkQueue } from "./work-queue.ts";
 
 /** A list-watch or a mirror. */
@@ -10,6 +11,7 @@ interface Source {
 
 export interface QueuedOptions {
   readonly log: DaemonContext["log"];
+  readonly troubles: Troubles;
   /** Of the line that says which key was not settled, and why. */
   readonly event: string;
 }
@@ -20,11 +22,16 @@ export abstract class Queued implements Controller {
   abstract readonly waitsFor: () => string | undefined;
   protected readonly queue: WorkQueue;
 
-  protected constructor({ log, event }: QueuedOptions) {
+  protected constructor({ log, troubles, event }: QueuedOptions) {
     this.queue = new WorkQueue({
-      settle: (key) => this.settle(key),
-      onError: (key, error, retryInMs) =>
-        log.warn({ event, key, err: error, retryInMs }, `${key}: ${messageOf(error)}`),
+      settle: async (key) => {
+        await this.settle(key);
+        troubles.end(event);
+      },
+      onError: (key, error, retryInMs) => {
+        if (!troubles.begin(event, error))
+          log.warn({ event, key, err: error, retryInMs }, `${key}: ${messageOf(error)}`);
+      },
     });
   }
 

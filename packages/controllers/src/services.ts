@@ -82,9 +82,9 @@ export class Services extends Queued {
   readonly #serviceOf = new Map<string, string>();
 
   constructor(surroundings: Surroundings, { balancerClass, onServices }: ServicesOptions) {
-    super({ log: surroundings.log, event: "service-not-copied" });
+    super({ ...surroundings, event: "service-not-copied" });
     this.#surroundings = surroundings;
-    const { store, sleep, random, log } = surroundings;
+    const { store, sleep, random, troubles } = surroundings;
     this.services = surroundings.follow<ServiceFacts>({
       path: "/api/v1/services",
       keep: (object) => serviceFacts(object, balancerClass),
@@ -102,7 +102,7 @@ export class Services extends Queued {
       },
     });
     this.#mirror = new Mirror<Entry>({
-      ...{ store, log, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
+      ...{ store, troubles, sleep, random, prefix: kindPrefix("Service"), keep: (entry) => entry },
       onChange: (keys, first) => this.queue.add(first ? this.all() : keys),
     });
   }

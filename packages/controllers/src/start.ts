@@ -1,17 +1,19 @@
 import { setTimeout as sleepFor } from "node:timers/promises";
 import type { DaemonContext, DaemonOptions } from "@margay/daemon";
-import { type Access, accessTo, apiServer, Leader, ListWatch, type WatchStatus } from "@margay/kubernetes";
+import { type Access, type ApiServer, accessTo, apiServer, Leader } from "@margay/kubernetes";
 import { Counter, Gauge } from "prom-client";
 import { AutoHostEndpoints } from "./auto-host-endpoints.ts";
 import { ClusterNodes } from "./cluster-nodes.ts";
 import { conversions } from "./converted.ts";
 import { Copies } from "./copies.ts";
+import { follow } from "./follow.ts";
 import { PodGarbage } from "./garbage.ts";
 import { grouped } from "./grouped.ts";
 import { LoadBalancers } from "./load-balancers.ts";
-import type { Controller, Followed, Surroundings } from "./parts.ts";
+import type { Controller, Surroundings } from "./parts.ts";
 import { PodLabels } from "./pod-labels.ts";
 import { Services } from "./services.ts";
+import { Troubles } from "./troubles.ts";
 
 /** What `margay controllers` is started with. */
 export interface ControllersOptions extends DaemonOptions {
@@ -42,24 +44,8 @@ export async function startControllers(
   health.ready("kubernetes", false, "the API server has not been read yet");
   const access = given ?? (await accessTo({ kubeconfig: options.kubeconfig }));
   const server = apiServer(access);
-  const written = new Counter({
-    ...{ name: "margay_controllers_writes_total", help: "Writes to the datastore.", labelNames: ["kind"] },
-    registers: [metrics],
-  });
-  const lost = new Map<string, string>();
-  const surroundings: Surroundings = {
-    ...{
-      server,
-      log,
-      store: context.store,
-      writes: grouped(context.store),
-      sleep,
-      random: Math.random,
-      now: () => new Date(),
-    },
-    written: (kind) => written.inc({ kind }),
-    follow: (followed) => follow(surroundings, followed, lost),
-  };
+  const surroundings = surroundingsOf(context, server);
+  const { troubles } = surroundings;
   const { controllers, garbage } = assemble(surroundings, options);
   const leader = new Leader({
     ...{ server, name: "margay-controllers", identity: node, sleep },
@@ -70,7 +56,11 @@ export async function startControllers(
         if (leads) one.lead();
         else void one.follow();
     },
-    onError: (error) => log.warn({ event: "lease", err: error }, `Lease: ${String(error)}`),
+    onError: (error) => {
+      if (!troubles.begin("Lease", error))
+        log.warn({ event: "lease", err: error }, `Lease: ${String(error)}`);
+    },
+    onAnswer: () => troubles.end("Lease"),
     now: () => performance.now(),
     wallClock: () => new Date(),
   });
@@ -81,18 +71,22 @@ export async function startControllers(
     },
   });
 
-  const isKnown = () => controllers.every((one) => one.waitsFor() === undefined);
-  const judge = () => {
-    const why = [...lost.values(), ...controllers.flatMap((one) => one.waitsFor() ?? [])].join("; ");
-    health.ready("kubernetes", why === "", why);
+  /** What is out of reach goes before what has therefore not been read. */
+  const missing = (): string[] => {
+    const out = troubles.texts();
+    return out.length > 0 ? out : controllers.flatMap((one) => one.waitsFor() ?? []);
   };
+  const isKnown = () => missing().length === 0;
+  const judge = () => health.ready("kubernetes", isKnown(), missing().join("; "));
   const collect = async () => {
     if (!leader.leads || !isKnown()) return;
-    await garbage
-      .collect()
-      .catch((error: unknown) =>
-        log.warn({ event: "garbage-failed", err: error }, `vanished pods not freed: ${String(error)}`),
-      );
+    try {
+      await garbage.collect();
+      troubles.end("garbage");
+    } catch (error) {
+      if (!troubles.begin("garbage", error))
+        log.warn({ event: "garbage-failed", err: error }, `vanished pods not freed: ${String(error)}`);
+    }
   };
   for (const one of controllers) void one.start(); // a rejection is a fault of the program: it ends the process
   leader.start();
@@ -107,6 +101,22 @@ export async function startControllers(
       await Promise.all(controllers.map((one) => one.stop()));
       server.close();
     },
+  };
+}
+
+function surroundingsOf(
+  { log, store, metrics }: DaemonContext<ControllersOptions>,
+  server: ApiServer,
+): Surroundings {
+  const counter = new Counter({
+    ...{ name: "margay_controllers_writes_total", help: "Writes to the datastore.", labelNames: ["kind"] },
+    registers: [metrics],
+  });
+  const common = { server, log, sleep, random: Math.random, troubles: new Troubles(log) };
+  return {
+    ...{ ...common, store, writes: grouped(store), now: () => new Date() },
+    written: (kind) => counter.inc({ kind }),
+    follow: (followed) => follow(common, followed),
   };
 }
 
@@ -132,30 +142,4 @@ function assemble(surroundings: Surroundings, options: ControllersOptions) {
     monotonic: () => performance.now(),
   });
   return { controllers, garbage };
-}
-
-/** A list-watch whose trouble is told once, in readiness for as long as it lasts. */
-function follow<T>(
-  { server, sleep, random, log }: Surroundings,
-  { optional, ...followed }: Followed<T>,
-  lost: Map<string, string>,
-): ListWatch<T> {
-  const { path } = followed;
-  let isToldMissing = false;
-  const tellMissing = () => {
-    if (!isToldMissing)
-      log.info({ event: "kind-missing", path }, `the cluster has no ${path}: not followed until it has`);
-    isToldMissing = true;
-  };
-  const onStatus = (status: WatchStatus) => {
-    if (status.kind === "connected") {
-      if (lost.delete(path)) log.info({ event: "kubernetes-connected", path }, `following ${path} again`);
-      return;
-    }
-    const { error, retryInMs } = status;
-    if (optional && error.code === "not-found") return tellMissing();
-    if (!lost.has(path)) log.warn({ event: "kubernetes-lost", path, err: error, retryInMs }, error.message);
-    lost.set(path, error.message);
-  };
-  return new ListWatch<T>({ ...followed, server, sleep, random, onStatus, now: () => performance.now() });
 }

@@ -31,6 +31,7 @@ export interface ApiServer {
 const TIMEOUT_MS = 30_000;
 /** A connection whose other end vanished is noticed so soon. */
 const KEEPALIVE_MS = 10_000;
+const REMEDY = " (does it run, and is this its address? --kubeconfig says it, or the pod's service account)";
 /** No answer of an API server is longer: a page of 500 large pods is a tenth of it. */
 const MAX_BYTES = 256 * 1024 * 1024;
 
@@ -83,7 +84,7 @@ export function apiServer(access: Access): ApiServer {
     } catch (error) {
       if (error instanceof KubernetesError) throw error;
       const why = late.signal.aborted ? `no answer within ${timeoutMs / 1000} s` : messageOf(error);
-      throw new KubernetesError("unavailable", `API server ${access.url}: ${why}`, { cause: error });
+      throw new KubernetesError("unavailable", `API server ${access.url}: ${why}${REMEDY}`, { cause: error });
     } finally {
       clearTimeout(timer);
     }

@@ -11,6 +11,8 @@ export interface LeaderOptions {
   /** Told with every change. Whoever is told false must have stopped writing when it returns. */
   readonly onChange: (leads: boolean) => void;
   readonly onError: (error: unknown) => void;
+  /** The API server has answered: what was told to `onError` is over. */
+  readonly onAnswer?: () => void;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Milliseconds of a clock that never goes back. */
   readonly now: () => number;
@@ -75,10 +77,11 @@ export class Leader {
   }
 
   async #run(): Promise<void> {
-    const { sleep, onError, now } = this.#options;
+    const { sleep, onError, onAnswer, now } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
         this.#become(await this.#try());
+        onAnswer?.();
       } catch (error) {
         onError(error);
         if (now() - this.#renewedAt > LET_GO_MS) this.#become(false);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DaemonContext } from "@margay/daemon";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
-import { type MemoryApiServer, memoryApiServer } from "@margay/kubernetes";
+import { type Access, type MemoryApiServer, memoryApiServer } from "@margay/kubernetes";
 import { Registry } from "prom-client";
 import { type ControllersOptions, startControllers } from "../start.ts";
 
@@ -12,13 +12,15 @@ export interface TestCluster {
   readonly kubernetes: MemoryApiServer;
   readonly store: MemoryStore;
   /** Starts a replica; resolves when it has read everything. */
-  replica(identity: string, options?: Partial<ControllersOptions>): Promise<Replica>;
+  replica(identity: string, options?: Partial<ControllersOptions>, access?: Access): Promise<Replica>;
   close(): Promise<void>;
 }
 
 export interface Replica {
   readonly notReady: () => string[];
   readonly events: (name: string) => Event[];
+  /** What was logged with that severity. */
+  readonly texts: (level: "info" | "warn") => string[];
   /** Writes to the datastore so far. */
   readonly writes: () => Promise<number>;
   stop(): Promise<void>;
@@ -30,9 +32,10 @@ export async function testCluster(): Promise<TestCluster> {
   const running = new Set<Replica>();
   const cluster: TestCluster = {
     ...{ kubernetes, store },
-    async replica(identity, options = {}) {
+    async replica(identity, options = {}, access = kubernetes.access) {
       const logged: Event[] = [];
-      const write = (event: Event) => void logged.push(event);
+      const write = (level: string) => (event: Event, text: string) =>
+        void logged.push({ ...event, level, text });
       const conditions = new Map<string, string | undefined>();
       const metrics = new Registry();
       const context = {
@@ -43,7 +46,7 @@ export async function testCluster(): Promise<TestCluster> {
           leakGracePeriod: 900,
           ...options,
         },
-        log: { debug: () => {}, info: write, warn: write, error: write },
+        log: { debug: () => {}, info: write("info"), warn: write("warn"), error: write("error") },
         health: {
           ready: (name: string, isReady: boolean, why = "not yet") =>
             conditions.set(name, isReady ? undefined : why),
@@ -51,10 +54,11 @@ export async function testCluster(): Promise<TestCluster> {
         },
         control: { get: () => {} },
       } as unknown as DaemonContext<ControllersOptions>; // just what the controllers use
-      const { stop } = await startControllers(context, kubernetes.access);
+      const { stop } = await startControllers(context, access);
       const replica: Replica = {
         notReady: () => [...conditions.values()].filter((why) => why !== undefined),
         events: (name) => logged.filter(({ event }) => event === name),
+        texts: (wanted) => logged.filter(({ level }) => level === wanted).map(({ text }) => String(text)),
         writes: async () => {
           const found = await metrics.getSingleMetric("margay_controllers_writes_total")?.get();
           return (found?.values ?? []).reduce((sum, { value }) => sum + value, 0);
