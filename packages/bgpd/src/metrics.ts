@@ -55,10 +55,14 @@ export function bgpdMetrics(registry: Registry, engine: Engine): void {
     "Prefixes whose best path this is.",
     total((k) => counts(k).map((c) => c.best)),
   );
-  peerGauge("prefixes_sent", "Prefixes in the Adj-RIB-Out.", (k) => {
-    const one = peer(k);
-    return one ? engine.speaker.prefixesOut(one) : 0;
-  });
+  peerGauge(
+    "prefixes_sent",
+    "Prefixes in the Adj-RIB-Out of its update group: with those from the peer itself, which it is not sent.",
+    (k) => {
+      const one = peer(k);
+      return one ? engine.speaker.prefixesOut(one) : 0;
+    },
+  );
   for (const direction of ["sent", "received", "connection"] as const)
     peerGauge(
       `last_error_${direction}_timestamp_seconds`,
