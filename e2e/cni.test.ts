@@ -59,3 +59,57 @@ spec: { selector: app == "vm", types: [Ingress] }
   await eventually("its interface is gone", async () => (await veths()).length === 0);
   await onNode("ip", "netns", "delete", "vm");
 }, 60_000);
+
+const torRoutes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
+
+test("a floating address: announced, answered and the source outside; gone with its pod", async () => {
+  await lab.apply(`apiVersion: margay.dev/v1
+kind: FelixConfiguration
+metadata: { name: default }
+spec: { floatingIPs: Enabled }
+---
+apiVersion: margay.dev/v1
+kind: IPPool
+metadata: { name: floating }
+spec: { cidr: 10.99.0.0/24, assignmentMode: Manual }
+`);
+  const asking = ["--annotation", 'cni.projectcalico.org/floatingIPs=["10.99.0.7"]'];
+  await lab.must(["pod", "add", "shop/first", "--node", "n1", ...asking]);
+  await eventually("the ToR has it", async () => (await torRoutes()).includes("10.99.0.7 via 172.20.0.11"));
+  const ping = ["ping", "-c", "1", "-W", "1", "10.99.0.7"];
+  for (const from of ["tor", "shop/a", "shop/first"]) expect((await lab.exec(from, ping)).code).toBe(0);
+  await lab.must(["pod", "add", "shop/second", "--node", "n2", ...asking]);
+  await lab.wait();
+  expect(await torRoutes()).toContain("10.99.0.7 via 172.20.0.11");
+  await lab.must(["pod", "rm", "shop/first"]);
+  await eventually("it is the other's, who asked later", async () =>
+    (await torRoutes()).includes("10.99.0.7 via 172.20.0.12"),
+  );
+  expect((await lab.exec("tor", ping)).code).toBe(0);
+  await lab.must(["pod", "rm", "shop/second"]);
+  await eventually("it is nobody's", async () => !(await torRoutes()).includes("10.99.0.7"));
+}, 60_000);
+
+test("the range that Kubernetes gave a node is announced whole while a pod has an address from it", async () => {
+  const node = JSON.parse(await lab.margay(["get", "node", "n1", "-o", "json"])) as object;
+  const range = "10.98.1.0/24";
+  await lab.apply(JSON.stringify({ ...node, status: { podCIDRs: [range] } }));
+  const pod = `apiVersion: margay.dev/v1
+kind: IPPool
+metadata: { name: hosts-own }
+spec: { cidr: 10.98.0.0/16, assignmentMode: Manual }
+---
+apiVersion: margay.dev/v1
+kind: WorkloadEndpoint
+metadata: { name: n1-k8s-x-eth0, namespace: shop }
+spec: { orchestrator: k8s, node: n1, pod: x, endpoint: eth0, interfaceName: calix, ipNetworks: [10.98.1.5/32] }
+`;
+  await lab.margay(["apply", "-f", "-"], pod); // as CNI with host-local writes it; there is no interface to wait for
+  await eventually("the ToR has the range", async () =>
+    (await torRoutes()).includes(`${range} via 172.20.0.11`),
+  );
+  expect(await torRoutes()).not.toContain("10.98.1.5");
+  expect(await onNode("ip", "route", "show", "type", "blackhole")).toContain(range);
+  await lab.margay(["delete", "-f", "-"], pod);
+  await eventually("it is gone", async () => !(await torRoutes()).includes(range));
+}, 90_000);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { StoreError } from "@margay/datastore";
+import { resources, StoreError } from "@margay/datastore";
 import { unshared } from "@margay/testing";
 import type { CniDeps } from "./deps.ts";
 import { NOTHING, TestNode } from "./testing/node.ts";
@@ -134,6 +134,31 @@ unshared(import.meta.url, () => {
       expect(await node.world()).toEqual(NOTHING);
       expect(node.sh("ip -br link | grep -v ^lo || true", "web")).toMatch(left);
     });
+  });
+
+  test("floating addresses stand for the pod's own of their family; one of a family that it has not is refused", async () => {
+    await node.start();
+    const conf = (annotations: object) => ({
+      feature_control: { floating_ips: true },
+      args: { cni: { annotations } },
+    });
+    const floatingIPs = { "cni.projectcalico.org/floatingIPs": '["192.0.2.9", "2001:db8::9"]' };
+    const lone = { ...floatingIPs, "cni.projectcalico.org/ipFamilies": '["IPv4"]' };
+    const refused = await node.cni("ADD", { sandbox: node.sandbox("web"), conf: conf(lone) });
+    expect([refused.code, JSON.parse(refused.stdout)]).toMatchObject([
+      1,
+      { code: 7, msg: "floating address 2001:db8::9: the pod has no IPv6 address" },
+    ]);
+    expect(await node.world()).toEqual(NOTHING);
+    const { stdout } = await node.cni("ADD", { sandbox: "web", conf: conf(floatingIPs) });
+    const [four, six] = addressesOf(stdout).map((text) => text.split("/")[0]);
+    const endpoint = await resources(node.store, "WorkloadEndpoint").get("n1-k8s-web-eth0", "shop");
+    expect(endpoint?.spec.ipNATs).toEqual([
+      { internalIP: four, externalIP: "192.0.2.9" },
+      { internalIP: six, externalIP: "2001:db8::9" },
+    ]);
+    await node.cni("DEL", { sandbox: "web" });
+    expect(await node.world()).toEqual(NOTHING);
   });
 
   test("a namespace that is gone: ADD says so and leaves nothing, DEL succeeds", async () => {
