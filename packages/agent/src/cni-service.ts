@@ -52,12 +52,6 @@ export interface CniServiceOptions {
 /** How long ADD waits for the kernel; container runtimes give it minutes. */
 const READY_MS = 10_000;
 
-/**
- * A DEL is answered within so long, done or not: that of a veth keeps the kernel busy for 20 ms, and what is kept is not
- * lost.
- */
-const DEL_MS = 4;
-
 /** How often calls that were kept while the agent was away are looked for: 20 us when there are none. */
 const DRAIN_MS = 1000;
 
@@ -99,7 +93,8 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
     options.onServed,
   );
   const { socket, onBadCall } = options;
-  const spool = new Spool({ directory: spoolOf(socket), handle, onBadCall, delWithinMs: DEL_MS });
+  // That of a veth keeps the kernel busy for 20 ms, and what is kept is not lost.
+  const spool = new Spool({ directory: spoolOf(socket), handle, onBadCall, answersFirst: true });
   const server = await serveCni({ socket, handle: spool.handle, onBadCall });
   const timer = setInterval(() => drain(spool, options), DRAIN_MS).unref();
   return {

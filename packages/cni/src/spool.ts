@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { CniError } from "./errors.ts";
 import { decodeCall, encodeCall, type Reply } from "./frame.ts";
 import { type Invocation, parseCall } from "./invocation.ts";
@@ -15,11 +16,8 @@ export interface SpoolOptions {
   readonly handle: (invocation: Invocation) => Promise<Reply>;
   /** A file that is no call, or a call that can never succeed: it is thrown away. */
   readonly onBadCall: (error: unknown) => void;
-  /**
-   * A DEL that takes longer, in ms, is answered all the same: it is kept here until it is done, and an ADD of the container
-   * waits for it. Absent: it is answered when it is done.
-   */
-  readonly delWithinMs?: number;
+  /** A DEL is answered as soon as it is kept here, and an ADD of the container waits for it. Else when it is done. */
+  readonly answersFirst?: boolean;
 }
 
 /** Does what was kept. */
@@ -37,8 +35,7 @@ export class Spool {
   /** Serves a call, after what is kept of the same container; when that cannot be done yet, neither can an ADD. */
   readonly handle = async (invocation: Invocation): Promise<Reply> => {
     const { command, plugin, containerId, ifname, cniVersion } = invocation;
-    const { delWithinMs } = this.#options;
-    if (command === "DEL" && delWithinMs !== undefined) return this.#del(invocation, delWithinMs);
+    if (command === "DEL" && this.#options.answersFirst) return this.#del(invocation);
     if (command !== "ADD") return this.#options.handle(invocation);
     const name = `${containerId}.${ifname}.margay-${plugin}`;
     if (await this.#serve(name)) return this.#add(invocation);
@@ -46,23 +43,19 @@ export class Spool {
     return formatError(cniVersion, new CniError("try-again-later", why));
   };
 
-  /** In time with its own answer; later, if it can be kept until it is done, with success. */
-  async #del(invocation: Invocation, withinMs: number): Promise<Reply> {
+  /** With success, if it can be kept until it is done. */
+  async #del(invocation: Invocation): Promise<Reply> {
     const { directory, handle } = this.#options;
-    const done = handle(invocation);
-    const { promise: late, resolve } = Promise.withResolvers<undefined>();
-    const timer = setTimeout(() => resolve(undefined), withinMs);
-    const inTime = await Promise.race([done, late]);
-    clearTimeout(timer);
-    if (inTime) return inTime;
     const { env, document } = invocation.raw;
     const frame = encodeCall({ env, stdin: Buffer.from(JSON.stringify(document)) });
     const path = keep(directory, env, frame);
-    if (path === undefined) return done;
-    const settled = done.then((reply) => {
-      this.#late.delete(settled);
-      this.#settle(path, reply);
-    });
+    if (path === undefined) return handle(invocation);
+    const settled = setImmediate() // the answer is out by then
+      .then(() => handle(invocation))
+      .then((reply) => {
+        this.#late.delete(settled);
+        this.#settle(path, reply);
+      });
     this.#late.add(settled);
     return DONE;
   }
