@@ -69,6 +69,14 @@ describe("Calc", () => {
     expect(after.endpoints).toBe(before.endpoints);
   });
 
+  test("a block more leaves the settings the same object, by which everything is rendered", () => {
+    const calc = calcWith();
+    const before = calc.state();
+    calc.apply([affinity("n1", "10.9.0.0/26")]);
+    expect(calc.state().blocks).not.toEqual(before.blocks);
+    expect(calc.state().config).toBe(before.config);
+  });
+
   test("what concerns nobody here leaves the state the same object", () => {
     const calc = calcWith(client(1));
     const before = calc.state();

@@ -35,6 +35,7 @@ export class Cluster {
   readonly #resources = new Map<ClusterKind, Map<string, AnyResource>>(
     KINDS.map((kind) => [kind, new Map()]),
   );
+  #config: ClusterFacts["config"] | undefined;
   #facts: ClusterFacts | undefined;
 
   constructor(node: string) {
@@ -61,9 +62,16 @@ export class Cluster {
       podCidrs: podCidrsOf(this.#all("Node").find(({ metadata }) => metadata.name === this.#node)),
       hosts: this.#all("Node").map(readHost),
       services: serviceRanges(effective("BGPConfiguration", this.#all("BGPConfiguration"), this.#node)),
-      config: effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node),
+      config: this.#settings(),
     };
     return this.#facts;
+  }
+
+  /** The same object while they say the same: all that is rendered by it stays. */
+  #settings(): ClusterFacts["config"] {
+    const now = effective("FelixConfiguration", this.#all("FelixConfiguration"), this.#node);
+    if (!this.#config || JSON.stringify(now) !== JSON.stringify(this.#config)) this.#config = now;
+    return this.#config;
   }
 
   /** By name. */

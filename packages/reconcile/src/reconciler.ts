@@ -17,6 +17,9 @@ export interface Outcome {
   readonly removed: number;
 }
 
+/** After so many comparisons what is wanted is taken for what is there, so that the next plan need not compare again. */
+const MANY = 32;
+
 /**
  * A target plus what we believe it holds. The belief is read once (`list`), kept while our own
  * writes succeed, and dropped by `distrust` (error, kernel notification, slow timer).
@@ -24,8 +27,8 @@ export interface Outcome {
 export class Tracked<V> {
   readonly target: Target<V>;
   #believed: Map<string, V> | undefined;
-  /** It has values as the world told them, which `same` has to compare each time. */
-  #isRead = false;
+  /** How many of its values the last plan had to compare, since they were not the wanted objects themselves. */
+  #compared = 0;
   /** What the belief was made to match, to the last put and remove; undefined as soon as one is under way. */
   #matches: Parts<V> | Edited<V> | undefined;
   /** Keys to write whatever is believed of them: since the last plan, and all that no finished pass has written. */
@@ -55,10 +58,7 @@ export class Tracked<V> {
     return {
       name: this.target.name,
       refresh: async () => {
-        if (!this.#believed) {
-          this.#believed = new Map(await this.target.list());
-          this.#isRead = true;
-        }
+        this.#believed ??= new Map(await this.target.list());
         todo = this.#plan(this.#believed, wanted);
         this.#matches = undefined;
       },
@@ -88,7 +88,11 @@ export class Tracked<V> {
   }
 
   #planOfBelief(actual: ReadonlyMap<string, V>, wanted: ReadonlyMap<string, V>): Plan<V> {
-    const same: Same<V> = (a, w) => this.target.same(a, w);
+    this.#compared = 0;
+    const same: Same<V> = (a, w) => {
+      this.#compared++;
+      return this.target.same(a, w);
+    };
     const matches = this.#matches;
     const edits = wanted instanceof Edited ? wanted.take(this) : undefined;
     if (edits && matches === wanted) return planKeys(edits, { actual, wanted }, same);
@@ -100,10 +104,8 @@ export class Tracked<V> {
   /** All of one pass is written. */
   #finished(wanted: ReadonlyMap<string, V>): void {
     this.#unwritten.clear();
-    if (this.#believed && this.#isRead && !(wanted instanceof Edited)) {
+    if (this.#believed && this.#compared > MANY && !(wanted instanceof Edited))
       this.#believed = new Map(wanted); // one that is edited may know more by now than was written
-      this.#isRead = false;
-    }
     if (this.#believed && (wanted instanceof Parts || wanted instanceof Edited)) this.#matches = wanted;
   }
 
