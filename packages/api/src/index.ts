@@ -1,4 +1,5 @@
 export * from "./applied-from.ts";
+export { closedPolicy } from "./closed-policy.ts";
 export { customKinds } from "./custom-kinds.ts";
 export * from "./definitions.ts";
 export * from "./effective.ts";

@@ -285,6 +285,35 @@ describe("our own kinds", () => {
     expect(await read("/margay/v1/ippools/pods")).toMatchObject({ spec: { blockSize: 26 } });
   });
 
+  test("a refused policy closes what it selects where none of its name was in force, and only there", async () => {
+    const path = "/apis/margay.dev/v1/networkpolicies";
+    const key = "/margay/v1/networkpolicies/shop/web";
+    const web = (spec: object, generation: number) => {
+      const metadata = { name: "web", namespace: "shop", generation };
+      cluster.kubernetes.put(path, { metadata, spec: { selector: "app == 'web'", ...spec } });
+    };
+    const message = () => {
+      const [found] = cluster.kubernetes.objects(path);
+      const { conditions } = (found?.status ?? {}) as { conditions?: { message: string }[] };
+      return conditions?.[0]?.message ?? "";
+    };
+    const refused = { order: 5, ingress: [{ action: "Allow", http: { methods: ["GET"] } }] };
+    await leads();
+    web(refused, 1);
+    expect(await until(() => read(key))).toMatchObject({
+      spec: { selector: "app == 'web'", order: 5, types: ["Ingress"], ingress: [{ action: "Deny" }] },
+    });
+    await until(() => message().includes("until it is corrected what it selects is closed"));
+    web({ ...refused, order: 6 }, 2);
+    await until(async () => JSON.stringify(await read(key)).includes('"order":6'));
+    web({ ingress: [{ action: "Allow" }] }, 3);
+    await until(async () => JSON.stringify(await read(key)).includes('"Allow"'));
+    web(refused, 4);
+    await until(() => message().includes("http"));
+    expect(message()).not.toContain("closed");
+    expect(await read(key)).toMatchObject({ spec: { ingress: [{ action: "Allow" }] } });
+  });
+
   test("a pool that overlaps another is refused, and accepted when the other is gone", async () => {
     const byHand = await put({
       kind: "IPPool",

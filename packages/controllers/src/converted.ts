@@ -3,6 +3,7 @@ import {
   ApiError,
   type ClosedPolicy,
   closedPolicies,
+  closedPolicy,
   convertedPolicyPrefixes,
   customKinds,
   definitions,
@@ -21,6 +22,8 @@ export interface Converted {
   readonly text: string | undefined;
   /** Why the object cannot be taken as it is; `text` is then what fails closed, if anything. */
   readonly refused?: string;
+  /** Without `text`: what fails closed, if nothing was in force before. */
+  readonly closed?: string;
 }
 
 /** One kind of object and how it is converted (pure). */
@@ -86,7 +89,8 @@ function custom(kind: Kind): Conversion {
       const { name, namespace } = object.metadata;
       const key = keyOf(kind, name, namespace);
       const made = attempt(() => parse({ ...clean(object), apiVersion: "margay.dev/v1", kind }).resource);
-      if (typeof made === "string") return { key, text: undefined, refused: made };
+      if (typeof made === "string")
+        return { key, text: undefined, refused: made, ...closedText(object, kind) };
       const taken = convertedPolicyPrefixes.find((prefix) => name.startsWith(prefix));
       if (taken)
         return { key, text: undefined, refused: `metadata.name: "${taken}…" are Kubernetes' own policies` };
@@ -94,6 +98,17 @@ function custom(kind: Kind): Conversion {
     },
   };
 }
+
+/** On what stands for an object of ours that is refused. */
+const CLOSED = "margay.dev/closed";
+
+function closedText(object: KubernetesObject, kind: Kind): Pick<Converted, "closed"> {
+  const closed = closedPolicy(kind, object);
+  return closed ? { closed: markedText(closed, `margay.dev/v1 ${kind}`, { [CLOSED]: "refused" }) } : {};
+}
+
+/** Whether an entry's text stands for an object that was refused, and is none that ever was in force as written. */
+export const standsClosed = (text: string): boolean => text.includes(`${JSON.stringify(CLOSED)}:`);
 
 /** Every kind whose objects are each one resource. Nodes, pods and services are not among them. */
 export const conversions: readonly Conversion[] = [

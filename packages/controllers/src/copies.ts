@@ -1,7 +1,7 @@
 import { type Kind, kindPrefix, parseKey } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
-import type { Conversion, Converted } from "./converted.ts";
+import { type Conversion, type Converted, standsClosed } from "./converted.ts";
 import { tellWarning } from "./events.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
@@ -115,10 +115,22 @@ export class Copies extends Queued {
   protected async settle(key: string): Promise<void> {
     const wish = this.#wishes.get(key);
     if (!wish) return this.#remove(key);
-    const refused = wish.text === undefined ? wish.refused : await this.#put(key, wish, wish.text);
+    const refused =
+      wish.text === undefined ? await this.#close(key, wish) : await this.#put(key, wish, wish.text);
     if (this.#reported.has(wish) && this.#reported.get(wish) === refused) return;
     await this.#report(wish, refused);
     this.#reported.set(wish, refused);
+  }
+
+  /** What was in force stays; where nothing was, what the policy selects is closed. @returns why it was not taken */
+  async #close(key: string, { closed, refused }: Wish): Promise<string | undefined> {
+    if (closed === undefined) return refused;
+    let isClosed = false;
+    await this.#write(key, (now) => {
+      isClosed = !now || standsClosed(now.value);
+      return isClosed ? closed : (now?.value ?? null);
+    });
+    return isClosed ? `${refused}; until it is corrected what it selects is closed` : refused;
   }
 
   /** @returns why it was not, or not wholly, taken */
@@ -150,7 +162,7 @@ export class Copies extends Queued {
     throw new Error(`${inUse.count} addresses are in use: it gives out no more, and goes when they are free`);
   }
 
-  async #write(key: string, step: () => string | null): Promise<void> {
+  async #write(key: string, step: (now: Entry | undefined) => string | null): Promise<void> {
     const kind = parseKey(key)?.kind;
     const mirror = kind && this.#mirrors.get(kind);
     const seen = mirror?.synced ? { entry: mirror.get(key) } : undefined;
