@@ -12,8 +12,9 @@ interface Row {
 
 test.each<[string, Row]>([
   ["nothing was done yet: no reason to wait", { turns: [], arrivals: [999], asked: 1000, waits: 0 }],
-  ["as long as the turn took", { turns: [5], arrivals: [], asked: 1000, waits: 5 }],
-  ["of which some is over", { turns: [5], arrivals: [], asked: 1003, waits: 2 }],
+  ["a cheap turn: none", { turns: [4.9], arrivals: [], asked: 1000, waits: 0 }],
+  ["as long as the turn took", { turns: [8], arrivals: [], asked: 1000, waits: 8 }],
+  ["of which some is over", { turns: [8], arrivals: [], asked: 1003, waits: 5 }],
   [
     "20 ms at most: peers that are up do not wait for long",
     { turns: [400], arrivals: [], asked: 1000, waits: 20 },

@@ -24,7 +24,7 @@ export class Pace {
   worked(spent: number, { now, owesMore }: { readonly now: number; readonly owesMore: boolean }): void {
     this.#spent += spent;
     if (owesMore) return;
-    this.#notBefore = now + Math.min(this.#spent, longestPause);
+    this.#notBefore = this.#spent < cheap ? now : now + Math.min(this.#spent, longestPause);
     this.#gatherUntil = now + Math.min(this.#spent * gatherShare, longestGathering);
     this.#spent = 0;
   }
@@ -35,6 +35,9 @@ export class Pace {
     return Math.max(0, Math.max(this.#notBefore, gathering) - now);
   }
 }
+
+/** What changes one at a time, to few peers, waits for nothing. */
+const cheap = 5;
 
 const longestPause = 20;
 
