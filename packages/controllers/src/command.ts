@@ -52,7 +52,7 @@ export const command: CommandModule<object, ControllersOptions> = {
   builder: (yargs) =>
     daemonFlags(yargs, FLAGS).usage(
       "$0 controllers\n\nRuns in the cluster, with two replicas of which one leads. Brings policies, namespaces, service accounts, nodes, pod " +
-        "labels, endpoint slices and Margay's own kinds into the datastore, frees what deleted nodes and pods held, and says in " +
+        "labels, endpoint slices and Margay's own kinds into the datastore, gives load balancers addresses, frees what deleted nodes and pods held, and says in " +
         "status and Events what it refused. Ending it leaves everything in force.",
     ),
   handler: async (options) => {

@@ -35,7 +35,6 @@ interface Document {
 
 /** Kinds that have no place in Margay, and where what they say went. */
 const WITHOUT_PLACE: Readonly<Record<string, string>> = {
-  KubeControllersConfiguration: "these are flags of `margay controllers`",
   ClusterInformation: "Margay keeps its own",
   CalicoNodeStatus: "`margay bgp peers` and `margay node status` tell",
   Node: "the controllers make Nodes of Kubernetes' nodes; annotations there name AS and cluster ID",
@@ -68,6 +67,7 @@ function judge({ origin, document }: Found): { judged: Judged; resource?: Locate
   const what = [kind || "(no kind)", metadata.namespace, metadata.name].filter(Boolean).join("/");
   const out = (outcome: Judged["outcome"], ...notes: string[]) => ({ judged: { what, outcome, notes } });
   if (!GROUPS.includes(apiVersion)) return out("skipped", `${apiVersion || "no apiVersion"} is not Calico's`);
+  if (kind === "KubeControllersConfiguration") return out("skipped", ...controllersFlags(spec ?? {}));
   const place = WITHOUT_PLACE[kind] ?? generated(kind, metadata.name ?? "");
   if (place !== undefined) return out("skipped", place);
   if (definitionOf(kind)?.kind !== kind) return out("skipped", `Margay has no ${kind}`);
@@ -125,11 +125,44 @@ function readJson(text: string): { labels?: object; annotations?: Record<string,
   }
 }
 
+/** What a KubeControllersConfiguration says that is not the default, and what says it here. */
+function controllersFlags(spec: object): string[] {
+  const { node, loadBalancer } = (spec as { controllers?: Controllers }).controllers ?? {};
+  const { leakGracePeriod, hostEndpoint } = node ?? {};
+  return [
+    "these are flags of `margay controllers`",
+    ...(leakGracePeriod ? [`leakGracePeriod ${leakGracePeriod}: --leak-grace-period, in seconds`] : []),
+    ...(hostEndpoint?.autoCreate === "Enabled"
+      ? ["hostEndpoint.autoCreate Enabled: --auto-host-endpoints"]
+      : []),
+    ...(hostEndpoint?.templates ? ["hostEndpoint.templates: no equivalent; write HostEndpoints"] : []),
+    ...(loadBalancer?.assignIPs === "RequestedServicesOnly"
+      ? ["loadBalancer.assignIPs RequestedServicesOnly: assignmentMode Manual of the pool"]
+      : []),
+  ];
+}
+
+interface Controllers {
+  readonly node?: {
+    readonly leakGracePeriod?: string;
+    readonly hostEndpoint?: { readonly autoCreate?: string; readonly templates?: object };
+  };
+  readonly loadBalancer?: { readonly assignIPs?: string };
+}
+
+/** A pool's fields of Calico's first API as those of today (calico.md §1.2). */
+function withoutOldNames(spec: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { ipip, "nat-outgoing": nat, ...rest } = spec;
+  const { enabled, mode } = (ipip ?? {}) as { enabled?: boolean; mode?: string };
+  const ipipMode = enabled ? (mode === "cross-subnet" ? "CrossSubnet" : "Always") : undefined;
+  return { ...(ipipMode && { ipipMode }), ...(nat !== undefined && { natOutgoing: nat }), ...rest };
+}
+
 /** The spec with what we do otherwise put as we do it; each such change is noted. */
 function equivalents(kind: string, spec: Readonly<Record<string, unknown>>, notes: string[]): object {
   if (kind === "IPPool") {
-    const { ipipMode = "Never", vxlanMode, ...rest } = spec;
-    if (ipipMode === "Never") return spec;
+    const { ipipMode = "Never", vxlanMode, ...rest } = withoutOldNames(spec);
+    if (ipipMode === "Never") return { ...rest, ...(vxlanMode !== undefined && { vxlanMode }) };
     notes.push(`ipipMode ${ipipMode}: there is no IP-in-IP; VXLAN with the same mode in its place`);
     return {
       ...rest,

@@ -16,9 +16,10 @@ const calico = command({
         "dry-run": { type: "boolean", default: false, describe: "Only report" },
         output: {
           alias: "o",
-          choices: ["table", "yaml"] as const,
+          choices: ["table", "yaml", "json"] as const,
           default: "table" as const,
-          describe: "yaml prints the resources and writes nothing: for kubectl apply, or margay apply",
+          describe:
+            "yaml prints the resources, for kubectl apply or margay apply; json these and the report. Neither writes anything",
         },
       })
       .example(

@@ -10,6 +10,7 @@ const PLURALS = [
   ...["tiers", "ippools", "ipreservations", "bgpconfigurations", "bgppeers", "bgpfilters"],
   ...["felixconfigurations", "globalnetworksets", "networksets", "hostendpoints"],
   ...["globalnetworkpolicies", "networkpolicies", "stagedglobalnetworkpolicies", "stagednetworkpolicies"],
+  ...["stagedkubernetesnetworkpolicies", "profiles"],
   ...["ipamconfigurations", "ipamconfigs", "kubecontrollersconfigurations", "clusterinformations"],
 ];
 

@@ -73,6 +73,36 @@ test.each<[why: string, document: object, expected: object]>([
     { outcome: "skipped", notes: ["these are flags of `margay controllers`"] },
   ],
   [
+    "what the controllers were configured with is told by the flags that say it here",
+    v3("KubeControllersConfiguration", "default", {
+      controllers: {
+        node: { leakGracePeriod: "20m", hostEndpoint: { autoCreate: "Enabled", templates: [{}] } },
+        loadBalancer: { assignIPs: "RequestedServicesOnly" },
+      },
+    }),
+    {
+      outcome: "skipped",
+      notes: [
+        "these are flags of `margay controllers`",
+        "leakGracePeriod 20m: --leak-grace-period, in seconds",
+        "hostEndpoint.autoCreate Enabled: --auto-host-endpoints",
+        "hostEndpoint.templates: no equivalent; write HostEndpoints",
+        "loadBalancer.assignIPs RequestedServicesOnly: assignmentMode Manual of the pool",
+      ],
+    },
+  ],
+  [
+    "a pool's fields of Calico's first API: without natOutgoing its pods would not reach the outside",
+    v3("IPPool", "old", {
+      ...{ cidr: "10.1.0.0/16", "nat-outgoing": true },
+      ipip: { enabled: true, mode: "cross-subnet" },
+    }),
+    {
+      ...{ outcome: "imported", spec: { natOutgoing: true, ipipMode: "Never", vxlanMode: "CrossSubnet" } },
+      notes: ["ipipMode CrossSubnet: there is no IP-in-IP; VXLAN with the same mode in its place"],
+    },
+  ],
+  [
     "what is not Calico's is not touched",
     { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "x" } },
     { outcome: "skipped", notes: ["v1 is not Calico's"] },
@@ -132,6 +162,13 @@ test("a file: reported, and applied unless only asked about; yaml can be applied
   expect(await store.get("/margay/v1/ippools/pods")).toBeUndefined();
   const { printed } = await run({ output: "yaml" });
   expect(printed.join()).toContain("vxlanMode: Always");
+  expect(JSON.parse((await run({ output: "json" })).printed.join())).toMatchObject({
+    report: [
+      { what: "IPPool/pods", outcome: "imported" },
+      { what: "ClusterInformation/default", outcome: "skipped" },
+    ],
+    resources: [{ kind: "IPPool", spec: { vxlanMode: "Always" } }],
+  });
   expect(await store.get("/margay/v1/ippools/pods")).toBeUndefined();
   await run({});
   expect((await store.get("/margay/v1/ippools/pods"))?.value).toContain('"vxlanMode":"Always"');

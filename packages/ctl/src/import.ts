@@ -5,11 +5,11 @@ import { apply } from "./apply.ts";
 import { filesOf } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { convertCalico, type Found, type Judged } from "./import-calico.ts";
-import { type Terminal, table } from "./terminal.ts";
+import { json, type Terminal, table } from "./terminal.ts";
 
 export interface ImportRequest {
-  /** Resources to stdout, nothing is written. */
-  readonly output: "table" | "yaml";
+  /** yaml: resources to stdout; json: these and the report. Nothing is written then. */
+  readonly output: "table" | "yaml" | "json";
   /** Only the report. */
   readonly dryRun: boolean;
 }
@@ -28,7 +28,8 @@ export async function importCalico(
 ): Promise<void> {
   if (found.length === 0) throw new CtlError("usage", "there is no object of Calico's");
   const { resources, report } = convertCalico(found);
-  terminal.warn(reportText(report, terminal));
+  if (request.output !== "json") terminal.warn(reportText(report, terminal));
+  else terminal.print(json({ report, resources: resources.map(({ resource }) => resource) }));
   const refused = report.filter(({ outcome }) => outcome === "refused");
   if (refused.length > 0)
     throw new CtlError(
@@ -37,7 +38,7 @@ export async function importCalico(
     );
   if (request.output === "yaml")
     terminal.print(resources.map(({ resource }) => stringify(resource)).join("---\n"));
-  else if (!request.dryRun)
+  else if (request.output === "table" && !request.dryRun)
     await withStore((store) => apply(store, resources, { output: "table" }, terminal));
 }
 
