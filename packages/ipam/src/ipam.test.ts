@@ -4,7 +4,8 @@ import { type MemoryStore, memoryStore, type Store, StoreError } from "@margay/d
 import { type Family, formatAddress, parseAddress } from "@margay/net";
 import fc from "fast-check";
 import { addressesOf } from "./audit.ts";
-import { Ipam, type IpamOptions } from "./ipam.ts";
+import { Ipam } from "./ipam.ts";
+import type { IpamOptions } from "./options.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView } from "./view.ts";
 
 const pool = (name: string, cidr: string, blockSize: number): IPPool => ({
@@ -271,6 +272,21 @@ describe("one allocator", () => {
     await expect(two.assign(pod("last", [4], "n2"))).rejects.toMatchObject({ code: "pool-exhausted" }); // n1's is in use
     await one.release({ handle: "h1" });
     await expect(one.assign(pod("h9"))).resolves.toHaveLength(1);
+  });
+
+  test("nor does it matter whether something else was to be written along, as CNI ADD does", async () => {
+    const store = memoryStore();
+    let at = "2026-11-22T12:00:00.000Z";
+    const strict = {
+      ...{ pools: () => [pool("four", "10.0.0.0/30", 30)], config: () => STRICT },
+      now: () => new Date(at),
+    };
+    const [one, two] = [ipamOn(store, "n1", strict), ipamOn(store, "n2", strict)];
+    await one.assign(pod("h"));
+    await one.release({ handle: "h" });
+    at = "2026-11-22T12:02:00.000Z";
+    const { held } = await two.assignWith(pod("x", [4], "n2"), () => []);
+    expect(held).toHaveLength(1);
   });
 
   test("strict and no block left, and the store away when another's is looked for: said so, and not a fault of the program", async () => {
