@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { affected, type NodeState } from "@margay/calc";
+import { affected, hostsAffected, type NodeState } from "@margay/calc";
+import { type Address, formatAddress } from "@margay/net";
 import {
+  type Connection,
   connectionsOf,
   deleteConnections,
   listAddresses,
@@ -8,7 +10,8 @@ import {
   type Netlink,
 } from "@margay/netlink";
 import { Loop } from "@margay/reconcile";
-import { judge } from "./flows.ts";
+import { type Judgement, judge } from "./flows.ts";
+import { judgeHosts } from "./host-flows.ts";
 import { renderConfig } from "./render/index.ts";
 
 export interface CutterOptions {
@@ -61,34 +64,60 @@ export class Cutter {
   async #pass(): Promise<void> {
     const state = this.#wanted;
     if (!state || state === this.#done) return;
-    const endpoints = state.config.cutDeniedConnections ? this.#toJudge(state) : [];
-    const addresses = endpoints.flatMap((endpoint) => endpoint.addresses);
-    if (addresses.length > 0) await this.#cut(state, { endpoints, addresses });
+    const isOn = state.config.cutDeniedConnections;
+    const endpoints = isOn ? this.#toJudge(state) : [];
+    const isHosts = isOn && state.hostEndpoints.length > 0 && hostsAffected(this.#since(state), state);
+    const isWork = isHosts || endpoints.some(({ addresses }) => addresses.length > 0);
+    if (isWork) await this.#cut(state, { endpoints, isHosts });
     this.#done = state;
-    if (addresses.length > 0) await pause(PAUSE_MS, this.#stopped.signal);
+    if (isWork) await pause(PAUSE_MS, this.#stopped.signal);
+  }
+
+  /** With other settings nothing that was judged counts. */
+  #since(state: NodeState): NodeState | undefined {
+    return this.#done?.config === state.config ? this.#done : undefined;
   }
 
   /** Those whose policy changed. A new one has no connections yet: its address's former ones ended with the pod that had it. */
   #toJudge(state: NodeState): NodeState["endpoints"] {
-    const since = this.#done?.config === state.config ? this.#done : undefined;
+    const since = this.#since(state);
     const known = new Set(since?.endpoints.map(({ id }) => id));
     return affected(since, state).filter(({ id }) => !since || known.has(id));
   }
 
-  async #cut(
-    state: NodeState,
-    {
-      endpoints,
-      addresses,
-    }: Pick<NodeState, "endpoints"> & { addresses: NodeState["endpoints"][number]["addresses"] },
-  ): Promise<void> {
-    const connections = await connectionsOf(addresses);
-    if (connections.length === 0) return;
+  async #cut(state: NodeState, { endpoints, isHosts }: ToJudge): Promise<void> {
     const own = (await listAddresses(this.#options.netlink)).map(({ address }) => address);
+    const workloads = endpoints.flatMap((endpoint) => endpoint.addresses);
+    const connections = await connectionsOf([...workloads, ...(isHosts ? own : [])]);
+    if (connections.length === 0) return;
     const cutBit = renderConfig(state.config).cut;
-    const { cut, free } = judge(state, { connections, endpoints, own, cutBit });
+    const of = touching(connections, workloads);
+    const judged = [
+      judge(state, { connections: of.those, endpoints, own, cutBit }),
+      ...(isHosts ? [judgeHosts(state, { connections: of.others, own, cutBit })] : []),
+    ];
+    await this.#carryOut(judged, cutBit);
+  }
+
+  async #carryOut(judged: readonly Judgement[], cutBit: number): Promise<void> {
+    const [cut, free] = [judged.flatMap((one) => one.cut), judged.flatMap((one) => one.free)];
     const errors = [await markConnections(cut, cutBit), await deleteConnections(free)];
     if (cut.length > 0) this.#options.onCut(cut.length);
     for (const error of errors) if (error) throw error;
   }
+}
+
+interface ToJudge extends Pick<NodeState, "endpoints"> {
+  readonly isHosts: boolean;
+}
+
+/** The connections with an end among the addresses, before translation or after, and the others. */
+function touching(connections: readonly Connection[], addresses: readonly Address[]) {
+  const texts = new Set(addresses.map(formatAddress));
+  const groups = Map.groupBy(connections, ({ original, reply }) =>
+    [original, reply].some(({ source, destination }) =>
+      [source, destination].some((address) => texts.has(formatAddress(address))),
+    ),
+  );
+  return { those: groups.get(true) ?? [], others: groups.get(false) ?? [] };
 }

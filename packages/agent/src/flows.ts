@@ -37,6 +37,14 @@ export function judge(state: Enforced, { connections, endpoints, own, cutBit }: 
         verdict(state, packet, { endpoint: receiver.id, direction: "ingress" }).verdict === "allow")
     );
   };
+  return sorted(connections, { allows, cutBit });
+}
+
+/** Those that are denied and not yet cut, and those that were cut and are allowed. */
+export function sorted(
+  connections: readonly Connection[],
+  { allows, cutBit }: { readonly allows: (connection: Connection) => boolean; readonly cutBit: number },
+): Judgement {
   const isCut = ({ mark }: Connection) => (mark & cutBit) !== 0;
   const judged = Map.groupBy(
     connections.filter(({ isRelated }) => !isRelated),
@@ -49,7 +57,7 @@ export function judge(state: Enforced, { connections, endpoints, own, cutBit }: 
 }
 
 /** As the forwarding rules saw it: after translation of the destination, before that of the source. */
-function firstPacket({ original, reply }: Connection): Packet {
+export function firstPacket({ original, reply }: Connection): Packet {
   const { source, protocol, sourcePort, icmp } = original;
   return {
     ...{ source, destination: reply.source, protocol },

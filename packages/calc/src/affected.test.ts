@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
-import { affected } from "./affected.ts";
+import { affected, hostsAffected } from "./affected.ts";
 import { Calc, type Update } from "./calc.ts";
-import { gone, namespace, np, pod } from "./testing/resources.ts";
+import { gnetset, gnp, gone, hep, namespace, np, pod } from "./testing/resources.ts";
 
 const WEB = pod("a/web", ["10.0.0.1"], { labels: { app: "web" } });
 const DB = pod("a/db", ["10.0.0.2"], { labels: { app: "db" } });
@@ -27,4 +27,24 @@ test.each<[why: string, before: readonly Update[], change: Update, expected: rea
   calc.apply([change]);
   expect(affected(first, calc.state()).map(({ id }) => id)).toEqual(expected);
   expect(affected(undefined, first).map(({ id }) => id)).toEqual(["a/db", "a/web"]);
+});
+
+const BY_SET = gnp("q", {
+  ...{ selector: "role == 'node'", doNotTrack: true, applyOnForward: true },
+  ingress: [{ action: "Deny", source: { selector: "bad == 'yes'" } }],
+});
+
+test.each<[why: string, before: readonly Update[], change: Update, isAffected: boolean]>([
+  ["a host endpoint comes", [], hep("i", { interfaceName: "eth1" }), true],
+  ["a policy on it comes", [], BY_SET, true],
+  ["a set that its policy asks for changes", [BY_SET], gnetset("s", { bad: "yes" }, ["192.0.2.1"]), true],
+  ["a set that nobody asks for", [BY_SET], gnetset("s", { bad: "no" }, ["192.0.2.1"]), false],
+  ["a policy on pods", [BY_SET], BY_LABEL, false],
+])("host endpoints: %s", (_why, before, change, isAffected) => {
+  const calc = new Calc("n1");
+  calc.apply([namespace("a"), WEB, DB, hep("h", {}, { role: "node" }), ...before]);
+  const first = calc.state();
+  calc.apply([change]);
+  expect(hostsAffected(first, calc.state())).toBe(isAffected);
+  expect(hostsAffected(undefined, first)).toBe(true);
 });

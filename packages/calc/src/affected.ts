@@ -1,4 +1,4 @@
-import type { CompiledPolicy, CompiledRule, EntityMatch, LocalEndpoint } from "./model.ts";
+import type { CompiledPolicy, CompiledRule, EntityMatch, LocalEndpoint, TierPolicies } from "./model.ts";
 import type { NodeState } from "./state.ts";
 
 /**
@@ -8,6 +8,28 @@ import type { NodeState } from "./state.ts";
 export function affected(before: NodeState | undefined, now: NodeState): readonly LocalEndpoint[] {
   if (!before) return now.endpoints;
   const endpoints = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const isChanged = changesBetween(before, now);
+  return now.endpoints.filter(
+    (endpoint) =>
+      endpoints.get(endpoint.id) !== endpoint ||
+      isChanged(endpoint.profiles, [...endpoint.ingress, ...endpoint.egress]),
+  );
+}
+
+/** Whether the verdict of any host endpoint may differ. */
+export function hostsAffected(before: NodeState | undefined, now: NodeState): boolean {
+  if (before?.hostEndpoints !== now.hostEndpoints) return true;
+  const isChanged = changesBetween(before, now);
+  return now.hostEndpoints.some(({ profiles, normal, untracked, preDnat }) =>
+    isChanged(
+      profiles,
+      [normal, untracked, preDnat].flatMap(({ ingress, egress }) => [...ingress, ...egress]),
+    ),
+  );
+}
+
+/** Whether any of an endpoint's profiles and policies, or a set that one of these refers to, is another. */
+function changesBetween(before: NodeState, now: NodeState) {
   const changedSets = changedIn(before.sets, now.sets);
   const refers = ({ ingress, egress }: CompiledPolicy) =>
     [...ingress, ...egress].flatMap(setsOf).some((id) => changedSets.has(id));
@@ -18,12 +40,9 @@ export function affected(before: NodeState | undefined, now: NodeState): readonl
   };
   const policies = changedAmong(before.policies, now.policies);
   const profiles = changedAmong(before.profiles, now.profiles);
-  return now.endpoints.filter(
-    (endpoint) =>
-      endpoints.get(endpoint.id) !== endpoint ||
-      endpoint.profiles.some((name) => profiles.has(name)) ||
-      [...endpoint.ingress, ...endpoint.egress].some((tier) => tier.policies.some((id) => policies.has(id))),
-  );
+  return (itsProfiles: readonly string[], tiers: readonly TierPolicies[]): boolean =>
+    itsProfiles.some((name) => profiles.has(name)) ||
+    tiers.some((tier) => tier.policies.some((id) => policies.has(id)));
 }
 
 type Policies = ReadonlyMap<string, CompiledPolicy>;

@@ -1,4 +1,4 @@
-export { affected } from "./affected.ts";
+export { affected, hostsAffected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";

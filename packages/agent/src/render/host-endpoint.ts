@@ -10,6 +10,7 @@ import type { Chain, Rule } from "@margay/iptables";
 import { type Family, parsePrefix } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
 import { clear, type EndpointContext, invalid, jumps, link, setMark, tierRules } from "./endpoint.ts";
+import { cutConnections } from "./host.ts";
 import * as names from "./names.ts";
 import type { PolicyChain } from "./policy.ts";
 
@@ -177,6 +178,7 @@ function endpointRules(endpoint: LocalHostEndpoint, place: HostPlace, context: C
       return [isAllowed, tracked(["-j", "RETURN"]), failsafe, ...tiers];
     case "normal":
       return [
+        ...cutConnections(config, []),
         { match: isAccepted, target: config.allow, id: ruleIds.allowedBefore },
         tracked(config.allow),
         ...invalid(config),

@@ -128,12 +128,14 @@ export const inputRules = (
 ];
 
 /** Connections that policy no longer allows, before the rules that let established ones through. */
-function cutRules(config: RenderConfig, words: readonly ("-i" | "-o")[]): readonly Rule[] {
+const cutRules = (config: RenderConfig, words: readonly ("-i" | "-o")[]): readonly Rule[] =>
+  words.flatMap((word) => config.interfaces.flatMap((name) => cutConnections(config, [word, name])));
+
+/** Of what matches. */
+export function cutConnections(config: RenderConfig, match: readonly string[]): readonly Rule[] {
   if (!config.felix.cutDeniedConnections) return [];
   const mark = ["-m", "connmark", "--mark", `${hex(config.cut)}/${hex(config.cut)}`];
-  return words.flatMap((word) =>
-    each(config, (name) => ({ match: [word, name, ...mark], target: config.deny, id: ruleIds.cut })),
-  );
+  return [{ match: [...match, ...mark], target: config.deny, id: ruleIds.cut }];
 }
 
 /** kubelet's probes must reach a pod whatever its policy. */

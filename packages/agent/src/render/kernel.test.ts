@@ -51,10 +51,13 @@ test.each(["nft", "legacy", "nftables"])(
       ...six,
     ];
     const failsafes = ["far:22", ...through, "out:6443", "far6:22"];
-    const found = JSON.parse(inNamespace(file, backend)) as Record<
-      string,
-      { reached: string[]; tracked: boolean }
-    >;
+    const { found, looped } = JSON.parse(inNamespace(file, backend)) as {
+      found: Record<string, { reached: string[]; tracked: boolean }>;
+      looped: Record<string, number>;
+    };
+    // A packet to a service that nobody has goes round until its TTL is over, or not at all.
+    expect(looped).toEqual({ Disabled: expect.any(Number), Drop: 0, Reject: 0 });
+    expect(looped.Disabled).toBeGreaterThan(20);
     const reached = Object.fromEntries(Object.entries(found).map(([name, one]) => [name, one.reached]));
     // Whether connection tracking saw the flow to port 81 of the node.
     expect([found["not tracked"]?.tracked, found["no host endpoint"]?.tracked]).toEqual([false, true]);

@@ -102,6 +102,44 @@ const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: n
 
 let probes = 0;
 
+const SERVICES = "198.18.0.0/24";
+
+/**
+ * How often `far`, the router that the services' range was announced to, sees a packet to a service that nobody has: it sends
+ * it back to the node, whose default route leads to `far` again.
+ */
+async function loops(
+  apply: ReturnType<typeof loader>,
+  behind: ReturnType<typeof startProber>,
+): Promise<Record<string, number>> {
+  const inFar = (text: string) => run(`nsenter --net=/run/netns/far sh -c '${text}'`);
+  run(`ip route add default via ${FAR}; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done`);
+  inFar(
+    `ip route add ${SERVICES} via ${NODE}; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done`,
+  );
+  inFar(`echo 1 > /proc/sys/net/ipv4/ip_forward; iptables-nft -t raw -A PREROUTING -d ${SERVICES}`);
+  const seen = () =>
+    Number(inFar("iptables-nft -t raw -L PREROUTING -nvx").split("\n")[2]?.trim().split(/ +/)[0]);
+  const found: Record<string, number> = {};
+  for (const serviceLoopPrevention of ["Disabled", "Drop", "Reject"]) {
+    const settings = resource("FelixConfiguration", "default", { serviceLoopPrevention });
+    const announced = resource("BGPConfiguration", "default", { serviceClusterIPs: [{ cidr: SERVICES }] });
+    const calc = new Calc("n1");
+    calc.apply(
+      [settings, announced].map((value) => ({ key: keyOf(value.kind, value.metadata.name), value })),
+    );
+    await apply(calc.state());
+    const before = seen();
+    const id = ++probes;
+    await behind.ask({
+      ...{ id, protocol: "udp", from: BEHIND, sourcePort: 20_000 + id, to: "198.18.0.5", port: 80 },
+      patienceMs: 300,
+    });
+    found[serviceLoopPrevention] = seen() - before;
+  }
+  return found;
+}
+
 async function main(): Promise<void> {
   run("mount -t tmpfs tmpfs /run && ip link set lo up");
   writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
@@ -140,8 +178,9 @@ async function main(): Promise<void> {
     const tracked = /dst=10.0.0.1 sport=\d+ dport=81 /.test(run("conntrack -L 2>/dev/null"));
     found[scenario] = { reached, tracked };
   }
+  const looped = await loops(apply, behind);
   for (const one of [node, far, behind]) one.stop();
-  process.stdout.write(JSON.stringify(found));
+  process.stdout.write(JSON.stringify({ found, looped }));
 }
 
 await main();
