@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { type IPPool, parse } from "@margay/api";
+import { parsePrefix } from "@margay/net";
 import { balance } from "./balancer-addresses.ts";
 import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
 
@@ -19,10 +20,12 @@ const later = "2026-02-01T00:00:00Z";
 
 const addresses = (services: BalancerFacts[], pools: IPPool[], former = {}) =>
   Object.fromEntries(
-    [...balance(services, pools, new Map(Object.entries(former)))].map(([name, { addresses, refused }]) => [
-      name.replace("shop/", ""),
-      refused ? [...addresses, refused] : addresses,
-    ]),
+    [...balance(services, pools, { former: new Map(Object.entries(former)) })].map(
+      ([name, { addresses, refused }]) => [
+        name.replace("shop/", ""),
+        refused ? [...addresses, refused] : addresses,
+      ],
+    ),
   );
 
 describe("load balancers' addresses", () => {
@@ -166,6 +169,19 @@ describe("what blocks say", () => {
     expect(addresses(services, [four], former)).toEqual(expected);
     expect(addresses(services.toReversed(), [four], former)).toEqual(expected);
   });
+});
+
+test("what an IPReservation names is given to those alone who ask for it", () => {
+  const reserved = ["203.0.113.0/31", "fd00:1b::/100"].map((text) => parsePrefix(text));
+  const large = pool("large", "fd00:1b::/64");
+  const both = { families: [4, 6] } as const;
+  const given = balance(
+    [service("a", both), service("b", { asked: ["203.0.113.1"], created: later })],
+    [four, large],
+    { reserved },
+  );
+  expect(given.get("shop/a")).toEqual({ addresses: ["203.0.113.2", "fd00:1b::1000:0"] });
+  expect(given.get("shop/b")).toEqual({ addresses: ["203.0.113.1"] });
 });
 
 test("Services of another class or type are somebody else's", () => {

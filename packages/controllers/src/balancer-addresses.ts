@@ -27,6 +27,14 @@ interface Range {
   readonly automatic: boolean;
 }
 
+/** What is not free, whatever the services say. */
+export interface Already {
+  /** By the blocks' word. */
+  readonly former?: Holders;
+  /** IPReservations: never given unasked. */
+  readonly reserved?: readonly Prefix[];
+}
+
 /**
  * Which service has which address (pure). Who has one keeps it, then whoever asks for one by name gets it, then the others the
  * lowest that is free, the oldest service first. The blocks say who has one (`former`), and where they say nothing the services'
@@ -36,7 +44,7 @@ interface Range {
 export function balance(
   services: readonly BalancerFacts[],
   pools: readonly IPPool[],
-  former: Holders = new Map(),
+  { former = new Map(), reserved = [] }: Already = {},
 ): ReadonlyMap<string, Balanced> {
   const ranges = pools
     .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"))
@@ -44,7 +52,7 @@ export function balance(
       ...{ name: metadata.name, cidr: parsePrefix(spec.cidr), gives: !spec.disabled },
       automatic: spec.assignmentMode === "Automatic",
     }));
-  const used = new Uses();
+  const used = new Uses(reserved);
   const sorted = services.toSorted((a, b) => compare(a.created, b.created) || compare(a.name, b.name));
   const held = new Map<string, Map<Family, string>>();
   const take = (service: BalancerFacts, family: Family, address: string) => {
@@ -124,17 +132,7 @@ function find(
     (range) => mayUse(service, range) && (range.automatic || service.pools.length > 0),
   );
   const shared = service.sharingKey && used.sharedWith(service, named);
-  return shared || named.map((range) => lowest(range.cidr, used)).find((one) => one !== undefined);
-}
-
-/** Looks at no more addresses than are in use. */
-function lowest(cidr: Prefix, used: Uses): string | undefined {
-  const size = prefixSize(cidr);
-  for (let at = 0; BigInt(at) < size; at++) {
-    const text = formatAddress(offset(cidr, at));
-    if (!used.has(text)) return text;
-  }
-  return undefined;
+  return shared || named.map((range) => used.lowest(range.cidr)).find((one) => one !== undefined);
 }
 
 function outcome(service: BalancerFacts, own: ReadonlyMap<Family, string> | undefined, used: Uses): Balanced {
@@ -155,6 +153,11 @@ function outcome(service: BalancerFacts, own: ReadonlyMap<Family, string> | unde
 class Uses {
   readonly #by = new Map<string, BalancerFacts[]>();
   readonly #closed = new Set<string>();
+  readonly #reserved: readonly Prefix[];
+
+  constructor(reserved: readonly Prefix[]) {
+    this.#reserved = reserved;
+  }
 
   add(address: string, service: BalancerFacts): void {
     this.#by.set(address, [...(this.#by.get(address) ?? []), service]);
@@ -178,6 +181,18 @@ class Uses {
         other.sharingKey === sharingKey &&
         !other.ports.some((port) => ports.includes(port)),
     );
+  }
+
+  /** The lowest free address; looks at no more of them than are in use, and at a reserved network once. */
+  lowest(cidr: Prefix): string | undefined {
+    const size = prefixSize(cidr);
+    for (let at = 0n; at < size; at++) {
+      const address = offset(cidr, at);
+      const reserved = this.#reserved.find((one) => contains(one, address));
+      if (reserved) at = reserved.bits + prefixSize(reserved) - 1n - cidr.bits;
+      else if (!this.has(formatAddress(address))) return formatAddress(address);
+    }
+    return undefined;
   }
 
   sharedWith(service: BalancerFacts, ranges: readonly Range[]): string | undefined {

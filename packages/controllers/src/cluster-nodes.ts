@@ -4,6 +4,7 @@ import { type Entry, resources } from "@margay/datastore";
 import { deleteNode } from "@margay/ipam";
 import { KubernetesError, type ListWatch } from "@margay/kubernetes";
 import { tellWarning } from "./events.ts";
+import { unread } from "./follow.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import { FROM_NODE, type NodeFacts, nodeFacts, nodeResource } from "./nodes.ts";
@@ -42,11 +43,8 @@ export class ClusterNodes extends Queued {
     return [this.#mirror, this.#watch];
   }
 
-  readonly waitsFor = (): string | undefined => {
-    const mirror = this.#mirror.waitsFor("Nodes");
-    if (mirror) return mirror;
-    return this.#watch.synced ? undefined : "v1 Node has not been read from the API server yet";
-  };
+  readonly waitsFor = (): string | undefined =>
+    this.#mirror.waitsFor("Nodes") ?? unread(this.#watch, FROM_NODE);
 
   protected *all(): Generator<string> {
     for (const [name] of this.#watch.entries()) yield keyOf("Node", name);

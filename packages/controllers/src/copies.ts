@@ -3,6 +3,7 @@ import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { type Conversion, type Converted, standsClosed } from "./converted.ts";
 import { tellWarning } from "./events.ts";
+import { unread } from "./follow.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";
@@ -55,10 +56,11 @@ export class Copies extends Queued {
   }
 
   readonly waitsFor = (): string | undefined => {
-    const mirror = [...this.#mirrors].map(([kind, one]) => one.waitsFor(kind)).find(Boolean);
-    if (mirror) return mirror;
-    const watch = [...this.#watches].find(([{ optional }, one]) => !one.synced && !optional);
-    return watch && `${watch[0].from} has not been read from the API server yet`;
+    const mirrors = [...this.#mirrors].map(([kind, one]) => one.waitsFor(kind));
+    const watches = [...this.#watches].map(([{ from, optional }, one]) =>
+      optional ? undefined : unread(one, from),
+    );
+    return [...mirrors, ...watches].find((why) => why !== undefined);
   };
 
   protected *all(): Generator<string> {

@@ -1,6 +1,10 @@
 import { ListWatch, type WatchStatus } from "@margay/kubernetes";
 import type { Followed, Surroundings } from "./parts.ts";
 
+/** Why what is known of a kind is not all there is; `from` is the kind, for people. */
+export const unread = ({ synced }: { readonly synced: boolean }, from: string): string | undefined =>
+  synced ? undefined : `${from} has not been read from the API server yet`;
+
 /** A list-watch whose trouble is told for as long as it lasts. A kind that the cluster need not have is waited for in silence. */
 export function follow<T>(
   {

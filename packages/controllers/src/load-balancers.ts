@@ -1,4 +1,4 @@
-import { type IPPool, kindPrefix } from "@margay/api";
+import { type IPPool, type IPReservation, kindPrefix } from "@margay/api";
 import { type Entry, resourceOf } from "@margay/datastore";
 import { type Block, isEmpty } from "@margay/ipam";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
@@ -38,6 +38,7 @@ export class LoadBalancers implements Controller {
   readonly #services: ListWatch<ServiceFacts>;
   readonly #ourClass: string;
   readonly #pools: Mirror<Entry>;
+  readonly #reservations: Mirror<Entry>;
   /** Only load balancers' blocks are kept. */
   readonly #blocks: Mirror<Entry | undefined>;
   readonly #ours = new Set<string>();
@@ -67,6 +68,10 @@ export class LoadBalancers implements Controller {
       ...{ ...common, prefix: kindPrefix("IPPool"), keep: (entry) => entry },
       onChange: () => this.changed(),
     });
+    this.#reservations = new Mirror<Entry>({
+      ...{ ...common, prefix: kindPrefix("IPReservation"), keep: (entry) => entry },
+      onChange: () => this.changed(),
+    });
     this.#blocks = new Mirror<Entry | undefined>({
       ...{ ...common, prefix: kindPrefix("IPAMBlock") },
       keep: (entry) => (isBalancerText(entry.value) ? entry : undefined),
@@ -77,11 +82,17 @@ export class LoadBalancers implements Controller {
   }
 
   start(): Promise<unknown> {
-    return Promise.all([this.#pools.start(), this.#blocks.start()]);
+    return Promise.all(this.#mirrors().map((one) => one.start()));
   }
 
   readonly waitsFor = (): string | undefined =>
-    this.#pools.waitsFor("IPPools") ?? this.#blocks.waitsFor("IPAMBlocks");
+    this.#pools.waitsFor("IPPools") ??
+    this.#blocks.waitsFor("IPAMBlocks") ??
+    this.#reservations.waitsFor("IPReservations");
+
+  #mirrors() {
+    return [this.#pools, this.#blocks, this.#reservations];
+  }
 
   /** A Service, a pool or a block is another one. */
   changed(): void {
@@ -105,7 +116,7 @@ export class LoadBalancers implements Controller {
   async stop(): Promise<void> {
     this.#leads = false;
     await this.#loop.stop();
-    await Promise.all([this.#pools.stop(), this.#blocks.stop()]);
+    await Promise.all(this.#mirrors().map((one) => one.stop()));
   }
 
   /** Nodes write theirs at every pod. */
@@ -121,7 +132,7 @@ export class LoadBalancers implements Controller {
   }
 
   async #pass(): Promise<void> {
-    if (!this.#leads || !this.#services.synced || !this.#pools.synced || !this.#blocks.synced) return;
+    if (!this.#leads || !this.#services.synced || this.waitsFor() !== undefined) return;
     const pools = [...this.#pools.entries()]
       .map(([, entry]) => resourceOf(entry) as IPPool) // its key says so
       .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"));
@@ -132,7 +143,12 @@ export class LoadBalancers implements Controller {
     if (pools.length === 0 && blocks.length === 0) return;
     const services = [...this.#services.entries()].flatMap(([, { balancer }]) => balancer ?? []);
     const former = holdersIn(blocks);
-    const wanted = balance(services, pools, former);
+    const reserved = [...this.#reservations.entries()].flatMap(([, entry]) =>
+      (resourceOf(entry) as IPReservation).spec.reservedCIDRs.map((text) =>
+        parsePrefix(text, { mask: true }),
+      ),
+    );
+    const wanted = balance(services, pools, { former, reserved });
     const holders = holdersOf(wanted);
     await this.#give(holders, { pools, blocks });
     for (const service of losersFirst(services, wanted)) {

@@ -1,6 +1,7 @@
 import { decode, encode, kindPrefix, type WorkloadEndpoint } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { unread } from "./follow.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";
 import { amend } from "./put.ts";
@@ -97,11 +98,8 @@ export class PodLabels extends Queued {
     return Promise.all([this.#endpoints.start(), this.#endpoints.whenSynced.then(() => this.pods.start())]);
   }
 
-  readonly waitsFor = (): string | undefined => {
-    const mirror = this.#endpoints.waitsFor("WorkloadEndpoints");
-    if (mirror) return mirror;
-    return this.pods.synced ? undefined : "v1 Pod has not been read from the API server yet";
-  };
+  readonly waitsFor = (): string | undefined =>
+    this.#endpoints.waitsFor("WorkloadEndpoints") ?? unread(this.pods, "v1 Pod");
 
   protected sources() {
     return [this.#endpoints, this.pods];

@@ -2,6 +2,7 @@ import { type AnyResource, keyOf, kindPrefix, parse } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
+import { unread } from "./follow.ts";
 import { isMadeFrom, markedText } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";
@@ -111,15 +112,10 @@ export class Services extends Queued {
     return [this.#mirror, this.services, this.#slices];
   }
 
-  readonly waitsFor = (): string | undefined => {
-    const mirror = this.#mirror.waitsFor("Services");
-    if (mirror) return mirror;
-    return this.#isKnown ? undefined : "v1 Service has not been read from the API server yet";
-  };
-
-  get #isKnown(): boolean {
-    return this.services.synced && this.#slices.synced;
-  }
+  readonly waitsFor = (): string | undefined =>
+    this.#mirror.waitsFor("Services") ??
+    unread(this.services, FROM_SERVICE) ??
+    unread(this.#slices, "discovery.k8s.io/v1 EndpointSlice");
 
   protected *all(): Generator<string> {
     for (const [name] of this.services.entries()) yield keyOfService(name);
@@ -144,7 +140,7 @@ export class Services extends Queued {
   }
 
   protected async settle(key: string): Promise<void> {
-    if (!this.#isKnown || !this.#mirror.synced) return;
+    if (this.waitsFor() !== undefined) return;
     const now = this.#mirror.get(key);
     const name = key.slice(kindPrefix("Service").length);
     const facts = this.services.get(name);
