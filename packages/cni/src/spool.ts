@@ -24,8 +24,8 @@ export interface SpoolOptions {
 export class Spool {
   readonly #options: SpoolOptions;
 
-  /** DELs answered and not done. */
-  readonly #late = new Set<Promise<unknown>>();
+  /** DELs answered and not done, by where they are kept. */
+  readonly #late = new Map<string, Promise<unknown>>();
 
   constructor(options: SpoolOptions) {
     this.#options = options;
@@ -53,26 +53,28 @@ export class Spool {
     const settled = setImmediate() // the answer is out by then
       .then(() => handle(invocation))
       .then((reply) => {
-        this.#late.delete(settled);
+        if (this.#late.get(path) === settled) this.#late.delete(path);
         this.#settle(path, reply);
       });
-    this.#late.add(settled);
+    this.#late.set(path, settled);
     return DONE;
   }
 
   /** Without an address to be had, again when the DELs that may free one are done: their callers count on it. */
   async #add(invocation: Invocation): Promise<Reply> {
-    const late = [...this.#late];
+    const late = [...this.#late.values()];
     const reply = await this.#options.handle(invocation);
     if (reply.exitCode === 0 || late.length === 0 || !wantsAddress(reply.stdout)) return reply;
     await Promise.all(late);
     return this.#options.handle(invocation);
   }
 
-  /** Tries everything that is kept, once. @returns how many calls are left */
+  /** Tries everything that is kept, once, but for what is under way. @returns how many calls are left */
   async drain(): Promise<number> {
-    const names = readdirSync(this.#options.directory).filter((name) => !name.startsWith("."));
-    let left = 0;
+    const { directory } = this.#options;
+    const all = readdirSync(directory).filter((name) => !name.startsWith("."));
+    const names = all.filter((name) => !this.#late.has(join(directory, name)));
+    let left = all.length - names.length;
     for (let i = 0; i < names.length; i += AT_ONCE) {
       const done = await Promise.all(names.slice(i, i + AT_ONCE).map((name) => this.#serve(name)));
       left += done.filter((isDone) => !isDone).length;
