@@ -13,7 +13,7 @@ interface Plot {
 const PLOTS: readonly Plot[] = [
   {
     name: "policy-scale",
-    panels: ["policy-scale: connect", "policy-scale: connections"],
+    panels: ["policy-scale: connect", "policy-scale: connections", "policy-scale: throughput"],
     ...{ by: "policies", caption: "number of policies" },
   },
   {
@@ -79,10 +79,11 @@ function draw({ title, lines }: Curves): string {
   const points = lines.flatMap(([, its]) => its);
   const xs = [...new Set(points.map(([x]) => x))].sort((a, b) => a - b);
   const top = Math.max(1, ...points.map(([, y]) => y)) * 1.1;
-  const [low = 1, high = 10] = [xs[0], xs.at(-1)];
+  const shown = (value: number) => Math.max(1, value); // none stands at the left end of the logarithmic scale
+  const [low, high] = [shown(xs[0] ?? 1), shown(xs.at(-1) ?? 10)];
   const span = Math.log10(high / low) || 1;
   const x = (value: number) =>
-    round(PANEL.left + (Math.log10(value / low) / span) * (PANEL.width - PANEL.left - 12));
+    round(PANEL.left + (Math.log10(shown(value) / low) / span) * (PANEL.width - PANEL.left - 12));
   const y = (value: number) => round(PANEL.top + PANEL.height - (value / top) * PANEL.height);
   const grid = [0, 0.25, 0.5, 0.75, 1].map((part) => {
     const value = top * part;

@@ -1,4 +1,5 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
@@ -17,7 +18,9 @@ import { answering } from "./processes.ts";
  * `--own`, all are the receiver's). Prints JSON.
  */
 export interface Scaled extends Connected {
-  /** ms until all rules were in the kernel, from nothing, in steps of a thousand policies. */
+  /** What one TCP connection carried for two seconds, by iperf3. */
+  readonly mbits: number;
+  /** ms until all rules were in the kernel, from nothing, in one pass. */
   readonly loadMs: number;
   /** CPU ms of our own, without tools, and ms by the clock, for one more policy of another pod. */
   readonly changeCpuMs: number;
@@ -36,8 +39,7 @@ const OTHERS = 98;
 const OF_RECEIVER = 10;
 const SELECTORS = 1000;
 const CHANGES = 20;
-/** iptables-nft-restore takes minutes for ten thousand chains in one commit. */
-const AT_ONCE = 1000;
+const IPERF_SECONDS = 2;
 
 const other = (n: number): AnyResource =>
   resource(
@@ -78,11 +80,8 @@ async function main(): Promise<void> {
   const ruleset = rulesetOf(values.backend as RulesetKind, () => undefined); // a wrong one has no tool
   const apply = () => reconcile(ruleset.works(calc.state()));
   const startedAt = performance.now();
-  for (let from = 0; from < count; from += AT_ONCE) {
-    const some = Array.from({ length: Math.min(AT_ONCE, count - from) }, (_, n) => policy(from + n));
-    calc.apply(some.map(updateOf));
-    await apply();
-  }
+  calc.apply(Array.from({ length: count }, (_, n) => updateOf(policy(n))));
+  await apply();
   const loadMs = performance.now() - startedAt;
   const answerer = await answering("b");
   const out = execFileSync(
@@ -98,14 +97,26 @@ async function main(): Promise<void> {
     { encoding: "utf8" },
   );
   answerer.stdin?.end();
+  const mbits = await throughput();
   const changes = await change(async (n) => {
     calc.apply([updateOf(policy(count + OF_RECEIVER + n))]);
     await apply();
   });
   await ruleset.close();
   process.stdout.write(
-    `${JSON.stringify({ ...(JSON.parse(out) as Connected), loadMs, ...changes } satisfies Scaled)}\n`,
+    `${JSON.stringify({ ...(JSON.parse(out) as Connected), mbits, loadMs, ...changes } satisfies Scaled)}\n`,
   );
+}
+
+/** From pod a to pod b. */
+async function throughput(): Promise<number> {
+  const server = spawn("nsenter", ["--net=/run/netns/b", "iperf3", "-s", "-1"], { stdio: "ignore" });
+  await sleep(300);
+  const words = ["--net=/run/netns/a", "iperf3", "-J", "-c", address("b", 4), "-t", `${IPERF_SECONDS}`];
+  const out = execFileSync("nsenter", words, { encoding: "utf8", maxBuffer: 1 << 24 });
+  server.kill();
+  const { end } = JSON.parse(out) as { end: { sum_received: { bits_per_second: number } } };
+  return end.sum_received.bits_per_second / 1e6;
 }
 
 async function change(one: (n: number) => Promise<void>) {
