@@ -1,6 +1,7 @@
 /** Prefixes that change in a table that is there: how long until each peer has heard of each. */
 import { setTimeout as delay } from "node:timers/promises";
-import { changeOf, keyOf, withdrawalOf } from "./feed.ts";
+import { changeOf, withdrawalOf } from "./feed.ts";
+import { keyOf } from "./prefixes.ts";
 import type { Peer } from "./rows.ts";
 import type { SimulatedPeer } from "./speaker.ts";
 

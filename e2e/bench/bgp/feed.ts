@@ -1,6 +1,8 @@
 /** Tables as bytes, made before the clock starts: prefixes in sets of one to many that share their attributes. */
 import { type Attributes, frame, packPrefixes, writeAnnouncements, writeWithdrawals } from "@margay/bgp";
-import { type Address, type Prefix, parseAddress } from "@margay/net";
+import { type Address, parseAddress } from "@margay/net";
+import { prefixOf } from "./prefixes.ts";
+import { generator } from "./random.ts";
 import { localAs, type Peer } from "./rows.ts";
 
 /** On average so many prefixes have the same attributes, half of the sets one prefix: as in a table of the Internet. */
@@ -50,15 +52,6 @@ export function withdrawalOf(prefixes: readonly number[]): Uint8Array {
   return Buffer.concat(writeWithdrawals(nlri).map((body) => frame("update", body)));
 }
 
-/** What a prefix goes by where it is heard: its first three bytes. */
-export const keyOf = (n: number): number => Number(prefixOf(n).bits >> 8n);
-
-/** A million distinct /24s from 1.0.0.0 on, scattered, in no network that daemons look askance at. */
-const prefixOf = (n: number): Prefix => {
-  const scattered = Math.imul(n, 0x9e3779b1) & 0xfffff; // a permutation of 20 bits
-  return { family: 4, bits: BigInt(0x0b0000 + scattered) << 8n, length: 24 };
-};
-
 interface Of {
   readonly as: number;
   readonly hops: number;
@@ -77,14 +70,5 @@ function attributesOf(random: () => number, { as, hops, nextHop }: Of): Attribut
     nextHop,
     ...(as === localAs ? { localPref: 100 } : {}),
     ...(communities.length > 0 ? { communities } : {}),
-  };
-}
-
-/** The same numbers for the same seed. */
-function generator(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
   };
 }

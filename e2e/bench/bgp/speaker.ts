@@ -4,6 +4,7 @@ import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Framer, messageTypes, readUpdate, writeMessage } from "@margay/bgp";
 import { Reader } from "@margay/net";
+import { keyOfWire } from "./prefixes.ts";
 import { localAs, type Peer } from "./rows.ts";
 
 const { open, keepalive, update, notification } = messageTypes;
@@ -11,7 +12,7 @@ const { open, keepalive, update, notification } = messageTypes;
 /** All sockets read into it: what is heard is done with before the next one reads. */
 const shared = new Uint8Array(256 * 1024);
 
-/** A prefix by its first three bytes, heard as announced or as withdrawn. */
+/** A prefix by `keyOf`, heard as announced or as withdrawn. */
 export type Heard = (key: number, isGone: boolean) => void;
 
 export class SimulatedPeer {
@@ -166,12 +167,16 @@ export class SimulatedPeer {
     return announced.some(({ attributes }) => attributes.asPath[0]?.ases.length === hops);
   }
 
-  /** Every prefix is a /24: its length and three bytes. */
+  /** Lengths are 24 at most, and what lies behind a shorter prefix is masked off. */
   #hearAll(b: Uint8Array, isGone: boolean): void {
-    if (isGone === this.#isGone) this.#left -= b.length / 4;
-    if (this.onHeard)
-      for (let i = 0; i + 3 < b.length; i += 4)
-        this.onHeard((b[i + 1]! << 16) | (b[i + 2]! << 8) | b[i + 3]!, isGone);
+    let count = 0;
+    for (let i = 0; i < b.length; count++) {
+      const length = b[i]!; // in range
+      const bits = ((b[i + 1]! << 24) | (b[i + 2]! << 16) | (b[i + 3]! << 8)) & (-1 << (32 - length));
+      this.onHeard?.(keyOfWire(bits >>> 0, length), isGone);
+      i += 1 + ((length + 7) >> 3);
+    }
+    if (isGone === this.#isGone) this.#left -= count;
   }
 
   #await(count: number): void {
