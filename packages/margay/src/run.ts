@@ -11,7 +11,11 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
  * @returns the process's exit code
  */
 export async function run(argv: readonly string[]): Promise<number> {
-  const called = catalogue.find((entry) => entry.name === argv.find((word) => !word.startsWith("-")));
+  const isCompleting = argv[0] === "--get-yargs-completions";
+  const words = isCompleting ? argv.slice(2) : argv; // after it stands the program's name
+  const called = catalogue.find((entry) => entry.name === words.find((word) => !word.startsWith("-")));
+  const [first, shell] = argv;
+  if (first === "completion" && shell) process.env.SHELL = shell; // where yargs looks
   const parser = yargs()
     .scriptName("margay")
     .locale("en")
@@ -33,14 +37,38 @@ export async function run(argv: readonly string[]): Promise<number> {
     describe: "versions of Margay and of what it runs on",
     handler: printVersion,
   });
-  parser.completion("completion", "print a completion script for bash or zsh");
+  parser.completion(
+    "completion",
+    "print a completion script for bash or zsh; that of $SHELL when none is named",
+    (current: string, args: CompletionArgs, defaults: Defaults, done: (found: string[]) => void) =>
+      void complete(args, { current, defaults }).then(done),
+  );
   try {
-    await parser.parseAsync([...argv]);
+    await parser.parseAsync(first === "completion" ? [first] : [...argv]);
     return Number(process.exitCode ?? 0);
   } catch (error) {
+    if (isCompleting) return 0; // half a command line: what is wrong with it is no news
     process.stderr.write(`margay: ${explain(error as Error)}\n`);
     return 1;
   }
+}
+
+interface CompletionArgs {
+  readonly _: readonly (string | number)[];
+  readonly runDir?: string;
+}
+/** Asks yargs for what it knows itself: verbs, options and choices. */
+type Defaults = (onCompleted: (error: Error | null, found: string[] | undefined) => void) => void;
+
+/** Candidates of our own where there are any, else those of yargs. `_`: the program, words, and the one being written. */
+async function complete(
+  { _: all, runDir }: CompletionArgs,
+  { current, defaults }: { readonly current: string; readonly defaults: Defaults },
+): Promise<string[]> {
+  const { candidates } = await import("@margay/ctl");
+  const found = current.startsWith("-") ? undefined : await candidates(all.slice(1, -1).map(String), runDir);
+  if (found) return found.filter((word) => word.startsWith(current));
+  return new Promise((resolve) => defaults((_error, known) => resolve(known ?? [])));
 }
 
 const stub = ({ name, describe }: Entry): CommandModule => ({ command: name, describe, handler: () => {} });
