@@ -22,6 +22,7 @@ import { ByteTable } from "../wire/byte-table.ts";
 import { lengths, refreshSubtypes } from "../wire/code-points.ts";
 import { frame, writeMessage } from "../wire/message.ts";
 import { type WriteContext, writeEndOfRib } from "../wire/write-update.ts";
+import { type Cursor, Cursors } from "./cursors.ts";
 import { Journal } from "./journal.ts";
 import { Numbered } from "./numbered.ts";
 import { fits, isPlain, type WireAttributes } from "./packer.ts";
@@ -45,20 +46,6 @@ export interface GroupOptions {
   readonly mayEnd?: () => boolean;
 }
 
-interface Cursor {
-  /** The last entry read; 0 is the head. */
-  at: number;
-  readonly members: Set<Source>;
-  /** Entries that changed last before this were never sent to the members: their withdrawal says nothing. */
-  since: number;
-  /** End-of-RIB is due when the cursor first meets the tail. */
-  endOfRib: boolean;
-  /** Which mark of RFC 7313 §4 is due: the begin first, the end when the cursor meets the tail. */
-  refresh?: "begin" | "end" | undefined;
-  /** Prefixes that the members have from another group and are not told by this one: withdrawn first. */
-  owed?: readonly number[] | undefined;
-}
-
 /** Announced by several sources since the entry was last clean. */
 const several = -1;
 
@@ -77,7 +64,7 @@ export class UpdateGroup {
   #owner = new Int32Array(1024);
   #used = 0;
   #announced = 0;
-  #cursors: Cursor[] = [];
+  readonly #cursors = new Cursors(this.#journal);
   readonly #lists = new ByteTable();
   readonly #sources = new Numbered<Source>();
   readonly #known = new Recent<Attributes, WireAttributes>(recentLists);
@@ -90,7 +77,7 @@ export class UpdateGroup {
   }
 
   get members(): readonly Source[] {
-    return this.#cursors.flatMap((c) => [...c.members]);
+    return this.#cursors.members;
   }
 
   /** Prefixes in this Adj-RIB-Out (paths, where several are told); a member is not sent those that came from itself. */
@@ -130,7 +117,8 @@ export class UpdateGroup {
     const before = this.#out[entry]!; // grown
     const sourceBefore = this.#source[entry]!;
     if (before === out && this.#sources.of(sourceBefore) === source) return;
-    if (before === 0 && out !== 0 && this.#owner[entry] !== 0 && this.#allPast(entry)) this.#own(entry, 0);
+    if (before === 0 && out !== 0 && this.#owner[entry] !== 0 && this.#cursors.arePast(entry))
+      this.#own(entry, 0);
     this.#announced += (out === 0 ? 0 : 1) - (before === 0 ? 0 : 1);
     if (out !== 0) this.#lists.retain(out - 1);
     if (before !== 0) this.#lists.release(before - 1);
@@ -157,12 +145,12 @@ export class UpdateGroup {
 
   /** The member is owed the whole table, then End-of-RIB. A member that is here already starts again. */
   join(member: Source, { endOfRib }: { endOfRib: boolean }): void {
-    const known = this.#cursorOf(member);
+    const known = this.#cursors.of(member);
     this.leave(member);
     const since = known ? known.since : this.#journal.clock;
     // What was due besides the table still is.
     const due = { endOfRib: endOfRib || known?.endOfRib === true, owed: known?.owed };
-    this.#cursors.push({ at: 0, members: new Set([member]), since, ...due });
+    this.#cursors.add({ at: 0, members: new Set([member]), since, ...due });
   }
 
   /**
@@ -170,9 +158,9 @@ export class UpdateGroup {
    * before the first End-of-RIB. One that is no member is told nothing.
    */
   refresh(member: Source, { marked }: { marked: boolean }): void {
-    if (!this.#cursorOf(member)) return;
+    if (!this.#cursors.of(member)) return;
     this.join(member, { endOfRib: false });
-    const cursor = this.#cursorOf(member);
+    const cursor = this.#cursors.of(member);
     if (cursor && marked && !cursor.endOfRib) cursor.refresh = "begin";
   }
 
@@ -181,16 +169,12 @@ export class UpdateGroup {
    * withdrawn what only the other one said. The session stays.
    */
   adopt(member: Source, from: UpdateGroup): void {
-    const before = from.#cursorOf(member);
+    const before = from.#cursors.of(member);
     const owed = before ? from.#saidTo(member, before).filter((id) => !this.#says(id + 1, member)) : [];
     from.leave(member);
     this.join(member, { endOfRib: before?.endOfRib ?? true });
-    const cursor = this.#cursorOf(member);
+    const cursor = this.#cursors.of(member);
     if (cursor) Object.assign(cursor, { owed, refresh: before?.refresh });
-  }
-
-  #cursorOf(member: Source): Cursor | undefined {
-    return this.#cursors.find((c) => c.members.has(member));
   }
 
   /** Prefixes that the member may have from us: those we say, and those it has not been told that they are gone. */
@@ -203,18 +187,17 @@ export class UpdateGroup {
   }
 
   leave(member: Source): void {
-    for (const cursor of this.#cursors) cursor.members.delete(member);
-    this.#cursors = this.#cursors.filter((c) => c.members.size > 0);
+    this.#cursors.leave(member);
   }
 
   /** Whether a member is owed anything. */
   get pending(): boolean {
-    return this.#cursors.some((c) => this.#owes(c));
+    return this.#cursors.all.some((c) => this.#owes(c));
   }
 
   /** Whether a member that is `ready` is owed anything. */
   isOwed(ready: (member: Source) => boolean): boolean {
-    return this.#cursors.some((c) => this.#owes(c) && [...c.members].some(ready));
+    return this.#cursors.all.some((c) => this.#owes(c) && [...c.members].some(ready));
   }
 
   #owes(c: Cursor): boolean {
@@ -226,12 +209,12 @@ export class UpdateGroup {
    * again while `pending` and somebody is ready.
    */
   *drain(ready: (member: Source) => boolean): Generator<Outgoing> {
-    this.#merge(); // those who joined since are one
-    for (const cursor of [...this.#cursors]) {
-      this.#splitUnready(cursor, ready);
+    this.#cursors.merge(); // those who joined since are one
+    for (const cursor of [...this.#cursors.all]) {
+      this.#cursors.splitUnready(cursor, ready);
       if (cursor.members.size > 0) yield* this.#advance(cursor);
     }
-    this.#merge();
+    this.#cursors.merge();
   }
 
   /** Number + 1 of attributes; 0 when no message can hold them: the routes are not announced (they would reset the session). */
@@ -263,13 +246,6 @@ export class UpdateGroup {
 
   #mayEnd(cursor: Cursor): boolean {
     return cursor.endOfRib && (this.#options.mayEnd?.() ?? true);
-  }
-
-  #splitUnready(cursor: Cursor, ready: (member: Source) => boolean): void {
-    const slow = [...cursor.members].filter((m) => !ready(m));
-    if (slow.length === 0 || cursor.at === this.#journal.last) return;
-    for (const member of slow) cursor.members.delete(member);
-    this.#cursors.push({ ...cursor, members: new Set(slow) });
   }
 
   #advance(cursor: Cursor): Outgoing[] {
@@ -319,37 +295,9 @@ export class UpdateGroup {
       parcels.withdrawFrom(entry - 1, source);
   }
 
-  /** Cursors at one place with the same duties are one. */
-  #merge(): void {
-    const kept: Cursor[] = [];
-    for (const cursor of this.#cursors) {
-      if (cursor.members.size === 0) continue;
-      // At the tail nothing before `since` is ever read again, unless it changes.
-      const atTail = cursor.at === this.#journal.last;
-      // Joiners of one turn are told what one of them need not hear: withdrawals of what it never had.
-      const joins = cursor.at === 0;
-      const twin = kept.find(
-        (c) => c.at === cursor.at && sameDuties(c, cursor) && (atTail || joins || c.since === cursor.since),
-      );
-      if (!twin) kept.push(cursor);
-      else {
-        for (const member of cursor.members) twin.members.add(member);
-        twin.since = Math.min(twin.since, cursor.since);
-      }
-    }
-    this.#cursors = kept;
-  }
-
-  /** Everybody has read this entry since it last changed. */
-  #allPast(entry: number): boolean {
-    const changed = this.#journal.changedAt(entry);
-    return this.#cursors.every((c) => c.at !== 0 && this.#journal.changedAt(c.at) >= changed);
-  }
-
-  /** A cursor that stands on the entry steps back: what lies behind it is still unread. */
   #moveToTail(entry: number): void {
     const before = this.#journal.touch(entry);
-    if (before >= 0) for (const cursor of this.#cursors) if (cursor.at === entry) cursor.at = before;
+    if (before >= 0) this.#cursors.stepBack(entry, before);
   }
 
   #grow(entry: number): void {
@@ -363,9 +311,6 @@ export class UpdateGroup {
 
 /** Attributes that were no bytes yet and are remembered with them. */
 const recentLists = 16_384;
-
-const sameDuties = (a: Cursor, b: Cursor): boolean =>
-  a.endOfRib === b.endOfRib && a.refresh === b.refresh && !a.owed && !b.owed;
 
 const ownerAfter = (owner: number, source: number): number =>
   owner === 0 || owner === source ? source : several;
