@@ -13,20 +13,25 @@
  */
 import { timers } from "../wire/code-points.ts";
 import { BgpError, type ErrorCode } from "../wire/error.ts";
-import { describeNotification, hardReset, type Notification, notificationOf } from "../wire/notification.ts";
-import { type Negotiated, negotiate, openOf, type Settings } from "./negotiate.ts";
 import {
-  type Effect,
-  type Ending,
-  type Event,
-  type Events,
-  type Row,
-  type Session,
-  type State,
-  type Step,
-  type TimerName,
-  timerNames,
-} from "./session.ts";
+  abandon,
+  arm,
+  automaticStop,
+  close,
+  collisionLost,
+  disarm,
+  holdExpired,
+  messageRefused,
+  notified,
+  refuse,
+  refusedQuietly,
+  sendHoldExpired,
+  stop,
+  stopQuietly,
+  tcpFailed,
+} from "./endings.ts";
+import { type Negotiated, negotiate, openOf, type Settings } from "./negotiate.ts";
+import type { Effect, Event, Events, Row, Session, State, Step } from "./session.ts";
 
 /** A session that has not started. */
 export const idle = (settings: Settings): Session => ({ state: "Idle", settings, failures: 0 });
@@ -43,9 +48,6 @@ export function step(session: Session, event: Event, jitter: number): Step {
 }
 
 const to = ({ delaying: _, ...s }: Session, state: State): Session => ({ ...s, state });
-const arm = (timer: TimerName, seconds: number): Effect => ({ kind: "arm", timer, seconds });
-const disarm = (timer: TimerName): Effect => ({ kind: "disarm", timer });
-const close: Effect = { kind: "close" };
 const keepalive: Effect = { kind: "send", message: { kind: "keepalive" } };
 const stay = (s: Session): Step => [s, []];
 
@@ -95,92 +97,6 @@ const wait = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step =>
     { kind: "ended", ending: { by: "tcp", words: why, established: false } },
   ],
 ];
-
-/** When a session that ended starts again: after the damped idle hold time, a given one, or when told to. */
-type Restart = "damped" | { readonly afterSeconds: number } | "when told";
-
-/** Everything ends in Idle; `ending.notification` of ours goes to the peer first. */
-function end(s: Session, ending: Ending, options: { jitter: number; restart: Restart }): Step {
-  const { restart, jitter } = options;
-  const failures = restart === "damped" ? s.failures + 1 : 0;
-  const next: Session = { state: "Idle", settings: s.settings, failures };
-  const effects: Effect[] = [
-    ...(ending.by === "us" && ending.notification
-      ? [{ kind: "send", message: ending.notification } as const]
-      : []),
-    close,
-    ...timerNames.filter((t) => t !== "idleHold").map(disarm),
-    restart === "when told"
-      ? disarm("idleHold")
-      : arm("idleHold", restart === "damped" ? damped(s) * jitter : restart.afterSeconds),
-    { kind: "ended", ending },
-  ];
-  return [next, effects];
-}
-
-/** §8.1.1 DampPeerOscillations: the pause doubles with each fault, up to 32 times. */
-const damped = ({ settings, failures }: Session): number =>
-  settings.idleHoldSeconds * 2 ** Math.min(failures, 5);
-
-/** We end it with a NOTIFICATION. */
-const refuse = (s: Session, error: BgpError, jitter: number): Step =>
-  end(s, ours(s, error), { jitter, restart: "damped" });
-
-const ours = (s: Session, error: BgpError): Ending => ({
-  by: "us",
-  words: error.message,
-  established: s.state === "Established",
-  notification: ourNotification(s, error),
-});
-
-const forGood: ReadonlySet<ErrorCode> = new Set(["admin-shutdown", "peer-deconfigured", "max-prefixes"]);
-
-/** RFC 8538 §3: with the N bit, what is meant for good is said as a Hard Reset; else the peer would keep the routes. */
-function ourNotification(s: Session, error: BgpError): Notification {
-  const plain = notificationOf(error);
-  return forGood.has(error.code) && s.negotiated?.gracefulRestart?.notification ? hardReset(plain) : plain;
-}
-
-/** The connection is still without OPEN: nobody to notify. */
-const abandon = (s: Session, words: string, jitter: number): Step =>
-  end(s, { by: "us", words, established: false }, { jitter, restart: "damped" });
-
-const stopQuietly = (s: Session, { error }: Events["Stop"]): Step =>
-  end(s, { by: "us", words: error.message, established: false }, { jitter: 1, restart: "when told" });
-
-const stop = (s: Session, { error }: Events["Stop"]): Step =>
-  end(s, ours(s, error), { jitter: 1, restart: "when told" });
-
-const automaticStop = (s: Session, { error, restartSeconds }: Events["AutomaticStop"]): Step => {
-  const restart: Restart = restartSeconds === undefined ? "when told" : { afterSeconds: restartSeconds };
-  return end(s, ours(s, error), { jitter: 1, restart });
-};
-
-/** RFC 9687 §3.3: the peer has read nothing for too long. The NOTIFICATION goes the same way, if it goes. */
-const sendHoldExpired = (s: Session, _e: object, jitter: number): Step =>
-  refuse(s, new BgpError("send-hold-timer-expired"), jitter);
-
-const holdExpired = (s: Session, _e: object, jitter: number): Step =>
-  refuse(s, new BgpError("hold-timer-expired"), jitter);
-
-/** Before our OPEN (events 21, 22): no NOTIFICATION without OPEN, §8.1.1. */
-const refusedQuietly = (s: Session, { error }: Events["MessageRefused"], jitter: number): Step =>
-  abandon(s, error.message, jitter);
-
-const messageRefused = (s: Session, { error }: Events["MessageRefused"], jitter: number): Step =>
-  refuse(s, error, jitter);
-
-const collisionLost = (s: Session, _e: object, jitter: number): Step =>
-  refuse(s, new BgpError("connection-collision"), jitter);
-
-const notified = (s: Session, { notification }: Events["NotificationReceived"], jitter: number): Step => {
-  const established = s.state === "Established";
-  const ending: Ending = { by: "peer", words: describeNotification(notification), established, notification };
-  return end(s, ending, { jitter, restart: "damped" });
-};
-
-const tcpFailed = (s: Session, { why }: Events["TcpFailed"], jitter: number): Step =>
-  end(s, { by: "tcp", words: why, established: s.state === "Established" }, { jitter, restart: "damped" });
 
 /** OpenSent → OpenConfirm: KEEPALIVE answers a good OPEN; a bad one is refused. */
 function openReceived(s: Session, { open }: Events["OpenReceived"], jitter: number): Step {
