@@ -89,6 +89,16 @@ export function holdersOf(wanted: ReadonlyMap<string, Balanced>): Holders {
   return holders;
 }
 
+/** Whoever gives up an address is told before whoever gets it. */
+export const losersFirst = (
+  services: readonly BalancerFacts[],
+  wanted: ReadonlyMap<string, Balanced>,
+): BalancerFacts[] => {
+  const loses = ({ name, current }: BalancerFacts) =>
+    current.some((address) => !wanted.get(name)?.addresses.includes(address)) ? 0 : 1;
+  return services.toSorted((a, b) => loses(a) - loses(b));
+};
+
 /** Addresses of each service. */
 function addressesBy(former: Holders): ReadonlyMap<string, readonly string[]> {
   const by = new Map<string, string[]>();

@@ -4,7 +4,7 @@ import { type Block, isEmpty } from "@margay/ipam";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { contains, parsePrefix } from "@margay/net";
 import { Loop } from "@margay/reconcile";
-import { type Balanced, balance, holdersOf } from "./balancer-addresses.ts";
+import { type Balanced, balance, holdersOf, losersFirst } from "./balancer-addresses.ts";
 import {
   blockIn,
   blockKey,
@@ -241,13 +241,3 @@ export class LoadBalancers implements Controller {
     this.#told.set(service.name, refused);
   }
 }
-
-/** Whoever gives up an address is told before whoever gets it. */
-const losersFirst = (
-  services: readonly BalancerFacts[],
-  wanted: ReadonlyMap<string, Balanced>,
-): BalancerFacts[] => {
-  const loses = ({ name, current }: BalancerFacts) =>
-    current.some((address) => !wanted.get(name)?.addresses.includes(address)) ? 0 : 1;
-  return services.toSorted((a, b) => loses(a) - loses(b));
-};
