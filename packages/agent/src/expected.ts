@@ -4,7 +4,7 @@ import { alreadyDecoded, type SyncUpdate } from "@margay/datastore";
 
 /**
  * Endpoints of new pods that are on their way to the datastore: their rules are made meanwhile, their routes are not
- * (docs/adr/0014-rules-before-the-answer.md). Whatever the datastore then says of the key counts instead.
+ * (docs/adr/0015-rules-before-the-answer.md). Whatever the datastore then says of the key counts instead.
  */
 export class Expected {
   readonly #endpoints = new Map<string, { readonly value: string; readonly endpoint: WorkloadEndpoint }>();
