@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { type ApiServer, apiServer, memoryApiServer } from "@margay/kubernetes";
 import { daemonReady, must, nodeDaemons, Processes, topology } from "@margay/lab";
 import { createNamespace, startApiServer } from "../kubernetes/cluster/api-server.ts";
 // @ts-expect-error plain JavaScript: it runs before anything is built
-import { toolsBuilt, toolsFolder } from "../kubernetes/tools.mjs";
+import { toolsFolder } from "../kubernetes/tools.mjs";
 import type { Inside } from "./inside.ts";
 import { address4, type BenchPod, call, end, margay, podNamespace } from "./plugin.ts";
 import { Probe } from "./probe.ts";
@@ -18,6 +18,7 @@ const MARGAY = [
   process.execPath,
   fileURLToPath(new URL("../../packages/margay/dist/margay.mjs", import.meta.url)),
 ];
+const PROGRAM = join(toolsFolder() as string, "kube-apiserver");
 const FOLDER = "/run/kubernetes-latency";
 const PODS = 100;
 const POLICIES = 1000;
@@ -42,7 +43,7 @@ export async function kubernetesLatency(inside: Inside): Promise<Result[]> {
     ...{ logs: FOLDER, dieWithUs: true },
     onExit: ({ name, ended }, words) => say(`${name} ended: ${ended}: ${words}`),
   });
-  const { subject, kubeconfig, server } = toolsBuilt() ? await real(processes) : await simulated();
+  const { subject, kubeconfig, server } = existsSync(PROGRAM) ? await real(processes) : await simulated();
   say(subject);
   await createNamespace(server, "bench");
   await restartAgent(processes, kubeconfig);
@@ -89,8 +90,7 @@ export async function kubernetesLatency(inside: Inside): Promise<Result[]> {
 }
 
 async function real(processes: Processes): Promise<Kubernetes> {
-  const program = join(toolsFolder(), "kube-apiserver");
-  const { admin, kubeconfig } = await startApiServer(processes, { program, folder: FOLDER });
+  const { admin, kubeconfig } = await startApiServer(processes, { program: PROGRAM, folder: FOLDER });
   return { subject: "kube-apiserver", kubeconfig, server: admin };
 }
 
