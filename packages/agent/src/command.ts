@@ -1,3 +1,4 @@
+import { FEATURES } from "@margay/cni";
 import { daemonFlags, runDaemon } from "@margay/daemon";
 import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule, Options } from "yargs";
@@ -14,6 +15,12 @@ const FLAGS = {
     type: "string",
     implies: "cni-conf-dir",
     describe: "Install the CNI plugins there before it, such as /opt/cni/bin",
+  },
+  "cni-feature": {
+    choices: FEATURES,
+    array: true,
+    coerce: (given: readonly string[]) => given.flatMap((text) => text.split(",")), // as the environment has it
+    describe: "An annotation that pods may use: addresses past IPAM, or floating ones",
   },
   "nftables-mode": {
     choices: ["Auto", "Enabled", "Disabled"],

@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
-import { conflistPath, install, installed } from "@margay/cni";
+import { conflistPath, type Feature, install, installed } from "@margay/cni";
 
 export interface KeepInstalledOptions {
   /** Directories of the container runtime's configurations and plugins. */
   readonly confDir: string;
   readonly binDir: string;
   readonly socket: string;
+  readonly features: readonly Feature[] | undefined;
   /** Why no pod could be served now. */
   readonly whyNot: () => string | undefined;
   readonly onInstalled: (paths: readonly string[]) => void;
@@ -20,12 +21,12 @@ const LOOK_MS = 1000;
  * not even end pods, and STATUS says what is wrong. @returns what ends it
  */
 export function keepInstalled(options: KeepInstalledOptions): () => void {
-  const { confDir, binDir, socket, whyNot, onInstalled, onError } = options;
+  const { confDir, binDir, socket, features, whyNot, onInstalled, onError } = options;
   let isCurrent = false; // what an older version left is replaced once
   const look = () => {
     if (whyNot() !== undefined || (isCurrent && existsSync(conflistPath(confDir)))) return;
     try {
-      onInstalled(install({ ...installed(), confDir, binDir, socket }));
+      onInstalled(install({ ...installed(), confDir, binDir, socket, features }));
       isCurrent = true;
     } catch (error) {
       onError(error);

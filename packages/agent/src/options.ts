@@ -1,3 +1,4 @@
+import type { Feature } from "@margay/cni";
 import type { DaemonOptions } from "@margay/daemon";
 import type { NftablesMode } from "./rulesets/choose.ts";
 
@@ -6,6 +7,8 @@ export interface AgentOptions extends DaemonOptions {
   /** Both or neither: where to install the CNI configuration and plugins. */
   readonly cniConfDir?: string | undefined;
   readonly cniBinDir?: string | undefined;
+  /** Annotations that the installed configuration lets pods use. */
+  readonly cniFeature?: readonly Feature[] | undefined;
   /** Instead of FelixConfiguration's nftablesMode. */
   readonly nftablesMode?: NftablesMode | undefined;
   /** How to reach the API server; in a pod its service account, if it has one. */

@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { install, installed } from "./install.ts";
+import { FEATURES, type Feature, install, installed } from "./install.ts";
 import { serveStdio } from "./stdio.ts";
 
 interface InstallFlags {
@@ -8,6 +8,7 @@ interface InstallFlags {
   readonly relay: string | undefined;
   readonly socket: string | undefined;
   readonly mtu: number | undefined;
+  readonly feature: readonly Feature[] | undefined;
   readonly "cni-version": string | undefined;
 }
 
@@ -32,6 +33,11 @@ const installCommand: CommandModule<object, InstallFlags> = {
       })
       .option("socket", { type: "string", describe: "the agent's socket [default: /run/margay/cni.sock]" })
       .option("mtu", { type: "number", describe: "MTU of pods in bytes [default: the agent decides]" })
+      .option("feature", {
+        choices: FEATURES,
+        array: true,
+        describe: "an annotation that pods may use [default: neither]",
+      })
       .option("cni-version", {
         choices: ["1.0.0", "1.1.0"] as const,
         describe: "of the configuration; 1.1.0 if every plugin in it knows that [default: 1.0.0]",
@@ -40,13 +46,22 @@ const installCommand: CommandModule<object, InstallFlags> = {
         "$0 cni install\n\nCopies margay-cni and margay-ipam, then writes 10-margay.conflist; from then on the runtime calls the agent " +
           "for every new pod. Repeating it updates all three.",
       ),
-  handler: ({ "bin-dir": binDir, "conf-dir": confDir, relay, socket, mtu, "cni-version": cniVersion }) => {
+  handler: ({
+    "bin-dir": binDir,
+    "conf-dir": confDir,
+    relay,
+    socket,
+    mtu,
+    feature,
+    "cni-version": cniVersion,
+  }) => {
     const written = install({
       ...installed(),
       ...{ binDir, confDir },
       ...(relay && { relay }),
       ...(socket && { socket }),
       ...(mtu && { mtu }),
+      ...(feature && { features: feature }),
       ...(cniVersion && { cniVersion }),
     });
     process.stdout.write(written.map((path) => `installed ${path}\n`).join(""));

@@ -9,7 +9,16 @@ export { followMtu } from "./follow-mtu.ts";
 export type { Call, Reply } from "./frame.ts";
 export { cniHandler, type Served } from "./handler.ts";
 export { inspect, owned, ownerOf } from "./inspect.ts";
-export { conflist, conflistPath, type InstallOptions, install, installed, uninstall } from "./install.ts";
+export {
+  conflist,
+  conflistPath,
+  FEATURES,
+  type Feature,
+  type InstallOptions,
+  install,
+  installed,
+  uninstall,
+} from "./install.ts";
 export { type Invocation, parseCall } from "./invocation.ts";
 export { spoolOf } from "./keep.ts";
 export { ownerOfAlias } from "./owner.ts";

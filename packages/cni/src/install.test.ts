@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { install } from "./install.ts";
+import { conflist, install } from "./install.ts";
 
 let root: string;
 beforeEach(() => {
@@ -52,6 +52,14 @@ test("limits of bandwidth only where there is who sets them; another version of 
   const { cniVersion, plugins } = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
   expect(cniVersion).toBe("1.1.0");
   expect(plugins.map(({ type }: { type: string }) => type)).toEqual(["margay-cni", "portmap", "bandwidth"]);
+});
+
+test("annotations that pods may use, when they are asked for", () => {
+  const [none] = (conflist({ binDir: "/nowhere" }) as { plugins: object[] }).plugins;
+  expect(none).not.toHaveProperty("feature_control");
+  const [first] = (conflist({ binDir: "/nowhere", features: ["floating_ips"] }) as { plugins: object[] })
+    .plugins;
+  expect(first).toMatchObject({ feature_control: { floating_ips: true } });
 });
 
 test("a runtime that looks all the time never sees half a file, or none", async () => {

@@ -1,6 +1,10 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
+/** What has to be allowed: addresses past IPAM, and floating ones. */
+export const FEATURES = ["ip_addrs_no_ipam", "floating_ips"] as const;
+export type Feature = (typeof FEATURES)[number];
+
 export interface InstallOptions {
   /** Where the container runtime looks for plugins. */
   readonly binDir: string;
@@ -14,6 +18,8 @@ export interface InstallOptions {
   readonly socket?: string;
   /** Bytes; the agent decides when absent. */
   readonly mtu?: number;
+  /** Annotations that pods may use, by Calico's names of them in `feature_control`. */
+  readonly features?: readonly Feature[] | undefined;
   /** Of the network configuration; 1.1.0, where every plugin of the list knows it, brings GC and STATUS. */
   readonly cniVersion?: string;
 }
@@ -60,8 +66,9 @@ export const conflist = ({
   socket,
   mtu,
   binDir,
+  features = [],
   cniVersion = "1.0.0",
-}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "cniVersion">): object => ({
+}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "features" | "cniVersion">): object => ({
   cniVersion,
   name: "margay",
   plugins: [
@@ -70,6 +77,9 @@ export const conflist = ({
       capabilities: { ips: true, mac: true, dns: true },
       ...(socket && { socket }),
       ...(mtu && { mtu }),
+      ...(features.length > 0 && {
+        feature_control: Object.fromEntries(features.map((name) => [name, true])),
+      }),
     },
     { type: "portmap", snat: true, capabilities: { portMappings: true } },
     ...(existsSync(join(binDir, "bandwidth"))
