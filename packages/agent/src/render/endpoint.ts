@@ -9,6 +9,7 @@ import {
 import type { Chain, Rule } from "@margay/iptables";
 import { type Family, formatPrefix, hostPrefix } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
+import { backIfAllowed, groupOf, notPassed } from "./group.ts";
 import * as names from "./names.ts";
 import { type PolicyChain, renderPolicy } from "./policy.ts";
 
@@ -21,7 +22,9 @@ export interface EndpointContext {
 export interface EndpointChains {
   /** By key: from it, to it, and its sources when one rule cannot check them. */
   readonly chains: ReadonlyMap<string, Chain>;
-  /** The chains of policies and profiles that they jump to. */
+  /** Of the policies and profiles that decide. */
+  readonly links: readonly PolicyChain[];
+  /** These, and the chains of groups of them, which theirs jump to. */
   readonly policies: readonly PolicyChain[];
 }
 
@@ -31,11 +34,35 @@ export function endpointChains(
   before: EndpointChains | undefined,
   context: EndpointContext,
 ): EndpointChains {
-  const policies = endpoint.ok
+  const links = endpoint.ok
     ? [...linked(endpoint, "ingress", context), ...linked(endpoint, "egress", context)]
     : [];
-  const isSame = before && sameNames(before.policies, policies);
-  return { chains: isSame ? before.chains : render(endpoint, context), policies };
+  const isSame = before && sameNames(before.links, links);
+  const groups = isSame
+    ? before.policies.slice(before.links.length)
+    : endpoint.ok
+      ? groupsOf(endpoint, context)
+      : [];
+  const chains = isSame ? before.chains : render(endpoint, context);
+  return { chains, links, policies: [...links, ...groups] };
+}
+
+function groupsOf(endpoint: LocalEndpoint, context: EndpointContext): readonly PolicyChain[] {
+  const groups = (["ingress", "egress"] as const).flatMap((direction) =>
+    counted(endpoint, direction).map((tier) => grouped(tier, { ...context, direction })),
+  );
+  return groups.filter((group) => group !== undefined);
+}
+
+/** The tier's policies, if that saves anything. */
+function grouped(
+  { policies }: TierPolicies,
+  context: EndpointContext & { readonly direction: Direction },
+): PolicyChain | undefined {
+  const { config, direction, state } = context;
+  const chains = policies.map((id) => link(state.policies.get(id), direction, context));
+  const there = chains.filter((chain) => chain !== undefined);
+  return there.length > 1 ? groupOf(there, direction, config) : undefined;
 }
 
 const sameNames = (a: readonly PolicyChain[], b: readonly PolicyChain[]): boolean =>
@@ -135,7 +162,7 @@ function policed(
     clear(config.both),
     ...counted(endpoint, direction).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),
-      ...tierRules(tier, context),
+      ...tierRules(tier, context, grouped(tier, context)),
     ]),
     ...profiles.flatMap((profile) => jumps(profile, { ...context, unlessPassed: false })),
     { match: [], target: config.deny, id: ruleIds.noMatch(direction) },
@@ -195,22 +222,23 @@ export const clear = (bits: string): Rule => ({
   target: ["-j", "MARK", "--set-xmark", `0x0/${bits}`],
 });
 
-/** One tier: its policies in order, then its default. */
+/** One tier: its policies in order, or their group, then its default. */
 export function tierRules(
   tier: TierPolicies,
   context: EndpointContext & { readonly direction: Direction },
+  group?: PolicyChain,
 ): readonly Rule[] {
   const { config, direction, state } = context;
   const id = ruleIds.tierDefault(tier.tier, direction);
   return [
-    ...tier.policies.flatMap((policy) =>
-      jumps(state.policies.get(policy), { ...context, unlessPassed: true }),
-    ),
+    ...(group
+      ? [{ match: [], target: ["-j", group.name] }, backIfAllowed(config)]
+      : tier.policies.flatMap((policy) =>
+          jumps(state.policies.get(policy), { ...context, unlessPassed: true }),
+        )),
     ...(tier.defaultAction === "deny" ? [{ match: notPassed(config), target: config.deny, id }] : []),
   ];
 }
-
-const notPassed = ({ pass }: RenderConfig): string[] => ["-m", "mark", "--mark", `0x0/${pass}`];
 
 /** To a policy's chain and, if that allowed the packet, back to where the endpoint's chain was called. */
 export function jumps(
@@ -222,8 +250,5 @@ export function jumps(
   if (!chain) return [];
   const jump = { match: unlessPassed ? notPassed(config) : [], target: ["-j", chain.name] };
   if (policy?.isStaged) return [jump];
-  return [
-    jump,
-    { match: ["-m", "mark", "--mark", `${config.accept}/${config.accept}`], target: ["-j", "RETURN"] },
-  ];
+  return [jump, backIfAllowed(config)];
 }

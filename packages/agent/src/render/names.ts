@@ -29,6 +29,9 @@ export const chains = {
   /** `policy` is the id of a policy or profile. */
   ingress: (policy: string): string => `margay-in-${digest(policy)}`,
   egress: (policy: string): string => `margay-out-${digest(policy)}`,
+  /** Of the chains of several policies, in order. */
+  group: (direction: "ingress" | "egress", policies: readonly { readonly name: string }[]): string =>
+    `margay-${direction === "ingress" ? "gi" : "go"}-${digest(policies.map(({ name }) => name).join(" "))}`,
   /** `interfaceName` is at most 15 characters. */
   from: (interfaceName: string): string => `margay-fw-${interfaceName}`,
   to: (interfaceName: string): string => `margay-tw-${interfaceName}`,
