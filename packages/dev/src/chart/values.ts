@@ -41,6 +41,14 @@ const image = (what: string, repository: string): Value =>
     pullPolicy: choice("When to pull.", "IfNotPresent", "Always", "Never"),
   });
 const logLevel = choice("Least severe level that is logged.", "info", "trace", "debug", "warn", "error");
+const autodetection = (family: string): Value =>
+  text(
+    `Which ${family} address is the node's: kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, cidr=CIDR, can-reach=ADDRESS, none.`,
+    "kubernetes-internal-ip",
+    {
+      pattern: "^(kubernetes-internal-ip|first-found|none|(interface|skip-interface|cidr|can-reach)=.+)$",
+    },
+  );
 const scheduling = {
   nodeSelector: map("Nodes it may run on, by label."),
   tolerations: list("Taints it tolerates.", { type: "object" }, everywhere),
@@ -141,6 +149,8 @@ export const values: Value = group("Values of charts/margay.", {
     agent: group("The agent.", {
       logLevel,
       healthPort: port("Port of health and metrics on the node.", 9099),
+      ipAutodetectionMethod: autodetection("IPv4"),
+      ip6AutodetectionMethod: autodetection("IPv6"),
       resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "512Mi" }),
       env: list("More environment variables.", { type: "object" }),
     }),
