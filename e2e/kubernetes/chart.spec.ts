@@ -86,6 +86,12 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "CronJob/margay-etcd-snapshots",
     '"schedule":"0 * * * *"',
   ],
+  [
+    "that begins with a snapshot",
+    bundled({ restoreFrom: "by-hand-0.db" }),
+    "StatefulSet/margay-etcd",
+    "/snapshots/by-hand-0.db",
+  ],
   ["without", bundled({ snapshots: { enabled: false } }), "CronJob/margay-etcd-snapshots", "none"],
   [
     "etcd with a password",
@@ -192,6 +198,12 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     '"path":"/var/lib/cni"',
   ],
   [
+    "addresses of nodes by range",
+    { ...EXTERNAL, node: { agent: { ipAutodetectionMethod: "cidr=10.0.0.0/8" } } },
+    "DaemonSet/margay-node",
+    "--ip-autodetection-method=cidr=10.0.0.0/8",
+  ],
+  [
     "no BGP",
     { ...EXTERNAL, node: { bgpd: { enabled: false } } },
     "DaemonSet/margay-node",
@@ -261,6 +273,11 @@ describe("refused, in words", () => {
     ],
     ["a pool without a range", { ...EXTERNAL, pools: [{ name: "p" }] }, /cidr/],
     ["a choice that is none", { ...EXTERNAL, node: { agent: { logLevel: "loud" } } }, /logLevel/],
+    [
+      "a way to find addresses that is none",
+      { ...EXTERNAL, node: { agent: { ipAutodetectionMethod: "guess" } } },
+      /ipAutodetectionMethod/,
+    ],
     ["a port beyond ports", { ...EXTERNAL, node: { agent: { healthPort: 70000 } } }, /healthPort/],
     [
       "reflectors beside the mesh",

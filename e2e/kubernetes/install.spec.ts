@@ -1,14 +1,12 @@
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { ensure, items } from "./cluster/api.ts";
+import { items } from "./cluster/api.ts";
 import { API_HOST, API_PORT, createNamespace } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import { nodeState } from "./cluster/node-state.ts";
+import { createPods, daemonsReady, install, NAMESPACE, upgrade } from "./cluster/release.ts";
 import { recipes } from "./recipes.ts";
 
 /** One cluster through its life, by Helm and kubectl alone: install, policies, upgrade, a node and a leader lost, uninstall. */
-const CHART = fileURLToPath(new URL("../../charts/margay", import.meta.url));
-const NAMESPACE = "margay-system";
 const VALUES = {
   etcd: { mode: "external", external: { endpoints: ["http://172.20.0.1:2379"] } },
   kubernetesAPI: { host: API_HOST, port: API_PORT },
@@ -19,7 +17,6 @@ const VALUES = {
   bgpPeers: [{ name: "tor", peerIP: "172.20.0.2", asNumber: 65000 }],
 };
 const NODES = ["n1", "n2", "n3"];
-const release = ["margay", CHART, "-n", NAMESPACE];
 
 let cluster: Cluster;
 const before = new Map<string, Record<string, string>>();
@@ -29,22 +26,7 @@ beforeAll(async () => {
 }, 240_000);
 afterAll(() => cluster?.stop(), 30_000);
 
-const values = (more: object = {}) => JSON.stringify({ ...VALUES, ...more });
-const allReady = async (): Promise<boolean> => {
-  const sets = await items<{
-    metadata: { generation?: number };
-    status?: { observedGeneration?: number; numberReady?: number; updatedNumberScheduled?: number };
-  }>(cluster.admin, `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets`);
-  return (
-    sets.length > 0 &&
-    sets.every(
-      ({ metadata, status = {} }) =>
-        status.observedGeneration === metadata.generation &&
-        status.numberReady === NODES.length &&
-        status.updatedNumberScheduled === NODES.length,
-    )
-  );
-};
+const allReady = () => daemonsReady(cluster, NODES.length);
 interface Role {
   readonly rules: readonly {
     readonly apiGroups: readonly string[];
@@ -59,33 +41,8 @@ const holder = async (): Promise<string> => {
   );
   return leases[0]?.spec.holderIdentity ?? "";
 };
-const describeCluster = async (): Promise<string> =>
-  `${await cluster.must("kubectl", ["get", "nodes,pods", "-A", "-o", "wide"])}${cluster.processes
-    .status()
-    .filter(({ name, running }) => !running || name.includes("#"))
-    .map(({ name, ended }) => `${name} ${ended ?? "runs"}: ${cluster.processes.lastWords(name, 2)}`)
-    .join("\n")}`;
-
 test("helm install: daemons on every node, nodes Ready, kubectl shows pools and peers", async () => {
-  await cluster.must("helm", ["install", ...release, "--create-namespace", "-f", "-"], { input: values() });
-  await createNamespace(cluster.admin, NAMESPACE);
-  let said = "";
-  await cluster.eventually(
-    () => `daemons and nodes are ready:\n${said}`,
-    async () => {
-      const nodes = await items<{ status?: { conditions?: { type: string; status: string }[] } }>(
-        cluster.admin,
-        "/api/v1/nodes",
-      );
-      const ready = nodes.filter(({ status }) =>
-        status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True"),
-      );
-      if (ready.length === NODES.length && (await allReady())) return true;
-      said = await describeCluster();
-      return false;
-    },
-    90_000,
-  );
+  await install(cluster, VALUES, NODES.length);
   const shown = await cluster.must("kubectl", ["get", "ippools,bgppeers,bgpconfigurations"]);
   for (const name of ["default-ipv4", "default-ipv6", "/tor", "/default"]) expect(shown).toContain(name);
 }, 240_000);
@@ -98,28 +55,6 @@ const PODS = [
   ["other/client", "n3", { role: "frontend" }],
   ["other/stranger", "n2", {}],
 ] as const;
-
-async function createPods(): Promise<void> {
-  await createNamespace(cluster.admin, "other", { project: "myproject" });
-  for (const [id, nodeName, labels] of PODS) {
-    const [namespace = "", name = ""] = id.split("/");
-    const containers = [{ name: "app", image: "app" }];
-    const pod = {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: { name, namespace, labels },
-      spec: { nodeName, containers },
-    };
-    await ensure(cluster.admin, `/api/v1/namespaces/${namespace}/pods`, pod);
-  }
-  const running = () => cluster.kubelets.flatMap(({ parties }) => parties).length === PODS.length;
-  let why = "";
-  const runsOrWhy = async () => {
-    why = await cluster.troubles();
-    return running();
-  };
-  await cluster.eventually(() => `pods run: ${why}`, runsOrWhy, 30_000);
-}
 
 /** "a > b:port" as words. */
 const parts = (line: string) => {
@@ -136,7 +71,8 @@ test("helm test: every node has applied what was written", async () => {
 }, 60_000);
 
 test("pods of all nodes reach each other, over both families", async () => {
-  await createPods();
+  await createNamespace(cluster.admin, "other", { project: "myproject" });
+  await createPods(cluster, PODS);
   for (const [from] of PODS)
     for (const [to] of PODS)
       if (from !== to) {
@@ -214,8 +150,7 @@ test("helm upgrade replaces every daemon, and connections between pods go on", a
     }
   })();
   const more = { node: { agent: { logLevel: "debug" }, bgpd: { logLevel: "debug" } } };
-  await cluster.must("helm", ["upgrade", ...release, "-f", "-"], { input: values(more) });
-  await cluster.eventually("the new pods are ready", allReady, 150_000);
+  await upgrade(cluster, { ...VALUES, ...more }, NODES.length);
   asking = false;
   await asked;
   expect(answers.length).toBeGreaterThan(20);

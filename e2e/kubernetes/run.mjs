@@ -1,13 +1,15 @@
 // `npm run e2e:kubernetes`, after the set-up: the Go tools, the image, then the tests in namespaces of their own.
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { debianPackages } from "../../packages/dev/src/debian.mjs";
 import { foreground } from "../../packages/dev/src/foreground.mjs";
 import { image } from "../../packages/dev/src/image.mjs";
 import { ROOT } from "../../packages/dev/src/outputs.mjs";
-import { step } from "../../packages/dev/src/progress.mjs";
+import { SetupError, step } from "../../packages/dev/src/progress.mjs";
 import { TOOLS, ToolsMissing, tools } from "./tools.mjs";
 
+const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** Apart from a failure (1): nothing has been tested. */
 const SKIPPED = 75; // EX_TEMPFAIL
 const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
@@ -28,18 +30,23 @@ async function kubernetes(args) {
     process.stderr.write(`skipped: e2e:kubernetes: ${why}\n`);
     return SKIPPED;
   }
-  rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
-  return foreground([
-    ...UNSHARE,
-    "sh",
-    "-c",
-    PRIVATE,
-    "sh",
-    join(ROOT, "node_modules/.bin/node"),
-    ...JEST,
-    ...args,
-  ]);
+  for (const spec of specs(args)) {
+    rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
+    const code = await inNamespaces([join(ROOT, "node_modules/.bin/node"), ...JEST, spec]);
+    if (code !== 0) return code; // the logs are of the one that failed
+  }
+  return 0;
 }
+
+/** Files of tests whose names contain one of the words; all when there is none. Each makes a cluster of its own. */
+function specs(words) {
+  const all = readdirSync(HERE).filter((name) => name.endsWith(".spec.ts"));
+  const wanted = all.filter((name) => words.length === 0 || words.some((word) => name.includes(word)));
+  if (wanted.length === 0) throw new SetupError(`no test of ${words.join(" ")}: there are ${all.join(", ")}`);
+  return wanted.map((name) => join("e2e/kubernetes", name));
+}
+
+const inNamespaces = (command) => foreground([...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
 
 async function cannot(log) {
   if (process.getuid() !== 0) return "it runs containers, which needs root";
@@ -55,4 +62,8 @@ async function cannot(log) {
   });
 }
 
-process.exitCode = await kubernetes(process.argv.slice(2));
+process.exitCode = await kubernetes(process.argv.slice(2)).catch((error) => {
+  if (!(error instanceof SetupError)) throw error;
+  process.stderr.write(`margay: ${error.message}\n`);
+  return 1;
+});

@@ -7,6 +7,8 @@ import { ensure } from "./api.ts";
 
 export const API_HOST = bare(FABRIC.ipv4);
 export const API_PORT = 6443;
+/** Of the Service `kubernetes`, which the API server makes itself: the first of its range. */
+export const SERVICE_ADDRESS = "10.96.0.1";
 
 const AUDIT = `apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -46,7 +48,6 @@ export async function startApiServer(
     "audit-policy-file": file("audit.yaml"),
     "audit-log-path": file("audit.log"),
     "allow-privileged": true, // the aggregated default of kubeadm
-    "endpoint-reconciler-type": "none", // pods reach it by its own address
     "cert-dir": folder,
   };
   const words = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
@@ -107,7 +108,11 @@ function certificates(folder: string): void {
   openssl("req", "-x509", ...key("ca"), "-subj", "/CN=lab-ca", "-out", "ca.crt", ...days);
   openssl("genrsa", "-out", "sa.key", "2048");
   const signed = [
-    ["server", "/CN=kube-apiserver", `subjectAltName=IP:${API_HOST},DNS:kubernetes.default.svc`],
+    [
+      "server",
+      "/CN=kube-apiserver",
+      `subjectAltName=IP:${API_HOST},IP:${SERVICE_ADDRESS},DNS:kubernetes.default.svc`,
+    ],
     ["admin", "/O=system:masters/CN=admin", "extendedKeyUsage=clientAuth"],
   ] as const;
   for (const [name, subject, extension] of signed) {

@@ -12,10 +12,12 @@ import {
   etcd,
   etcdReady,
   exec,
+  ip,
   layCables,
   must,
   NAMESPACES,
   type Outcome,
+  type Party,
   Prober,
   Processes,
   topology,
@@ -24,7 +26,9 @@ import {
 // @ts-expect-error plain JavaScript: it runs before anything is built
 import { toolsFolder } from "../tools.mjs";
 import { items } from "./api.ts";
-import { createNamespace, type RunningApiServer, startApiServer } from "./api-server.ts";
+import { API_HOST, createNamespace, type RunningApiServer, startApiServer } from "./api-server.ts";
+import { driveSlices } from "./endpoint-slices.ts";
+import { kubeProxy, type ProxyMode } from "./kube-proxy.ts";
 import { Kubelet } from "./kubelet.ts";
 import type { Pod } from "./objects.ts";
 import { nodeFolder, Runtime } from "./runtime.ts";
@@ -40,6 +44,7 @@ export class Cluster {
   readonly kubelets: readonly Kubelet[];
   readonly server: RunningApiServer;
   readonly #prober = new Prober();
+  readonly #slices = new Map<string, string>();
   #driving = true;
   #loop: Promise<void> = Promise.resolve();
 
@@ -61,10 +66,14 @@ export class Cluster {
     return this.server.admin;
   }
 
-  static async start(count: number): Promise<Cluster> {
+  /** `proxies`: kube-proxy in that mode on node 1, 2, ...; without any, Services are not served. */
+  static async start(
+    count: number,
+    { proxies = [] }: { proxies?: readonly ProxyMode[] } = {},
+  ): Promise<Cluster> {
     for (const folder of [NAMESPACES, "/run/pki", "/run/crun", IMAGES, "/run/nodes"])
       mkdirSync(folder, { recursive: true });
-    unpack("margay");
+    for (const image of ["margay", "margay-etcd"]) unpack(image);
     const processes = new Processes({
       logs: join(ROOT, "build/kubernetes-logs"),
       dieWithUs: false,
@@ -106,9 +115,35 @@ export class Cluster {
           processes,
         }),
     );
+    for (const [index, mode] of proxies.entries()) {
+      // a Service's address is rewritten after it has been routed
+      const { name: node = "", ipv4 = "" } = nodes[index] ?? {};
+      await ip(node, [`route add default via ${API_HOST}`]);
+      const { kubeconfig } = server;
+      processes.start(
+        kubeProxy({
+          program: join(toolsFolder(), "kube-proxy"),
+          node,
+          address: bare(ipv4),
+          mode,
+          kubeconfig,
+        }),
+      );
+    }
     const cluster = new Cluster(server, kubelets, processes);
-    cluster.#loop = cluster.#drive();
+    cluster.resume();
     return cluster;
+  }
+
+  /** The lab's controllers and kubelets stand still from now on. */
+  async pause(): Promise<void> {
+    this.#driving = false;
+    await this.#loop;
+  }
+
+  resume(): void {
+    this.#driving = true;
+    this.#loop = this.#drive();
   }
 
   /** The lab's controllers and kubelets, pass after pass. A failed pass is written down and followed by the next. */
@@ -118,6 +153,7 @@ export class Cluster {
       try {
         const pods = await items<Pod>(this.admin, "/api/v1/pods");
         await driveWorkloads(this.admin, pods);
+        await driveSlices(this.admin, pods, this.#slices);
         await Promise.all(this.kubelets.map((kubelet) => kubelet.sync(pods)));
       } catch (error) {
         writeFileSync(log, `${new Date().toISOString()} ${error}\n`, { flag: "a" });
@@ -174,6 +210,26 @@ export class Cluster {
     await until(async () => ((await question()) ? true : undefined), { timeoutMs, everyMs: 100, what });
   }
 
+  /** Nodes and pods as kubectl shows them, and the last words of containers that ended or were started again. */
+  async describe(): Promise<string> {
+    const shown = await this.must("kubectl", ["get", "nodes,pods", "-A", "-o", "wide"]);
+    // the last of each: "n1/pod/container#12"
+    const last = new Map(this.processes.status().map((one) => [one.name.replace(/#.*/, ""), one]));
+    const words = [...last.values()].map(
+      ({ name, ended }) => `${name} ${ended ?? "runs"}: ${this.processes.lastWords(name, 2).slice(-600)}`,
+    );
+    return `${shown}${await this.troubles()}\n${words.join("\n")}`;
+  }
+
+  /** `kubectl exec`: words in a container of the pod; throws what it says when it fails. */
+  async execIn(pod: string, container: string, words: readonly string[]): Promise<string> {
+    const kubelet = this.kubelets.find((one) => one.processOf(pod, container) !== undefined);
+    if (!kubelet) throw new Error(`no running container ${container} of ${pod}`);
+    const { code, stdout, stderr } = await kubelet.exec(pod, container, words);
+    if (code !== 0) throw new Error(`${words.join(" ")} in ${pod}: exit ${code}\n${stdout}${stderr}`);
+    return stdout;
+  }
+
   pods = (): Promise<Pod[]> => items<Pod>(this.admin, "/api/v1/pods");
 
   party(pod: string) {
@@ -189,6 +245,12 @@ export class Cluster {
     { port = 80, protocol = "tcp" as "tcp" | "udp", family = 4 as 4 | 6 } = {},
   ): Promise<Answer> {
     return this.#prober.ask(this.party(from), this.party(to), { family, protocol, port });
+  }
+
+  /** The same with another address for the pod that must answer: a Service's. */
+  askAt(from: Party, { name, address }: { name: string; address: string }): Promise<Answer> {
+    const to = { ...this.party(name), addresses: [address] };
+    return this.#prober.ask(from, to, { family: 4, protocol: "tcp", port: 80 });
   }
 
   /** Until the lab's answer is the expected one: how long the API, the controllers and the agents take together. */
@@ -233,8 +295,7 @@ export class Cluster {
   }
 
   async stop(): Promise<void> {
-    this.#driving = false;
-    await this.#loop;
+    await this.pause();
     this.admin.close();
     await this.processes.stop(3000);
   }

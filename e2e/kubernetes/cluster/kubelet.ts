@@ -1,7 +1,7 @@
 import { get as httpGet } from "node:http";
 import { Socket } from "node:net";
 import type { ApiServer } from "@margay/kubernetes";
-import { namespacePath, type Party, type Processes } from "@margay/lab";
+import { namespacePath, type Outcome, type Party, type Processes } from "@margay/lab";
 import { socketIn } from "@margay/netlink";
 import { patchStatus, remove } from "./api.ts";
 import type { Container, Pod } from "./objects.ts";
@@ -64,6 +64,10 @@ export class Kubelet {
   processOf(pod: string, container: string): string | undefined {
     const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
     return held?.containers.find(({ spec }) => spec.name === container)?.process;
+  }
+
+  exec(pod: string, container: string, words: readonly string[]): Promise<Outcome> {
+    return this.#runtime.exec(this.processOf(pod, container) ?? "", words);
   }
 
   /** Kills a container as the kernel would that has no memory left: it is started again. */
@@ -226,6 +230,7 @@ export class Kubelet {
 
 const pathOf = (pod: Pod): string => `/api/v1/namespaces/${pod.metadata.namespace}/pods/${pod.metadata.name}`;
 
+const PROBE_MS = 2000;
 /** A container's readiness probe, asked from the node's network namespace; without one it is ready. */
 function isReady(node: string, { readinessProbe }: Container): Promise<boolean> {
   const probe = readinessProbe?.httpGet;
@@ -233,12 +238,13 @@ function isReady(node: string, { readinessProbe }: Container): Promise<boolean> 
   return new Promise((resolve) => {
     const createConnection = () => {
       const fd = socketIn(namespacePath(node), { family: 4, type: "stream" });
-      return new Socket({ fd }).connect({ host: probe.host ?? "127.0.0.1", port: probe.port });
+      const socket = new Socket({ fd }).connect({ host: probe.host ?? "127.0.0.1", port: probe.port });
+      return socket.setTimeout(PROBE_MS, () => socket.destroy(new Error("no answer"))); // a process that stands still
     };
-    const asked = httpGet({ path: probe.path, createConnection, timeout: 2000 }, (response) => {
+    const asked = httpGet({ path: probe.path, createConnection }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);
     });
-    asked.on("error", () => resolve(false)).on("timeout", () => asked.destroy());
+    asked.on("error", () => resolve(false));
   });
 }

@@ -24,6 +24,7 @@ export interface Volume {
   readonly secret?: { readonly secretName: string; readonly optional?: boolean };
   readonly configMap?: { readonly name: string };
   readonly projected?: object;
+  readonly persistentVolumeClaim?: { readonly claimName: string };
 }
 
 export interface SecurityContext {
@@ -51,6 +52,7 @@ export interface Container {
   readonly args?: readonly string[];
   readonly env?: readonly EnvVar[];
   readonly volumeMounts?: readonly Mount[];
+  readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
   readonly securityContext?: SecurityContext;
   readonly readinessProbe?: {
     readonly httpGet?: { readonly host?: string; readonly path: string; readonly port: number };
@@ -59,7 +61,9 @@ export interface Container {
 
 export interface PodSpec {
   readonly nodeName?: string;
+  readonly nodeSelector?: Readonly<Record<string, string>>;
   readonly hostNetwork?: boolean;
+  readonly hostAliases?: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly serviceAccountName?: string;
   readonly automountServiceAccountToken?: boolean;
   readonly restartPolicy?: "Always" | "OnFailure" | "Never";
@@ -84,6 +88,8 @@ export interface Workload {
   readonly metadata: Meta;
   readonly spec: {
     readonly replicas?: number;
+    /** A StatefulSet's. */
+    readonly volumeClaimTemplates?: readonly { readonly metadata: { readonly name: string } }[];
     readonly template: { readonly metadata: Partial<Meta>; readonly spec: PodSpec };
   };
 }

@@ -1,8 +1,9 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { ApiServer } from "@margay/kubernetes";
-import { exec, type Processes } from "@margay/lab";
+import { exec, type Outcome, type Processes } from "@margay/lab";
 import { get } from "./api.ts";
+import { SERVICE_ADDRESS } from "./api-server.ts";
 import { bundle, CRUN, ociConfig } from "./container.ts";
 import type { Container, EnvVar, Mount, Pod, Volume } from "./objects.ts";
 
@@ -12,6 +13,9 @@ export interface RuntimeOptions {
   readonly rootfs: (image: string) => string;
   readonly ca: string;
 }
+
+/** What a kubelet tells every container, whatever enableServiceLinks says. */
+const API_SERVICE = { KUBERNETES_SERVICE_HOST: SERVICE_ADDRESS, KUBERNETES_SERVICE_PORT: "443" };
 
 /** Whose files a node's hostPath volumes are; /proc/sys is the kernel's for everybody. */
 const SHARED = ["/proc/sys", "/var/run/netns"];
@@ -35,10 +39,9 @@ export class Runtime {
     const { admin, processes, rootfs } = this.#options;
     const node = pod.spec.nodeName ?? "";
     const id = `${pod.metadata.uid}-${container.name}-${++this.#starts}`;
-    const env = Object.fromEntries(
-      await Promise.all((container.env ?? []).map((one) => value(admin, pod, one))),
-    );
-    const mounts = await this.#mounts(pod, container);
+    const own = await Promise.all((container.env ?? []).map((one) => value(admin, pod, one)));
+    const env = { ...API_SERVICE, ...Object.fromEntries(own) };
+    const mounts = [...(await this.#mounts(pod, container)), hostsFile(pod)];
     const config = ociConfig(container, {
       rootfs: rootfs(container.image),
       netns: `/run/netns/${node}`,
@@ -61,6 +64,11 @@ export class Runtime {
     for (const end = performance.now() + graceMs; processes.isRunning(name) && performance.now() < end; )
       await new Promise((resolve) => setTimeout(resolve, 50));
     await this.kill(name);
+  }
+
+  /** What `kubectl exec` does: in the container, with its environment. */
+  exec(name: string, words: readonly string[]): Promise<Outcome> {
+    return exec([...CRUN, "exec", this.#ids.get(name) ?? "", ...words]);
   }
 
   /** As when its memory ran out. */
@@ -102,6 +110,11 @@ export class Runtime {
       }
       return path;
     }
+    if (volume.persistentVolumeClaim) {
+      const path = onNode(pod.spec.nodeName ?? "", `/claims/${volume.persistentVolumeClaim.claimName}`);
+      mkdirSync(path, { recursive: true });
+      return path;
+    }
     mkdirSync(folder, { recursive: true });
     const path = subPath ? join(folder, subPath) : folder;
     if (volume.emptyDir) chmodSync(folder, 0o777);
@@ -138,6 +151,15 @@ export class Runtime {
       chownSync(join(folder, key), 0, projected ? 65532 : gid);
     }
   }
+}
+
+/** /etc/hosts with the pod's hostAliases. */
+function hostsFile(pod: Pod) {
+  const lines = (pod.spec.hostAliases ?? []).map(({ ip, hostnames }) => `${ip} ${hostnames.join(" ")}\n`);
+  mkdirSync(podFolder(pod), { recursive: true });
+  const source = join(podFolder(pod), "hosts");
+  writeFileSync(source, `127.0.0.1 localhost\n${lines.join("")}`);
+  return { source, destination: "/etc/hosts", readOnly: true };
 }
 
 const podFolder = (pod: Pod): string => join("/run/pods", pod.metadata.uid ?? "");

@@ -31,24 +31,29 @@ export function conflist(node: string): Conflist | undefined {
 export class Sandbox {
   readonly party: Party;
   readonly #pod: Pod;
+  /** A runtime keeps what it has added a pod with, for its end. */
+  readonly #list: Conflist;
   readonly #responder: Responder;
 
-  private constructor(pod: Pod, party: Party, responder: Responder) {
+  private constructor(pod: Pod, list: Conflist, party: Party, responder: Responder) {
     this.#pod = pod;
+    this.#list = list;
     this.party = party;
     this.#responder = responder;
   }
 
   /** Throws the plugin's words; the namespace is gone again then. */
   static async open(pod: Pod): Promise<Sandbox> {
+    const list = conflist(pod.spec.nodeName ?? "");
+    if (!list) throw new Error(`${pod.spec.nodeName} has no CNI configuration`);
     const netns = netnsOf(pod);
     await must(["ip", "netns", "add", netns]);
     try {
       await ip(netns, ["link set lo up"]);
-      const { ips = [] } = (await chain(pod, "ADD")) as { ips?: { address: string }[] };
+      const { ips = [] } = (await chain(pod, list, "ADD")) as { ips?: { address: string }[] };
       const addresses = ips.map(({ address }) => address.replace(/\/\d+$/, ""));
       const party = { name: keyOf(pod), namespacePath: namespacePath(netns), addresses };
-      return new Sandbox(pod, party, await Responder.open(party, PORTS));
+      return new Sandbox(pod, list, party, await Responder.open(party, PORTS));
     } catch (error) {
       await exec(["ip", "netns", "delete", netns]);
       throw error;
@@ -57,7 +62,7 @@ export class Sandbox {
 
   async close(): Promise<void> {
     this.#responder.close();
-    await chain(this.#pod, "DEL");
+    await chain(this.#pod, this.#list, "DEL");
     await must(["ip", "netns", "delete", netnsOf(this.#pod)]);
   }
 }
@@ -65,10 +70,8 @@ export class Sandbox {
 const netnsOf = ({ metadata: { namespace, name } }: Pod): string => `${namespace}.${name}`;
 
 /** What libcni does with a list of plugins: each gets the result of the one before; DEL runs backwards. */
-async function chain(pod: Pod, command: "ADD" | "DEL"): Promise<unknown> {
+async function chain(pod: Pod, list: Conflist, command: "ADD" | "DEL"): Promise<unknown> {
   const node = pod.spec.nodeName ?? "";
-  const list = conflist(node);
-  if (!list) throw new Error(`${node} has no CNI configuration`);
   const { cniVersion, name, plugins } = list;
   let prevResult: unknown;
   for (const plugin of command === "ADD" ? plugins : plugins.toReversed()) {

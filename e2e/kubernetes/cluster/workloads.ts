@@ -12,17 +12,26 @@ const HASH = "lab.margay.dev/template";
 
 /** What a controller-manager and a scheduler would do, as far as the chart needs it: pods of workloads, bound to nodes. */
 export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): Promise<void> {
-  const nodes = (await items<{ metadata: Meta }>(server, NODES)).map(({ metadata }) => metadata.name).sort();
+  const all = (await items<{ metadata: Meta }>(server, NODES)).map(({ metadata }) => metadata);
+  const nodes = all.map(({ name }) => name).sort();
   const kinds = [
     ["daemonsets", "/apis/apps/v1/daemonsets"],
     ["deployments", "/apis/apps/v1/deployments"],
+    ["statefulsets", "/apis/apps/v1/statefulsets"],
     ["jobs", "/apis/batch/v1/jobs"],
   ] as const;
   const owners = new Set<string | undefined>();
   for (const [kind, path] of kinds)
     for (const workload of await items<Workload>(server, path)) {
       owners.add(workload.metadata.uid);
-      await drive(server, { kind, workload, pods, nodes });
+      const { nodeSelector = {} } = workload.spec.template.spec;
+      const fits = ({ labels = {} }: Meta) =>
+        Object.entries(nodeSelector).every(([key, value]) => labels[key] === value);
+      const where = all
+        .filter(fits)
+        .map(({ name }) => name)
+        .sort();
+      await drive(server, { kind, workload, pods, nodes: where });
     }
   for (const pod of pods)
     if (!pod.spec.nodeName && !pod.metadata.deletionTimestamp) await bind(server, pod, nodes[0] ?? "");
@@ -48,7 +57,7 @@ async function bind(server: ApiServer, pod: Pod, node: string): Promise<void> {
 }
 
 interface Drive {
-  readonly kind: "daemonsets" | "deployments" | "jobs";
+  readonly kind: "daemonsets" | "deployments" | "statefulsets" | "jobs";
   readonly workload: Workload;
   readonly pods: readonly Pod[];
   readonly nodes: readonly string[];
@@ -57,16 +66,16 @@ interface Drive {
 async function drive(server: ApiServer, { kind, workload, pods, nodes }: Drive): Promise<void> {
   const { metadata, spec } = workload;
   const mine = pods.filter((pod) => pod.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid));
-  const count = kind === "deployments" ? (spec.replicas ?? 1) : 1;
+  const count = kind === "jobs" ? 1 : (spec.replicas ?? 1);
   const places =
     kind === "daemonsets" ? nodes : Array.from({ length: count }, (_, i) => nodes[i % nodes.length] ?? "");
   const hash = hashOf(spec.template);
   const isCurrent = (pod: Pod) => pod.metadata.annotations?.[HASH] === hash;
-  for (const [index, node] of places.entries()) {
-    const name = `${metadata.name}-${kind === "daemonsets" ? node : index}`;
+  const names = places.map((node, index) => `${metadata.name}-${kind === "daemonsets" ? node : index}`);
+  for (const [index, name] of names.entries())
     if (!mine.some((pod) => pod.metadata.name === name))
-      await create(server, { workload, name, node, hash, kind });
-  }
+      await create(server, { workload, name, node: places[index] ?? "", hash, kind });
+  for (const pod of mine) if (!names.includes(pod.metadata.name)) await end(server, pod); // scaled down
   // A rolling update: one at a time, the next when all of the new are ready.
   const settled =
     mine.length >= places.length && mine.every((pod) => !pod.metadata.deletionTimestamp && isReady(pod));
@@ -99,10 +108,23 @@ async function create(
     metadata: {
       ...spec.template.metadata,
       name,
+      labels: {
+        ...spec.template.metadata.labels,
+        ...(kind === "statefulsets" && { "statefulset.kubernetes.io/pod-name": name }),
+      },
       annotations: { ...spec.template.metadata.annotations, [HASH]: hash },
       ownerReferences: [owner],
     },
-    spec: { ...spec.template.spec, nodeName: node },
+    spec: {
+      nodeName: node,
+      ...spec.template.spec,
+      volumes: [
+        ...(spec.template.spec.volumes ?? []),
+        ...(spec.volumeClaimTemplates ?? []).map(({ metadata: { name: claim } }) => ({
+          ...{ name: claim, persistentVolumeClaim: { claimName: `${claim}-${name}` } },
+        })),
+      ],
+    },
   };
   await ensure(server, `/api/v1/namespaces/${metadata.namespace}/pods`, pod);
 }
@@ -110,6 +132,7 @@ async function create(
 const KIND: Readonly<Record<string, string>> = {
   daemonsets: "DaemonSet",
   deployments: "Deployment",
+  statefulsets: "StatefulSet",
   jobs: "Job",
 };
 
@@ -135,6 +158,13 @@ async function tell(
   const ready = mine.filter(isReady).length;
   const updated = current.filter(isReady).length;
   const observedGeneration = metadata.generation;
+  const replicas = {
+    observedGeneration,
+    replicas: mine.length,
+    readyReplicas: ready,
+    updatedReplicas: current.length,
+    availableReplicas: updated,
+  };
   const statuses = {
     daemonsets: {
       observedGeneration,
@@ -145,13 +175,8 @@ async function tell(
       updatedNumberScheduled: current.length,
       numberAvailable: updated,
     },
-    deployments: {
-      observedGeneration,
-      replicas: mine.length,
-      readyReplicas: ready,
-      updatedReplicas: current.length,
-      availableReplicas: updated,
-    },
+    deployments: replicas,
+    statefulsets: replicas,
     jobs: jobStatus(mine, (workload as { status?: { startTime?: string } }).status?.startTime),
   };
   const group = kind === "jobs" ? "batch" : "apps";
