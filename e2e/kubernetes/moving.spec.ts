@@ -1,0 +1,155 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { exec, ip, must, namespacePath } from "@margay/lab";
+import { API_HOST, API_PORT } from "./cluster/api-server.ts";
+import { Cluster } from "./cluster/cluster.ts";
+import type { Pod } from "./cluster/objects.ts";
+import { createPods, install, readyNodes, upgrade } from "./cluster/release.ts";
+import { nodeFolder } from "./cluster/runtime.ts";
+import { Sandbox } from "./cluster/sandbox.ts";
+
+/**
+ * From flannel, as docs/guide/moving-from-calico.md says: what flannel's host-gw leaves on nodes (the bridge and host-local
+ * plugins with a range per node, a route per node), and Margay on one node after the other.
+ */
+const OLD = { n1: "10.50.1.0/24", n2: "10.50.2.0/24" } as const;
+const NODES = ["n1", "n2"] as const;
+type Node = (typeof NODES)[number];
+const ADDRESS = { n1: "172.20.0.11", n2: "172.20.0.12" } as const;
+const ROUTER = "172.20.0.2";
+const VALUES = {
+  etcd: { mode: "external", external: { endpoints: ["http://172.20.0.1:2379"] } },
+  kubernetesAPI: { host: API_HOST, port: API_PORT },
+  pools: [{ name: "default-ipv4", cidr: "10.244.0.0/16", natOutgoing: true }],
+  bgpPeers: [{ name: "tor", peerIP: ROUTER, asNumber: 65000 }],
+  controllers: { replicas: 1 },
+};
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await Cluster.start(NODES.length);
+  for (const node of NODES) await flannel(node);
+  await must(["nsenter", `--net=${namespacePath("tor")}`, "--", "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+  for (const node of NODES) await ip("tor", [`route add ${OLD[node]} via ${ADDRESS[node]}`]);
+}, 240_000);
+afterAll(() => cluster?.stop(), 30_000);
+
+const conflist = (node: Node) => join(nodeFolder(node), "etc/cni/net.d/10-flannel.conflist");
+const onNode = (node: string, words: readonly string[]) =>
+  must(["nsenter", `--net=${namespacePath(node)}`, "--", ...words]);
+const kubectl = (...words: string[]) => cluster.must("kubectl", words);
+
+async function flannel(node: Node): Promise<void> {
+  const other = node === "n1" ? "n2" : "n1";
+  await onNode(node, ["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+  await ip(node, [`route add default via ${ROUTER}`, `route add ${OLD[other]} via ${ADDRESS[other]}`]);
+  const ipam = { type: "host-local", subnet: OLD[node], dataDir: join(nodeFolder(node), "var/lib/cni") };
+  const bridge = { type: "bridge", bridge: "cni0", isDefaultGateway: true, ipMasq: false, ipam };
+  mkdirSync(join(conflist(node), ".."), { recursive: true });
+  writeFileSync(conflist(node), JSON.stringify({ cniVersion: "0.4.0", name: "cbr0", plugins: [bridge] }));
+}
+
+const reaches = async (...pairs: (readonly [string, string])[]) => {
+  for (const [from, to] of pairs) {
+    await cluster.becomes(true, from, to);
+    await cluster.becomes(true, to, from);
+  }
+};
+const addressOf = (pod: string) => cluster.party(pod).addresses[0];
+
+test("before: flannel's nodes are Ready, and its pods reach each other", async () => {
+  await createPods(cluster, [
+    ["default/old1", "n1", {}],
+    ["default/old2", "n2", {}],
+  ]);
+  expect(await readyNodes(cluster)).toBe(2);
+  await reaches(["default/old1", "default/old2"]);
+}, 60_000);
+
+test("Margay on the nodes with the label alone, beside flannel: pods go on to be flannel's", async () => {
+  await kubectl("label", "node", "n1", "network=margay");
+  await install(cluster, { ...VALUES, node: { nodeSelector: { network: "margay" } } }, 1);
+  await createPods(cluster, [["default/still", "n1", {}]]);
+  expect(addressOf("default/still")).toMatch(/^10\.50\.1\./);
+  await reaches(["default/old1", "default/old2"], ["default/still", "default/old2"]);
+}, 300_000);
+
+test("flannel's configuration off n1: new pods are Margay's, and reach flannel's on both nodes", async () => {
+  rmSync(conflist("n1"));
+  await createPods(cluster, [["default/new1", "n1", { app: "new" }]]);
+  expect(addressOf("default/new1")).toMatch(/^10\.244\./);
+  await reaches(
+    ["default/new1", "default/old1"],
+    ["default/new1", "default/old2"],
+    ["default/old1", "default/old2"],
+  );
+}, 60_000);
+
+test("policies hold for Margay's pods, also against flannel's", async () => {
+  await cluster.apply(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: closed }
+spec: { podSelector: { matchLabels: { app: new } }, ingress: [{ from: [{ ipBlock: { cidr: 10.50.2.0/24 } }] }] }
+`);
+  await cluster.becomes(false, "default/old1", "default/new1");
+  await cluster.becomes(true, "default/old2", "default/new1");
+  await kubectl("delete", "networkpolicy", "closed");
+  await cluster.becomes(true, "default/old1", "default/new1");
+}, 60_000);
+
+test("n2 follows; flannel goes, and all pods are Margay's", async () => {
+  await kubectl("label", "node", "n2", "network=margay");
+  await upgrade(cluster, VALUES, 2);
+  rmSync(conflist("n2"));
+  await kubectl("delete", "pod", "old1", "old2", "still", "--wait=false");
+  await cluster.eventually("flannel's pods have ended", async () => {
+    const names = (await cluster.pods()).map(({ metadata }) => metadata.name);
+    return !names.some((name) => ["old1", "old2", "still"].includes(name));
+  });
+  for (const node of NODES) {
+    await ip(node, ["link delete cni0"]);
+    await ip(node, [`route del ${OLD[node === "n1" ? "n2" : "n1"]}`]);
+  }
+  await createPods(cluster, [["default/new2", "n2", {}]]);
+  expect(addressOf("default/new2")).toMatch(/^10\.244\./);
+  await reaches(["default/new1", "default/new2"]);
+}, 240_000);
+
+test("the API server is away for a minute: agents go on, and a pod is added by what they know of it", async () => {
+  await cluster.pause(); // a pod that is bound, and not started yet
+  const labels = { role: "known" };
+  const spec = { nodeName: "n1", containers: [{ name: "app", image: "app" }] };
+  const pod = {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: "cached", namespace: "default", labels },
+    spec,
+  };
+  const path = "/api/v1/namespaces/default/pods";
+  const made = (await cluster.admin.call({ method: "POST", path, body: pod })) as Pod; // what it answers with
+  await new Promise((resolve) => setTimeout(resolve, 2000)); // the agent hears of it
+  await cluster.processes.signal("kube-apiserver", "SIGSTOP");
+  const since = performance.now();
+  const sandbox = await Sandbox.open(made);
+  const ms = Math.round(performance.now() - since);
+  expect(await cluster.ask("default/new1", "default/new2")).toBe("reached");
+  await new Promise((resolve) => setTimeout(resolve, 60_000));
+  expect(await cluster.ask("default/new1", "default/new2")).toBe("reached");
+  const shown = await cluster.margay(["get", "workloadendpoints", "-A", "-o", "yaml"]);
+  expect(shown.split("---").find((one) => /pod: cached/.test(one))).toContain("role: known");
+  for (const node of NODES)
+    expect(
+      (await exec(["nsenter", `--net=${namespacePath(node)}`, "--", "curl", "-sf", "127.0.0.1:9099/healthz"]))
+        .code,
+    ).toBe(0);
+  await cluster.processes.signal("kube-apiserver", "SIGCONT");
+  process.stdout.write(`ADD without the API server: ${ms} ms\n`);
+  await sandbox.close();
+  cluster.resume();
+  await cluster.eventually(
+    "kubectl answers",
+    async () => (await cluster.run("kubectl", ["get", "--raw", "/readyz"])).code === 0,
+  );
+}, 240_000);
