@@ -64,7 +64,7 @@ unsharedWithUsers(import.meta.url, () => {
        ip -n x${n} addr add 172.20.0.${n}/24 dev eth0 && ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
     );
     const scene = { address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as, password };
-    const theirs = { address: parseAddress(scene.address), password, client: true };
+    const theirs = { address: parseAddress(scene.address), password, client: true, ttlSecurityHops: 1 };
     const here = (m: number) => parseAddress(`172.20.0.${m}`);
 
     /** Distinct next hops of each prefix at a speaker of ours. */
