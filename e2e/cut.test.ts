@@ -54,6 +54,43 @@ test("the side that may still send does not bring it back", async () => {
   await lab.delete(ONLY_OTHER);
 }, 60_000);
 
+const ON_NODE = JSON.stringify({
+  ...{ apiVersion: "v1", kind: "List" },
+  items: [
+    {
+      ...{ apiVersion: "margay.dev/v1", kind: "GlobalNetworkPolicy", metadata: { name: "p" } },
+      spec: {
+        ...{ selector: "role == 'node'", types: ["Ingress"] },
+        ingress: [{ action: "Deny", protocol: "TCP", destination: { ports: [7005] } }, { action: "Allow" }],
+      },
+    },
+    {
+      ...{
+        apiVersion: "margay.dev/v1",
+        kind: "HostEndpoint",
+        metadata: { name: "n1", labels: { role: "node" } },
+      },
+      spec: { node: "n1", expectedIPs: ["172.20.0.11"], profiles: ["projectcalico-default-allow"] },
+    },
+  ],
+});
+
+test("a policy on a host endpoint, found by its address, cuts the node's own connections and leaves the rest", async () => {
+  const to = { from: "n2", to: "n1", address: "172.20.0.11" };
+  const denied = await Flow.open(lab, { ...to, port: 7005 });
+  const allowed = await Flow.open(lab, { ...to, port: 7006 });
+  await lab.apply(ON_NODE);
+  await delay(1000);
+  const afterASecond = { denied: denied.echoed, allowed: allowed.echoed };
+  await delay(1500);
+  expect(denied.echoed).toBe(afterASecond.denied);
+  expect(allowed.echoed).toBeGreaterThan(afterASecond.allowed + 20);
+  const { sent, echoed } = await allowed.close();
+  expect(echoed).toBe(sent);
+  denied.end();
+  await lab.delete(ON_NODE);
+}, 60_000);
+
 test("cutDeniedConnections: false leaves connections alone", async () => {
   const off = (value: boolean) =>
     lab.apply(

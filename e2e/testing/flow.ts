@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import type { TestLab } from "./lab.ts";
 import { eventually, exitOf } from "./lab.ts";
 
-/** An established TCP connection between two pods that carries a numbered line every 20 ms, and each line back. */
+/** An established TCP connection between two pods, or nodes whose `address` is given, that carries a numbered line every 20 ms, and each line back. */
 export class Flow {
   readonly #server: ChildProcess;
   readonly #client: ChildProcess;
@@ -25,11 +25,11 @@ export class Flow {
   /** Resolves when the first line is back. */
   static async open(
     lab: TestLab,
-    { from, to, port }: { from: string; to: string; port: number },
+    { from, to, port, ...known }: { from: string; to: string; port: number; address?: string },
   ): Promise<Flow> {
-    const address = (await lab.pods())
-      .find((pod) => `${pod.namespace}/${pod.name}` === to)
-      ?.addresses[0]?.split("/")[0];
+    const address =
+      known.address ??
+      (await lab.pods()).find((pod) => `${pod.namespace}/${pod.name}` === to)?.addresses[0]?.split("/")[0];
     if (!address) throw new Error(`no address of ${to}`);
     const server = lab.spawn(to, [
       "sh",
