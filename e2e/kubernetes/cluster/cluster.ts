@@ -296,6 +296,7 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await this.pause();
+    for (const kubelet of this.kubelets) kubelet.abandon();
     this.admin.close();
     await this.processes.stop(3000);
   }

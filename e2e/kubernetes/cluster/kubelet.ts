@@ -53,6 +53,11 @@ export class Kubelet {
     this.#processes = options.processes;
   }
 
+  /** Holds nothing open any more; the pods are left to the end of the test run. */
+  abandon(): void {
+    for (const { sandbox } of this.#held.values()) sandbox?.abandon();
+  }
+
   /** Pods of the pod network that run here, to be probed. */
   get parties(): Party[] {
     return [...this.#held.values()].flatMap(({ sandbox, ending }) =>
