@@ -2,7 +2,7 @@
  * How V8 uses memory in the daemons, which run for months with little to do (docs/adr/0003-footprint.md). Imported before
  * anything else: what start-up has taken is not given back.
  */
-import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8";
+import { setFlagsFromString } from "node:v8";
 
 const DAEMONS = ["agent", "bgpd", "controllers"];
 
@@ -21,22 +21,7 @@ const SERIAL = ["--no-parallel-scavenge"];
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
-/** Both halves of what eight times the first space is; and how often it is looked at. */
-const GROWN_BYTES = 16 << 20;
-const LOOK_MS = 2000;
-
 const name = process.argv[2] ?? "";
 const flags = name === "controllers" ? [...FLAGS, ...CONTROLLERS] : FLAGS;
 if (DAEMONS.includes(name) && !isRouter) for (const flag of flags) setFlagsFromString(flag);
 if (name === "bgpd" || name === "agent") for (const flag of SERIAL) setFlagsFromString(flag);
-if (name === "agent") setInterval(growNewSpace, LOOK_MS).unref();
-
-/**
- * An ADD makes some 6 MB of short-lived objects: in V8's first space for new ones, of 1 MB, that is eight collections of 0.8 ms.
- * So the agent's grows eightfold while it works, once. V8 makes it small again when nothing happens.
- */
-function growNewSpace(): void {
-  const { space_size: bytes = 0 } =
-    getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space") ?? {};
-  setFlagsFromString(`--semi-space-growth-factor=${bytes < GROWN_BYTES ? 8 : 1}`);
-}
