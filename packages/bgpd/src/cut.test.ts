@@ -41,6 +41,12 @@ unsharedWithUsers(import.meta.url, () => {
   const ports = (state: string) =>
     run(there.map(({ n }) => `ip link set v${n} ${state}`).join(" && ") || "true");
   const states = () => ours.map((one) => peersOf(one).map((p) => p.session.state === "Established"));
+  /** Which of them have told a speaker of ours their four prefixes; some tell it its own, too. */
+  const heard = ({ speaker: { ribs } }: Ours) =>
+    there.map(({ recipe: { name } }) => {
+      const ids = [...ribs[4].ids()];
+      return ids.filter((id) => ribs[4].paths(id).some(({ source }) => source.name === name)).length >= 4;
+    });
   const counts = () => [...others.values()].map((other) => other.count(4));
 
   beforeAll(async () => {
@@ -96,6 +102,7 @@ unsharedWithUsers(import.meta.url, () => {
   describe(`a cut of ${cutSeconds} s`, () => {
     test("hold time 9 s: a new session; 90 s: the same one; then every table is that of the time after", async () => {
       await eventually(counts, all(7), 300);
+      await eventually(() => ours.map(heard), [all(true), all(true)]); // FRR, just started, takes its time to tell
       expect(ours.map((one) => one.learned(4))).toEqual([4, 4]);
       ports("nomaster");
       await new Promise((resolve) => setTimeout(resolve, cutSeconds * 1000));
