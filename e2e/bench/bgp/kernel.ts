@@ -4,7 +4,7 @@
  *
  *     kernel.ts quick|full      prints JSON lines (../result.ts)
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,7 @@ import { formatPrefix, type Prefix, parseAddress } from "@margay/net";
 import { Netlink } from "@margay/netlink";
 import { cpuMs, rssMb } from "../process-table.ts";
 import { type Result, summary } from "../result.ts";
+import { inOwnNetwork } from "./own-network.ts";
 import { SimulatedPeer } from "./speaker.ts";
 
 const main = fileURLToPath(new URL("../../../packages/margay/src/main.ts", import.meta.url));
@@ -236,20 +237,8 @@ async function run(size: "quick" | "full"): Promise<void> {
   }
 }
 
-const inside = "MARGAY_BENCH_NAMESPACE";
-if (process.env[inside]) {
-  const up = "ip link set lo up; ip link add d0 type veth peer name d1; ip addr add 10.0.0.1/24 dev d0";
+await inOwnNetwork(async () => {
+  const up = "ip link add d0 type veth peer name d1; ip addr add 10.0.0.1/24 dev d0";
   execFileSync("sh", ["-ec", `${up}; ip link set d0 up; ip link set d1 up`]);
   await run(process.argv[2] === "quick" ? "quick" : "full");
-} else {
-  const words = [
-    "-rn",
-    "--kill-child",
-    "--",
-    process.execPath,
-    ...process.execArgv,
-    ...process.argv.slice(1),
-  ];
-  const env = { ...process.env, [inside]: "1" };
-  process.exitCode = spawnSync("unshare", words, { stdio: "inherit", env }).status ?? 1;
-}
+});

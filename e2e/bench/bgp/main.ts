@@ -3,12 +3,12 @@
  *
  *     main.ts <row> quick|full      prints JSON lines (../result.ts)
  */
-import { spawnSync } from "node:child_process";
 import { loadavg } from "node:os";
 import { type Result, summary } from "../result.ts";
 import { type DaemonName, isInstalled } from "./daemons.ts";
 import { feedOf } from "./feed.ts";
 import { measure, type Sample } from "./measure.ts";
+import { inOwnNetwork } from "./own-network.ts";
 import { type Row, rows } from "./rows.ts";
 
 const repeats = { quick: 1, full: 3 } as const;
@@ -119,22 +119,7 @@ function* ratiosOfBursts(
 const singleAtMostMs = 1;
 const lateAtMostMs = 1000;
 
-const inside = "MARGAY_BENCH_NAMESPACE";
 const [name, size] = process.argv.slice(2);
 const row = rows(size === "quick").find((r) => r.name === name);
 if (!row) throw new Error(`no row ${name}`);
-if (process.env[inside]) {
-  spawnSync("ip", ["link", "set", "lo", "up"]);
-  await run(row, size === "quick" ? "quick" : "full");
-} else {
-  const words = [
-    "-rn",
-    "--kill-child",
-    "--",
-    process.execPath,
-    ...process.execArgv,
-    ...process.argv.slice(1),
-  ];
-  const env = { ...process.env, [inside]: "1" };
-  process.exitCode = spawnSync("unshare", words, { stdio: "inherit", env }).status ?? 1;
-}
+await inOwnNetwork(() => run(row, size === "quick" ? "quick" : "full"));

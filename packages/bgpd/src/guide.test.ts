@@ -13,8 +13,8 @@ import { bgpdMetrics } from "./metrics.ts";
 import { operate } from "./operate.ts";
 import { selfOf, wantedPeers } from "./peers.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
-import { Frr } from "./testing/frr.ts";
-import { lacking, recipes } from "./testing/others.ts";
+import { Frr, frrProgram } from "./testing/frr.ts";
+import { lacking } from "./testing/others.ts";
 import { quiet } from "./testing/speakers.ts";
 
 jest.setTimeout(60_000);
@@ -134,8 +134,7 @@ unsharedWithUsers(import.meta.url, () => {
   });
 
   describe("FRR as the guide has it", () => {
-    const frrRecipe = recipes.find(({ name }) => name === "FRR")!; // in the table
-    const why = lacking({ ...frrRecipe, program: "/usr/lib/frr/zebra", needsUsers: true });
+    const why = lacking(frrProgram);
     if (why) {
       test(`left out: FRR ${why}`, () => {});
       return;

@@ -10,8 +10,8 @@ import { Engine, type Wanted } from "./engine.ts";
 import { readText } from "./standalone/read.ts";
 import { wantedOf } from "./standalone/wanted.ts";
 import { eventually, kernelRoutes, run } from "./testing/bird.ts";
-import { Frr } from "./testing/frr.ts";
-import { lacking, recipes } from "./testing/others.ts";
+import { Frr, frrProgram } from "./testing/frr.ts";
+import { lacking } from "./testing/others.ts";
 import { quiet } from "./testing/speakers.ts";
 import { located, unnumbered } from "./unnumbered.ts";
 
@@ -110,8 +110,7 @@ router bgp 65000
 `;
 
 unsharedWithUsers(import.meta.url, () => {
-  const frrRecipe = recipes.find(({ name }) => name === "FRR")!; // in the table
-  const why = lacking({ ...frrRecipe, program: "/usr/lib/frr/zebra", needsUsers: true });
+  const why = lacking(frrProgram);
   if (why) {
     test(`left out: FRR ${why}`, () => {});
     return;

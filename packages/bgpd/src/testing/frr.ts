@@ -5,6 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { run } from "./bird.ts";
 
+/** For `lacking`. */
+export const frrProgram = { program: "/usr/lib/frr/zebra", needsUsers: true } as const;
+
 export class Frr {
   readonly #namespace: string;
   readonly #dir = mkdtempSync(join(tmpdir(), "margay-frr-"));

@@ -180,7 +180,7 @@ const openbgpd: Recipe = {
 export const recipes: readonly Recipe[] = [bird, frr, gobgp, openbgpd];
 
 /** Why the daemon cannot run here, if it cannot. */
-export function lacking({ program, needsUsers }: Recipe): string | undefined {
+export function lacking({ program, needsUsers }: Pick<Recipe, "program" | "needsUsers">): string | undefined {
   if (!existsSync(program)) return "not installed";
   const oneUser = run("wc -l < /proc/self/uid_map; awk '{print $3}' /proc/self/uid_map").includes("\n1\n");
   return needsUsers && oneUser ? "needs root: it changes its user" : undefined;
