@@ -7,7 +7,7 @@ import { Cluster } from "./cluster/cluster.ts";
 import type { Pod } from "./cluster/objects.ts";
 import { createPods, install, readyNodes, upgrade } from "./cluster/release.ts";
 import { nodeFolder } from "./cluster/runtime.ts";
-import { Sandbox } from "./cluster/sandbox.ts";
+import { provide, Sandbox } from "./cluster/sandbox.ts";
 
 /**
  * From flannel, as docs/guide/moving-from-calico.md says: what flannel's host-gw leaves on nodes (the bridge and host-local
@@ -46,6 +46,7 @@ async function flannel(node: Node): Promise<void> {
   await ip(node, [`route add default via ${ROUTER}`, `route add ${OLD[other]} via ${ADDRESS[other]}`]);
   const ipam = { type: "host-local", subnet: OLD[node], dataDir: join(nodeFolder(node), "var/lib/cni") };
   const bridge = { type: "bridge", bridge: "cni0", isDefaultGateway: true, ipMasq: false, ipam };
+  provide(node, ["bridge", "host-local"]);
   mkdirSync(join(conflist(node), ".."), { recursive: true });
   writeFileSync(conflist(node), JSON.stringify({ cniVersion: "0.4.0", name: "cbr0", plugins: [bridge] }));
 }

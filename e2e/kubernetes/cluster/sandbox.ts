@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { exec, ip, must, namespacePath, type Party, Responder } from "@margay/lab";
 import { keyOf, type Pod } from "./objects.ts";
@@ -96,12 +96,18 @@ async function chain(pod: Pod, list: Conflist, command: "ADD" | "DEL"): Promise<
   return prevResult;
 }
 
-/** In the node's network namespace, as its kubelet is; Margay's from where the agent installed it, portmap from Debian. */
+/** In the node's network namespace, as its kubelet is. */
 function words(node: string, type: string): string[] {
-  const folders = [onNode(node, BIN_DIR), "/usr/lib/cni"];
-  const found = folders.map((folder) => join(folder, type)).find((path) => existsSync(path));
-  if (!found) throw new Error(`no CNI plugin ${type} on ${node}`);
-  return ["nsenter", `--net=${namespacePath(node)}`, "--", found];
+  const path = join(onNode(node, BIN_DIR), type);
+  if (!existsSync(path)) throw new Error(`no CNI plugin ${type} on ${node}`);
+  return ["nsenter", `--net=${namespacePath(node)}`, "--", path];
+}
+
+/** Plugins of Debian where the node's kubelet looks, as a package of containernetworking-plugins leaves them there. */
+export function provide(node: string, types: readonly string[]): void {
+  const folder = onNode(node, BIN_DIR);
+  mkdirSync(folder, { recursive: true });
+  for (const type of types) copyFileSync(join("/usr/lib/cni", type), join(folder, type));
 }
 
 const environment = (pod: Pod, command: string) => ({
@@ -110,7 +116,7 @@ const environment = (pod: Pod, command: string) => ({
   CNI_NETNS: `/var/run/netns/${netnsOf(pod)}`, // as containerd says it
   CNI_IFNAME: "eth0",
   CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${pod.metadata.namespace};K8S_POD_NAME=${pod.metadata.name};K8S_POD_UID=${pod.metadata.uid}`,
-  CNI_PATH: `${onNode(pod.spec.nodeName ?? "", BIN_DIR)}:/usr/lib/cni`,
+  CNI_PATH: onNode(pod.spec.nodeName ?? "", BIN_DIR),
   // the configuration names the socket as the node sees it
   MARGAY_CNI_SOCKET: onNode(pod.spec.nodeName ?? "", "/run/margay/cni.sock"),
 });

@@ -35,7 +35,6 @@ test("the relay under both names, and a configuration that only root reads; repe
         capabilities: { ips: true, mac: true, dns: true },
         ...{ socket: "/run/x.sock", mtu: 1400 },
       },
-      { type: "portmap", snat: true, capabilities: { portMappings: true } },
     ],
   });
 });
@@ -45,13 +44,20 @@ test("without a compiled relay, a script that runs `margay cni`", () => {
   expect(execFileSync(join(root, "bin/margay-cni"), { encoding: "utf8" })).toBe("a'b cni\n");
 });
 
-test("limits of bandwidth only where there is who sets them; another version of the configuration", () => {
+test.each([
+  [["portmap"], "host ports"],
+  [["bandwidth"], "limits of bandwidth"],
+  [["bandwidth", "portmap"], "both, host ports first"],
+])("%p: %s only where there is who sets them", (there) => {
   mkdirSync(join(root, "bin"));
-  writeFileSync(join(root, "bin/bandwidth"), "machine code");
+  for (const name of there) writeFileSync(join(root, "bin", name), "machine code");
   install({ ...options(), cniVersion: "1.1.0" });
   const { cniVersion, plugins } = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
   expect(cniVersion).toBe("1.1.0");
-  expect(plugins.map(({ type }: { type: string }) => type)).toEqual(["margay-cni", "portmap", "bandwidth"]);
+  expect(plugins.map(({ type }: { type: string }) => type)).toEqual([
+    "margay-cni",
+    ...there.toSorted().reverse(),
+  ]);
 });
 
 test("annotations that pods may use, when they are asked for", () => {

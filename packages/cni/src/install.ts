@@ -61,7 +61,13 @@ export function uninstall({ binDir, confDir }: Pick<InstallOptions, "binDir" | "
   return there;
 }
 
-/** The configuration of a chain: Margay, host ports, and limits of bandwidth if there is who sets them. */
+/** Plugins of others behind ours, where they are installed: a listed one that is missing would fail every ADD. */
+const OTHERS = [
+  { type: "portmap", snat: true, capabilities: { portMappings: true } },
+  { type: "bandwidth", capabilities: { bandwidth: true } },
+] as const;
+
+/** The configuration of a chain: Margay, then host ports and limits of bandwidth if there is who sets them. */
 export const conflist = ({
   socket,
   mtu,
@@ -81,10 +87,7 @@ export const conflist = ({
         feature_control: Object.fromEntries(features.map((name) => [name, true])),
       }),
     },
-    { type: "portmap", snat: true, capabilities: { portMappings: true } },
-    ...(existsSync(join(binDir, "bandwidth"))
-      ? [{ type: "bandwidth", capabilities: { bandwidth: true } }]
-      : []),
+    ...OTHERS.filter(({ type }) => existsSync(join(binDir, type))),
   ],
 });
 
