@@ -1,4 +1,7 @@
 import { expect, test } from "@jest/globals";
+import { ruleIds } from "@margay/calc";
+import { shownId } from "@margay/iptables";
+import { commentId } from "@margay/nftables";
 import { Registry } from "prom-client";
 import { type Counts, RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
 
@@ -79,4 +82,15 @@ test("a policy says how many endpoints it is for: workloads, host endpoints, and
     { id: "staged/gnp/b", endpoints: 1, staged: true },
     { id: "profile/kns.x", endpoints: 2 },
   ]);
+});
+
+test("the kernel holds every id whole: a counter is found by the id that explain names", () => {
+  const policy = (end: string) => `staged/np/${"n".repeat(63)}/${"p".repeat(252)}${end}`;
+  const ids = ["a", "b"].flatMap((end) => [
+    ruleIds.policyRule(policy(end), "egress", 99_999),
+    ruleIds.tierDefault("t".repeat(252) + end, "ingress"),
+  ]);
+  expect(new Set(ids).size).toBe(4);
+  expect(ids.map(shownId)).toEqual(ids);
+  expect(ids.map(commentId)).toEqual(ids);
 });

@@ -1,8 +1,10 @@
+import { shortened } from "@margay/api";
 import type { Direction } from "./model.ts";
 
 /**
  * Ids of the decisions that no policy rule makes. The evaluator and every backend name a decision alike, so that a
- * counter in the kernel and a step of `explain` can be put side by side.
+ * counter in the kernel and a step of `explain` can be put side by side. None is longer than the kernel can hold in a
+ * comment (231 characters, as both backends count): an id that they had to cut would be nobody's.
  */
 export const ruleIds = {
   /** The interface bears the workload prefix but belongs to no endpoint known here. */
@@ -50,12 +52,17 @@ export const ruleIds = {
   /** FelixConfiguration ipv6Support is false. */
   ipv6Off: "workload/ipv6-off",
   /** No rule of the tier's policies matched. */
-  tierDefault: (tier: string, direction: Direction): string => `tier/${tier}/${short[direction]}/default`,
+  tierDefault: (tier: string, direction: Direction): string =>
+    `tier/${named(tier)}/${short[direction]}/default`,
   /** No tier and no profile decided. */
   noMatch: (direction: Direction): string => `profiles/${short[direction]}/no-match`,
   /** The rule at `place` (0 is the first) of a policy. */
   policyRule: (policy: string, direction: Direction, place: number): string =>
-    `${policy}/${short[direction]}/${place}`,
+    `${named(policy)}/${short[direction]}/${place}`,
 } as const;
 
 const short = { ingress: "in", egress: "out" } as const;
+
+/** Leaves room for what stands around it. */
+const LONGEST_NAME = 210;
+const named = (name: string): string => shortened(name, LONGEST_NAME);

@@ -89,7 +89,7 @@ function render(shown: readonly Counted[], withCounters: boolean, terminal: Term
     const first = [id, revision, endpoints];
     const lines = rules.map((rule, i) => [
       ...(i === 0 ? first : ["", "", ""]),
-      ...[rule.id.slice(id.length + 1), staged ? `(${rule.action})` : rule.action],
+      ...[rule.id.split("/").slice(-2).join("/"), staged ? `(${rule.action})` : rule.action],
       ...(withCounters ? [rule.packets, rule.bytes] : []),
     ]);
     const empty = withCounters ? ["", ""] : [];
