@@ -1,5 +1,5 @@
 // npm packages: installed exactly when node_modules is not what package-lock.json says.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { must, SetupError } from "./progress.mjs";
 
@@ -10,9 +10,18 @@ import { must, SetupError } from "./progress.mjs";
 export async function npmPackages(root, log) {
   if (installed(root)) return false;
   await must("npm", ["install", "--no-save", "--no-progress"], { cwd: root, log, what: "npm install" });
-  if (!existsSync(join(root, "node_modules/.bin/node"))) {
+  linkNode(join(root, "node_modules"));
+}
+
+/** npm 10 takes the link away again, with the package of the other architecture, whose program has the same name. */
+function linkNode(modules) {
+  const link = join(modules, ".bin/node");
+  if (existsSync(link)) return;
+  const own = `node-linux-${process.arch}/bin/node`;
+  if (!existsSync(join(modules, own)))
     throw new SetupError(`no Node.js 24 for ${process.arch} among the npm packages: x64 and arm64 only`);
-  }
+  rmSync(link, { force: true });
+  symlinkSync(`../${own}`, link);
 }
 
 function installed(root) {
