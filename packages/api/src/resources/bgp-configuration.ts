@@ -2,7 +2,7 @@ import * as z from "zod";
 import { address, cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
-import { interfaceName, singletonName } from "../fields/names.ts";
+import { interfacePattern, singletonName } from "../fields/names.ts";
 import { secretKeyRef } from "../fields/secret.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
@@ -59,7 +59,7 @@ const settings = z.object({
     .optional()
     .describe("Graceful restart time (RFC 4724) of the mesh; 120s when absent."),
   ignoredInterfaces: z
-    .array(interfaceName)
+    .array(interfacePattern)
     .optional()
     .describe("Globs of interfaces whose networks are not announced."),
   localWorkloadPeeringIPV4: address(4).optional().describe("Address that pods peer with."),

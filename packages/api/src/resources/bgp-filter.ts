@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
-import { interfaceName } from "../fields/names.ts";
+import { interfacePattern } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { community } from "./bgp-policy.ts";
 
@@ -55,7 +55,7 @@ const filterRule = (family: 4 | 6) =>
         .optional()
         .describe("Length of the prefix; needs cidr."),
       source: z.enum(["RemotePeers"]).optional().describe("Only routes learned by BGP."),
-      interface: interfaceName.optional().describe("Glob of the interface of the next hop."),
+      interface: interfacePattern.optional().describe("Glob of the interface of the next hop."),
       peerType: z.enum(["eBGP", "iBGP"]).optional().describe("Only with peers of this type."),
       communities: z
         .object({ values: z.array(community).length(1).describe("The community.") })

@@ -9,9 +9,20 @@ import { withoutDefaults } from "../settings.ts";
 const SEVERITIES = ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"] as const;
 
 const interfacePrefixes = text((value) =>
-  /^[a-zA-Z0-9_-]{1,15}(,[a-zA-Z0-9_-]{1,15})*$/.test(value)
+  /^[a-zA-Z0-9_-]{1,14}(,[a-zA-Z0-9_-]{1,14})*$/.test(value)
     ? undefined
-    : 'must be a prefix of interface names such as "cali", or several with "," between',
+    : 'must be a prefix of interface names such as "cali", of 14 characters at most, or several with "," between',
+);
+
+/** Longer ones packet filters do not take. */
+const outgoingInterface = text((value) =>
+  /^[\w.@=~-]{1,15}$/.test(value) || /^[\w.@=~-]{1,14}\+$/.test(value)
+    ? undefined
+    : 'must be an interface such as "eth0", of 15 characters at most, or those that begin so: "eth+"',
+);
+
+const printable = text((value) =>
+  /\p{Cc}/u.test(value) ? "must be one line without control characters" : undefined,
 );
 
 const markMask = z
@@ -110,7 +121,9 @@ const settings = z.object({
   ipv6Support: z.boolean().default(true).describe("Whether IPv6 is programmed at all."),
   natOutgoingAddress: address(4).optional().describe("Source address of NAT; masquerade when absent."),
   natPortRange: portRange.optional().describe("Source ports of NAT."),
-  natOutgoingInterfaceFilter: z.string().optional().describe("NAT only on this outgoing interface."),
+  natOutgoingInterfaceFilter: outgoingInterface
+    .optional()
+    .describe('NAT only on this outgoing interface, or on those that begin so: "eth+".'),
   natOutgoingExclusions: anyCase(["IPPoolsOnly", "IPPoolsAndHostIPs"] as const)
     .default("IPPoolsOnly")
     .describe("Destinations that are not translated."),
@@ -167,8 +180,7 @@ const settings = z.object({
   vxlanMTU: z.int().min(0).default(0).describe("MTU of the IPv4 VXLAN device; 0 is automatic."),
   vxlanMTUV6: z.int().min(0).default(0).describe("MTU of the IPv6 VXLAN device; 0 is automatic."),
   ipipMTU: z.int().min(0).default(0).describe("MTU of the IP-in-IP device; 0 is automatic."),
-  logPrefix: z
-    .string()
+  logPrefix: printable
     .max(127)
     .default("calico-packet")
     .describe(

@@ -1,13 +1,13 @@
 import * as z from "zod";
 import { address } from "../fields/addresses.ts";
-import { interfaceName } from "../fields/names.ts";
+import { interfaceOrAll } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { endpointPort } from "./workload-endpoint.ts";
 
 const spec = z
   .object({
     node: z.string().min(1).describe("The node whose interface it is."),
-    interfaceName: interfaceName
+    interfaceName: interfaceOrAll
       .optional()
       .describe(
         "Name of the interface, or \"*\" for all that are no pod's nor another host endpoint's; if absent, found by expectedIPs.",
