@@ -1,7 +1,7 @@
 import { type IPAMBlock, keyOf, type WorkloadEndpoint } from "@margay/api";
 import { resources, StoreError } from "@margay/datastore";
 import { type Evidence, garbage, releaseFound } from "@margay/ipam";
-import { type ApiServer, KubernetesError } from "@margay/kubernetes";
+import { type ApiServer, KubernetesError, type KubernetesObject, podUID } from "@margay/kubernetes";
 import { formatAddress, parsePrefix } from "@margay/net";
 import type { Surroundings } from "./parts.ts";
 
@@ -121,11 +121,11 @@ export class PodGarbage {
 }
 
 /** Whether the API server has that very pod. */
-async function exists(server: ApiServer, { namespace, pod, podUID }: Held): Promise<boolean> {
+async function exists(server: ApiServer, { namespace, pod, podUID: uid }: Held): Promise<boolean> {
   try {
     const path = `/api/v1/namespaces/${namespace}/pods/${pod}`;
-    const found = (await server.call({ path, metadataOnly: true })) as { metadata?: { uid?: string } };
-    return found.metadata?.uid === podUID;
+    const { metadata } = (await server.call({ path, metadataOnly: true })) as KubernetesObject;
+    return podUID(metadata) === uid;
   } catch (error) {
     if (error instanceof KubernetesError && error.code === "not-found") return false;
     throw error;

@@ -1,6 +1,6 @@
 import { decode, encode, kindPrefix, type WorkloadEndpoint } from "@margay/api";
 import type { Entry } from "@margay/datastore";
-import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
+import { type KubernetesObject, type ListWatch, podUID } from "@margay/kubernetes";
 import { unread } from "./follow.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";
@@ -9,6 +9,7 @@ import { Queued } from "./queued.ts";
 
 /** What is kept of a pod: there are 100,000. */
 export interface PodFacts {
+  /** As its node calls it. */
   readonly uid: string;
   /** As `labelText` writes them. */
   readonly labels: string;
@@ -50,7 +51,7 @@ const labelsIn = (text: string): [string, string][] =>
 const split = (line: string, at: number): [string, string] => [line.slice(0, at), line.slice(at + 1)];
 
 export const podFacts = ({ metadata }: KubernetesObject): PodFacts => ({
-  uid: metadata.uid ?? "",
+  uid: podUID(metadata) ?? "",
   labels: labelText(metadata.labels),
 });
 

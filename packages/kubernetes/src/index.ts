@@ -4,5 +4,5 @@ export { KubernetesError, type KubernetesErrorCode } from "./errors.ts";
 export { kubeconfigAccess } from "./kubeconfig.ts";
 export { Leader, type LeaderOptions } from "./leader.ts";
 export { type Change, ListWatch, type ListWatchOptions, type WatchStatus } from "./list-watch.ts";
-export { type KubernetesObject, nameOf, type ObjectMeta } from "./objects.ts";
+export { type KubernetesObject, nameOf, type ObjectMeta, podUID } from "./objects.ts";
 export { type Fault, type MemoryApiServer, memoryApiServer } from "./testing/memory-api-server.ts";

@@ -19,6 +19,13 @@ export interface KubernetesObject {
   readonly [field: string]: unknown;
 }
 
+/**
+ * The UID by which a pod's node, and so its runtime, calls it: a static pod's is its manifest's hash. Its mirror in the API has
+ * another UID, and that hash in an annotation.
+ */
+export const podUID = ({ uid, annotations }: ObjectMeta): string | undefined =>
+  annotations?.["kubernetes.io/config.mirror"] ?? uid;
+
 /** "namespace/name", or "name" of what has no namespace. */
 export const nameOf = ({ metadata: { name, namespace } }: KubernetesObject): string =>
   namespace === undefined ? name : `${namespace}/${name}`;

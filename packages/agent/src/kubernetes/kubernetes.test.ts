@@ -88,6 +88,10 @@ describe("what Kubernetes knows of a pod", () => {
     spec: {
       ...{ nodeName, serviceAccountName: "till" },
       containers: [{ ports: [{ name: "http", containerPort: 8080 }, { containerPort: 9090 }] }],
+      initContainers: [
+        { ports: [{ name: "once", containerPort: 1 }] }, // ends before the others start
+        { restartPolicy: "Always", ports: [{ name: "proxy", containerPort: 15001 }] },
+      ],
     },
   });
   const add = (name: string, uid = `uid-${name}`, args: object = {}) =>
@@ -107,7 +111,10 @@ describe("what Kubernetes knows of a pod", () => {
       annotations: { "cni.projectcalico.org/ipAddrs": '["10.244.0.7"]' },
       namespaceAnnotations: { "cni.projectcalico.org/ipv4pools": '["red"]' },
       serviceAccountName: "till",
-      ports: [{ name: "http", protocol: "TCP", port: 8080 }],
+      ports: [
+        { name: "http", protocol: "TCP", port: 8080 },
+        { name: "proxy", protocol: "TCP", port: 15001 },
+      ],
     });
     expect(gets()).toEqual([]);
   });
@@ -122,13 +129,34 @@ describe("what Kubernetes knows of a pod", () => {
     const late = await pods.describe(add("elsewhere"));
     expect(late.conf.args?.cni?.labels).toEqual([{ key: "app", value: "elsewhere" }]);
     kubernetes.setSilent(true);
-    kubernetes.put(PODS, {
-      ...pod("web", "n1"),
-      metadata: { ...pod("web", "n1").metadata, labels: { app: "new" } },
-    });
+    const { metadata, ...rest } = pod("web", "n1", "uid-other");
+    kubernetes.remove(PODS, "shop/web");
+    kubernetes.put(PODS, { ...rest, metadata: { ...metadata, labels: { app: "new" } } });
     const anew = await pods.describe(add("web", "uid-other"));
     expect(anew.conf.args?.cni?.labels).toEqual([{ key: "app", value: "new" }]);
     expect(gets()).toHaveLength(2);
+  });
+
+  test("a late call for a pod whose name another has now gets nothing of the other's", async () => {
+    await expect(pods.describe(add("web", "uid-former"))).rejects.toMatchObject({
+      ...{ code: "try-again-later", message: "pod shop/web has UID uid-web now, not uid-former" },
+    });
+  });
+
+  test("a static pod is known by its manifest's hash, also with the API server away", async () => {
+    const { metadata, ...rest } = pod("static", "n1");
+    const annotations = { "kubernetes.io/config.mirror": "hash" };
+    kubernetes.put(PODS, { ...rest, metadata: { ...metadata, annotations } });
+    kubernetes.put(PODS, pod("after", "n1"));
+    const isFollowed = async () => {
+      const before = gets().length;
+      await pods.describe(add("after"));
+      return gets().length === before;
+    };
+    while (!(await isFollowed())) await sleep(10);
+    await kubernetes.close();
+    const { conf } = await pods.describe(add("static", "hash"));
+    expect(conf.args?.cni?.labels).toEqual([{ key: "app", value: "static" }]);
   });
 
   test("with the API server away, a known pod is served and an unknown one is to come again", async () => {

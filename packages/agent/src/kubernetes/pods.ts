@@ -4,11 +4,13 @@ import {
   KubernetesError,
   type KubernetesObject,
   ListWatch,
+  podUID,
   type WatchStatus,
 } from "@margay/kubernetes";
 
 /** What of a pod its network depends on. */
 export interface PodFacts {
+  /** As its node calls it. */
   readonly uid: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
@@ -17,6 +19,7 @@ export interface PodFacts {
 }
 
 interface Container {
+  readonly restartPolicy?: string;
   readonly ports?: readonly { name?: string; protocol?: string; containerPort: number }[];
 }
 
@@ -27,13 +30,19 @@ export const networkAnnotations = (annotations: Readonly<Record<string, string>>
   Object.fromEntries(Object.entries(annotations).filter(([name]) => ABOUT_NETWORK.test(name)));
 
 export function podFacts({ metadata, spec }: KubernetesObject): PodFacts {
-  const { serviceAccountName, containers = [] } = (spec ?? {}) as {
+  const {
+    serviceAccountName,
+    containers = [],
+    initContainers = [],
+  } = (spec ?? {}) as {
     serviceAccountName?: string;
     containers?: readonly Container[];
+    initContainers?: readonly Container[];
   };
-  const ports = containers.flatMap((container) => container.ports ?? []);
+  const sidecars = initContainers.filter(({ restartPolicy }) => restartPolicy === "Always");
+  const ports = [...containers, ...sidecars].flatMap((container) => container.ports ?? []);
   return {
-    ...{ uid: metadata.uid, labels: metadata.labels ?? {}, serviceAccountName },
+    ...{ uid: podUID(metadata), labels: metadata.labels ?? {}, serviceAccountName },
     annotations: networkAnnotations(metadata.annotations),
     ports: ports.flatMap(({ name, protocol = "TCP", containerPort: port }) =>
       name ? [{ name, protocol, port }] : [],
@@ -99,7 +108,7 @@ export class OwnPods {
 
   /**
    * Throws CniError 11 when the pod is not known and the API server does not answer: without its labels no policy
-   * would select it. A pod that the API server does not have, nobody's policy selects either.
+   * would select it; also when its name is another's now, of which it must get nothing. A pod that the API server does not have, nobody's policy selects either.
    */
   async describe(invocation: Invocation): Promise<Invocation> {
     const { K8S_POD_NAME: name, K8S_POD_NAMESPACE: namespace, K8S_POD_UID: uid } = invocation.args;
@@ -113,12 +122,15 @@ export class OwnPods {
     const known = this.#watch.get(full);
     if (known && (uid === undefined || known.uid === uid)) return known;
     const path = `/api/v1/namespaces/${full.replace("/", "/pods/")}`;
+    let found: PodFacts;
     try {
-      return podFacts((await this.#options.server.call({ path, timeoutMs: GET_MS })) as KubernetesObject);
+      found = podFacts((await this.#options.server.call({ path, timeoutMs: GET_MS })) as KubernetesObject);
     } catch (error) {
       if (error instanceof KubernetesError && error.code === "not-found") return undefined;
       const why = error instanceof Error ? error.message : String(error);
       throw new CniError("try-again-later", `pod ${full} is not known yet: ${why}`, { cause: error });
     }
+    if (uid === undefined || found.uid === uid) return found;
+    throw new CniError("try-again-later", `pod ${full} has UID ${found.uid} now, not ${uid}`);
   }
 }
