@@ -5,35 +5,20 @@ import { type Change, StoreError } from "@margay/datastore";
 import { type Address, formatAddress, sameAddress } from "@margay/net";
 import { addressSource, wishesOf } from "./addresses.ts";
 import type { Configuration } from "./configuration.ts";
+import { endpointAsSeen, remove } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
 import { endpointOf, podOf } from "./pod.ts";
 import { formatResult } from "./result.ts";
-import { Undo } from "./undo.ts";
 import { HOST_MAC } from "./wire.ts";
 
 /**
- * CNI ADD, top to bottom. Repeating it for the same container gives the same addresses; a failure takes back
- * all that was done. Throws CniError.
+ * CNI ADD, top to bottom. Repeating it for the same container gives the same addresses and leaves what is whole alone; a
+ * failure takes back all that this call made, and nothing of a living attachment. Throws CniError.
  */
 export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply> {
-  const undo = new Undo();
-  try {
-    return await attach(deps, invocation, undo);
-  } catch (error) {
-    const left = (await undo.run()).map((failed) => `${failed.name}: ${cniError(failed.error).message}`);
-    const { code, message, details } = cniError(error);
-    if (left.length === 0) throw cniError(error);
-    throw new CniError(code, message, {
-      cause: error,
-      details: `${details ?? ""} Left behind: ${left.join("; ")}`.trim(),
-    });
-  }
-}
-
-async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promise<Reply> {
   const { cniVersion, ifname, netns, conf } = invocation;
   if (netns === undefined) throw new CniError("invalid-environment", "CNI_NETNS is missing");
   refuseTaken(invocation);
@@ -49,34 +34,49 @@ async function attach(deps: CniDeps, invocation: Invocation, undo: Undo): Promis
   const mac = asked.mac ?? macOf(pod.handle);
   const key = keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace);
   const endpoint = (addresses: readonly Address[]) => endpointOf(invocation, pod, { addresses, mac, asked });
-  const wirer = new Wirer((addresses) =>
-    deps.wire({
-      ...{ hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses, mtu, mac },
-    }),
-  );
-
-  undo.push("release addresses", () => source.release("add-failed"));
-  undo.push("remove interface", () => deps.unwire(pod.hostInterface));
-  undo.push("delete endpoint", () => deps.endpoints.delete(pod.endpoint, pod.namespace));
-  undo.push("withdraw what was expected", async () => deps.expect?.(key, undefined));
-  undo.push("wait for what is under way", () => wirer.settled());
-  const { addresses, dns, wroteAlong } = await source.assign((chosen): Change[] => {
-    const value = encode(endpoint(chosen));
-    wirer.begin(chosen);
-    deps.expect?.(key, value);
-    return [{ type: "create", key, value }];
+  const before = endpointAsSeen(deps, pod);
+  const isRepeat = before?.spec.containerID === invocation.containerId;
+  const wirer = new Wirer(async (addresses) => {
+    const wiring = { hostInterface: pod.hostInterface, owner: pod.owner, netns, ifname, addresses };
+    if (!isRepeat || (await deps.inspect(wiring)).length > 0) await deps.wire({ ...wiring, mtu, mac });
   });
-  refuseAlone(asked.floatingIPs, addresses);
-  const writing = wroteAlong ? undefined : write(deps, endpoint(addresses));
-  await both(wirer.done(addresses), writing);
 
-  await ready(deps, key);
-  return formatResult({
-    ...{ cniVersion, mtu, addresses, dns: dnsOf(conf, dns) },
-    ...(conf.prevResult && { before: conf.prevResult }),
-    hostInterface: { name: pod.hostInterface, mac: HOST_MAC },
-    podInterface: { name: ifname, mac, netns },
-  });
+  try {
+    const { addresses, dns, wroteAlong } = await source.assign((chosen): Change[] => {
+      const value = encode(endpoint(chosen));
+      if (!before || isRepeat) wirer.begin(chosen); // an older container keeps its interface until this one has addresses
+      deps.expect?.(key, value);
+      return [{ type: "create", key, value }];
+    });
+    refuseAlone(asked.floatingIPs, addresses);
+    const writing = wroteAlong ? undefined : write(deps, endpoint(addresses));
+    await both(wirer.done(addresses), writing);
+
+    await ready(deps, key);
+    return formatResult({
+      ...{ cniVersion, mtu, addresses, dns: dnsOf(conf, dns) },
+      ...(conf.prevResult && { before: conf.prevResult }),
+      hostInterface: { name: pod.hostInterface, mac: HOST_MAC },
+      podInterface: { name: ifname, mac, netns },
+    });
+  } catch (error) {
+    deps.expect?.(key, undefined);
+    await wirer.settled();
+    throw isRepeat ? cniError(error) : await undone(deps, invocation, error);
+  }
+}
+
+/** The error to answer when all is taken back, or what is left is told. */
+async function undone(deps: CniDeps, invocation: Invocation, cause: unknown): Promise<CniError> {
+  const { code, message, details } = cniError(cause);
+  try {
+    // The endpoint is read: what was seen of it may be from before this call. Inside, only what is ours was made.
+    await remove({ ...deps, localEndpoints: () => [] }, { ...invocation, netns: undefined }, "add-failed");
+    return cniError(cause);
+  } catch (error) {
+    const left = `Left behind: ${cniError(error).message}`;
+    return new CniError(code, message, { cause, details: `${details ?? ""} ${left}`.trim() });
+  }
 }
 
 /**

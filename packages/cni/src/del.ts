@@ -1,4 +1,4 @@
-import type { WorkloadEndpoint } from "@margay/api";
+import type { ReleaseReason, WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { addressSource } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
@@ -12,34 +12,41 @@ import { DONE } from "./result.ts";
 /** How often the endpoint is read and deleted again when somebody else writes it meanwhile. */
 const MAX_TRIES = 5;
 
-/**
- * CNI DEL: removes what this container has, in the reverse order of ADD; what is gone already is success.
- * The endpoint and the interface stay when a newer container of the same pod has them. The address goes
- * last: nobody gets it while a route still leads here. Throws CniError.
- */
+/** CNI DEL. Throws CniError. */
 export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply> {
-  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
-  const { netns, ifname } = invocation;
   try {
-    const wasThere = await deleteEndpoint(deps, invocation);
-    if (await isOurs(deps, pod, wasThere)) await deps.unwire(pod.hostInterface);
-    if (netns) await deps.unwireInside({ netns, ifname });
-    await addressSource(deps, invocation, pod).release("cni-del");
+    await remove(deps, invocation, "cni-del");
     return DONE;
   } catch (error) {
     throw cniError(error);
   }
 }
 
+/**
+ * Removes what this container has, in the reverse order of ADD; what is gone already is success. The endpoint and the
+ * interface stay when a newer container of the same pod has them. The address goes last, and only when all else is gone:
+ * nobody gets it while a route still leads here.
+ */
+export async function remove(deps: CniDeps, invocation: Invocation, reason: ReleaseReason): Promise<void> {
+  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const { netns, ifname } = invocation;
+  const [endpoint] = await Promise.allSettled([deleteEndpoint(deps, invocation, pod)]);
+  const wasThere = endpoint.status === "fulfilled" && endpoint.value;
+  if (await isOurs(deps, pod, wasThere)) await deps.unwire(pod.hostInterface);
+  if (netns) await deps.unwireInside({ netns, ifname });
+  if (endpoint.status === "rejected") throw endpoint.reason;
+  await addressSource(deps, invocation, pod).release(reason);
+}
+
 /** Whether this container's endpoint was there, and was deleted. */
-async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<boolean> {
-  const { endpoint, namespace } = podOf(invocation, {
-    node: deps.node,
-    interfacePrefix: deps.interfacePrefix(),
-  });
+async function deleteEndpoint(
+  deps: CniDeps,
+  invocation: Invocation,
+  { endpoint, namespace }: Pod,
+): Promise<boolean> {
   for (let tries = 1; ; tries++) {
     const found =
-      (tries === 1 ? asSeen(deps, { endpoint, namespace }) : undefined) ??
+      (tries === 1 ? endpointAsSeen(deps, { endpoint, namespace }) : undefined) ??
       (await deps.endpoints.get(endpoint, namespace));
     if (!found || !belongs(found, invocation)) return false;
     try {
@@ -51,9 +58,9 @@ async function deleteEndpoint(deps: CniDeps, invocation: Invocation): Promise<bo
 }
 
 /** Spares a reading: what is deleted must be at the revision that was seen. */
-const asSeen = (
+export const endpointAsSeen = (
   { localEndpoints }: CniDeps,
-  { endpoint, namespace }: { endpoint: string; namespace: string },
+  { endpoint, namespace }: Pick<Pod, "endpoint" | "namespace">,
 ): WorkloadEndpoint | undefined =>
   localEndpoints().find(({ metadata }) => metadata.name === endpoint && metadata.namespace === namespace);
 

@@ -15,6 +15,8 @@ import { previous, verdict } from "./verdict.ts";
 /** Throws CniError. */
 export async function addIpam(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   const source = sourceOf(deps, invocation);
+  const { handle } = podIn(deps, invocation);
+  const isRepeat = [...deps.held()].some((one) => one.handle === handle);
   try {
     const { addresses } = await source.assign();
     const ips = addresses.map((address) =>
@@ -22,7 +24,7 @@ export async function addIpam(deps: CniDeps, invocation: Invocation): Promise<Re
     );
     return formatIpamResult(invocation.cniVersion, { ips, routes: invocation.conf.ipam?.routes ?? [] });
   } catch (error) {
-    if (cniError(error).code === "invalid-configuration") await source.release("add-failed");
+    if (!isRepeat && cniError(error).code === "invalid-configuration") await source.release("add-failed");
     throw cniError(error);
   }
 }

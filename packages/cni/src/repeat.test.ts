@@ -45,6 +45,31 @@ unshared(import.meta.url, () => {
       },
     ],
     [
+      "ADD repeated while the datastore is away: it fails, and takes nothing from the living one",
+      async () => {
+        const first = await add();
+        node.sh("ip link del eth0", "web"); // so that there is something to make
+        const index = () => node.sh("cat /sys/class/net/eth0/ifindex", "web");
+        node.store.failNext({ afterWrites: 0, when: "before" });
+        expect(JSON.parse((await add()).stdout)).toMatchObject({ code: 11 });
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        const made = index();
+        expect([ips(await add()), index()]).toEqual([ips(first), made]);
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
+      "ADD of a newer sandbox that gets no address: the older one keeps working",
+      async () => {
+        const fresh = { sandbox: node.sandbox("new"), pod: "web", conf: { ipam: { ipv4_pools: ["none"] } } };
+        await add();
+        expect(JSON.parse((await add(fresh)).stdout)).toMatchObject({ code: 100 });
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(node.sh("ip -o link show eth0", "web")).toMatch(/state UP/);
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
       "DEL twice",
       async () => {
         await add();

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import type { WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
@@ -33,6 +34,11 @@ function depsOf(
     if (fails[step]) throw fails[step];
   };
   const held = (address: string, handle: string) => ({ address: parseAddress(address), sequence: 1, handle });
+  const endpoints = () =>
+    [...world.endpoints].map(([name, containerID]) => {
+      const metadata = { name, namespace: "shop", resourceVersion: "1" };
+      return { metadata, spec: { containerID } } as WorkloadEndpoint; // all that ADD and DEL read
+    });
   return {
     ...{
       node: "n1",
@@ -58,11 +64,7 @@ function depsOf(
       },
     },
     endpoints: {
-      async get(name) {
-        const containerID = world.endpoints.get(name);
-        if (!containerID) return undefined;
-        return { metadata: { name, resourceVersion: "1" }, spec: { containerID } } as WorkloadEndpoint; // all that DEL reads
-      },
+      get: async (name) => endpoints().find(({ metadata }) => metadata.name === name),
       async create(resource) {
         if (world.endpoints.has(resource.metadata.name)) throw new StoreError("exists", "there is one");
         return (await this.apply(resource)).resource;
@@ -95,8 +97,13 @@ function depsOf(
     held: () => [],
     blockOf: () => undefined,
     podCidrs: () => [],
-    localEndpoints: () => [],
-    ownerOf: async () => undefined,
+    localEndpoints: endpoints,
+    ownerOf: async (hostInterface) => {
+      const netns = world.links.get(hostInterface);
+      return netns === undefined
+        ? undefined
+        : { network: "net", containerId: basename(netns), ifname: "eth0" };
+    },
     owned: async () => [],
     inspect: async () => [],
     missing: async () => [],
@@ -196,15 +203,60 @@ describe("ADD", () => {
     },
   );
 
-  test("an undo that fails does not stop the others, and is told", async () => {
+  test.each<[left: Step, error: Error, told: RegExp, addresses: number, endpoints: number, links: number]>([
+    ["unwire", new NetlinkError("EPERM", "delete link"), /Left behind: delete link/, 1, 0, 1],
+    [
+      "delete endpoint",
+      new StoreError("unavailable", "etcd is away"),
+      /Left behind: .*etcd is away/,
+      1,
+      1,
+      0,
+    ],
+    ["release", new StoreError("unavailable", "etcd is away"), /Left behind: .*etcd is away/, 0, 0, 0],
+  ])(
+    "taking back fails (at %s): that is told, and nobody gets the address of what is still there",
+    async (step, error, told, ...left) => {
+      const world = empty();
+      const { details } = await failure(
+        cni(depsOf(world, { ready: new Error("slow"), [step]: error }), "ADD", "s1"),
+      );
+      expect(details).toMatch(told);
+      expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual(left);
+    },
+  );
+
+  test.each<[step: Step]>([["assign"], ["wire"], ["endpoint"], ["ready"]])(
+    "repeated and failing (at %s): all of the living one's stays",
+    async (step) => {
+      const world = empty();
+      await cni(depsOf(world), "ADD", "s1");
+      const before = structuredClone(world);
+      const fails = { [step]: new StoreError("unavailable", "etcd is away") };
+      // something of it is missing, so that it is made anew
+      const { exitCode } = await cni(depsOf(world, fails, { inspect: async () => ["gone"] }), "ADD", "s1");
+      expect([exitCode, world]).toEqual([1, before]);
+    },
+  );
+
+  test("repeated: an interface that is whole is left alone", async () => {
     const world = empty();
-    const deps = depsOf(world, {
-      ready: new Error("slow"),
-      unwire: new NetlinkError("EPERM", "delete link"),
-    });
-    const { details } = await failure(cni(deps, "ADD", "s1"));
-    expect(details).toMatch(/Left behind: remove interface: delete link/);
-    expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual([0, 0, 1]);
+    await cni(depsOf(world), "ADD", "s1");
+    const wire = () => Promise.reject(new Error("made anew"));
+    expect((await cni(depsOf(world, {}, { wire }), "ADD", "s1")).exitCode).toBe(0);
+  });
+
+  test("of a newer sandbox, failing before it has addresses: the older one's endpoint and interface stay", async () => {
+    const world = empty();
+    await cni(depsOf(world), "ADD", "old");
+    const before = structuredClone(world);
+    const deps = depsOf(world);
+    const assignWith: CniDeps["ipam"]["assignWith"] = async (_request, along) => {
+      along([{ address: parseAddress("10.0.0.7"), sequence: 1, handle: "net.new" }]); // refused, and then the pool is full
+      throw ipam({ code: "pool-exhausted", pool: "p", node: "n1", claimed: 1, blocks: 1n, why: "full" });
+    };
+    const { exitCode } = await cni({ ...deps, ipam: { ...deps.ipam, assignWith } }, "ADD", "new");
+    expect([exitCode, world]).toEqual([1, before]);
   });
 
   test("the pool of no family: says what to create", async () => {
