@@ -1,9 +1,12 @@
 /** bgpd as a whole on a store in memory, with a BIRD that plays node n2 of the mesh. */
+import { mkdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { encode, keyOf, parse, type Resource } from "@margay/api";
 import type { ControlHandler, DaemonContext } from "@margay/daemon";
-import { memoryStore, raiseBarrier } from "@margay/datastore";
-import { unshared } from "@margay/testing";
+import { barrierKey, memoryStore, raiseBarrier } from "@margay/datastore";
+import { scratch, unshared } from "@margay/testing";
 import { Registry } from "prom-client";
 import { startBgpd } from "./start.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
@@ -29,12 +32,18 @@ unshared(import.meta.url, () => {
   const handlers = new Map<string, ControlHandler>();
   const metrics = new Registry();
   const conditions = new Map<string, boolean>();
+  const remarks = new Map<string, () => string | undefined>();
+  const secretsDir = scratch(tmpdir(), "secrets");
   let running: { stop(): Promise<void> };
 
-  const put = async (kind: Resource["kind"], name: string, spec: object, namespace?: string) => {
+  const entry = (kind: Resource["kind"], name: string, spec: object, namespace?: string) => {
     const metadata = { name, ...(namespace ? { namespace } : {}) };
     const { resource } = parse({ apiVersion: "margay.dev/v1", kind, metadata, spec });
-    await store.put(keyOf(resource.kind as "Node", name, namespace), encode(resource)); // any kind
+    return { key: keyOf(resource.kind as "Node", name, namespace), value: encode(resource) }; // any kind
+  };
+  const put = async (...[kind, name, spec, namespace]: Parameters<typeof entry>) => {
+    const { key, value } = entry(kind, name, spec, namespace);
+    await store.put(key, value);
   };
   const affinity = (node: string, cidr: string) =>
     put("BlockAffinity", `${node}-${cidr.replace("/", "-")}`, {
@@ -56,13 +65,17 @@ unshared(import.meta.url, () => {
     const log = { info: () => {}, warn: () => {}, error: () => {}, debug: () => {} };
     const context = {
       ...{ store, node: "n1", metrics, log },
-      health: { ready: (name: string, ready: boolean) => conditions.set(name, ready), live: () => {} },
+      health: {
+        ready: (name: string, ready: boolean) => conditions.set(name, ready),
+        live: () => {},
+        remark: (name: string, ask: () => string | undefined) => remarks.set(name, ask),
+      },
       control: {
         get: (path: string, handler: ControlHandler) => handlers.set(path, handler),
         post: (path: string, handler: ControlHandler) => handlers.set(`POST ${path}`, handler),
       },
     } as unknown as DaemonContext; // the parts that bgpd uses
-    return startBgpd(context);
+    return startBgpd(context, { secretsDir });
   };
 
   beforeAll(async () => {
@@ -77,6 +90,7 @@ unshared(import.meta.url, () => {
   afterAll(async () => {
     await running.stop();
     await bird.remove();
+    rmSync(secretsDir, { recursive: true });
   });
 
   describe("bgpd", () => {
@@ -85,6 +99,7 @@ unshared(import.meta.url, () => {
         () => conditions,
         new Map([
           ["datastore", true],
+          ["resources", true],
           ["kernel", true],
         ]),
       );
@@ -109,7 +124,32 @@ unshared(import.meta.url, () => {
         "192.0.2.0/24 via 172.20.0.2 dev eth0 metric 1024",
       ]);
       expect(await barrier("b2", 5000)).toEqual({ answered: [{ node: "n1", daemon: "bgpd" }], missing: [] });
-      expect(ask("/ready")).toEqual({ ready: true, reasons: [] });
+    });
+
+    test("a peer that comes in one batch with a barrier is waited for", async () => {
+      const peer = entry("BGPPeer", "new", { peerIP: "172.20.0.77", asNumber: 64513 });
+      await store.commit([
+        { type: "create", ...peer },
+        { type: "create", key: barrierKey("b3"), value: JSON.stringify({ timeoutMs: 5000 }) },
+      ]);
+      const answer = async () => (await store.get(`${barrierKey("b3")}/n1/bgpd`))?.value ?? "none";
+      await eventually(async () => (await answer()) === "none", false, 1);
+      expect(await answer()).toMatch(/session to 172.20.0.77 \(new\) is/);
+      await store.delete(barrierKey("b3"));
+      await store.delete(peer.key);
+      await eventually(() => ask("/pending"), { pending: undefined });
+    });
+
+    test("what cannot be taken up is said, by barrier and readiness, until it can", async () => {
+      mkdirSync(join(secretsDir, "bgp", "key"), { recursive: true }); // a file that cannot be read
+      const password = { secretKeyRef: { name: "bgp", key: "key" } };
+      const peer = entry("BGPPeer", "secret", { peerIP: "172.20.0.78", asNumber: 64513, password });
+      await store.put(peer.key, peer.value);
+      expect((await barrier("b4")).missing[0]?.why).toMatch(/EISDIR/);
+      expect(conditions.get("resources")).toBe(false);
+      await store.delete(peer.key);
+      await eventually(() => conditions.get("resources"), true);
+      await eventually(() => ask("/pending"), { pending: undefined });
     });
 
     test("a borrowed address is announced, and withdrawn with its pod", async () => {

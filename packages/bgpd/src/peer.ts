@@ -38,6 +38,8 @@ export class Peer {
   /** By the operator. */
   isShutDown = false;
   since = Date.now();
+  /** When the last established session ended, or else when we began to try; on the monotonic clock. */
+  downSinceMs = performance.now();
   readonly faults: Faults = {};
   readonly counts = { established: 0, flaps: 0, messagesIn: 0, messagesOut: 0, updatesIn: 0, problems: 0 };
 
@@ -303,6 +305,7 @@ export class Peer {
     recordFault(this.faults, ending, Date.now());
     if (ending.established) {
       this.counts.flaps++;
+      this.downSinceMs = performance.now();
       this.#options.hooks.ended(this, ending);
     }
     this.#promoteRival();

@@ -12,34 +12,21 @@ const shown = 3;
 /** So long a peer that is not Established is waited for, in ms: a first attempt to connect lasts no longer. */
 const attemptMs = 10_000;
 
-/** When each was first seen not to be Established; `seeDown` writes it. */
-const downSince = new WeakMap<Peer, number>();
-
-/**
- * Notes which sessions are down now, and answers those that have been for so long that nobody waits for them any more: a
- * peer that is gone for good must not hold up `margay wait`. To be called with everything that happens, for the clock to be right.
- */
-export function seeDown({ speaker }: Pick<Engine, "speaker">, nowMs = performance.now()): Peer[] {
-  return [...speaker.peers.values()].filter((peer) => {
-    if (peer.session.state === "Established") {
-      downSince.delete(peer);
-      return false;
-    }
-    const since = downSince.get(peer) ?? nowMs;
-    downSince.set(peer, since);
-    return nowMs - since >= attemptMs;
-  });
-}
+/** The sessions that have been down for so long that nobody waits for them any more: a peer gone for good must not hold up `margay wait`. */
+export const longDown = ({ speaker }: Pick<Engine, "speaker">, nowMs = performance.now()): Peer[] =>
+  [...speaker.peers.values()].filter(
+    ({ session, downSinceMs }) => session.state !== "Established" && nowMs - downSinceMs >= attemptMs,
+  );
 
 /** Why not all that the datastore says has been applied, by what those peers could tell that answer; undefined when it has. */
 export function pendingOf(engine: Engine, remote: readonly RemoteBlock[]): string | undefined {
-  const lost = new Set(seeDown(engine));
+  const lost = new Set(longDown(engine));
   const expected = remote.filter(({ node }) => ![...lost].some(({ wanted }) => wanted.name === node));
   return listed([...faults(engine, lost), ...missing(engine, expected), ...unsettled(engine)]);
 }
 
 /** The peers that `pendingOf` waits for no longer; undefined when there is none. */
-export const absentOf = (engine: Engine): string | undefined => listed(seeDown(engine).map(sessionText));
+export const absentOf = (engine: Engine): string | undefined => listed(longDown(engine).map(sessionText));
 
 function listed(reasons: readonly string[]): string | undefined {
   if (reasons.length === 0) return undefined;

@@ -1,14 +1,14 @@
-import { setTimeout as sleepFor } from "node:timers/promises";
+import { setImmediate, setTimeout as sleepFor } from "node:timers/promises";
 import { ROOT } from "@margay/api";
 import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, Syncer } from "@margay/datastore";
-import { Loop } from "@margay/reconcile";
 import { registerControls } from "./controls.ts";
 import { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import { bgpdMetrics } from "./metrics.ts";
-import { absentOf, pendingOf, seeDown } from "./pending.ts";
+import { absentOf, pendingOf } from "./pending.ts";
 import { SecretFiles } from "./secrets.ts";
+import { Uptake } from "./uptake.ts";
 
 /** Where Secrets lie that resources refer to, unless --secrets-dir says another place. */
 export const defaultSecretsDir = "/etc/margay/secrets";
@@ -23,33 +23,34 @@ export async function startBgpd(
 ): Promise<{ stop(): Promise<void> }> {
   const { log, store, node, health, control, metrics } = context;
   const engine = await Engine.open({ log });
-  const secrets = new SecretFiles(secretsDir, () => isInSync && loop.trigger());
+  const secrets = new SecretFiles(secretsDir, () => isInSync && uptake.changed());
   const intake = new Intake({
     node,
     onCorrupt: (key, error) => log.error({ event: "corrupt", key, err: error }, error.message),
     secret: secrets.read,
   });
   let isInSync = false;
-  let hasApplied = false;
   const pending = () =>
-    isInSync ? pendingOf(engine, intake.remoteBlocks()) : "the datastore is not in sync";
+    isInSync ? (uptake.behind ?? pendingOf(engine, intake.remoteBlocks())) : "the datastore is not in sync";
 
-  const loop = new Loop({
-    pass: async () => {
-      engine.apply(intake.wanted());
-      if (!hasApplied) await firstApply(engine); // later passes wait for nothing: they are what others wait for
-      hasApplied = true;
-      health.ready("kernel", true);
+  const stopping = new AbortController();
+  const uptake = new Uptake({
+    apply: () => engine.apply(intake.wanted()),
+    onApplied: () => health.ready("resources", true),
+    onError: (error, retryInMs) => {
+      health.ready("resources", false, error.message);
+      log.error({ event: "apply-failed", err: error, retryInMs }, error.message);
     },
-    sleep,
-    onError: (error, retryInMs) => log.error({ event: "apply-failed", err: error, retryInMs }, String(error)),
   });
   const responder = new BarrierResponder({
     store,
     node,
     daemon: "bgpd",
     sleep,
-    pending: async () => pending(),
+    pending: async () => {
+      await setImmediate(); // what came along with the question is taken up first
+      return pending();
+    },
     note: () => absentOf(engine),
   });
   const syncer = new Syncer({
@@ -59,13 +60,13 @@ export async function startBgpd(
     random: Math.random,
     onBatch: ({ updates, inSync, revision }) => {
       const concernsUs = intake.apply(updates);
-      seeDown(engine);
       if (inSync && !isInSync) {
         isInSync = true;
         health.ready("datastore", true);
         log.info({ event: "in-sync", revision }, "in sync with the datastore");
-        loop.trigger();
-      } else if (concernsUs && isInSync) loop.trigger();
+        uptake.changed();
+        void whenWritten(engine, stopping.signal).then(() => health.ready("kernel", true));
+      } else if (concernsUs && isInSync) uptake.changed();
       responder.feed(updates);
     },
     onStatus: (status) =>
@@ -75,26 +76,26 @@ export async function startBgpd(
   });
 
   health.ready("datastore", false, "not in sync with the datastore yet");
+  health.ready("resources", false, "nothing has been taken up yet");
   health.ready("kernel", false, "routes have not been written yet");
   bgpdMetrics(metrics, engine);
   registerControls(control, engine, pending);
-  control.get("/ready", () => {
-    const why = pending();
-    return { ready: why === undefined, reasons: why === undefined ? [] : [why] };
-  });
+  health.remark("pending", pending);
+  health.remark("sessions", () => absentOf(engine));
   void syncer.start(); // a rejection is a fault of the program: it ends the process
   return {
     async stop() {
+      stopping.abort();
       responder.stop();
       secrets.close();
       await syncer.stop();
-      await loop.stop();
+      await uptake.stop();
       await engine.stop();
     },
   };
 }
 
-/** Until what is known has been written to the kernel; the loop goes on after a second in any case. */
-async function firstApply(engine: Engine): Promise<void> {
-  for (let waitedMs = 0; !engine.kernel.isSettled && waitedMs < 1000; waitedMs += 5) await sleepFor(5);
+/** Until what is wanted is in the kernel for the first time. */
+async function whenWritten({ kernel }: Engine, signal: AbortSignal): Promise<void> {
+  while (!kernel.isSettled && !signal.aborted) await sleep(20, signal);
 }

@@ -160,7 +160,7 @@ describe("health and metrics", () => {
       text: '{"ok":false,"datastore":"first synchronisation is under way"}\n',
     });
     expect(await fetchHealth(running, "/healthz")).toEqual({ status: 200, text: '{"ok":true}\n' });
-    await controlGet(runDir, "agent", "/ready");
+    await controlGet(runDir, "agent", "/synced");
     expect(await fetchHealth(running, "/readyz")).toEqual({ status: 200, text: '{"ok":true}\n' });
   });
 
@@ -172,6 +172,27 @@ describe("health and metrics", () => {
       status: 503,
       text: expect.stringContaining('"dataplane"'),
     });
+  });
+
+  test("the control socket says the same as /readyz, and what is amiss all the same", async () => {
+    const running = start(["--fault", "remark"]);
+    await running.event("started");
+    const remark = "the session to n2 is down";
+    const waiting = "datastore: first synchronisation is under way";
+    expect(await controlGet(runDir, "agent", "/ready")).toEqual({ ready: false, reasons: [waiting, remark] });
+    await controlGet(runDir, "agent", "/synced");
+    expect(await controlGet(runDir, "agent", "/ready")).toEqual({ ready: true, reasons: [remark] });
+  });
+
+  test("a metric that cannot be read is a failed scrape, not the daemon's end", async () => {
+    const running = start(["--fault", "metrics"]);
+    await running.event("started");
+    for (let scrape = 0; scrape < 2; scrape++)
+      expect(await fetchHealth(running, "/metrics")).toEqual({
+        status: 500,
+        text: "iptables-save: lock not taken\n",
+      });
+    expect((await fetchHealth(running, "/healthz")).status).toBe(200);
   });
 
   test("metrics are Prometheus text, other paths are told the right ones", async () => {

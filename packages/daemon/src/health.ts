@@ -7,6 +7,8 @@ export interface Health {
   ready(name: string, isReady: boolean, why?: string): void;
   /** A sign of life of a named loop, promising the next one within `withinMs` (default a minute). */
   live(name: string, withinMs?: number): void;
+  /** What is amiss although the daemon is ready, in words for people; asked whenever somebody looks. */
+  remark(name: string, ask: () => string | undefined): void;
 }
 
 interface Condition {
@@ -19,6 +21,7 @@ export class HealthState implements Health {
   readonly #now: () => number;
   readonly #conditions = new Map<string, Condition>([["started", { isReady: false, why: "still starting" }]]);
   readonly #deadlines = new Map<string, number>();
+  readonly #remarks = new Map<string, () => string | undefined>();
 
   constructor(now: () => number) {
     this.#now = now;
@@ -30,6 +33,17 @@ export class HealthState implements Health {
 
   live(name: string, withinMs = 60_000): void {
     this.#deadlines.set(name, this.#now() + withinMs);
+  }
+
+  remark(name: string, ask: () => string | undefined): void {
+    this.#remarks.set(name, ask);
+  }
+
+  /** `/readyz` and its remarks, for the CLI: it reaches the control socket, but perhaps not the node's loopback. */
+  shown(): { readonly ready: boolean; readonly reasons: readonly string[] } {
+    const reasons = Object.entries(this.notReady()).map(([name, why]) => `${name}: ${why}`);
+    const remarks = [...this.#remarks.values()].flatMap((ask) => ask() ?? []);
+    return { ready: reasons.length === 0, reasons: [...reasons, ...remarks] };
   }
 
   /** Why the daemon is not ready, by condition; empty when it is. */
@@ -54,8 +68,8 @@ export function healthServer(health: HealthState, metrics: Registry): Server {
   return createServer(async (request, response) => {
     const path = (request.url ?? "").split("?")[0];
     if (path === "/metrics") {
-      const text = await metrics.metrics();
-      return response.writeHead(200, { "content-type": metrics.contentType }).end(text);
+      const [status, text] = await scraped(metrics);
+      return response.writeHead(status, { "content-type": metrics.contentType }).end(text);
     }
     if (path === "/healthz" || path === "/readyz") {
       const reasons = path === "/readyz" ? health.notReady() : health.notLive();
@@ -67,3 +81,10 @@ export function healthServer(health: HealthState, metrics: Registry): Server {
     return response.writeHead(404).end("try /healthz, /readyz or /metrics\n");
   });
 }
+
+/** A metric that cannot be read costs its reader an answer, not the node its daemon. */
+const scraped = (metrics: Registry): Promise<[status: number, text: string]> =>
+  metrics.metrics().then(
+    (text) => [200, text],
+    (error: unknown) => [500, `${error instanceof Error ? error.message : String(error)}\n`],
+  );

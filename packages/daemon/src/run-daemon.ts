@@ -103,18 +103,12 @@ async function open<O extends DaemonOptions>(
   undo.push(() => close(healthHttp));
   mkdirSync(options.runDir, { recursive: true, mode: 0o755 });
   const control = new ControlServer();
-  control.get("/ready", () => readiness(health));
+  control.get("/ready", () => health.shown());
   await listenUnix(control.server, controlSocket(options.runDir, name));
   undo.push(() => close(control.server));
   const store = openStore(options);
   undo.push(() => store.close());
   return { log, store, node: options.node, options, metrics, health, control };
-}
-
-/** /readyz for the CLI, which reaches the socket but perhaps not the node's loopback. */
-function readiness(health: HealthState) {
-  const reasons = Object.entries(health.notReady()).map(([name, why]) => `${name}: ${why}`);
-  return { ready: reasons.length === 0, reasons };
 }
 
 /** Last opened, first closed. False when it failed or took too long. */

@@ -1,3 +1,4 @@
+import { Gauge, type Registry } from "prom-client";
 import yargs from "yargs";
 import { daemonFlags } from "../flags.ts";
 import { runDaemon } from "../run-daemon.ts";
@@ -23,11 +24,13 @@ process.exitCode = await runDaemon({
     if (fault === "start") throw new Error("no such bridge: br0");
     health.ready("datastore", false, "first synchronisation is under way");
     if (fault === "dead-loop") health.live("dataplane", 0);
+    if (fault === "metrics") unreadable(metrics);
+    health.remark("peers", () => (fault === "remark" ? "the session to n2 is down" : undefined));
     control.get("/echo", (query) => query);
     control.get("/broken", () => {
       throw new Error("ipset is missing");
     });
-    control.get("/ready", () => health.ready("datastore", true));
+    control.get("/synced", () => health.ready("datastore", true));
     control.get("/crash", () => void setImmediate(() => Promise.reject(new Error("invariant broken"))));
     control.get("/store", () => store.get("/margay/v1/nodes/n1"));
     control.get("/metrics", () => metrics.getMetricsAsArray().length);
@@ -42,3 +45,8 @@ process.exitCode = await runDaemon({
     };
   },
 });
+
+function unreadable(metrics: Registry): void {
+  const collect = () => Promise.reject(new Error("iptables-save: lock not taken"));
+  new Gauge({ name: "rules", help: "Rules.", registers: [metrics], collect });
+}
