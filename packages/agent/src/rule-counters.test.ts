@@ -44,8 +44,7 @@ test("metrics are what the kernel has now: a rule that went has no series", asyn
   const { world, counters } = fake();
   const registry = new Registry();
   ruleMetrics(counters, registry);
-  const lines = async () =>
-    (await registry.metrics()).split("\n").filter((line) => line.startsWith("margay"));
+  const lines = async () => (await registry.metrics()).split("\n").filter((line) => line.includes("{rule="));
   expect(await lines()).toEqual([
     'margay_agent_rule_packets_total{rule="np/a/p/in/0"} 3',
     'margay_agent_rule_bytes_total{rule="np/a/p/in/0"} 180',
@@ -56,6 +55,15 @@ test("metrics are what the kernel has now: a rule that went has no series", asyn
     'margay_agent_rule_packets_total{rule="gnp/q/out/0"} 1',
     'margay_agent_rule_bytes_total{rule="gnp/q/out/0"} 60',
   ]);
+});
+
+test("counters that cannot be read are no series and one error each; a scrape has all else", async () => {
+  const registry = new Registry();
+  const unreadable = () => Promise.reject(new Error("no iptables-save"));
+  ruleMetrics(new RuleCounters(unreadable, () => 0), registry);
+  await registry.metrics();
+  const lines = (await registry.metrics()).split("\n").filter((line) => line.startsWith("margay"));
+  expect(lines).toEqual(["margay_agent_rule_counter_errors_total 2"]);
 });
 
 test("a policy says how many endpoints it is for: workloads, host endpoints, and those that it is staged for", () => {

@@ -67,12 +67,23 @@ const usedByHost = ({ normal, forward, untracked, preDnat, profiles }: LocalHost
 const idsOf = (lists: readonly (readonly TierPolicies[])[]): ReadonlySet<string> =>
   new Set(lists.flat().flatMap(({ policies }) => policies));
 
-/** The counters as metrics: series only for rules of endpoints here, read when scraped. */
+/**
+ * The counters as metrics: series only for rules of endpoints here, read when scraped. Where they cannot be read there is no
+ * series, and the other metrics are there all the same.
+ */
 export function ruleMetrics(counters: RuleCounters, registry: Registry): void {
   const common = { labelNames: ["rule" as const], registers: [registry] };
+  const errors = new Metric({
+    name: "margay_agent_rule_counter_errors_total",
+    help: "Metrics of rules left out of a scrape, since the kernel's counters could not be read.",
+    registers: [registry],
+  });
   const fill = async (metric: Metric<"rule">, part: keyof Counter) => {
-    const counts = await counters.counts();
     metric.reset();
+    const counts = await counters.counts().catch(() => {
+      errors.inc();
+      return new Map<string, Counter>();
+    });
     for (const [rule, counter] of counts) metric.inc({ rule }, counter[part]);
   };
   new Metric({
