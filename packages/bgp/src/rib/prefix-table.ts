@@ -29,6 +29,8 @@ export class PrefixTable implements NlriSource {
   /** The prefix being looked up. */
   readonly #key = new Uint32Array(4);
   #keyLength = 0;
+  /** The id found last: whoever tells the same table, or takes it back, often does so in the same order. */
+  #last = -1;
 
   constructor(family: Family) {
     this.family = family;
@@ -131,6 +133,12 @@ export class PrefixTable implements NlriSource {
   }
 
   #findOrAdd(): number {
+    const next = this.#last + 1;
+    this.#last = next < this.#count && this.#isKey(next) ? next : this.#lookUpOrAdd();
+    return this.#last;
+  }
+
+  #lookUpOrAdd(): number {
     const at = this.#slotOfKey();
     const slot = this.#slots[at]!; // in range: masked
     if (slot !== 0) return slot - 1;
