@@ -94,7 +94,10 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
   );
   const { socket, onBadCall } = options;
   // That of a veth keeps the kernel busy for 20 ms, and what is kept is not lost.
-  const spool = new Spool({ directory: spoolOf(socket), handle, onBadCall, answersFirst: true });
+  const spool = new Spool({
+    ...{ directory: spoolOf(socket), handle, onBadCall, answersFirst: true },
+    now: () => performance.now(),
+  });
   const server = await serveCni({ socket, handle: spool.handle, onBadCall });
   const timer = setInterval(() => drain(spool, options), DRAIN_MS).unref();
   return {

@@ -85,7 +85,14 @@ static int is_full(const char *directory) {
   return count >= SPOOL_FILES + 2; /* "." and ".." */
 }
 
-/* Keeps the request in <folder of the socket>/cni-spool/<container>.<interface>.<plugin>, whole or not at all. */
+/* FNV-1a. Two networks may each have a container of one name. */
+static uint32_t checksum(void) {
+  uint32_t hash = 0x811c9dc5;
+  for (size_t i = 0; i < used; i++) hash = (hash ^ (unsigned char)request[i]) * 0x01000193;
+  return hash;
+}
+
+/* Keeps the request in <folder of the socket>/cni-spool/<container>.<interface>.<plugin>.<checksum>, whole or not at all. */
 static int keep(const char *socket) {
   char directory[128], path[400], fresh[420];
   const char *container = getenv("CNI_CONTAINERID"), *ifname = getenv("CNI_IFNAME"), *slash = strrchr(socket, '/');
@@ -96,7 +103,7 @@ static int keep(const char *socket) {
   snprintf(directory, sizeof directory, "%.*s/cni-spool", (int)(slash - socket), socket);
   mkdir(directory, 0700);
   if (is_full(directory)) return 0;
-  snprintf(path, sizeof path, "%s/%s.%s.%s", directory, container, ifname, plugin);
+  snprintf(path, sizeof path, "%s/%s.%s.%s.%08x", directory, container, ifname, plugin, checksum());
   snprintf(fresh, sizeof fresh, "%s/.%d", directory, (int)getpid());
   int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return 0;

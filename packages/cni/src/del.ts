@@ -1,4 +1,4 @@
-import type { ReleaseReason, WorkloadEndpoint } from "@margay/api";
+import { ApiError, type ReleaseReason, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { addressSource } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
@@ -31,29 +31,41 @@ export async function remove(deps: CniDeps, invocation: Invocation, reason: Rele
   const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
   const { netns, ifname } = invocation;
   const [endpoint] = await Promise.allSettled([deleteEndpoint(deps, invocation, pod)]);
-  const wasThere = endpoint.status === "fulfilled" && endpoint.value;
-  if (await isOurs(deps, pod, wasThere)) await deps.unwire(pod.hostInterface);
+  const found = endpoint.status === "fulfilled" ? endpoint.value : undefined;
+  const hostInterface = found?.spec.interfaceName ?? pod.hostInterface;
+  if (await isOurs(deps, { ...pod, hostInterface }, found !== undefined)) await deps.unwire(hostInterface);
   if (netns) await deps.unwireInside({ netns, ifname });
   if (endpoint.status === "rejected") throw endpoint.reason;
   await addressSource(deps, invocation, pod).release(reason);
 }
 
-/** Whether this container's endpoint was there, and was deleted. */
+/** This container's endpoint, if there was one to be deleted. */
 async function deleteEndpoint(
   deps: CniDeps,
   invocation: Invocation,
   { endpoint, namespace }: Pod,
-): Promise<boolean> {
+): Promise<WorkloadEndpoint | undefined> {
   for (let tries = 1; ; tries++) {
     const found =
       (tries === 1 ? endpointAsSeen(deps, { endpoint, namespace }) : undefined) ??
-      (await deps.endpoints.get(endpoint, namespace));
-    if (!found || !belongs(found, invocation)) return false;
+      (await readable(deps.endpoints.get(endpoint, namespace)));
+    if (!found || !belongs(found, invocation)) return undefined;
     try {
-      return await deps.endpoints.delete(endpoint, namespace, found.metadata.resourceVersion);
+      await deps.endpoints.delete(endpoint, namespace, found.metadata.resourceVersion);
+      return found;
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== "conflict" || tries === MAX_TRIES) throw error;
     }
+  }
+}
+
+/** One that cannot be read names no container: it is left to `margay delete`, and holds nothing else up. */
+async function readable<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "corrupt") return undefined;
+    throw error;
   }
 }
 

@@ -6,9 +6,10 @@ import type { Call } from "./frame.ts";
  * DEL while the agent is away. The relay keeps the call, one file each, and answers success: a pod that ended must not
  * hang because of us. The agent does what is kept as soon as it can, and in any case before an ADD of the same container.
  *
- *   <folder of the socket>/cni-spool/<container>.<interface>.<plugin>     0600 in 0700; the bytes of the relay's frame
+ *   <folder of the socket>/cni-spool/<container>.<interface>.<plugin>.<checksum>     0600 in 0700; the bytes of the relay's frame
  *
- * A repeated DEL is the same file. relay/relay.c writes the same.
+ * A repeated DEL is the same file; one of another network, whose container may bear the same name, is not. relay/relay.c
+ * writes the same.
  */
 
 /** As relay.c: so many files, of so many bytes, are kept; what is more is CNI error 11. */
@@ -28,10 +29,17 @@ export function keep(directory: string, env: Call["env"], frame: Buffer): string
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     if (readdirSync(directory).length >= MAX_FILES) return undefined;
     writeFileSync(fresh, frame, { mode: 0o600 });
-    const path = join(directory, `${container}.${ifname}.${env.MARGAY_ARGV0}`);
+    const path = join(directory, `${container}.${ifname}.${env.MARGAY_ARGV0}.${checksum(frame)}`);
     renameSync(fresh, path);
     return path;
   } catch {
     return undefined; // the caller then tells why the agent did not take the call
   }
 }
+
+/** FNV-1a, 32 bits. */
+const checksum = (bytes: Buffer): string =>
+  bytes
+    .reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193) >>> 0, 0x811c9dc5)
+    .toString(16)
+    .padStart(8, "0");

@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -181,13 +181,16 @@ describe.each(["relay.c", "relay.ts"] as const)("%s", (which) => {
       stdout: "",
       stderr: "",
     });
-    const kept = readFileSync(join(folder, "cni-spool/c1.eth0.margay-cni"));
+    const spool = join(folder, "cni-spool");
+    const [name, ...others] = readdirSync(spool);
+    expect([name, others]).toEqual(["c1.eth0.margay-cni.249f5e8f", []]);
+    const kept = readFileSync(join(spool, name!)); // just seen
     expect(kept.readUInt32BE()).toBe(kept.length - 4);
     expect(decodeCall(kept.subarray(4))).toEqual({
       env: { CNI_COMMAND: "DEL", CNI_CONTAINERID: "c1", CNI_IFNAME: "eth0", MARGAY_ARGV0: "margay-cni" },
       stdin: Buffer.from('{"cniVersion":"1.0.0","name":"net"}'),
     });
-    rmSync(join(folder, "cni-spool"), { recursive: true });
+    rmSync(spool, { recursive: true });
     const { stdout } = await run(which, { env: { CNI_COMMAND: "STATUS", ...env } });
     expect(JSON.parse(stdout)).toMatchObject({ code: 50 });
   });

@@ -23,7 +23,10 @@ describe("a DEL that is answered first", () => {
   let directory: string;
   let served: string[];
   let bad: unknown[];
+  let clock: number;
+  const FILE = "c1.eth0.margay-cni.8f26920a";
   beforeEach(() => {
+    clock = 0;
     directory = mkdtempSync(join(tmpdir(), "margay-spool-"));
     [served, bad] = [[], []];
   });
@@ -34,6 +37,7 @@ describe("a DEL that is answered first", () => {
     new Spool({
       directory,
       answersFirst: true,
+      now: () => clock,
       onBadCall: (error) => bad.push(error),
       handle: async ({ command, netns }) => {
         await sleep(ms);
@@ -43,22 +47,22 @@ describe("a DEL that is answered first", () => {
     });
   const kept = () => readdirSync(directory);
 
-  test("success, and it is kept until it is done", async () => {
+  test("success, and it is kept until it is done, without the path that may be another's by then", async () => {
     const spool = spoolOf(100, []);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
-    expect([kept(), served]).toEqual([["c1.eth0.margay-cni"], []]);
+    expect([kept(), served]).toEqual([[FILE], []]);
     expect(await spool.drain()).toBe(1); // under way already: not begun a second time
     await sleep(150);
-    expect([kept(), served]).toEqual([[], ["DEL /run/netns/c1"]]);
+    expect([kept(), served]).toEqual([[], ["DEL -"]]);
   });
 
   test("in vain for now: it stays kept, is tried again, and an ADD of the container comes after it", async () => {
     const spool = spoolOf(60, [refusal(11)]);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
     await sleep(120);
-    expect(kept()).toEqual(["c1.eth0.margay-cni"]);
+    expect(kept()).toEqual([FILE]);
     expect(await spool.handle(call("ADD"))).toEqual(DONE);
-    expect(served).toEqual(["DEL /run/netns/c1", "DEL -", "ADD /run/netns/c1"]);
+    expect(served).toEqual(["DEL -", "DEL -", "ADD /run/netns/c1"]);
     expect(kept()).toEqual([]);
   });
 
@@ -67,6 +71,7 @@ describe("a DEL that is answered first", () => {
     const spool = new Spool({
       directory,
       answersFirst: true,
+      now: () => clock,
       onBadCall: (error) => bad.push(error),
       handle: async ({ command }) => {
         if (command === "ADD") return isFree ? DONE : refusal(100);
@@ -80,11 +85,32 @@ describe("a DEL that is answered first", () => {
     expect([isFree, await spool.handle(other), isFree]).toEqual([false, DONE, true]);
   });
 
-  test("in vain for ever: it is told and thrown away", async () => {
-    const spool = spoolOf(60, [refusal(7)]);
+  test.each([1, 4, 6, 7])("in vain for ever (%i): it is told and thrown away", async (code) => {
+    const spool = spoolOf(0, [refusal(code)]);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
-    await sleep(120);
+    await sleep(20);
     expect([kept(), bad.length]).toEqual([[], 1]);
+  });
+
+  test.each([
+    ["the kernel", 5],
+    ["the datastore", 11],
+    ["another IPAM", 100],
+    ["a fault of ours", 999],
+  ])("in vain (%s, %i): it is kept, and tried again more and more seldom", async (_whose, code) => {
+    const spool = spoolOf(0, Array(10).fill(refusal(code)));
+    expect(await spool.handle(call("DEL"))).toEqual(DONE);
+    await sleep(20);
+    const tries: number[] = [];
+    for (; served.length < 10; clock += 500) {
+      const before = served.length;
+      await spool.drain();
+      if (served.length > before) tries.push(clock / 1000);
+    }
+    expect([kept().length, bad]).toEqual([1, []]);
+    expect(tries).toEqual([1, 3, 7, 15, 31, 63, 123, 183, 243]);
+    clock += 60_000;
+    expect([await spool.drain(), kept()]).toEqual([0, []]);
   });
 
   test("what cannot be kept is answered when it is done", async () => {

@@ -10,10 +10,15 @@ import { DONE, formatError } from "./result.ts";
 /** So many calls at once when the agent is back. */
 const AT_ONCE = 64;
 
+/** What fails again is left alone for twice as long, up to so long; each try is a line in the log. */
+const LONGEST_PAUSE_MS = 60_000;
+
 /** The agent's part of what keep.ts begins. */
 export interface SpoolOptions {
   readonly directory: string;
   readonly handle: (invocation: Invocation) => Promise<Reply>;
+  /** Milliseconds, never backwards. */
+  readonly now: () => number;
   /** A file that is no call, or a call that can never succeed: it is thrown away. */
   readonly onBadCall: (error: unknown) => void;
   /** A DEL is answered as soon as it is kept here, and an ADD of the container waits for it. Else when it is done. */
@@ -26,6 +31,8 @@ export class Spool {
 
   /** DELs answered and not done, by where they are kept. */
   readonly #late = new Map<string, Promise<unknown>>();
+  /** What has failed, by where it is kept: not before then, and how long that pause is. */
+  readonly #pauses = new Map<string, { readonly until: number; readonly ms: number }>();
 
   constructor(options: SpoolOptions) {
     this.#options = options;
@@ -37,8 +44,7 @@ export class Spool {
     const { command, plugin, containerId, ifname, cniVersion } = invocation;
     if (command === "DEL" && this.#options.answersFirst) return this.#del(invocation);
     if (command !== "ADD") return this.#options.handle(invocation);
-    const name = `${containerId}.${ifname}.margay-${plugin}`;
-    if (await this.#serve(name)) return this.#add(invocation);
+    if (await this.#serveAll(`${containerId}.${ifname}.margay-${plugin}`)) return this.#add(invocation);
     const why = "an earlier DEL of this container, made while the agent was away, cannot be done yet";
     return formatError(cniVersion, new CniError("try-again-later", why));
   };
@@ -51,7 +57,7 @@ export class Spool {
     const path = keep(directory, env, frame);
     if (path === undefined) return handle(invocation);
     const settled = setImmediate() // the answer is out by then
-      .then(() => handle(invocation))
+      .then(() => handle(withoutPath(invocation)))
       .then((reply) => {
         if (this.#late.get(path) === settled) this.#late.delete(path);
         this.#settle(path, reply);
@@ -69,17 +75,27 @@ export class Spool {
     return this.#options.handle(invocation);
   }
 
-  /** Tries everything that is kept, once, but for what is under way. @returns how many calls are left */
+  /** Tries all that is kept, once, but for what is under way and what has just failed. @returns how many calls are left */
   async drain(): Promise<number> {
-    const { directory } = this.#options;
-    const all = readdirSync(directory).filter((name) => !name.startsWith("."));
-    const names = all.filter((name) => !this.#late.has(join(directory, name)));
+    const { directory, now } = this.#options;
+    const all = this.#kept();
+    const isDue = (path: string) => !this.#late.has(path) && (this.#pauses.get(path)?.until ?? 0) <= now();
+    const names = all.filter((name) => isDue(join(directory, name)));
     let left = all.length - names.length;
     for (let i = 0; i < names.length; i += AT_ONCE) {
       const done = await Promise.all(names.slice(i, i + AT_ONCE).map((name) => this.#serve(name)));
       left += done.filter((isDone) => !isDone).length;
     }
     return left;
+  }
+
+  readonly #kept = (): string[] =>
+    readdirSync(this.#options.directory).filter((name) => !name.startsWith("."));
+
+  /** Whether nothing is kept under a name that begins so (any more): of one container, a file for each network. */
+  async #serveAll(begin: string): Promise<boolean> {
+    const names = this.#kept().filter((name) => name.startsWith(begin));
+    return (await Promise.all(names.map((name) => this.#serve(name)))).every((isDone) => isDone);
   }
 
   /**
@@ -95,8 +111,13 @@ export class Spool {
 
   /** Whether a call that was kept there is done with. */
   #settle(path: string, { exitCode, stdout }: Reply): boolean {
-    if (exitCode !== 0 && isRetryable(stdout)) return false;
+    if (exitCode !== 0 && !isHopeless(stdout)) {
+      const ms = Math.min(2 * (this.#pauses.get(path)?.ms ?? 500), LONGEST_PAUSE_MS);
+      this.#pauses.set(path, { until: this.#options.now() + ms, ms });
+      return false;
+    }
     if (exitCode !== 0) this.#options.onBadCall(new Error(`${path}: ${stdout.trim()}`));
+    this.#pauses.delete(path);
     rmSync(path, { force: true });
     return true;
   }
@@ -110,9 +131,7 @@ export class Spool {
       throw error;
     }
     try {
-      // By now the path of the namespace may be another container's: the interface is found by its owner.
-      const invocation = { ...parseCall(decodeCall(frame.subarray(4))), netns: undefined };
-      return this.#options.handle(invocation);
+      return this.#options.handle(withoutPath(parseCall(decodeCall(frame.subarray(4)))));
     } catch (error) {
       this.#options.onBadCall(error);
       return Promise.resolve(DONE);
@@ -124,6 +143,9 @@ export class Spool {
 const wantsAddress = (stdout: string): boolean =>
   [100, 101].includes((JSON.parse(stdout) as { code: number }).code);
 
-/** What may work later: the datastore is away, say, or the kernel refused. */
-const isRetryable = (stdout: string): boolean =>
-  [5, 11].includes((JSON.parse(stdout) as { code: number }).code);
+/** Once a DEL is answered, the path of its namespace may be another container's: the interface is found by its owner. */
+const withoutPath = (invocation: Invocation): Invocation => ({ ...invocation, netns: undefined });
+
+/** Wrong in itself: its version, environment or configuration. All else may work later, and nobody else will try again. */
+const isHopeless = (stdout: string): boolean =>
+  [1, 4, 6, 7].includes((JSON.parse(stdout) as { code: number }).code);

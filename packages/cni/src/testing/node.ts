@@ -91,6 +91,7 @@ export class TestNode {
     this.spool = new Spool({
       directory: spoolOf(SOCKET),
       handle,
+      now: () => performance.now(),
       onBadCall: (error) => this.bad.push(error),
     });
     this.#server = await serveCni({ socket: SOCKET, handle: this.spool.handle });
@@ -213,7 +214,7 @@ export class TestNode {
 
   /** What the agent's watch would bring. */
   async observe(): Promise<void> {
-    this.#endpoints = await resources(this.store, "WorkloadEndpoint").list();
+    this.#endpoints = await resources(this.store, "WorkloadEndpoint").list(undefined, () => {}); // as the agent: without the unreadable
     const { entries } = await this.store.list("/margay/v1/ipam");
     this.#cache.apply(entries.map((entry) => ({ key: entry.key, entry })));
   }
