@@ -52,6 +52,16 @@ function read(felix: FelixSettings): RenderConfig {
   };
 }
 
+const dropping = new WeakMap<RenderConfig, RenderConfig>();
+
+/** For the other tables: only in filter may a refusal be an answer (xt_REJECT). The same object for the same settings. */
+export function outsideFilter(config: RenderConfig): RenderConfig {
+  if (config.deny.includes("DROP")) return config;
+  const own = dropping.get(config) ?? { ...config, deny: ["-j", "DROP"] };
+  dropping.set(config, own);
+  return own;
+}
+
 const limit = ({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] =>
   logActionRateLimit === undefined
     ? []

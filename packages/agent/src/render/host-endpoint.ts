@@ -8,7 +8,7 @@ import {
 } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
 import { type Family, parsePrefix } from "@margay/net";
-import type { RenderConfig } from "./config.ts";
+import { outsideFilter, type RenderConfig } from "./config.ts";
 import { clear, type EndpointContext, invalid, jumps, link, setMark, tierRules } from "./endpoint.ts";
 import { cutConnections } from "./host.ts";
 import * as names from "./names.ts";
@@ -68,12 +68,13 @@ const NO_JUMPS: HostJumps = {
 /** The chains of all host endpoints of the node in one family. */
 export function hostChains({ hostEndpoints, ...state }: NodeState, context: HostContext): HostChains {
   if (hostEndpoints.length === 0) return { chains: new Map(), jumps: NO_JUMPS, shared: [], own: [] };
-  const whole = { ...context, state };
   const chains = new Map<string, Chain>();
   const [shared, own]: [PolicyChain[], PolicyChain[]] = [[], []];
   const put = (table: string, name: string, rules: readonly Rule[]) =>
     chains.set(`${table}/${name}`, { rules });
   for (const place of PLACES.filter((one) => isAsked(one, hostEndpoints))) {
+    const config = place.table === "filter" ? context.config : outsideFilter(context.config);
+    const whole = { ...context, state, config };
     put(place.table, names.chains.hostRoot(place.name), rootRules(place, hostEndpoints, context.config));
     for (const endpoint of hostEndpoints) {
       put(

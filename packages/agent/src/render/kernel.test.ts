@@ -75,6 +75,10 @@ test.each(["nft", "legacy", "nftables"])(
       "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan, "far:80/udp", ...six],
       "not tracked": ["far:22", "far:81", ...through, "out:6443", "far6:22", "far6:81"],
       "before destination NAT": everything.filter((name) => name !== "far:8080"),
+      // REJECT is of the filter table alone.
+      "before destination NAT, where a refusal is an answer": everything.filter(
+        (name) => !["far:8080", "far:81", "far6:81", "behind:81"].includes(name),
+      ),
       "VXLAN of another node": everything,
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });

@@ -78,6 +78,12 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     all,
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
   ],
+  "before destination NAT, where a refusal is an answer": [
+    all,
+    resource("FelixConfiguration", "default", { iptablesFilterDenyAction: "Reject" }),
+    gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
+    gnp("q", { doNotTrack: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 81)] }),
+  ],
   "VXLAN of another node": [vxlan, vxlanPort, resource("Node", "n2", { bgp: { ipv4Address: `${FAR}/24` } })],
   "VXLAN of nobody": [vxlan, vxlanPort],
 };
