@@ -314,15 +314,46 @@ describe("host endpoints", () => {
     expect(told("ops/mon > shop/db", [ON_N2, onForward]).verdict).toBe("denied"); // by the tier's default
     expect(told("shop/web > shop/db", [ON_N2]).verdict).toBe("allowed");
   });
-  test("several of a node are named, not guessed among", () => {
-    const { verdict, lines } = told("shop/web > shop/db", [
-      ON_N2,
-      hep("eth0", { node: "n2", interfaceName: "eth0" }),
-    ]);
+  const OTHER = hep("eth0", { node: "n2", interfaceName: "eth0" }, { role: "uplink" });
+  test("several of a node are all asked: where they agree, it is so", () => {
+    const { verdict, lines } = told("shop/web > shop/db", [ON_N2, OTHER]);
     expect(verdict).toBe("allowed");
-    expect(lines).toContain(
-      "n2 host: one of the host endpoints hep:eth0 (eth0), hep:n2 (*) decides, by the interface; not evaluated",
-    );
+    const asked = lines.filter((line) => line.includes("for what the node forwards"));
+    expect(asked.length).toBe(3); // hep:eth0, hep:n2, and the sum
+    const both = [ON_N2, OTHER, gnp("f", { ...onForward.value?.spec, selector: "has(role)" })];
+    expect(told("shop/web > shop/db", both).verdict).toBe("denied");
+  });
+  test("... and where they do not, the interface decides, which nobody here knows", () => {
+    const { verdict, because } = told("shop/web > shop/db", [ON_N2, OTHER, onForward]);
+    expect({ verdict, because }).toEqual({
+      verdict: "unknown",
+      because:
+        "ingress on n2: the interface decides, which the datastore does not know: hep:eth0 (eth0) would allow, hep:n2 (*) would deny",
+    });
+  });
+
+  const untracked = (spec: object) => gnp("u", { ...nodes, doNotTrack: true, applyOnForward: true, ...spec });
+  const ALLOW_80 = { action: "Allow", protocol: "TCP", destination: { ports: [80] } };
+  const ANSWER_80 = { action: "Allow", protocol: "TCP", source: { ports: [80] } };
+  test.each<[why: string, spec: object, verdict: string]>([
+    ["without a rule of its own the answer is refused", { ingress: [ALLOW_80] }, "denied"],
+    [
+      "with one it passes",
+      { types: ["Ingress", "Egress"], ingress: [ALLOW_80], egress: [ANSWER_80] },
+      "allowed",
+    ],
+    [
+      "one against it is asked even where the packet itself was tracked",
+      { types: ["Egress"], egress: [{ ...ANSWER_80, action: "Deny" }] },
+      "denied",
+    ],
+  ])("doNotTrack: %s", (_why, spec, verdict) => {
+    const found = told("172.20.0.11 > 172.20.0.12", [
+      ...[ON_N2, untracked(spec)],
+      gnp("in", { ...nodes, ingress: [ALLOW_80] }),
+    ]);
+    expect({ verdict: found.verdict, lines: found.lines }).toEqual({ verdict, lines: found.lines });
+    if (verdict === "denied") expect(found.because).toMatch(/^the answer, egress of hep:n2 on n2: deny by /);
   });
 });
 

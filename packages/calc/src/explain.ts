@@ -1,7 +1,8 @@
 import { formatAddress } from "@margay/net";
 import { Calc } from "./calc.ts";
-import { arrive, hostIn, hostOut, leave } from "./explain-policy.ts";
-import { answer, routed, translate } from "./explain-route.ts";
+import { answer, arrive, hostIn, hostOut, leave } from "./explain-policy.ts";
+import { land, proxy, routed, serviceLoop, translate } from "./explain-route.ts";
+import { type BackendPlace, backendText, proxied } from "./explain-service.ts";
 import type { EndView, Explanation, Question } from "./explanation.ts";
 import { type Journey, type Outcome, stay } from "./journey.ts";
 import type { Packet } from "./match.ts";
@@ -15,7 +16,7 @@ import type { Survey } from "./survey.ts";
  * Every step that the first packet of a flow takes, by the datastore alone: sender's egress policy, route, NAT, receiver's
  * ingress policy, answers. The policy decisions are `forward()`'s, that the kernel's rules are tested against. Throws
  * PlaceError `no-address` when the two have no family in common. Where staged policies select an end, their outcome is
- * told beside.
+ * told beside. What is for a Service is told for each of its backends.
  */
 export function explain(survey: Survey, question: Question): Explanation {
   const states = new Map<string, NodeState>();
@@ -25,31 +26,78 @@ export function explain(survey: Survey, question: Question): Explanation {
     return state;
   };
   const around = { survey, stateOf, origins: ruleOrigins(survey) };
-  const found = story({ ...around, staged: false }, question);
-  const ends = [question.source, question.destination].flatMap((place) =>
-    place.kind === "pod" ? [place.id] : [],
-  );
+  const service = proxied(survey, question);
+  const backends = service?.kind === "backends" ? service.backends : [undefined];
+  const tell = (staged: boolean): Told => {
+    if (service && service.kind !== "backends") return unproxied(question, service);
+    return together(
+      backends.map((backend) => ({ backend, story: story({ ...around, staged }, question, backend) })),
+    );
+  };
+  const found = tell(false);
+  const places = [question.source, ...backends.map((backend) => backend?.place ?? question.destination)];
+  const ends = places.flatMap((place) => (place.kind === "pod" ? [place.id] : []));
   const endpoints = [...states.values()].flatMap((state) => state.endpoints);
   const isStaged = endpoints.some(({ id, staged }) => staged !== undefined && ends.includes(id));
-  const { verdict, because, decidedBy } = isStaged ? story({ ...around, staged: true }, question) : found;
   return {
     ...found,
-    ...(isStaged && { staged: { verdict, because, ...(decidedBy && { decidedBy }) } }),
-    problems: problemsOn({ ...question, steps: found.steps }, [...states.values()]),
+    ...(isStaged && { staged: outcomeOf(tell(true)) }),
+    problems: problemsOn({ ends, steps: found.steps }, [...states.values()]),
   };
 }
+
+type Told = Omit<Explanation, "problems">;
+
+const outcomeOf = ({ verdict, because, decidedBy }: Told): Outcome => ({
+  ...{ verdict, because },
+  ...(decidedBy && { decidedBy }),
+});
+
+/** For an address of a Service, where nothing takes it. */
+function unproxied(
+  { source, destination, family, ...flow }: Question,
+  { kind, why }: { readonly kind: "none" | "unknown"; readonly why: string },
+): Told {
+  const { from, to } = endsOf(source, destination, family);
+  const verdict = kind === "none" ? "unreachable" : "unknown";
+  const ends = {
+    source: view(source, formatAddress(from)),
+    destination: view(destination, formatAddress(to)),
+  };
+  return { ...ends, ...flow, steps: [], verdict, because: why };
+}
+
+/** Of one packet for a Service, what each of its backends makes of it: one verdict only where they agree. */
+function together(
+  all: readonly { readonly backend: BackendPlace | undefined; readonly story: Told }[],
+): Told {
+  const shown = (all.find(({ story: { verdict } }) => verdict !== "allowed") ?? all[0])?.story;
+  if (!shown) throw new Error("a packet goes somewhere");
+  const backends = all.flatMap(({ backend, story: told }) =>
+    backend ? [{ name: backend.place.name, address: backendText(backend), ...outcomeOf(told) }] : [],
+  );
+  if (backends.length === 0) return shown;
+  if (backends.every(({ verdict }) => verdict === shown.verdict)) return { ...shown, backends };
+  const each = backends.map(({ name, address, verdict }) => `${address} (${name}) ${verdict}`).join(", ");
+  return { ...shown, backends, verdict: "unknown", because: `it differs by backend: ${each}` };
+}
+
+const STAGES = [stay, leave, routed, hostOut, serviceLoop, translate, land, hostIn, arrive] as const;
 
 /** One telling, up to its outcome. */
 function story(
   around: Pick<Journey, "survey" | "stateOf" | "origins" | "staged">,
   { source, destination, family, ...flow }: Question,
-): Omit<Explanation, "problems"> {
+  backend: BackendPlace | undefined,
+): Told {
   const { from, to } = endsOf(source, destination, family);
   const packet: Packet = { ...flow, source: from, destination: to };
-  const journey: Journey = { ...around, source, destination, packet, steps: [] };
+  const place = backend?.place ?? destination;
+  const journey: Journey = { ...around, source, destination: place, packet, steps: [], untracked: new Set() };
+  proxy(journey, backend);
   let outcome: Outcome | undefined;
-  for (const stage of [stay, leave, routed, hostOut, translate, hostIn, arrive]) outcome ??= stage(journey);
-  if (outcome?.verdict === "allowed") answer(journey);
+  for (const stage of STAGES) outcome ??= stage(journey);
+  if (outcome?.verdict === "allowed") outcome = answer(journey) ?? outcome;
   return {
     source: view(source, formatAddress(from)),
     destination: view(destination, formatAddress(to)),
@@ -71,11 +119,11 @@ const view = (place: Place, address: string): EndView => ({
 });
 
 function problemsOn(
-  { source, destination, steps }: Pick<Journey, "source" | "destination"> & Pick<Explanation, "steps">,
+  { ends, steps }: Pick<Explanation, "steps"> & { readonly ends: readonly string[] },
   states: readonly NodeState[],
 ): readonly Problem[] {
   const concerned = new Set([
-    ...[source, destination].flatMap((place) => (place.kind === "pod" ? [place.id] : [])),
+    ...ends,
     ...steps.flatMap((s) => (s.kind === "policy" && s.policy !== undefined ? [s.policy] : [])),
   ]);
   const found = states.flatMap(({ problems }) => problems).filter(({ subject }) => concerned.has(subject));

@@ -51,6 +51,7 @@ export type ExplainStep =
       readonly kind: "nat";
       readonly node: string;
       readonly source?: string;
+      readonly destination?: string;
       readonly rule?: string;
       readonly text: string;
     }
@@ -64,16 +65,24 @@ export interface Explanation {
   readonly destinationPort?: number;
   readonly icmp?: { readonly type: number; readonly code: number };
   readonly steps: readonly ExplainStep[];
-  /** `unreachable`: nobody has the address. */
-  readonly verdict: "allowed" | "denied" | "unreachable";
+  /** `unreachable`: nobody has the address; `unknown`: it depends on what the datastore does not say. */
+  readonly verdict: "allowed" | "denied" | "unreachable" | "unknown";
   /** Why, in one sentence that names what decided. */
   readonly because: string;
   /** The step that decided; absent when nothing of ours has a say. */
   readonly decidedBy?: ExplainStep;
+  /** Of a packet for a Service: what comes of it at each of those behind it. `steps` are those of the first that is not allowed. */
+  readonly backends?: readonly Backend[];
   /** What it would be if staged policies were enforced; absent where none is on the way. */
   readonly staged?: Pick<Explanation, "verdict" | "because" | "decidedBy">;
   /** What could not be resolved of the endpoints and policies on the way, and is closed for that reason. */
   readonly problems: readonly Problem[];
+}
+
+export interface Backend extends Pick<Explanation, "verdict" | "because" | "decidedBy"> {
+  readonly name: string;
+  /** `10.0.1.8:8080`. */
+  readonly address: string;
 }
 
 export interface EndView {

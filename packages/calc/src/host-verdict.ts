@@ -16,6 +16,8 @@ export interface HostVerdict {
   readonly verdict: "allow" | "deny";
   /** Empty: no host endpoint has a say. */
   readonly steps: readonly Step[];
+  /** What decided, if an endpoint did. */
+  readonly stage?: HostStage;
 }
 
 /** The host endpoint behind an interface that is no workload's: the one of its name, else that of all but the loopback. */
@@ -31,6 +33,10 @@ export interface HostJourney {
   readonly direction: Direction;
   /** What the node itself receives or sends, or what it forwards. */
   readonly local: boolean;
+  /** As it was before destination NAT, if that changed it on the way in. */
+  readonly original?: Packet;
+  /** An answer that connection tracking knows: policy before that is asked, and no other. */
+  readonly tracked?: boolean;
 }
 
 /**
@@ -42,21 +48,26 @@ export interface HostJourney {
 export function hostVerdict(
   state: HostEnforced,
   packet: Packet,
-  { interfaceName, direction, local }: HostJourney,
+  { interfaceName, direction, local, original = packet, tracked = false }: HostJourney,
 ): HostVerdict {
   const endpoint = hostEndpointAt(state, interfaceName);
   const isForged = direction === "ingress" && local && isForgedFromOutside(state, packet);
   const steps: Step[] = [];
+  let decided: HostStage | undefined;
   for (const stage of endpoint ? stagesOf(direction, local) : []) {
-    if (!endpoint || (isForged && stage === "normal")) break;
-    const found = stageSteps(state, packet, { endpoint, direction, stage });
+    if (!endpoint || (isForged && stage === "normal") || (tracked && stage !== "untracked")) break;
+    const found = stageSteps(state, isEarly(stage) ? original : packet, { endpoint, direction, stage });
     steps.push(...found.map((step) => ({ endpoint: endpoint.id, direction, ...step })));
-    if (ends(steps.at(-1))) break;
+    if (ends(steps.at(-1))) decided = stage;
+    if (decided) break;
   }
   if (isForged && steps.at(-1)?.action !== "deny")
     steps.push({ rule: ruleIds.vxlanFromOutside, action: "deny" });
-  return { verdict: steps.at(-1)?.action === "deny" ? "deny" : "allow", steps };
+  const verdict = steps.at(-1)?.action === "deny" ? "deny" : "allow";
+  return { verdict, steps, ...(decided && { stage: decided }) };
 }
+
+const isEarly = (stage: HostStage): boolean => stage === "untracked" || stage === "preDnat";
 
 /** What is forwarded was no longer the node's to leave untracked; what leaves is past destination NAT. */
 function stagesOf(direction: Direction, local: boolean): readonly HostStage[] {
@@ -77,12 +88,11 @@ function stageSteps(
   { endpoint, direction, stage }: At,
 ): readonly Step[] {
   const tiers = endpoint[stage][direction];
-  const isEarly = stage === "untracked" || stage === "preDnat";
-  if (isEarly && tiers.length === 0) return [];
+  if (isEarly(stage) && tiers.length === 0) return [];
   const safe = stage === "forward" ? undefined : failsafeOf(state, packet, { direction, stage });
-  if (safe !== undefined) return [{ rule: safe, action: isEarly ? "pass" : "allow" }];
+  if (safe !== undefined) return [{ rule: safe, action: isEarly(stage) ? "pass" : "allow" }];
   const ask = { state, packet, direction };
-  if (isEarly) return tiersSteps(ask, tiers);
+  if (isEarly(stage)) return tiersSteps(ask, tiers);
   if (!endpoint.ok) return [{ rule: ruleIds.unresolved, action: "deny" }];
   if (stage === "normal") return decide(ask, { tiers, profiles: endpoint.profiles });
   return tiers.length === 0 ? [{ rule: ruleIds.hostForward, action: "allow" }] : tiersSteps(ask, tiers);

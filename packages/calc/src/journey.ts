@@ -14,8 +14,12 @@ export interface Journey {
   readonly stateOf: (node: string) => NodeState;
   readonly source: Place;
   readonly destination: Place;
-  /** Its source changes by NAT. */
+  /** Its ends change by NAT. */
   packet: Packet;
+  /** What came in on the receiver's node, where the destination is translated there: host endpoints see it before, too. */
+  original?: Packet;
+  /** Nodes whose host endpoints let it through before connection tracking: its answers are nobody's. */
+  readonly untracked: Set<string>;
   readonly steps: ExplainStep[];
   /** As if staged policies were enforced. */
   readonly staged: boolean;

@@ -1,4 +1,12 @@
-import { type Address, contains, formatPrefix, hostPrefix, type Prefix, sameAddress } from "@margay/net";
+import {
+  type Address,
+  contains,
+  formatAddress,
+  formatPrefix,
+  hostPrefix,
+  type Prefix,
+  sameAddress,
+} from "@margay/net";
 import { programsPlain, type Reached, reach } from "./reach.ts";
 import type { Survey } from "./survey.ts";
 
@@ -19,6 +27,9 @@ export type Leg =
 export function legTo(address: Address, node: string, survey: Survey): Leg {
   const holder = survey.pods.find(({ addresses }) => addresses.some((a) => sameAddress(a, address)));
   if (holder?.node === node) return { kind: "pod" };
+  const floats = survey.floating.get(formatAddress(address));
+  if (floats && floats.pod.node !== node)
+    return { kind: "own-routes", why: `it is a floating address of ${floats.pod.pod} on ${floats.pod.node}` };
   const owner = survey.nodes.find(({ addresses }) => addresses.some((a) => sameAddress(a.address, address)));
   if (owner && !holder)
     return owner.name === node

@@ -16,11 +16,19 @@ export interface Translation {
 export function natOutgoing(
   { source, destination }: Packet,
   { pools }: Survey,
-  { node, config, hosts }: NodeState,
+  { node, config, hosts, endpoints }: NodeState,
 ): Translation {
   const poolOf = (address: Address) => pools.find(({ cidr }) => contains(cidr, address));
   const [own, other] = [poolOf(source), poolOf(destination)];
   const isNode = hosts.some(({ addresses }) => addresses.some((a) => sameAddress(a, destination)));
+  const floating = endpoints
+    .flatMap(({ floating: its = [] }) => its)
+    .find(({ internal }) => sameAddress(internal, source));
+  if (floating && !other)
+    return {
+      becomes: floating.external,
+      text: `the source becomes ${formatAddress(floating.external)}: its floating address`,
+    };
   if (!own) return { text: `none: ${formatAddress(source)} lies in no pool` };
   if (!own.natOutgoing) return { text: `none: pool ${own.name} has no natOutgoing` };
   if (other) return { text: `none: ${formatAddress(destination)} lies in pool ${other.name}` };

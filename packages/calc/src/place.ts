@@ -11,6 +11,8 @@ export type Place =
       readonly node: string;
       readonly interfaceName: string;
       readonly addresses: readonly Address[];
+      /** Asked for by a floating address: the one that it stands for. */
+      readonly internal?: Address;
     }
   | {
       readonly kind: "host";
@@ -33,7 +35,7 @@ export class PlaceError extends Error {
 
 /**
  * What `text` names: a pod or WorkloadEndpoint as `namespace/name`, an address (a pod's, a node's, or one outside), a
- * node, or a pod whose name occurs once. Throws PlaceError.
+ * node, a pod whose name occurs once, or a Service as `namespace/name`. Throws PlaceError.
  */
 export function placeOf(text: string, survey: Survey): Place {
   const address = addressIn(text);
@@ -45,15 +47,27 @@ export function placeOf(text: string, survey: Survey): Place {
   if (node)
     return { kind: "host", name: text, node: text, addresses: node.addresses.map(({ address: a }) => a) };
   const [pod, ...others] = pods;
+  const service = pod ? undefined : serviceNamed(text, survey);
+  if (service) return service;
   if (!pod) throw new PlaceError("not-found", notFound(text, survey));
   if (others.length > 0)
     throw new PlaceError("ambiguous", `${text} may be ${list(pods)}; say which, or give its address`);
   return podPlace(pod);
 }
 
-const podPlace = ({ id, pod, node, interfaceName, addresses }: SurveyedPod): Place => ({
-  ...{ kind: "pod", id, name: pod, node, interfaceName, addresses },
-});
+/** By its cluster addresses: a Service is no place of its own. */
+function serviceNamed(text: string, { services }: Survey): Place | undefined {
+  const service = services.find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === text);
+  if (!service) return undefined;
+  return {
+    kind: "outside",
+    name: `service ${text}`,
+    addresses: service.spec.clusterIPs.map((ip) => parseAddress(ip)),
+  };
+}
+
+const podPlace = ({ id, pod, node, interfaceName, addresses }: SurveyedPod) =>
+  ({ kind: "pod", id, name: pod, node, interfaceName, addresses }) as const;
 
 function addressIn(text: string): Address | undefined {
   try {
@@ -64,7 +78,9 @@ function addressIn(text: string): Address | undefined {
   }
 }
 
-function placeAt(address: Address, { pods, nodes }: Survey): Place {
+export function placeAt(address: Address, { pods, nodes, floating }: Survey): Place {
+  const held = floating.get(formatAddress(address));
+  if (held) return { ...podPlace(held.pod), addresses: [address], internal: held.internal };
   const holds = (addresses: readonly Address[]) => addresses.some((a) => sameAddress(a, address));
   const holders = pods.filter(({ addresses }) => holds(addresses));
   const [pod, ...others] = holders;

@@ -39,8 +39,6 @@ export const ruleIds = {
   failsafeNeighbours: "failsafe/neighbour-discovery",
   /** Allowed by a policy that is asked before this one (`doNotTrack`, `preDNAT`). */
   allowedBefore: "host/allowed-before",
-  /** Several host endpoints may decide. */
-  hostEndpoint: "host/endpoint",
   /** No policy of the host endpoint is for what the node forwards. */
   hostForward: "host/forward/no-policy",
   neighbourDiscovery: "workload-to-host/neighbour-discovery",

@@ -1,12 +1,23 @@
 import {
   type AnyResource,
+  type EndpointSlice,
+  effective,
   type FelixConfiguration,
   type Node,
   parseKey,
+  type Service,
   type WorkloadEndpoint,
 } from "@margay/api";
-import { type Address, type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+} from "@margay/net";
 import type { Update } from "./calc.ts";
+import { FloatingTable, floatingClaim } from "./floating.ts";
 import type { Pool } from "./model.ts";
 import { type OwnedBlock, ownedBlocks, type ReachableNode, type Tunnel } from "./reach.ts";
 import { hostOf, readPool } from "./resources.ts";
@@ -37,6 +48,10 @@ export interface Survey {
   readonly blocks: readonly OwnedBlock[];
   readonly pools: readonly SurveyedPool[];
   readonly configurations: readonly FelixConfiguration[];
+  readonly services: readonly Service[];
+  readonly slices: readonly EndpointSlice[];
+  /** By the floating address's text: whose it is, and the address that it stands for. */
+  readonly floating: ReadonlyMap<string, { readonly pod: SurveyedPod; readonly internal: Address }>;
 }
 
 /** Reads a cluster from the values of its keys. Of equal keys the last counts; what has no value, or none that can be read, is left out. */
@@ -45,14 +60,38 @@ export function survey(updates: readonly Update[]): Survey {
   const all = [...latest].flatMap(([key, value]) => (value && parseKey(key) ? [value] : []));
   const of = <K extends AnyResource["kind"]>(kind: K) =>
     all.filter((value): value is Extract<AnyResource, { kind: K }> => value.kind === kind);
+  const configurations = of("FelixConfiguration");
   return {
     updates,
     pods: of("WorkloadEndpoint").map(readPod),
     nodes: of("Node").map(readReachable),
     blocks: ownedBlocks(of("BlockAffinity")),
     pools: of("IPPool").map((pool) => ({ ...readPool(pool), isExported: !pool.spec.disableBGPExport })),
-    configurations: of("FelixConfiguration"),
+    configurations,
+    services: of("Service"),
+    slices: of("EndpointSlice"),
+    floating: floatingOf(of("WorkloadEndpoint"), configurations),
   };
+}
+
+function floatingOf(
+  endpoints: readonly WorkloadEndpoint[],
+  configurations: readonly FelixConfiguration[],
+): Survey["floating"] {
+  const asking = endpoints.filter(({ spec }) => spec.ipNATs?.length);
+  const table = new FloatingTable();
+  for (const one of asking) table.set(readPod(one).id, floatingClaim(one));
+  const enabled = asking
+    .map(readPod)
+    .filter(({ node }) => effective("FelixConfiguration", configurations, node).floatingIPs === "Enabled");
+  return new Map(
+    enabled.flatMap((pod) =>
+      (table.of(pod.id).floating ?? []).map(({ external, internal }) => [
+        formatAddress(external),
+        { pod, internal },
+      ]),
+    ),
+  );
 }
 
 const readPod = ({ metadata, spec }: WorkloadEndpoint): SurveyedPod => ({

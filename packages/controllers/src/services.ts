@@ -18,9 +18,17 @@ export interface ServiceFacts {
   readonly clusterIPs: readonly string[];
   readonly externalIPs: readonly string[];
   readonly loadBalancerIPs: readonly string[];
+  readonly ports: readonly ServicePort[];
   readonly externalTrafficPolicy: "Cluster" | "Local";
   /** Of type LoadBalancer and ours. */
   readonly balancer?: BalancerFacts | undefined;
+}
+
+interface ServicePort {
+  readonly name?: string;
+  readonly protocol?: string;
+  readonly port: number;
+  readonly nodePort?: number;
 }
 
 /** Undefined for what has no address of its own: headless, ExternalName. */
@@ -33,6 +41,7 @@ export function serviceFacts(object: KubernetesObject, balancerClass: string): S
     clusterIPs?: string[];
     externalIPs?: string[];
     externalTrafficPolicy?: string;
+    ports?: ServicePort[];
   };
   const { loadBalancer } = (status ?? {}) as { loadBalancer?: { ingress?: { ip?: string }[] } };
   const { clusterIP, clusterIPs = clusterIP ? [clusterIP] : [] } = said;
@@ -40,6 +49,11 @@ export function serviceFacts(object: KubernetesObject, balancerClass: string): S
   return {
     ...{ name, namespace, clusterIPs, externalIPs: said.externalIPs ?? [] },
     loadBalancerIPs: (loadBalancer?.ingress ?? []).flatMap(({ ip }) => (ip ? [ip] : [])),
+    ports: (said.ports ?? []).map(({ name, protocol, port, nodePort }) => ({
+      ...(name && { name }), // a Service of one port need not name it
+      ...{ port, protocol: protocol ?? "TCP" },
+      ...(nodePort && { nodePort }),
+    })),
     externalTrafficPolicy: said.externalTrafficPolicy === "Local" ? "Local" : "Cluster",
     balancer: balancerFacts(object, balancerClass),
   };

@@ -84,9 +84,9 @@ test.each<[packet: string, location: string, why: string]>([
   }),
 );
 
-async function explained(words: string, output: "table" | "json" = "table") {
+async function explained(words: string, output: "table" | "json" = "table", more: readonly object[] = []) {
   const store = memoryStore();
-  await apply(store, located(...documents), { output: "table" }, recorder());
+  await apply(store, located(...documents, ...more), { output: "table" }, recorder());
   const terminal = recorder();
   const [source = "", destination = "", packet = "tcp:80"] = words.split(" ");
   const verdict = await explainPacket(
@@ -120,6 +120,30 @@ test("JSON names the deciding rule for programs", async () => {
     source: { kind: "pod", name: "shop/web", node: "n1", address: "10.0.1.2" },
     decidedBy: { policy: "np/shop/db", rule: "np/shop/db/in/1", index: 1, revision: "9", tier: "default" },
   });
+});
+
+test("of a Service, each backend in a line", async () => {
+  const extra = [
+    { kind: "Service", metadata: { name: "svc", namespace: "shop" } },
+    { kind: "EndpointSlice", metadata: { name: "svc-1", namespace: "shop" } },
+  ].map((document, i) => ({
+    ...document,
+    spec: i
+      ? {
+          service: "svc",
+          ports: [{ port: 22 }],
+          endpoints: [{ addresses: ["10.0.2.3"] }, { addresses: ["10.0.1.2"] }],
+        }
+      : { clusterIPs: ["10.96.0.5"], ports: [{ port: 80 }] },
+  }));
+  const { verdict, text } = await explained("10.0.9.9 shop/svc", "table", extra);
+  expect(verdict).toBe("unknown");
+  expect(text.split("\n").slice(-4)).toEqual([
+    "BACKEND  POD  VERDICT  BECAUSE",
+    "10.0.2.3:22  shop/db  denied  ingress of shop/db on n2: deny by np/shop/db (revision 9), ingress rule 0 (tier default)",
+    "10.0.1.2:22  shop/web  allowed  ingress: allow by profile/kns.shop (revision 6), ingress rule 0",
+    "UNKNOWN: it differs by backend: 10.0.2.3:22 (shop/db) denied, 10.0.1.2:22 (shop/web) allowed",
+  ]);
 });
 
 test.each<[words: string, code: string, message: RegExp]>([

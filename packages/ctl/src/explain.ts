@@ -86,16 +86,26 @@ function render(found: Explanation, terminal: Terminal): string {
     step.text,
     ruleOf(step),
   ]);
-  const colour = found.verdict === "allowed" ? colours.green : colours.red;
+  const colour = COLOURS[found.verdict];
   return [
     title,
     ...(rows.length > 0 ? [table(terminal, ["NODE", "STEP", "WHAT HAPPENS", "RULE ID"], rows)] : []),
+    ...backendLines(found, terminal),
     ...found.problems.map(({ subject, why }) => `closed: ${subject}: ${why}`),
-    `${colour(found.verdict.toUpperCase())}: ${found.because}`,
+    `${colours[colour](found.verdict.toUpperCase())}: ${found.because}`,
     ...(found.staged
       ? [`if staged policies were enforced, ${found.staged.verdict.toUpperCase()}: ${found.staged.because}`]
       : []),
   ].join("\n");
+}
+
+const COLOURS = { allowed: "green", denied: "red", unreachable: "red", unknown: "yellow" } as const;
+
+/** Of a Service with several behind it, each; the steps above are those of one. */
+function backendLines({ backends = [] }: Explanation, terminal: Terminal): string[] {
+  if (backends.length < 2) return [];
+  const rows = backends.map(({ name, address, verdict, because }) => [address, name, verdict, because]);
+  return [table(terminal, ["BACKEND", "POD", "VERDICT", "BECAUSE"], rows)];
 }
 
 const stage = (step: ExplainStep): string => (step.kind === "policy" ? step.direction : step.kind);

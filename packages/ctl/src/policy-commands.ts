@@ -6,7 +6,7 @@ import { processTerminal as terminal } from "./terminal.ts";
 /** Linux's first ephemeral port: rules may name source ports. */
 const USUAL_SOURCE_PORT = 32_768;
 /** Apart from 1, which means that there is no answer. */
-const EXIT_NOT_ALLOWED = 3;
+const EXIT_CODES = { allowed: 0, denied: 3, unreachable: 3, unknown: 4 } as const;
 
 export const explainCommand = command({
   command: "explain <source> <destination> [packet]",
@@ -18,7 +18,11 @@ export const explainCommand = command({
         demandOption: true,
         describe: "Pod as NAMESPACE/NAME, node, or any address",
       })
-      .positional("destination", { type: "string", demandOption: true, describe: "The same" })
+      .positional("destination", {
+        type: "string",
+        demandOption: true,
+        describe: "The same, or a Service as NAMESPACE/NAME",
+      })
       .positional("packet", {
         type: "string",
         default: "tcp:80",
@@ -36,12 +40,11 @@ export const explainCommand = command({
       .example("$0 explain shop/web shop/db tcp:5432", "between two pods")
       .example("$0 explain shop/web 192.0.2.1 icmp", "to the outside")
       .epilogue(
-        "Says what should happen by the datastore. Exit code 0: allowed, 3: denied or nobody there, 1: no answer.",
+        "Says what should happen by the datastore. Exit code 0: allowed, 3: denied or nobody there, 4: it depends on the interface or backend, 1: no answer.",
       ),
   handler: (args) =>
     withStore(args, async (store) => {
-      const verdict = await explainPacket(store, args, terminal);
-      if (verdict !== "allowed") process.exitCode = EXIT_NOT_ALLOWED;
+      process.exitCode = EXIT_CODES[await explainPacket(store, args, terminal)];
     }),
 });
 

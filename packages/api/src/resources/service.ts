@@ -9,6 +9,17 @@ const spec = z
     clusterIPs: addresses.describe("Its cluster addresses."),
     externalIPs: addresses.describe("Its external addresses."),
     loadBalancerIPs: addresses.describe("Addresses of its load balancer."),
+    ports: z
+      .array(
+        z.object({
+          name: z.string().optional().describe("As the EndpointSlices call it."),
+          protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP").describe("Protocol of the port."),
+          port: z.int().min(1).max(65535).describe("Port of the Service's addresses."),
+          nodePort: z.int().min(1).max(65535).optional().describe("Port of every node."),
+        }),
+      )
+      .optional()
+      .describe("Its ports, for `margay explain`."),
     externalTrafficPolicy: z
       .enum(["Cluster", "Local"])
       .default("Cluster")

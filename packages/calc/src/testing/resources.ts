@@ -91,6 +91,16 @@ export function slice(path: string, addresses: readonly string[], ports: readonl
   );
 }
 
+/** `ns/name` on one cluster address, of port 80. */
+export function service(path: string, clusterIP: string, more: Spec = {}): Update {
+  const [namespace = "", name = ""] = path.split("/");
+  const spec = { clusterIPs: [clusterIP], ports: [{ port: 80, nodePort: 30080 }], ...more };
+  return put(resource("Service", { name, namespace }, spec));
+}
+
+export const bgpSettings = (spec: Spec): Update =>
+  put(resource("BGPConfiguration", { name: "default" }, spec));
+
 export const pool = (name: string, spec: Spec): Update => put(resource("IPPool", { name }, spec));
 
 export const affinity = (node: string, cidr: string, state = "confirmed"): Update =>
