@@ -234,7 +234,7 @@ unshared(import.meta.url, () => {
         .notReady()
         .map(([name]) => name)
         .sort(),
-    ).toEqual(["dataplane", "node"]);
+    ).toEqual(["dataplane", "datastore", "node"]);
     const refused = JSON.parse((await call("ADD", "early")).stdout) as { code: number; msg: string };
     expect(refused).toMatchObject({ code: 11, msg: expect.stringContaining("not yet read the datastore") });
     isAway = false;

@@ -321,6 +321,7 @@ export class Agent {
     try {
       await this.ipam.tidy();
     } catch (error) {
+      if (this.#teller.storeLost !== undefined) return; // that is told already
       this.#context.log.warn(
         { event: "tidy-failed", err: error },
         `blocks not handed back: ${String(error)}`,

@@ -1,4 +1,4 @@
-import type { DaemonContext } from "@margay/daemon";
+import { connectionTeller, type DaemonContext } from "@margay/daemon";
 import type { SyncStatus } from "@margay/datastore";
 import type { Outcome } from "@margay/reconcile";
 import type { Pass } from "./dataplane.ts";
@@ -19,6 +19,7 @@ export class Teller {
   readonly #context: Pick<DaemonContext, "log" | "health" | "metrics">;
   readonly metrics: AgentMetrics;
   readonly #problems: ProblemTeller;
+  readonly #tellConnection: (status: SyncStatus) => void;
   /** Why the datastore cannot be followed now, and why the last pass failed. */
   storeLost: string | undefined;
   passFailed: string | undefined;
@@ -28,6 +29,7 @@ export class Teller {
   constructor(context: Pick<DaemonContext, "log" | "health" | "metrics">) {
     this.#context = context;
     this.metrics = agentMetrics(context.metrics);
+    this.#tellConnection = connectionTeller(context);
     this.#problems = new ProblemTeller(context.log, context.metrics);
   }
 
@@ -105,13 +107,7 @@ export class Teller {
 
   /** The datastore came or went. */
   connection(status: SyncStatus): void {
-    const { log } = this.#context;
     this.storeLost = status.kind === "connected" ? undefined : status.error.message;
-    if (status.kind === "connected")
-      log.info({ event: "datastore-connected", revision: status.revision }, "following the datastore");
-    else {
-      const { error, retryInMs } = status;
-      log.warn({ event: "datastore-lost", err: error, retryInMs }, `datastore: ${error.message}`);
-    }
+    this.#tellConnection(status);
   }
 }

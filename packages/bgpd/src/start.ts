@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout as sleepFor } from "node:timers/promises";
 import { ROOT } from "@margay/api";
-import type { DaemonContext } from "@margay/daemon";
+import { connectionTeller, type DaemonContext } from "@margay/daemon";
 import { BarrierResponder, Syncer } from "@margay/datastore";
 import { registerControls } from "./controls.ts";
 import { Engine } from "./engine.ts";
@@ -62,20 +62,15 @@ export async function startBgpd(
       const concernsUs = intake.apply(updates);
       if (inSync && !isInSync) {
         isInSync = true;
-        health.ready("datastore", true);
         log.info({ event: "in-sync", revision }, "in sync with the datastore");
         uptake.changed();
         void whenWritten(engine, stopping.signal).then(() => health.ready("kernel", true));
       } else if (concernsUs && isInSync) uptake.changed();
       responder.feed(updates);
     },
-    onStatus: (status) =>
-      status.kind === "connected"
-        ? log.info({ event: "connected", revision: status.revision }, "datastore connected")
-        : log.warn({ event: "disconnected", err: status.error }, "datastore lost; sessions and routes stay"),
+    onStatus: connectionTeller(context),
   });
 
-  health.ready("datastore", false, "not in sync with the datastore yet");
   health.ready("resources", false, "nothing has been taken up yet");
   health.ready("kernel", false, "routes have not been written yet");
   bgpdMetrics(metrics, engine);

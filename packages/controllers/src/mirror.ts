@@ -1,12 +1,12 @@
+import type { Troubles } from "@margay/daemon";
 import { type Entry, type Store, Syncer } from "@margay/datastore";
-import type { Troubles } from "./troubles.ts";
 
 export interface MirrorOptions<S> {
   readonly store: Store;
   readonly prefix: string;
   /** What is kept of an entry. */
   readonly keep: (entry: Entry) => S;
-  /** `first`: from now on all is known; what was put off until then is due. */
+  /** No keys: connected. `first`: from now on all is known; what was put off until then is due. */
   readonly onChange: (keys: readonly string[], first: boolean) => void;
   readonly troubles: Troubles;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
@@ -18,6 +18,7 @@ export class Mirror<S> {
   readonly #kept = new Map<string, S>();
   readonly #syncer: Syncer;
   #synced = false;
+  #connected = false;
   readonly #whole = Promise.withResolvers<void>();
 
   constructor({ keep, onChange, troubles, ...options }: MirrorOptions<S>) {
@@ -25,8 +26,10 @@ export class Mirror<S> {
     this.#syncer = new Syncer({
       ...options,
       onStatus: (status) => {
-        if (status.kind === "connected") troubles.end(prefix);
-        else troubles.begin(prefix, status.error);
+        this.#connected = status.kind === "connected";
+        if (status.kind === "disconnected") return void troubles.begin(prefix, status.error);
+        troubles.end(prefix);
+        onChange([], false);
       },
       onBatch: ({ updates, inSync }) => {
         for (const { key, entry } of updates)
@@ -50,6 +53,11 @@ export class Mirror<S> {
 
   get synced(): boolean {
     return this.#synced;
+  }
+
+  /** Whether all was read, and what is written now comes at once. */
+  get isCurrent(): boolean {
+    return this.#synced && this.#connected;
   }
 
   /** Resolves when all has been read once; never, if it never is. */

@@ -1,8 +1,7 @@
-import type { DaemonContext } from "@margay/daemon";
+import type { DaemonContext, Troubles } from "@margay/daemon";
 import type { Store } from "@margay/datastore";
 import type { ApiServer, ListWatch, ListWatchOptions } from "@margay/kubernetes";
 import type { Writes } from "./grouped.ts";
-import type { Troubles } from "./troubles.ts";
 
 /** What every controller works with. */
 export interface Surroundings {
@@ -25,7 +24,11 @@ export interface Surroundings {
 export type Followed<T> = Pick<
   ListWatchOptions<T>,
   "path" | "query" | "metadataOnly" | "keep" | "onChange"
-> & { readonly optional?: boolean | undefined };
+> & {
+  /** The cluster need not have the kind; `onMissing`: it has not. */
+  readonly optional?: boolean | undefined;
+  readonly onMissing?: () => void;
+};
 
 /** A part of `margay controllers`: follows always, writes only between `lead` and `follow`. */
 export interface Controller {

@@ -1,10 +1,18 @@
 import { setTimeout as sleepFor } from "node:timers/promises";
-import type { DaemonContext, DaemonOptions } from "@margay/daemon";
-import { type Access, type ApiServer, accessTo, apiServer, Leader } from "@margay/kubernetes";
+import { type DaemonContext, type DaemonOptions, Troubles } from "@margay/daemon";
+import { StoreError } from "@margay/datastore";
+import {
+  type Access,
+  type ApiServer,
+  accessTo,
+  apiServer,
+  KubernetesError,
+  Leader,
+} from "@margay/kubernetes";
 import { Counter, Gauge } from "prom-client";
 import { AutoHostEndpoints } from "./auto-host-endpoints.ts";
 import { ClusterNodes } from "./cluster-nodes.ts";
-import { conversions } from "./converted.ts";
+import { conversions, isAboutTraffic } from "./converted.ts";
 import { Copies } from "./copies.ts";
 import { follow } from "./follow.ts";
 import { PodGarbage } from "./garbage.ts";
@@ -13,7 +21,6 @@ import { LoadBalancers } from "./load-balancers.ts";
 import type { Controller, Surroundings } from "./parts.ts";
 import { PodLabels } from "./pod-labels.ts";
 import { Services } from "./services.ts";
-import { Troubles } from "./troubles.ts";
 
 /** What `margay controllers` is started with. */
 export interface ControllersOptions extends DaemonOptions {
@@ -112,7 +119,8 @@ function surroundingsOf(
     ...{ name: "margay_controllers_writes_total", help: "Writes to the datastore.", labelNames: ["kind"] },
     registers: [metrics],
   });
-  const common = { server, log, sleep, random: Math.random, troubles: new Troubles(log) };
+  const troubles = new Troubles(log, { datastore: StoreError, kubernetes: KubernetesError });
+  const common = { server, log, sleep, random: Math.random, troubles };
   return {
     ...{ ...common, store, writes: grouped(store), now: () => new Date() },
     written: (kind) => counter.inc({ kind }),
@@ -130,10 +138,19 @@ function assemble(surroundings: Surroundings, options: ControllersOptions) {
     services: services.services,
     ourClass: options.loadBalancerClass,
   });
-  const nodes = new ClusterNodes(surroundings, { reflectorLabel: options.routeReflectorLabel });
+  const policies = new Copies(surroundings, {
+    ...{ conversions: conversions.filter(isAboutTraffic), event: "policy-not-copied" },
+  });
+  const copies = new Copies(surroundings, {
+    conversions: conversions.filter((one) => !isAboutTraffic(one)),
+    ...{ event: "not-copied", after: policies },
+  });
+  const nodes = new ClusterNodes(surroundings, {
+    ...{ reflectorLabel: options.routeReflectorLabel, after: policies },
+  });
   const hosts = new AutoHostEndpoints(surroundings, { isOn: options.autoHostEndpoints ?? false });
   const controllers: readonly Controller[] = [
-    ...[nodes, new Copies(surroundings, conversions)],
+    ...[policies, copies, nodes],
     ...[services, balancers, pods, hosts],
   ];
   const garbage = new PodGarbage(surroundings, {

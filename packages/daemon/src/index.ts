@@ -1,3 +1,4 @@
+export { connectionTeller } from "./connection.ts";
 export {
   type Control,
   ControlError,
@@ -10,3 +11,4 @@ export { type DaemonOptions, daemonFlags, type StoreOptions, storeFlags } from "
 export type { Health } from "./health.ts";
 export { openStore } from "./open-store.ts";
 export { type Daemon, type DaemonContext, runDaemon } from "./run-daemon.ts";
+export { Troubles } from "./troubles.ts";

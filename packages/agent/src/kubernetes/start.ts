@@ -54,9 +54,10 @@ export async function startKubernetes(
   };
 }
 
-async function followPods({ options, node, log }: DaemonContext<AgentOptions>, { inventory }: Parts) {
+async function followPods({ options, node, log, health }: DaemonContext<AgentOptions>, { inventory }: Parts) {
   const server = apiServer(await accessTo({ kubeconfig: options.kubeconfig }));
   let isLost = false;
+  health.ready("kubernetes", false, "the API server has not been read yet");
   const pods = new OwnPods({
     ...{ server, node, sleep, namespaceAnnotations: inventory.namespaceAnnotations },
     onStatus: (status) => {
@@ -64,6 +65,7 @@ async function followPods({ options, node, log }: DaemonContext<AgentOptions>, {
       if (lost && !isLost) log.warn({ event: "kubernetes-lost", err: status.error }, status.error.message);
       if (!lost && isLost) log.info({ event: "kubernetes-connected" }, "following this node's pods again");
       isLost = lost;
+      health.ready("kubernetes", !lost, lost ? status.error.message : "");
     },
   });
   void pods.start(); // a rejection is a fault of the program: it ends the process

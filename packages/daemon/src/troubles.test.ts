@@ -1,15 +1,23 @@
 import { expect, test } from "@jest/globals";
-import type { DaemonContext } from "@margay/daemon";
 import { StoreError } from "@margay/datastore";
-import { KubernetesError } from "@margay/kubernetes";
+import type { Logger } from "pino";
 import { Troubles } from "./troubles.ts";
+
+/** As @margay/kubernetes has it. */
+class KubernetesError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
 
 function logged() {
   const lines: string[] = [];
   const write = (level: string) => (event: { event: string }, text: string) =>
     void lines.push(`${level} ${event.event} ${text}`);
-  const log = { info: write("info"), warn: write("warn") } as unknown as DaemonContext["log"]; // just these
-  return { lines, troubles: new Troubles(log) };
+  const log = { info: write("info"), warn: write("warn") } as unknown as Logger; // just these
+  return { lines, troubles: new Troubles(log, { datastore: StoreError, kubernetes: KubernetesError }) };
 }
 const etcd = (text: string) => new StoreError("unavailable", text);
 const forbidden = (path: string) => new KubernetesError("forbidden", `GET ${path}: forbidden`);
