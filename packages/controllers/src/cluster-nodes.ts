@@ -21,8 +21,12 @@ export class ClusterNodes extends Queued {
   readonly #watch: ListWatch<NodeFacts>;
   readonly #mirror: Mirror<Entry>;
 
-  constructor(surroundings: Surroundings, { reflectorLabel }: { reflectorLabel: string }) {
-    super({ ...surroundings, event: "node-not-copied" });
+  /** @param after what must be in the datastore before a node's pods: with its Node an agent begins to make them */
+  constructor(
+    surroundings: Surroundings,
+    { reflectorLabel, after }: { reflectorLabel: string; after: Queued },
+  ) {
+    super({ ...surroundings, event: "node-not-copied", after });
     this.#surroundings = surroundings;
     const { store, sleep, random, troubles } = surroundings;
     this.#watch = surroundings.follow<NodeFacts>({
@@ -49,6 +53,10 @@ export class ClusterNodes extends Queued {
   protected *all(): Generator<string> {
     for (const [name] of this.#watch.entries()) yield keyOf("Node", name);
     for (const [key] of this.#mirror.entries()) yield key;
+  }
+
+  protected override waits(key: string): boolean {
+    return this.#mirror.get(key) === undefined;
   }
 
   protected async settle(key: string): Promise<void> {

@@ -256,6 +256,43 @@ describe("objects that are each one resource", () => {
   });
 });
 
+describe("nothing is open before the policies are there", () => {
+  const KEY = "/margay/v1/networkpolicies/shop/knp.default.web";
+  const revisionOf = async (key: string) => (await until(() => cluster.store.get(key), 8000)).revision;
+
+  test.each<[why: string, hinder: () => void]>([
+    [
+      "their list comes late",
+      () => cluster.kubernetes.fail({ on: "networking.k8s.io/v1/networkpolicies", status: 503 }),
+    ],
+    ["the datastore does not take them at once", () => cluster.store.failNext({ when: "before" })],
+  ])(
+    "no Node, no profile of a namespace: %s",
+    async (_why, hinder) => {
+      cluster.kubernetes.put("/api/v1/namespaces", { metadata: { name: "shop" } });
+      cluster.kubernetes.put(NODES, { metadata: { name: "n1" } });
+      cluster.kubernetes.put(POLICIES, policy("web", "web"));
+      hinder();
+      await cluster.replica("a");
+      const written = await revisionOf(KEY);
+      expect(await revisionOf("/margay/v1/profiles/kns.shop")).toBeGreaterThan(written);
+      expect(await revisionOf("/margay/v1/nodes/n1")).toBeGreaterThan(written);
+    },
+    10_000,
+  );
+
+  test("a kind that the cluster does not have is not waited for, and followed once it has it", async () => {
+    const path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
+    for (let tries = 0; tries < 2; tries++) cluster.kubernetes.fail({ on: path, status: 404 });
+    cluster.kubernetes.put("/api/v1/namespaces", { metadata: { name: "shop" } });
+    cluster.kubernetes.put(path, named("guard", undefined, { spec: {} }));
+    const replica = await leads();
+    const profile = await revisionOf("/margay/v1/profiles/kns.shop");
+    expect(replica.events("kind-missing")).toHaveLength(1);
+    expect(await revisionOf("/margay/v1/globalnetworkpolicies/kcnp.admin.guard")).toBeGreaterThan(profile);
+  }, 10_000);
+});
+
 describe("our own kinds", () => {
   const pool = (cidr: string, more = {}) => ({
     metadata: { name: "pods", generation: 1 },
@@ -561,7 +598,7 @@ describe("replicas", () => {
     await until(() => read("/margay/v1/networkpolicies/shop/knp.default.web"));
     await until(() => replica.notReady().length === 0);
     expect(replica.events("datastore-lost")).toHaveLength(1);
-    expect(replica.events("not-copied")).toEqual([]);
+    expect(replica.events("policy-not-copied")).toEqual([]);
     expect(replica.events("connected")).toHaveLength(1);
   }, 10_000);
 
@@ -619,6 +656,7 @@ describe("services", () => {
     expect(await until(stored)).toEqual({
       ...{ clusterIPs: ["10.96.0.20"], externalIPs: ["192.0.2.9"], loadBalancerIPs: [] },
       ...{ externalTrafficPolicy: "Local", ready: false },
+      ports: [{ port: 80, protocol: "TCP" }],
     });
     cluster.kubernetes.put(SLICES, slice(true));
     await until(async () => (await stored())?.ready);

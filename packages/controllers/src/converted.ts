@@ -140,6 +140,13 @@ export const conversions: readonly Conversion[] = [
   ...customKinds.map(custom),
 ];
 
+/** Whether it decides who may talk to whom. A pod is closed without its profiles, and they come only after all of these. */
+export const isAboutTraffic = ({ kind }: Conversion): boolean => ABOUT_TRAFFIC.has(kind);
+
+const ABOUT_TRAFFIC: ReadonlySet<Kind> = new Set<Kind>([
+  ...(["Tier", "NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet"] as const),
+]);
+
 /** Of a namespace, agents read them in its profile: pools, for one. */
 const networkAnnotations = (annotations: Readonly<Record<string, string>> = {}) =>
   Object.fromEntries(

@@ -40,11 +40,17 @@ export class Copies extends Queued {
   readonly #mirrors = new Map<Kind, Mirror<Entry>>();
   /** Whose status or Event has been written, and what it says. */
   readonly #reported = new WeakMap<Wish, string | undefined>();
+  /** Kinds that the cluster does not have. */
+  readonly #missing = new Set<Conversion>();
   /** Pools are settled one after the other: each must fit those before it. */
   #pools: Promise<unknown> = Promise.resolve();
 
-  constructor(surroundings: Surroundings, conversions: readonly Conversion[]) {
-    super({ ...surroundings, event: "not-copied" });
+  /** @param after what must be in the datastore before profiles: without its profile a pod is closed */
+  constructor(
+    surroundings: Surroundings,
+    { conversions, event, after }: { conversions: readonly Conversion[]; event: string; after?: Copies },
+  ) {
+    super({ ...surroundings, event, after });
     this.#surroundings = surroundings;
     for (const kind of new Set(conversions.map((one) => one.kind)))
       this.#mirrors.set(kind, this.#mirror(kind));
@@ -57,8 +63,8 @@ export class Copies extends Queued {
 
   readonly waitsFor = (): string | undefined => {
     const mirrors = [...this.#mirrors].map(([kind, one]) => one.waitsFor(kind));
-    const watches = [...this.#watches].map(([{ from, optional }, one]) =>
-      optional ? undefined : unread(one, from),
+    const watches = [...this.#watches].map(([conversion, one]) =>
+      this.#missing.has(conversion) ? undefined : unread(one, conversion.from),
     );
     return [...mirrors, ...watches].find((why) => why !== undefined);
   };
@@ -66,6 +72,15 @@ export class Copies extends Queued {
   protected *all(): Generator<string> {
     yield* this.#wishes.keys();
     for (const mirror of this.#mirrors.values()) for (const [key] of mirror.entries()) yield key;
+  }
+
+  /** A datastore that lost what it had is seen by one mirror before the other. */
+  override get isDone(): boolean {
+    return super.isDone && [...this.#mirrors.values()].every(({ isCurrent }) => isCurrent);
+  }
+
+  protected override waits(key: string): boolean {
+    return parseKey(key)?.kind === "Profile";
   }
 
   #mirror(kind: Kind): Mirror<Entry> {
@@ -84,6 +99,10 @@ export class Copies extends Queued {
     const keys = new Map<string, string>();
     return this.#surroundings.follow<Wish>({
       ...{ path, optional },
+      onMissing: () => {
+        this.#missing.add(conversion);
+        this.queue.add([]);
+      },
       keep: (object) => wishOf(conversion, object),
       onChange: (changes, synced) => {
         for (const { name, value } of changes) {

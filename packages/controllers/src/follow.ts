@@ -14,7 +14,7 @@ export function follow<T>(
     log,
     troubles,
   }: Pick<Surroundings, "server" | "sleep" | "random" | "log" | "troubles">,
-  { optional, ...followed }: Followed<T>,
+  { optional, onMissing, ...followed }: Followed<T>,
 ): ListWatch<T> {
   const { path } = followed;
   let isToldMissing = false;
@@ -23,6 +23,7 @@ export function follow<T>(
       log.info({ event: "kind-missing", path }, `the cluster has no ${path}: not followed until it has`);
     isToldMissing = true;
     troubles.end(path); // the API server has answered
+    onMissing?.();
   };
   const onStatus = (status: WatchStatus) => {
     if (status.kind === "connected") return troubles.end(path);

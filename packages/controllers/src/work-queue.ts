@@ -2,6 +2,10 @@ export interface WorkQueueOptions {
   /** Makes the key's thing match; called again later when it throws. */
   readonly settle: (key: string) => Promise<void>;
   readonly onError: (key: string, error: unknown, retryInMs: number) => void;
+  /** Whether a key that failed so counts as work that is left, also while it waits for its next try. */
+  readonly isLeft?: (error: unknown) => boolean;
+  /** Nothing is left for now. */
+  readonly onIdle?: () => void;
 }
 
 /** Keys under way at once: half of what one commit of the datastore takes. */
@@ -23,6 +27,8 @@ export class WorkQueue {
   /** Named while they were under way. */
   readonly #again = new Set<string>();
   readonly #failures = new Map<string, number>();
+  /** Those of which `isLeft` is true. */
+  readonly #left = new Set<string>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #idle: (() => void)[] = [];
   #active = false;
@@ -48,19 +54,24 @@ export class WorkQueue {
     this.#waiting.clear();
     this.#again.clear();
     this.#failures.clear();
+    this.#left.clear();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     await this.settled();
   }
 
-  /** Resolves when nothing waits and nothing is under way; keys that failed wait elsewhere. */
+  get isActive(): boolean {
+    return this.#active;
+  }
+
+  /** Resolves when nothing is left; of the keys that failed only some are, as `isLeft` says. */
   settled(): Promise<void> {
     if (this.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
   get size(): number {
-    return this.#waiting.size + this.#underWay.size;
+    return this.#waiting.size + this.#underWay.size + this.#left.size;
   }
 
   #pump(): void {
@@ -72,6 +83,7 @@ export class WorkQueue {
     if (this.size > 0) return;
     for (const resolve of this.#idle) resolve();
     this.#idle = [];
+    this.#options.onIdle?.();
   }
 
   /** The one that waits longest. */
@@ -91,6 +103,7 @@ export class WorkQueue {
     try {
       await this.#options.settle(key);
       this.#failures.delete(key);
+      this.#left.delete(key);
     } catch (error) {
       if (this.#active) this.#retry(key, error);
     }
@@ -102,6 +115,8 @@ export class WorkQueue {
   #retry(key: string, error: unknown): void {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
+    if (this.#options.isLeft?.(error)) this.#left.add(key);
+    else this.#left.delete(key);
     const wait = Math.min(MAX_RETRY_MS, MIN_RETRY_MS * 2 ** failures);
     this.#options.onError(key, error, wait);
     const timer = setTimeout(() => {
