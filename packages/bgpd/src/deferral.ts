@@ -7,7 +7,7 @@ export const deferralSeconds = 120;
 
 export interface DeferralOptions {
   readonly log: Log;
-  /** The kernel still forwards what an earlier process of this speaker learned. */
+  /** There may have been an earlier process of this speaker. */
   readonly restarting: boolean;
   /** The waiting is over: decide, and say End-of-RIB. */
   readonly onOver: () => void;
@@ -34,9 +34,9 @@ export class Deferral {
     return this.#isActive;
   }
 
-  /** Ends when every peer has said End-of-RIB, or restarts itself, or cannot say it. */
-  check(peers: readonly Awaited[]): void {
-    if (this.#isActive && peers.length > 0 && peers.every(hasSaidAll))
+  /** Ends when every peer has said End-of-RIB, or restarts itself, or cannot say it; `mayCome`: peers that nobody knows yet. */
+  check(peers: readonly Awaited[], mayCome: boolean): void {
+    if (this.#isActive && !mayCome && peers.length > 0 && peers.every(hasSaidAll))
       this.#end("every peer has said End-of-RIB");
   }
 

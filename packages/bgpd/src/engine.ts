@@ -1,4 +1,5 @@
 /** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
+import { uptime } from "node:os";
 import type { Changes } from "@margay/bgp";
 import { type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
@@ -39,6 +40,18 @@ export interface EngineOptions {
 
 const families = [4, 6] as const;
 
+/** Peers keep routes for so long unless told another time: of a reboot before that nobody remembers anything. */
+const restartSeconds = 120;
+
+/**
+ * Whether what an earlier process announced is forwarded still (F bit, RFC 4724 §3): not after a reboot, which leaves no routes. One
+ * that learned nothing left none either. A reflector that writes none has nothing to lose.
+ */
+export const stillForwards = (
+  { isWritten, hasOldRoutes }: Pick<RouteTable, "isWritten" | "hasOldRoutes">,
+  uptimeSeconds: number,
+): boolean => !isWritten || hasOldRoutes || uptimeSeconds > restartSeconds;
+
 export class Engine {
   readonly #log: Log;
   readonly kernel: RouteTable;
@@ -77,7 +90,8 @@ export class Engine {
         : await Kernel.open({ log: options.log, onFabric: () => late.engine?.fabricChanged() });
     const speaker = new Speaker({
       ...options,
-      restarting: kernel.hasOldRoutes,
+      restarting: true,
+      forwarding: stillForwards(kernel, uptime()),
       cost: (hop) => kernel.cost(hop),
       device: (hop) => kernel.fabric.hopsTo(hop)?.[0]?.dev,
       onChanges: (family, changes) => late.engine?.learned(family, changes),

@@ -25,7 +25,8 @@ export interface Faults {
 
 export interface PeerOptions {
   readonly wanted: WantedPeer;
-  readonly settings: Settings;
+  /** What the next OPEN says. */
+  readonly settings: (wanted: WantedPeer) => Settings;
   readonly hooks: PeerHooks;
 }
 

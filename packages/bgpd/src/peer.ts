@@ -13,6 +13,7 @@ import {
   refreshSubtypes,
   type Session,
   type Settings,
+  type State,
   step,
   survivor,
   writeMessage,
@@ -153,7 +154,9 @@ export class Peer {
   }
 
   #link(opener: Opener): Link {
-    return new Link(opener, this.#options.settings, (link, name) => this.#dispatch(link, timerEvents[name]));
+    return new Link(opener, this.#options.settings(this.wanted), (link, name) =>
+      this.#dispatch(link, timerEvents[name]),
+    );
   }
 
   #attach(link: Link, connection: Connection): void {
@@ -190,6 +193,8 @@ export class Peer {
     const before = link.session.state;
     if (event.kind === "Start" || event.kind === "IdleHoldTimerExpired") this.#barred = false;
     if (event.kind === "ConnectRetryTimerExpired" && link.dialling) this.#unanswered();
+    if (!hasSpoken.has(before))
+      link.session = { ...link.session, settings: this.#options.settings(this.wanted) };
     const [session, effects] = step(link.session, event, 0.75 + Math.random() / 4);
     link.session = session;
     for (const effect of effects) this.#perform(link, effect);
@@ -311,6 +316,9 @@ export class Peer {
     this.#promoteRival();
   }
 }
+
+/** Our OPEN is out, and what it said holds. */
+const hasSpoken: ReadonlySet<State> = new Set(["OpenSent", "OpenConfirm", "Established"]);
 
 const restarted = "the peer opened a new connection: it has restarted";
 

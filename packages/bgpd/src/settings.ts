@@ -10,6 +10,8 @@ export interface SettingsInputs {
   readonly self: Self;
   /** The R bit: this speaker has restarted and waits for its peers (RFC 4724 §3). */
   readonly restarting: boolean;
+  /** The F bit: what we forwarded before the session is forwarded still. */
+  readonly forwarding: boolean;
   readonly connectRetrySeconds?: number | undefined;
   readonly idleHoldSeconds?: number | undefined;
   readonly sendHoldSeconds?: number | undefined;
@@ -17,7 +19,7 @@ export interface SettingsInputs {
 
 export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings {
   const { families = both, sessionTerms: terms } = wanted;
-  const { self, restarting, idleHoldSeconds = 1 } = inputs;
+  const { self, restarting, forwarding, idleHoldSeconds = 1 } = inputs;
   const connectRetrySeconds = wanted.connectRetrySeconds ?? inputs.connectRetrySeconds ?? 5;
   const { longLivedSeconds: staleTimeSeconds } = wanted;
   return {
@@ -42,13 +44,12 @@ export function settingsOf(wanted: WantedPeer, inputs: SettingsInputs): Settings
         restarting,
         notification: true,
         restartTimeSeconds: wanted.restartTimeSeconds,
-        // F bit: the kernel forwards whatever becomes of this process.
-        families: families.map((family) => ({ family, forwarding: true })),
+        families: families.map((family) => ({ family, forwarding })),
       },
       ...addPathOf(terms?.addPath, families),
       ...(staleTimeSeconds === undefined
         ? {}
-        : { longLived: families.map((family) => ({ family, forwarding: true, staleTimeSeconds })) }),
+        : { longLived: families.map((family) => ({ family, forwarding, staleTimeSeconds })) }),
     },
   };
 }

@@ -15,6 +15,7 @@ import {
   type Negotiated,
   Rib,
   refreshSubtypes,
+  type Settings,
   type Source,
   type Update,
 } from "@margay/bgp";
@@ -46,8 +47,10 @@ export interface SpeakerOptions {
   readonly onChanges: (family: Family, changes: Changes) => void;
   /** After a restart: all that peers said before End-of-RIB is decided now, and was told by `onChanges`. */
   readonly onConverged?: () => void;
-  /** The kernel still forwards what an earlier process of this speaker learned (RFC 4724 §4.1). */
+  /** It may follow an earlier process: End-of-RIB waits for that of the peers (RFC 4724 §4.1). */
   readonly restarting: boolean;
+  /** What that process learned is forwarded still, RFC 4724 §3; so it is when absent. */
+  readonly forwarding?: boolean;
   readonly connectRetrySeconds?: number;
   readonly idleHoldSeconds?: number;
   /** Instead of what RFC 9687 §4 says; more than the keepalive time, or peers that read are given up too. */
@@ -274,7 +277,7 @@ export class Speaker {
   #add(key: string, wanted: WantedPeer, self: Self): Peer {
     const peer = new Peer({
       wanted,
-      settings: settingsOf(wanted, { ...this.#options, self, restarting: this.#deferral.isActive }),
+      settings: (now) => this.#settingsOf(now, self),
       hooks: {
         established: (p, negotiated) => this.#established(p, negotiated),
         ended: (p, ending) => this.#ended(p, ending),
@@ -293,6 +296,13 @@ export class Speaker {
     if (this.#shutDown.has(key)) peer.shutDown();
     peer.start();
     return peer;
+  }
+
+  /** Restarting until its peers have said all; from then on this process forwards what it announced. */
+  #settingsOf(wanted: WantedPeer, self: Self): Settings {
+    const restarting = this.#deferral.isActive;
+    const forwarding = !restarting || (this.#options.forwarding ?? true);
+    return settingsOf(wanted, { ...this.#options, self, restarting, forwarding });
   }
 
   #established(peer: Peer, negotiated: Negotiated): void {
@@ -354,6 +364,7 @@ export class Speaker {
         presence: this.#presences.get(peer),
         hopeless: Boolean(peer.wanted.problem),
       })),
+      this.#ranges.length > 0,
     );
   }
 
