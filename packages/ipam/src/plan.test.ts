@@ -441,6 +441,30 @@ describe("addresses asked for", () => {
       "10.0.0.9",
     ],
     [
+      "in a larger block of the pool as it was before: from that",
+      { blocks: [block("10.0.0.8/29", "n1")] },
+      ask("10.0.0.9"),
+      "10.0.0.9",
+    ],
+    [
+      "in a larger block of the pool as it was before, which has given it",
+      { blocks: [block("10.0.0.8/29", "n1", { 1: "a" })] },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is in use by a",
+    ],
+    [
+      "in a larger block of another's: read it first",
+      { blocks: [block("10.0.0.0/28", "n2")] },
+      ask("10.0.0.9"),
+      "read 10.0.0.0/28",
+    ],
+    [
+      "in a smaller block of the pool as it was before, which has given it",
+      { blocks: [block("10.0.0.9/32", "n1", { 0: "a" })] },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is in use by a",
+    ],
+    [
       "in another's block, strict",
       { blocks: [block("10.0.0.8/30", "n2")], read: ["10.0.0.8/30"], limits: { strictAffinity: true } },
       ask("10.0.0.9"),
@@ -449,6 +473,12 @@ describe("addresses asked for", () => {
   ])("%s", (_why, scene, operation, expected) => {
     expect(answer(scene, operation)).toEqual([expected]);
   });
+});
+
+test("an address asked for beside smaller blocks of the pool as it was before: a block that overlaps none", () => {
+  const before = [block("10.0.0.8/32", "n2", { 0: "a@n2" }), block("10.0.0.12/30", "n2")];
+  const ask = assign("h", { addresses: [parseAddress("10.0.0.11")] });
+  expect(plan(world({ blocks: before }), [ask]).changes.map(({ cidr }) => cidr)).toEqual(["10.0.0.10/31"]);
 });
 
 describe("release together", () => {

@@ -137,7 +137,7 @@ function assignExplicit(world: World, draft: Draft, request: One & { wanted: Add
   const [node, address] = [world.node, formatAddress(wanted)];
   const pool = poolOf(world.pools, wanted, request.use ?? "Workload");
   if (!pool) throw new IpamError({ code: "address-not-in-pool", address, node });
-  const cidr = prefixOf(wanted, pool.blockSize);
+  const cidr = blockFor(draft, wanted, pool);
   const block = draft.block(formatPrefix(cidr)) ?? newBlock(cidr, node, world.now);
   if (block === "unread") return { read: formatPrefix(cidr) };
   if (block.affinity !== affinityOf(node) && world.limits.strictAffinity)
@@ -146,6 +146,20 @@ function assignExplicit(world: World, draft: Draft, request: One & { wanted: Add
   if ("takenBy" in given)
     throw new IpamError({ code: "address-in-use", address, by: given.takenBy.handle, node });
   return keep(draft, given);
+}
+
+/**
+ * The block that has the address, of whatever size: the pool may have been made anew with another. Else the largest that
+ * the pool's block size allows beside those there are.
+ */
+function blockFor(draft: Draft, wanted: Address, { blockSize: length }: Pool): Prefix {
+  const regular = prefixOf(wanted, length);
+  const near = [...draft.existing()].map(({ prefix }) => prefix).filter((one) => overlaps(one, regular));
+  const around = near.find((one) => contains(one, wanted));
+  if (around) return around;
+  let free = regular;
+  while (near.some((one) => overlaps(one, free))) free = prefixOf(wanted, free.length + 1);
+  return free;
 }
 
 function keep(draft: Draft, { block, held }: { block: Block; held: Held }): Granted {
