@@ -49,6 +49,12 @@ const conversions: Readonly<Record<string, Conversion<z.ZodType>>> = {
 /** Kubernetes kinds that `parseKubernetes` converts, as "apiVersion kind". */
 export const kubernetesKinds: readonly string[] = Object.keys(conversions);
 
+/**
+ * Characters of what is stored. etcd takes 1.5 MiB in a request, and what is refused here is closed, while what could not be written
+ * would be open: one object may become much more than it is, as each list of ports repeats its peers.
+ */
+const LARGEST = 1_400_000;
+
 /** Validates a Kubernetes object and converts it; undefined when it is of no kind that can be. Throws ApiError `invalid`. */
 export function parseKubernetes(document: unknown, origin?: string): Parsed | undefined {
   const kind = kubernetesKinds.find((name) => name === kindIn(document));
@@ -61,6 +67,9 @@ export function parseKubernetes(document: unknown, origin?: string): Parsed | un
   };
   const { value, unknown } = validate(found.schema, withoutNulls(document) as object, refuse);
   const { resource } = parse(found.convert(value), origin);
+  const size = JSON.stringify(resource).length;
+  const tooLarge = `becomes ${size} characters of rules; the datastore takes ${LARGEST}: make several policies of it`;
+  if (size > LARGEST) throw refuse([{ path: "spec", message: tooLarge }]);
   return { resource, warnings: unknown.map((path) => `${path}: unknown field, ignored`) };
 }
 

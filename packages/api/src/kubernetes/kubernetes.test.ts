@@ -11,6 +11,37 @@ const policy = (spec: object) => ({
 const specOf = (spec: object) => parseKubernetes(policy(spec))?.resource.spec;
 const POD = 'projectcalico.org/orchestrator == "k8s"';
 
+describe("a large NetworkPolicy is enforced, not refused", () => {
+  const many = (count: number) => Array.from({ length: count }, (_, i) => i);
+  test("with more exceptions than Calico's rules may have: they stand in one rule, or each would be let through by another", () => {
+    const except = many(5000).map((i) => `10.${i >> 8}.${i & 255}.0/24`);
+    const { ingress } = specOf({
+      podSelector: {},
+      ingress: [{ from: [{ ipBlock: { cidr: "10.0.0.0/8", except } }] }],
+    }) as { ingress: { source: { notNets: string[] } }[] };
+    expect(ingress.map(({ source }) => source.notNets.length)).toEqual([5000]);
+  });
+  test("with more rules, up to a bound", () => {
+    const peers = (count: number) =>
+      many(count).map((i) => ({ podSelector: { matchLabels: { app: `a${i}` } } }));
+    const rules = (count: number) =>
+      (specOf({ podSelector: {}, egress: [{ to: peers(count) }] }) as { egress: object[] }).egress.length;
+    expect(rules(8192)).toBe(8192);
+    expect(() => rules(8193)).toThrow(ApiError);
+  });
+  test("what it becomes fits the datastore, or it is refused, hence closed: peers and ports multiply", () => {
+    const to = many(20_000).map((i) => ({ ipBlock: { cidr: `10.${i >> 8}.${i & 255}.0/24` } }));
+    const large = (ports: number) => ({
+      podSelector: {},
+      egress: [{ to, ports: many(ports).map((i) => ({ port: i + 1 })) }],
+    });
+    expect(() => specOf(large(50))).not.toThrow();
+    expect(() => specOf(large(300))).toThrow(
+      /spec: becomes \d+ characters of rules; the datastore takes 1400000/,
+    );
+  });
+});
+
 describe('NetworkPolicy: which pods and which directions ("The NetworkPolicy resource" of the Kubernetes documentation)', () => {
   test.each<[string, object, object]>([
     [

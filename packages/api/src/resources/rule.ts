@@ -30,9 +30,19 @@ const services = z.object({
     .describe("Its namespace; that of the policy by default, required in a GlobalNetworkPolicy."),
 });
 
+/**
+ * Calico's bound is 256, but of the exceptions of an `ipBlock` none may go to another rule: each that is missing would be let
+ * through. An object of Kubernetes (1.5 MB in etcd) holds hardly more than this; they are one set in the kernel.
+ */
+const MOST_EXCEPTIONS = 65_536;
+
 const entity = z.object({
   nets: z.array(net()).max(256).optional().describe("Networks, one of which holds the address."),
-  notNets: z.array(net()).max(256).optional().describe("Networks, none of which holds the address."),
+  notNets: z
+    .array(net())
+    .max(MOST_EXCEPTIONS)
+    .optional()
+    .describe("Networks, none of which holds the address."),
   selector: selector
     .optional()
     .describe(
@@ -94,8 +104,11 @@ export type EntityRule = SpecOf<typeof entity>;
 /** A rule whose fields are valid one by one. */
 export type RuleFields = z.output<typeof fields>;
 
-/** At most 1024 rules in one direction. */
-export const rules = z.array(rule).max(1024);
+/**
+ * Rules of one direction. Calico's bound is 1,024; a NetworkPolicy of Kubernetes has a rule for each pair of a peer and 50 ports,
+ * and is closed where it has more than this: a few kilobytes may ask for millions, and what is in the kernel is walked in line.
+ */
+export const rules = z.array(rule).max(8192);
 
 /** Where a policy or tier stands. */
 export const order = z
