@@ -34,6 +34,14 @@ export interface Served {
   readonly wroteAlong: boolean;
 }
 
+/** What came of a plan. */
+interface Written {
+  readonly results: ReadonlyMap<string, Outcome>;
+  /** Blocks that were read and could not be. */
+  readonly corrupt: ReadonlySet<string>;
+  readonly wroteAlong: boolean;
+}
+
 /** An operation that waits for its answer. */
 interface Pending {
   readonly operation: Operation;
@@ -81,8 +89,9 @@ export class Batches {
       const site = await siteOf(this.#options);
       for (const cidr of disagreeing(site)) await heal(site, cidr);
       const reads = new Map<string, Versioned<Block> | undefined>();
+      const corrupt = new Set<string>();
       for (let attempt = 0; attempt < MAX_ATTEMPTS && waiting.length > 0; attempt++) {
-        await this.#readStale(site, reads);
+        await this.#readStale(site, { reads, corrupt });
         const operations = waiting.map(({ operation }) => operation);
         const { answers, changes } = plan(worldOf(this.#options, site.view, reads), operations);
         const along = waiting.map((pending) => pending.along);
@@ -93,7 +102,8 @@ export class Batches {
         const results = new Map(all.flat());
         this.#tellClaimed(site, changes, results);
         waiting = waiting.flatMap(
-          (pending, i) => this.#settle(pending, answers[i]!, { results, wroteAlong: joint.along.has(i) }), // one answer each
+          (pending, i) =>
+            this.#settle(pending, answers[i]!, { results, corrupt, wroteAlong: joint.along.has(i) }), // one answer each
         );
       }
       const failure = { code: "contention", node: this.#options.node, attempts: MAX_ATTEMPTS } as const;
@@ -103,11 +113,15 @@ export class Batches {
     }
   }
 
-  async #readStale(site: Site, reads: Map<string, Versioned<Block> | undefined>): Promise<void> {
+  async #readStale(
+    site: Site,
+    { reads, corrupt }: { reads: Map<string, Versioned<Block> | undefined>; corrupt: Set<string> },
+  ): Promise<void> {
     await Promise.all(
       [...this.#stale].map(async (cidr) => {
         const block = await readBlock(site, cidr);
-        if (block !== "corrupt") reads.set(cidr, block && { value: block.spec, revision: block.revision });
+        if (block === "corrupt") corrupt.add(cidr);
+        else reads.set(cidr, block && { value: block.spec, revision: block.revision });
         this.#stale.delete(cidr);
       }),
     );
@@ -158,12 +172,11 @@ export class Batches {
   }
 
   /** Answers the operation, or returns what must be planned again. */
-  #settle(
-    pending: Pending,
-    answer: Answer,
-    { results, wroteAlong }: { results: ReadonlyMap<string, Outcome>; wroteAlong: boolean },
-  ) {
+  #settle(pending: Pending, answer: Answer, { results, corrupt, wroteAlong }: Written) {
     if (answer.kind === "read") {
+      const { node } = this.#options;
+      if (corrupt.has(answer.cidr))
+        return this.#fail(pending, new IpamError({ code: "corrupt-block", cidr: answer.cidr, node }));
       this.#stale.add(answer.cidr);
       return [pending];
     }

@@ -21,6 +21,7 @@ export type IpamFailure =
       readonly owner: string;
       readonly node: string;
     }
+  | { readonly code: "corrupt-block"; readonly cidr: string; readonly node: string }
   | { readonly code: "contention"; readonly node: string; readonly attempts: number }
   | { readonly code: "datastore"; readonly node: string; readonly reason: string };
 
@@ -64,6 +65,8 @@ function sentence(f: IpamFailure): string {
       return `address ${f.address} is in use by ${f.by}`;
     case "address-of-other-node":
       return `address ${f.address} is in a block of ${f.owner}, and strictAffinity is on`;
+    case "corrupt-block":
+      return `block ${f.cidr} cannot be read: nothing in it is given or taken back until it is mended or deleted (margay ipam check)`;
     case "contention":
       return `gave up after ${f.attempts} attempts: other nodes keep changing the same blocks; try again`;
     case "datastore":

@@ -313,6 +313,25 @@ describe("one allocator", () => {
     await ipam.assign(pod("b"));
     expect((await store.get(entry!.key))?.value).toBe("{");
   });
+
+  test("an address asked for of a corrupt block: an error that names the block, after one reading", async () => {
+    const store = memoryStore();
+    const ipam = ipamOn(store, "n1");
+    const [held] = await ipam.assign(pod("a"));
+    const [entry] = (await store.list(BLOCKS)).entries;
+    await store.put(entry!.key, "{");
+    let reads = 0;
+    const get: Store["get"] = (key) => {
+      reads++;
+      return store.get(key);
+    };
+    const asked = { ...pod("b"), addresses: [held!.address] };
+    await expect(ipamOn({ ...store, get }, "n2").assign(asked)).rejects.toMatchObject({
+      ...{ code: "corrupt-block", retryable: false },
+      message: expect.stringMatching(/^ipam: block 10\.0\.0\.\d+\/30 cannot be read/),
+    });
+    expect(reads).toBe(1);
+  });
 });
 
 describe("a crash in the middle of a claim heals at the next one", () => {
