@@ -5,7 +5,7 @@
  *                            │                    │
  *                            └── back: stale until End-of-RIB, swept at once where forwarding was lost
  */
-import { longLived, type Negotiated, type Rib, type Route, type Source } from "@margay/bgp";
+import { type KeptFor, longLived, type Negotiated, type Rib, type Route, type Source } from "@margay/bgp";
 import type { Family } from "@margay/net";
 import type { Presence } from "./presence.ts";
 
@@ -18,9 +18,9 @@ export const stalePathSeconds = 360;
 
 interface Kept {
   readonly presence: Presence;
-  /** The restart time, then the long-lived time of each family. */
+  /** The restart time, then the long-lived time, of each family. */
   readonly timers: Set<NodeJS.Timeout>;
-  isLongLived: boolean;
+  readonly isLongLived: Set<Family>;
 }
 
 export class Away {
@@ -39,15 +39,23 @@ export class Away {
     return this.#kept.get(key)?.presence.source;
   }
 
-  /** The peer restarts; its routes stay for as long as it asked. */
-  keep(key: string, presence: Presence): void {
-    const { source, negotiated } = presence;
+  /** The peer restarts; its routes stay for as long as it asked, but those that it had not said again since it was away before. */
+  keep(key: string, presence: Presence, times: readonly KeptFor[]): void {
+    const { source, ended } = presence;
+    const isSecond = this.#returned.has(source);
     this.#forgetReturn(source);
-    for (const family of families) this.#ribs[family].markStale(source);
-    const kept: Kept = { presence, timers: new Set(), isLongLived: false };
+    const kept: Kept = { presence, timers: new Set(), isLongLived: new Set() };
     this.#kept.set(key, kept);
-    const seconds = negotiated.gracefulRestart?.restartTimeSeconds ?? 0;
-    after(seconds, kept.timers, () => this.#restartTimeOver(key, kept));
+    for (const family of families) {
+      if (isSecond && !ended.has(family)) this.#ribs[family].sweepStale(source);
+      const time = times.find((t) => t.family === family);
+      if (!time) {
+        this.#ribs[family].forget(source);
+        continue;
+      }
+      this.#ribs[family].markStale(source);
+      after(time.restartSeconds, kept.timers, () => this.#restartTimeOver(key, kept, time));
+    }
   }
 
   /** It is back: stale routes of families whose forwarding state it lost go at once, the others wait for End-of-RIB. */
@@ -56,10 +64,9 @@ export class Away {
     if (!kept) return;
     const { source, negotiated, ended } = presence;
     this.#release(key);
-    const forwarding = forwardingOf(negotiated, kept.isLongLived);
     for (const family of families) {
       this.#ribs[family].rename(kept.presence.source, source);
-      if (!forwarding.includes(family)) this.#ribs[family].sweepStale(source);
+      if (!forwards(negotiated, family, kept.isLongLived)) this.#ribs[family].sweepStale(source);
     }
     const bound = setTimeout(() => {
       this.#returned.delete(source);
@@ -90,29 +97,20 @@ export class Away {
   }
 
   /** RFC 9494 §4.2: what may live longer becomes a last resort, the rest goes. */
-  #restartTimeOver(key: string, kept: Kept): void {
-    const { source, negotiated } = kept.presence;
-    const longer = negotiated.longLived?.filter((f) => f.staleTimeSeconds > 0) ?? [];
-    if (longer.length === 0) {
-      this.forget(key);
+  #restartTimeOver(key: string, kept: Kept, { family, longLivedSeconds }: KeptFor): void {
+    if (longLivedSeconds === 0) {
+      this.#timeOver(key, kept, family);
       return;
     }
-    kept.isLongLived = true;
-    for (const family of families) {
-      const times = longer.find((f) => f.family === family);
-      if (!times) {
-        this.#ribs[family].forget(source);
-        continue;
-      }
-      makeLastResort(this.#ribs[family], source);
-      after(times.staleTimeSeconds, kept.timers, () => this.#longLivedTimeOver(key, kept, family));
-    }
+    kept.isLongLived.add(family);
+    makeLastResort(this.#ribs[family], kept.presence.source);
+    after(longLivedSeconds, kept.timers, () => this.#timeOver(key, kept, family));
     this.#onChanged();
   }
 
-  #longLivedTimeOver(key: string, kept: Kept, family: Family): void {
-    if (kept.timers.size === 0) this.forget(key);
-    else this.#ribs[family].forget(kept.presence.source);
+  #timeOver(key: string, { presence, timers }: Kept, family: Family): void {
+    this.#ribs[family].forget(presence.source);
+    if (timers.size === 0) this.#kept.delete(key);
     this.#onChanged();
   }
 
@@ -122,19 +120,28 @@ export class Away {
   }
 }
 
+/** A timer of Node runs for 24.8 days at most, and at once when given more; RFC 9494 has 194 days. */
+const longestSeconds = 2_000_000;
+
 /** Runs `then` after `seconds`; until then its timer is in `timers`. */
 function after(seconds: number, timers: Set<NodeJS.Timeout>, then: () => void): void {
+  const part = Math.min(seconds, longestSeconds);
   const timer = setTimeout(() => {
     timers.delete(timer);
-    then();
-  }, seconds * 1000);
+    if (part < seconds) after(seconds - part, timers, then);
+    else then();
+  }, part * 1000);
   timers.add(timer);
 }
 
-/** RFC 4724 §4.2, RFC 9494 §4.2: families whose routes the peer still forwards, by its F bits. */
-function forwardingOf({ gracefulRestart, longLived: llgr }: Negotiated, isLongLived: boolean): Family[] {
-  const announced = isLongLived ? llgr : gracefulRestart?.families;
-  return announced?.flatMap((f) => (f.forwarding ? [f.family] : [])) ?? [];
+/** RFC 4724 §4.2, RFC 9494 §4.2: whether the peer still forwards the routes of a family, by its F bit. */
+function forwards(
+  { gracefulRestart, longLived: llgr }: Negotiated,
+  family: Family,
+  isLongLived: ReadonlySet<Family>,
+): boolean {
+  const announced = isLongLived.has(family) ? llgr : gracefulRestart?.families;
+  return announced?.some((f) => f.family === family && f.forwarding) ?? false;
 }
 
 /** Marks every route of the source LLGR_STALE; those that bear NO_LLGR go. All stay stale. */

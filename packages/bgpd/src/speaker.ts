@@ -11,7 +11,7 @@ import {
   BgpError,
   type Changes,
   type Ending,
-  keepsRoutes,
+  keptFor,
   type Negotiated,
   Rib,
   refreshSubtypes,
@@ -334,7 +334,8 @@ export class Speaker {
       { event: "session-ended", peer: key, by, words },
       `session with ${peer.wanted.name} ended: ${words}`,
     );
-    if (keepsRoutes(ending, presence.negotiated) && !this.#stopped) this.#away.keep(key, presence);
+    const times = this.#stopped ? [] : keptFor(ending, presence.negotiated);
+    if (times.length > 0) this.#away.keep(key, presence, times);
     else for (const family of families) this.ribs[family].forget(presence.source);
     this.#due();
   }

@@ -1,16 +1,34 @@
+import type { Family } from "@margay/net";
 import { isHardReset } from "../wire/notification.ts";
 import type { Negotiated } from "./negotiate.ts";
 import type { Ending } from "./session.ts";
 
+/** How long routes of a family outlive the session: the restart time, then as a last resort. Not both are 0. */
+export interface KeptFor {
+  readonly family: Family;
+  readonly restartSeconds: number;
+  readonly longLivedSeconds: number;
+}
+
+const bothFamilies = [4, 6] as const;
+
 /**
- * Whether the routes of a peer outlive its session: when TCP broke (RFC 4724 §4.2) and, after RFC 8538 §4, when either
- * side sent a NOTIFICATION that is no Hard Reset. For the peer's restart time, and then
- * its long-lived stale time (RFC 9494 §4.2); 0 seconds of both mean no.
+ * Which routes of a peer outlive its session: when TCP broke (RFC 4724 §4.2) and, after RFC 8538 §4, when either
+ * side sent a NOTIFICATION that is no Hard Reset. Those of the families that it listed: a peer that lists none only helps
+ * others to restart.
  */
-export function keepsRoutes(ending: Ending, { gracefulRestart, longLived = [] }: Negotiated): boolean {
-  if (!ending.established || !gracefulRestart) return false;
-  if (gracefulRestart.restartTimeSeconds === 0 && longLived.every((f) => f.staleTimeSeconds === 0))
-    return false;
-  if (!ending.notification) return ending.by === "tcp";
-  return gracefulRestart.notification === true && !isHardReset(ending.notification);
+export function keptFor(ending: Ending, { gracefulRestart, longLived = [] }: Negotiated): readonly KeptFor[] {
+  if (!ending.established || !gracefulRestart) return [];
+  const survives = ending.notification
+    ? gracefulRestart.notification === true && !isHardReset(ending.notification)
+    : ending.by === "tcp";
+  if (!survives) return [];
+  const { families, restartTimeSeconds } = gracefulRestart;
+  return bothFamilies
+    .map((family) => ({
+      family,
+      restartSeconds: families.some((f) => f.family === family) ? restartTimeSeconds : 0,
+      longLivedSeconds: longLived.find((f) => f.family === family)?.staleTimeSeconds ?? 0,
+    }))
+    .filter(({ restartSeconds, longLivedSeconds }) => restartSeconds + longLivedSeconds > 0);
 }

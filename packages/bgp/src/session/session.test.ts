@@ -5,7 +5,7 @@ import type { Open } from "../wire/open.ts";
 import { survivor } from "./collision.ts";
 import { idle, step, table } from "./fsm.ts";
 import { negotiate, type Settings } from "./negotiate.ts";
-import { keepsRoutes } from "./restart.ts";
+import { keptFor } from "./restart.ts";
 import {
   type Effect,
   type Ending,
@@ -316,7 +316,11 @@ describe("roles, RFC 9234 §4.2", () => {
 });
 
 describe("which endings keep the peer's routes", () => {
-  const restart = { restarting: false, restartTimeSeconds: 60, families: [] };
+  const restart = {
+    restarting: false,
+    restartTimeSeconds: 60,
+    families: [{ family: 4, forwarding: true }],
+  } as const;
   const both = (gracefulRestart?: object) =>
     negotiate(
       {
@@ -340,6 +344,12 @@ describe("which endings keep the peer's routes", () => {
   test.each<[string, Partial<Ending>, object | undefined, boolean]>([
     ["RFC 4724 §4.2 TCP broke", { by: "tcp" }, {}, true],
     ["no graceful restart agreed", { by: "tcp" }, undefined, false],
+    [
+      "RFC 4724 §4.2 a family that it does not list: FRR lists none unless told to",
+      { by: "tcp" },
+      { families: [] },
+      false,
+    ],
     ["a restart time of 0", { by: "tcp" }, { restartTimeSeconds: 0 }, false],
     ["never Established", { by: "tcp", established: false }, {}, false],
     ["RFC 4724 §4 a NOTIFICATION without the N bit", { by: "peer", notification: note(6, 4) }, {}, false],
@@ -352,7 +362,16 @@ describe("which endings keep the peer's routes", () => {
     ["RFC 8538 §4 our hold timer", { by: "us", notification: note(4, 0) }, { notification: true }, true],
     ["RFC 8538 §3 a Hard Reset", { by: "peer", notification: note(6, 9) }, { notification: true }, false],
   ])("%s", (_why, ending, capability, kept) => {
-    expect(keepsRoutes({ by: "tcp", words: "", established: true, ...ending }, both(capability))).toBe(kept);
+    const times = keptFor({ by: "tcp", words: "", established: true, ...ending }, both(capability));
+    expect(times).toEqual(kept ? [{ family: 4, restartSeconds: 60, longLivedSeconds: 0 }] : []);
+  });
+  test("RFC 9494 §4.2 a family with a long-lived time alone is a last resort from the start", () => {
+    const longLived = [{ family: 6, forwarding: true, staleTimeSeconds: 900 }] as const;
+    const times = keptFor({ by: "tcp", words: "", established: true }, { ...both({}), longLived });
+    expect(times).toEqual([
+      { family: 4, restartSeconds: 60, longLivedSeconds: 0 },
+      { family: 6, restartSeconds: 0, longLivedSeconds: 900 },
+    ]);
   });
   test("RFC 8538 §3 a shutdown is sent as Hard Reset, a reset is not", () => {
     const session = { ...at("Established"), negotiated: both({ notification: true }) };
