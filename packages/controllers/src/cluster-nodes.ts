@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { decode, encode, keyOf, kindPrefix, type Node, parseKey } from "@margay/api";
 import { type Entry, resources } from "@margay/datastore";
 import { deleteNode } from "@margay/ipam";
-import { KubernetesError, type ListWatch } from "@margay/kubernetes";
+import { KubernetesError, type KubernetesObject, type ListWatch, nameOf } from "@margay/kubernetes";
 import { tellWarning } from "./events.ts";
 import { unread } from "./follow.ts";
 import { isMadeFrom } from "./mark.ts";
@@ -84,33 +84,54 @@ export class ClusterNodes extends Queued {
     await tellWarning(server, about, { reason: "Refused", message: `${refused}; left out`, now: now() });
   }
 
-  /** What the node had goes first and its Node last: whoever is interrupted begins again. */
+  /**
+   * What the node had goes first and its Node last: whoever is interrupted begins again. What a node that is back has made since
+   * stays: its endpoints bear other revisions, and it is asked for again before its blocks are freed.
+   */
   async #delete(key: string, name: string): Promise<void> {
     const { store, writes, log, now } = this.#surroundings;
-    if (!(await this.#isGone(name))) return;
     const endpoints = await this.#endpointsOf(name);
-    await Promise.all(endpoints.map((endpoint) => writes.delete(endpoint)));
+    if (!(await this.#isGone(name))) return;
+    await Promise.all(endpoints.map(([endpoint, revision]) => writes.delete(endpoint, revision)));
+    if (!(await this.#isGone(name))) return;
     const freed = await deleteNode({ store, now }, name);
     await amend(this.#surroundings, undefined, { key, step: () => null });
     const facts = { endpoints: endpoints.length, handles: freed.length };
     log.info({ event: "node-deleted", name, ...facts }, `node ${name} is gone: all that it had is free`);
   }
 
-  /** The API server itself is asked: a cache may lag, and what is freed is free. */
+  /**
+   * The API server itself is asked: a cache may lag, and what is freed is free. Throws while pods are bound to the node: they may
+   * run, and its kubelet may register it again. Kubernetes' own garbage collection ends them, a minute later or so.
+   */
   async #isGone(name: string): Promise<boolean> {
+    const { server } = this.#surroundings;
     try {
-      await this.#surroundings.server.call({ path: `${PATH}/${name}` });
+      await server.call({ path: `${PATH}/${name}` });
       return false;
     } catch (error) {
-      if (error instanceof KubernetesError && error.code === "not-found") return true;
-      throw error;
+      if (!(error instanceof KubernetesError) || error.code !== "not-found") throw error;
     }
+    const query = { fieldSelector: `spec.nodeName=${name}`, limit: "1" };
+    const { items } = (await server.call({ path: "/api/v1/pods", query, metadataOnly: true })) as {
+      items?: readonly KubernetesObject[] | null;
+    };
+    const [pod] = items ?? [];
+    if (pod)
+      throw new Error(
+        `the node is gone, but pods are bound to it, as ${nameOf(pod)}: they keep what they have`,
+      );
+    return true;
   }
 
-  async #endpointsOf(node: string): Promise<string[]> {
+  /** Keys with their revisions. */
+  async #endpointsOf(node: string): Promise<[string, number][]> {
     const all = await resources(this.#surroundings.store, "WorkloadEndpoint").list(undefined, () => {});
     return all
       .filter(({ spec }) => spec.node === node)
-      .map(({ metadata }) => keyOf("WorkloadEndpoint", metadata.name, metadata.namespace));
+      .map(({ metadata: { name, namespace, resourceVersion } }) => [
+        keyOf("WorkloadEndpoint", name, namespace),
+        Number(resourceVersion),
+      ]);
   }
 }

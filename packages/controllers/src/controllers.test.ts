@@ -566,6 +566,63 @@ describe("nodes", () => {
     expect(await keys("/margay/v1/ipamblocks/")).toEqual([]);
     expect(await keys("/margay/v1/blockaffinities/")).toEqual([]);
   });
+
+  const web = {
+    ...{ kind: "WorkloadEndpoint", metadata: { name: "n1-k8s-web-eth0", namespace: "shop" } },
+    spec: {
+      ...{ orchestrator: "k8s", node: "n1", pod: "web", endpoint: "eth0", containerID: "c1" },
+      ...{ interfaceName: "cali0", ipNetworks: ["10.244.0.1/32"] },
+    },
+  };
+  const lookedAt = (times: number) =>
+    until(() => cluster.kubernetes.requests.filter((text) => text === `GET ${NODES}/n1`).length >= times);
+
+  test("a deleted node keeps everything while pods are bound to it: its kubelet may register it again", async () => {
+    cluster.kubernetes.put(NODES, node());
+    cluster.kubernetes.put(PODS, named("web", "shop", { spec: { nodeName: "n1" } }));
+    const endpoint = await put(web);
+    await leads();
+    await until(() => read(KEY));
+    cluster.kubernetes.remove(NODES, "n1");
+    await lookedAt(2);
+    expect(await read(endpoint)).toBeDefined();
+    expect(await read(KEY)).toBeDefined();
+    cluster.kubernetes.remove(PODS, "shop/web");
+    await until(async () => (await read(KEY)) === undefined);
+    expect(await read(endpoint)).toBeUndefined();
+  });
+
+  test.each<[its: string, change: (key: string) => Promise<unknown>, stays: boolean]>([
+    ["its blocks, though an endpoint is gone", async () => {}, false],
+    [
+      "an endpoint, too, that it has made anew",
+      async (key) => cluster.store.put(key, `${(await cluster.store.get(key))?.value} `),
+      true,
+    ],
+  ])("a node that is back while it is being deleted keeps %s", async (_its, change, stays) => {
+    cluster.kubernetes.put(NODES, node());
+    await leads();
+    await until(() => read(KEY));
+    const affinity = await put({
+      ...{ kind: "BlockAffinity", metadata: { name: "n1-10.244.0.0-26" } },
+      spec: { state: "confirmed", node: "n1", cidr: "10.244.0.0/26" },
+    });
+    const former = await put(web);
+    const { commit } = cluster.store;
+    cluster.store.commit = async (changes) => {
+      cluster.store.commit = commit;
+      await change(former);
+      cluster.kubernetes.setSilent(true); // the cache lags
+      cluster.kubernetes.put(NODES, node());
+      return commit.call(cluster.store, changes);
+    };
+    cluster.kubernetes.remove(NODES, "n1");
+    await lookedAt(2);
+    await sleep(100);
+    expect((await read(former)) !== undefined).toBe(stays);
+    expect(await read(affinity)).toBeDefined();
+    expect(await read(KEY)).toBeDefined();
+  });
 });
 
 describe("replicas", () => {
