@@ -78,7 +78,7 @@ export class Cutter {
     return this.#done?.config === state.config ? this.#done : undefined;
   }
 
-  /** Those whose policy changed. A new one has no connections yet: its address's former ones ended with the pod that had it. */
+  /** Those whose policy changed. A new one has no connections yet: its address's former ones were forgotten when it got it. */
   #toJudge(state: NodeState): NodeState["endpoints"] {
     const since = this.#since(state);
     const known = new Set(since?.endpoints.map(({ id }) => id));

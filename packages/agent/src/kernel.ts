@@ -156,8 +156,12 @@ export class Kernel {
     this.#endpoints = now;
     const left = [...before].filter((endpoint) => !now.has(endpoint));
     if (left.length === 0) return;
-    const held = new Set(endpoints.flatMap(({ addresses }) => addresses.map(formatAddress)));
-    const gone = left.flatMap(({ addresses }) => addresses).filter((a) => !held.has(formatAddress(a)));
+    const holders = new Map(
+      endpoints.flatMap(({ id, addresses }) => addresses.map((a) => [formatAddress(a), id])),
+    );
+    const gone = left.flatMap(({ id, addresses }) =>
+      addresses.filter((a) => holders.get(formatAddress(a)) !== id),
+    );
     const error = gone.length > 0 ? await forgetConnections(gone) : undefined;
     if (error) this.#options.onRemembered(error);
   }

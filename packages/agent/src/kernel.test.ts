@@ -1,0 +1,47 @@
+import { execFileSync } from "node:child_process";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { unshared } from "@margay/testing";
+import { Kernel } from "./kernel.ts";
+import { address, type Pod, resource, stateWith } from "./render/testing/pods.ts";
+
+const sh = (command: string): string =>
+  execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+const raise = (error: Error): never => {
+  throw error;
+};
+
+/** The endpoint of a pod, with the address of another. */
+const withAddressOf = (pod: Pod, whose: Pod) =>
+  resource("WorkloadEndpoint", pod, {
+    ...{ orchestrator: "k8s", node: "n1", pod, endpoint: "eth0", profiles: ["kns.x"] },
+    ...{ interfaceName: `cali${pod}`, ipNetworks: [`${address(whose, 4)}/32`, `${address(whose, 6)}/128`] },
+  });
+
+const kernelOf = () =>
+  new Kernel({
+    ...{ onChange: () => undefined, onLink: () => undefined, onAddress: () => undefined },
+    ...{ onLost: () => undefined, onRepaired: () => undefined, onError: raise, onRemembered: raise },
+    nftablesMode: "Enabled",
+  });
+
+unshared(import.meta.url, () => {
+  let kernel: Kernel;
+  beforeEach(() => {
+    kernel = kernelOf();
+  });
+  afterEach(() => kernel.close());
+
+  test.each([4, 6] as const)(
+    "addresses that change hands in one pass lose their connections (IPv%s)",
+    async (family) => {
+      const pods = ["a", "b", "c"] as const;
+      const far = family === 4 ? "192.0.2.9" : "fd00:9::9";
+      await kernel.apply(stateWith([]));
+      for (const pod of pods)
+        sh(`conntrack -I -p udp -s ${address(pod, family)} -d ${far} --sport 1000 --dport 80 -t 600`);
+      await kernel.apply(stateWith([withAddressOf("a", "b"), withAddressOf("b", "a")]));
+      const known = sh(`conntrack -L -f ipv${family}`);
+      expect(pods.filter((pod) => known.includes(`src=${address(pod, family)} `))).toEqual(["c"]);
+    },
+  );
+});
