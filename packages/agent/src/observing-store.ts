@@ -10,7 +10,7 @@ export function observingStore(store: Store, observe: (entry: Entry) => void): S
   return {
     get: (key) => store.get(key),
     list: (prefix) => store.list(prefix),
-    watch: (prefix, afterRevision) => store.watch(prefix, afterRevision),
+    watch: (...of) => store.watch(...of),
     create: (key, value, options) => told(store.create(key, value, options)),
     update: (key, value, ifRevision) => told(store.update(key, value, ifRevision)),
     put: (key, value, options) => told(store.put(key, value, options)),

@@ -37,6 +37,8 @@ export interface Listing {
   readonly entries: readonly Entry[];
   /** The one revision at which all of it was true; `watch` from here misses nothing. */
   readonly revision: Revision;
+  /** Which history these revisions count, if the store can say: those of another cannot be compared with them. */
+  readonly history?: string;
 }
 
 /** One write of several. `create` wants the key absent, a revision wants it as it was then. */
@@ -55,7 +57,8 @@ export const MAX_CHANGES = 120;
 export interface Store {
   get(key: string): Promise<Entry | undefined>;
   list(prefix: string): Promise<Listing>;
-  watch(prefix: string, afterRevision: Revision): Watch;
+  /** Throws "compacted" also where another history answers than `history`. */
+  watch(prefix: string, afterRevision: Revision, history?: string): Watch;
   /** Throws "exists". */
   create(key: string, value: string, options?: WriteOptions): Promise<Entry>;
   /**
@@ -113,6 +116,9 @@ export function refusalOf(change: Change, now: Revision | undefined): StoreError
   if (change.ifRevision === undefined || now === change.ifRevision) return undefined;
   return now === undefined ? notFound(key) : conflicting(key, change.ifRevision);
 }
+
+export const otherHistory = () =>
+  new StoreError("compacted", "another etcd cluster answers than the one that was listed: list again");
 
 export const compacted = (afterRevision: Revision) =>
   new StoreError("compacted", `revision ${afterRevision} is compacted: list again`);

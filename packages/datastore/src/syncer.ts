@@ -57,6 +57,8 @@ export class Syncer {
   readonly #known = new Map<string, Revision>();
   /** The store's own stream has been delivered up to here; undefined before the first list. */
   #revision: Revision | undefined;
+  /** The history that those revisions belong to. */
+  #history: string | undefined;
   #mustList = true;
   #failures = 0;
   #watch: Watch | undefined;
@@ -111,9 +113,11 @@ export class Syncer {
   }
 
   async #list(): Promise<void> {
-    const { entries, revision } = await this.#options.store.list(this.#options.prefix);
+    const { entries, revision, history } = await this.#options.store.list(this.#options.prefix);
     if (this.#stop.signal.aborted) return;
-    if (revision < (this.#revision ?? 0)) this.#forgetRevisions();
+    const isOther = this.#revision !== undefined && history !== this.#history;
+    if (isOther || revision < (this.#revision ?? 0)) this.#forgetRevisions();
+    this.#history = history;
     const present = new Set(entries.map(({ key }) => key));
     const gone = [...this.#known]
       .filter(([key, at]) => !present.has(key) && at <= revision)
@@ -126,13 +130,13 @@ export class Syncer {
     this.#deliver([...gone, ...changed.map((entry) => ({ key: entry.key, entry }))]);
   }
 
-  /** The store was restored from a backup: its revisions cannot be compared with those we knew. */
+  /** It is another store, or one restored from a backup: its revisions cannot be compared with those we knew. */
   #forgetRevisions(): void {
     for (const key of this.#known.keys()) this.#known.set(key, 0);
   }
 
   async #follow(): Promise<void> {
-    this.#watch = this.#options.store.watch(this.#options.prefix, this.#revision ?? 0);
+    this.#watch = this.#options.store.watch(this.#options.prefix, this.#revision ?? 0, this.#history);
     let connected = false;
     for await (const events of this.#watch) {
       if (this.#stop.signal.aborted) return;

@@ -142,6 +142,30 @@ describe("etcd goes away under load", () => {
     expect(statuses).toContainEqual(expect.objectContaining({ kind: "disconnected", relist: true }));
   });
 
+  test("another etcd behind the same address, further on than ours: what is known is compared with it, value by value", async () => {
+    const [one, other] = [await etcd(), await etcd()];
+    const [ours, theirs] = [one, other].map(({ endpoint }) => storeAt({ endpoints: [endpoint] })) as [
+      Store,
+      Store,
+    ]; // two
+    const [same] = [await ours.put(`${PREFIX}same`, "ours"), await ours.put(`${PREFIX}gone`, "1")];
+    expect((await theirs.put(`${PREFIX}same`, "theirs")).revision).toBe(same.revision);
+    for (let i = 0; i < 5; i++) await theirs.put(`${PREFIX}new`, `${i}`);
+    const proxy = await countingProxy(portOf(one));
+    const { world } = follow(storeAt({ endpoints: [proxy.endpoint] }));
+    await until(() => world.has(`${PREFIX}gone`));
+    await proxy.close();
+    const again = await countingProxy(portOf(other), Number(new URL(proxy.endpoint).port));
+    undo.push(() => again.close());
+    await theirs.put(`${PREFIX}last`, "1");
+    await until(() => world.has(`${PREFIX}last`));
+    expect(Object.fromEntries([...world].map(([key, value]) => [key.slice(PREFIX.length), value]))).toEqual({
+      same: "theirs",
+      new: "4",
+      last: "1",
+    });
+  });
+
   test("with two endpoints, one of them dead, every call succeeds", async () => {
     const server = await etcd();
     const dead = `http://127.0.0.1:${await freePort()}`;

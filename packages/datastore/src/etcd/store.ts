@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import type { Etcd3, ICompare, IKeyValue, IRequestOp, ITxnResponse } from "etcd3";
+import type { Etcd3, ICompare, IKeyValue, IRequestOp, IResponseHeader, ITxnResponse } from "etcd3";
 import {
   alreadyExists,
   type Change,
@@ -7,6 +7,7 @@ import {
   type Entry,
   type Listing,
   notFound,
+  otherHistory,
   refusalOf,
   type Store,
 } from "../store.ts";
@@ -66,7 +67,7 @@ export function etcdStore(options: EtcdOptions): Store {
       return kvs[0] && toEntry(kvs[0]);
     },
     list: (prefix) => list(client, prefix),
-    watch: (prefix, afterRevision) => etcdWatch(client, prefix, afterRevision),
+    watch: (...of) => etcdWatch(client, ...of),
     async create(key, value, { ttlSeconds } = {}) {
       const answer = await write(key, { value, ttlSeconds, compare: [absent(key)] });
       if (!answer.succeeded) throw alreadyExists(key);
@@ -135,19 +136,21 @@ async function list(client: EtcdClient, prefix: string): Promise<Listing> {
   const end = prefixEnd(Buffer.from(prefix));
   const entries: Entry[] = [];
   let from: Buffer = Buffer.from(prefix);
-  let revision: string | undefined;
+  let first: IResponseHeader | undefined;
   for (;;) {
     const request = {
       key: from,
       range_end: end,
       limit: PAGE,
-      ...(revision === undefined ? {} : { revision }),
+      ...(first && { revision: first.revision }),
     };
     const page = await client.call({ key: prefix, idempotent: true }, (etcd) => etcd.kv.range(request));
-    revision ??= page.header.revision;
+    first ??= page.header;
+    if (page.header.cluster_id !== first.cluster_id) throw otherHistory();
     for (const kv of page.kvs) entries.push(toEntry(kv));
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return { entries, revision: Number(revision) };
+    if (!page.more || last === undefined)
+      return { entries, revision: Number(first.revision), history: first.cluster_id };
     from = keyAfter(last.key);
   }
 }

@@ -1,5 +1,5 @@
 import type { Etcd3, IEvent, IWatchResponse } from "etcd3";
-import { compacted, type Revision, StoreError, type Watch, type WatchEvent } from "../store.ts";
+import { compacted, otherHistory, type Revision, StoreError, type Watch, type WatchEvent } from "../store.ts";
 import type { EtcdClient } from "./client.ts";
 import { prefixEnd } from "./key-range.ts";
 
@@ -12,7 +12,12 @@ type Stream = Awaited<ReturnType<Etcd3["watchClient"]["watch"]>> &
  * last revision seen is the reader's part (`Syncer`), so that nothing is lost between two layers that both
  * reconnect.
  */
-export function etcdWatch(client: EtcdClient, prefix: string, afterRevision: Revision): Watch {
+export function etcdWatch(
+  client: EtcdClient,
+  prefix: string,
+  afterRevision: Revision,
+  history?: string,
+): Watch {
   let stream: Stream | undefined;
   let closed = false;
 
@@ -23,7 +28,7 @@ export function etcdWatch(client: EtcdClient, prefix: string, afterRevision: Rev
       index = connection.index;
       stream = (await connection.etcd.watchClient.watch()) as Stream; // it is a node Duplex
       if (closed) return;
-      yield* batches(stream, { prefix, afterRevision, timeoutMs: client.timeoutMs });
+      yield* batches(stream, { prefix, afterRevision, history, timeoutMs: client.timeoutMs });
     } catch (error) {
       if (closed) return;
       if (index !== undefined) client.failed(index, error);
@@ -46,7 +51,7 @@ export function etcdWatch(client: EtcdClient, prefix: string, afterRevision: Rev
 
 async function* batches(
   stream: Stream,
-  from: { prefix: string; afterRevision: Revision; timeoutMs: number },
+  from: { prefix: string; afterRevision: Revision; history: string | undefined; timeoutMs: number },
 ): AsyncGenerator<readonly WatchEvent[]> {
   const key = Buffer.from(from.prefix);
   stream.write({
@@ -58,7 +63,7 @@ async function* batches(
   try {
     for await (const response of stream) {
       clearTimeout(unanswered);
-      refuseEnd(response, from.afterRevision);
+      refuseEnd(response, from);
       if (response.created || response.events.length > 0) yield response.events.map(toEvent);
     }
   } finally {
@@ -68,10 +73,15 @@ async function* batches(
 }
 
 /** Throws if the response tells the end of the watch, or that the watch cannot be what was asked for. */
-function refuseEnd(response: IWatchResponse, afterRevision: Revision): void {
+function refuseEnd(
+  response: IWatchResponse,
+  { afterRevision, history }: { afterRevision: Revision; history: string | undefined },
+): void {
   if (Number(response.compact_revision) > 0) throw compacted(afterRevision);
   if (response.canceled)
     throw new Error(response.cancel_reason || "etcd cancelled the watch without a reason");
+  if (response.created && history !== undefined && response.header.cluster_id !== history)
+    throw otherHistory();
   // a store restored from a backup, or a member far behind: it would stay silent until it gets there
   if (response.created && Number(response.header.revision) < afterRevision) throw compacted(afterRevision);
 }
