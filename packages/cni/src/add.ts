@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
-import { encode, keyOf, type WorkloadEndpoint } from "@margay/api";
+import { ApiError, decode, encode, keyOf, type WorkloadEndpoint } from "@margay/api";
 import { type Change, StoreError } from "@margay/datastore";
 import { type Address, formatAddress, sameAddress } from "@margay/net";
 import { addressSource, wishesOf } from "./addresses.ts";
@@ -34,6 +34,7 @@ export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply>
   const mac = asked.mac ?? macOf(pod.handle);
   const key = keyOf("WorkloadEndpoint", pod.endpoint, pod.namespace);
   const endpoint = (addresses: readonly Address[]) => endpointOf(invocation, pod, { addresses, mac, asked });
+  refuseInvalid(key, endpoint([]));
   const before = endpointAsSeen(deps, pod);
   const isRepeat = before?.spec.containerID === invocation.containerId;
   const wirer = new Wirer(async (addresses) => {
@@ -147,6 +148,17 @@ function refuseTaken({ conf, ifname, netns }: Invocation): void {
     "invalid-configuration",
     `a plugin before this one in the list has made ${ifname} already`,
   );
+}
+
+/** What is asked for may be out of bounds, or the workload's name no name: said before anything is made. */
+function refuseInvalid(key: string, endpoint: WorkloadEndpoint): void {
+  try {
+    decode(key, encode(endpoint));
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const issues = error.issues.map(({ path, message }) => `${path}: ${message}`);
+    throw new CniError("invalid-configuration", `its endpoint: ${issues.join("; ")}`, { cause: error });
+  }
 }
 
 /** A floating address stands for one of the pod's of its own family. */

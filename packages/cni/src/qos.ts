@@ -96,6 +96,8 @@ interface Range {
 const rangeOf = (limit: string): Range => {
   if (limit.endsWith("MaxConnections"))
     return { low: 1, high: 2 ** 32 - 1, words: "between 1 and 4294967295, such as 100" };
+  if (/(?<!Packet)(Burst|Minburst)$/.test(limit))
+    return { low: 1000, high: 2 ** 35, words: "between 1k and 32Gi, such as 64Ki" };
   return limit.includes("Packet")
     ? { low: 1, high: 10_000, words: "between 1 and 10k, such as 500" }
     : { low: 1000, high: 1e15, words: "between 1k and 1P, such as 10M" };

@@ -117,6 +117,7 @@ async function cni(
   command: string,
   sandbox: string,
   env: Record<string, string> = {},
+  conf: object = {},
 ): Promise<Reply> {
   const call = {
     env: {
@@ -128,7 +129,7 @@ async function cni(
       },
       ...{ CNI_ARGS: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web", ...env },
     },
-    stdin: Buffer.from('{"cniVersion":"1.1.0","name":"net"}'),
+    stdin: Buffer.from(JSON.stringify({ cniVersion: "1.1.0", name: "net", ...conf })),
   };
   return cniHandler(deps)(parseCall(call));
 }
@@ -265,6 +266,35 @@ describe("ADD", () => {
     );
     expect([code, msg]).toEqual([100, "no enabled pool gives addresses to pods"]);
     expect(details).toMatch(/margay apply/);
+  });
+
+  test.each<[what: string, env: Record<string, string>, conf: object, msg: RegExp]>([
+    [
+      "a workload whose name is none",
+      { CNI_ARGS: "", CNI_CONTAINERID: "VM" },
+      {},
+      /its endpoint: metadata\.name: must be a DNS subdomain/,
+    ],
+    [
+      "a burst out of bounds",
+      {},
+      {
+        args: {
+          cni: {
+            annotations: {
+              "qos.projectcalico.org/ingressBandwidth": "1G",
+              "qos.projectcalico.org/ingressBurst": "40G",
+            },
+          },
+        },
+      },
+      /ingressBurst must be a quantity between 1k and 32Gi/,
+    ],
+  ])("%s: refused before anything is made", async (_what, env, conf, msg) => {
+    const world = empty();
+    const ipam = { assignWith: () => Promise.reject(new Error("asked")), release: async () => [] };
+    const told = await failure(cni(depsOf(world, {}, { ipam }), "ADD", "s1", env, conf));
+    expect(told).toMatchObject({ code: 7, msg: expect.stringMatching(msg) });
   });
 
   test("an agent that is not ready changes nothing", async () => {

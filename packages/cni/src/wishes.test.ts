@@ -123,6 +123,7 @@ describe("what cannot be", () => {
       "of the namespace: must be a JSON list",
     ],
     ["no MAC", { pod: { [`${C}hwAddr`]: "02" } }, 7, "must be a MAC address"],
+    ["no MAC in CNI_ARGS", { args: { MAC: "02" } }, 4, 'CNI_ARGS: MAC must be a MAC address; found "02"'],
     ["no IP in CNI_ARGS", { args: { IP: "x" } }, 4, "CNI_ARGS: IP"],
     [
       "switched off",

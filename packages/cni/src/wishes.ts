@@ -40,7 +40,8 @@ const PREFIXES = ["margay.dev/", "cni.projectcalico.org/"] as const;
 
 /**
  * Pod before namespace before configuration (pure). Of addresses: the pod's annotation, then `args`, `runtimeConfig` and
- * CNI_ARGS' IP. Throws CniError 7 for an annotation that cannot be understood, 2 for one that is switched off.
+ * CNI_ARGS' IP. Throws CniError 7 for an annotation that cannot be understood, 2 for one that is switched off,
+ * 4 for CNI_ARGS.
  */
 export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
   const ofPod = reader("pod", pod);
@@ -53,7 +54,7 @@ export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
     addresses: onePerFamily(ofPod("ipAddrs")?.each(hostOf) ?? asked(conf, args)),
     addressesWithoutIpam: onePerFamily(addressesIf("ip_addrs_no_ipam", ofPod("ipAddrsNoIpam"), conf)),
     pools: { 4: pools(4, conf.ipam?.ipv4_pools), 6: pools(6, conf.ipam?.ipv6_pools) },
-    mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? args.MAC,
+    mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? macIn(args),
     allowedSourcePrefixes:
       ofPod("allowedSourcePrefixes")?.each((text) => formatPrefix(parsePrefix(text, { mask: true }))) ?? [],
     floatingIPs: addressesIf("floating_ips", ofPod("floatingIPs"), conf),
@@ -72,6 +73,8 @@ interface Annotation {
   readonly each: <T>(read: (text: string) => T | undefined) => T[];
   readonly mac: () => string;
 }
+
+const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i;
 
 const strings = z.array(z.string());
 
@@ -101,7 +104,7 @@ function reader(of: string, annotations: Annotations): (name: string) => Annotat
       throw bad(`${JSON.stringify(word)} is none of the values there are`);
     };
     const mac = () => {
-      if (/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) return text;
+      if (MAC.test(text)) return text;
       throw bad("must be a MAC address");
     };
     return { name: full, text, list, each: (read) => list().map((word) => one(word, read)), mac };
@@ -126,6 +129,15 @@ function asked(conf: Configuration, { IP }: Annotations): readonly Address[] {
     if (!(error instanceof NetError)) throw error;
     throw new CniError("invalid-environment", `CNI_ARGS: IP: ${error.message}`);
   }
+}
+
+/** CNI conventions: CNI_ARGS' MAC. */
+function macIn({ MAC: text }: Annotations): string | undefined {
+  if (text === undefined || MAC.test(text)) return text;
+  throw new CniError(
+    "invalid-environment",
+    `CNI_ARGS: MAC must be a MAC address; found ${JSON.stringify(text)}`,
+  );
 }
 
 /** Of an annotation that the configuration has to allow. */

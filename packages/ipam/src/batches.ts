@@ -51,6 +51,8 @@ interface Pending {
   taken?: readonly Held[];
   /** Forgotten when it was refused. */
   along?: Along | undefined;
+  /** What kept it from being said: its own operation fails, and no other of the batch. */
+  failed?: Error;
 }
 
 /**
@@ -71,7 +73,13 @@ export class Batches {
   /** Throws IpamError. What goes along is written in the same transaction, or not: the answer says. */
   submit(operation: Operation, along?: Along): Promise<Served> {
     const { promise, resolve, reject } = Promise.withResolvers<Served>();
-    this.#queue.push({ operation, resolve, reject, along });
+    const pending: Pending = {
+      operation,
+      resolve,
+      reject,
+      along: along && ((held) => whatGoesWith(pending, held, along)),
+    };
+    this.#queue.push(pending);
     this.#serving ??= this.#serve();
     return promise;
   }
@@ -185,7 +193,7 @@ export class Batches {
     const outcomes = answer.blocks.map((cidr) => results.get(cidr) ?? "written"); // no change: it was so already
     const written = answer.fresh.filter(({ cidr }) => results.get(cidr) === "written");
     pending.taken = [...(pending.taken ?? []), ...written.map(({ held }) => held)];
-    const failure = outcomes.find((outcome) => outcome instanceof Error);
+    const failure = pending.failed ?? outcomes.find((outcome) => outcome instanceof Error);
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
     return this.#answer(pending, answer.held, wroteAlong);
@@ -213,6 +221,15 @@ export class Batches {
         reject: ended,
       },
     ];
+  }
+}
+
+function whatGoesWith(pending: Pending, held: readonly Held[], along: Along): ReturnType<Along> {
+  try {
+    return along(held);
+  } catch (error) {
+    pending.failed = error instanceof Error ? error : new Error(String(error));
+    return [];
   }
 }
 

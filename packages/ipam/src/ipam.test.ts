@@ -197,6 +197,22 @@ describe("one allocator", () => {
       expect(await store.get("/x/new")).toBeUndefined();
     });
 
+    test("that cannot be said fails its own operation, and nobody else's of the same write", async () => {
+      const store = memoryStore();
+      const ipam = ipamOn(store, "n1");
+      await ipam.assign(pod("first"));
+      const bad = () => {
+        throw new Error("no such thing");
+      };
+      const [failed, other] = await Promise.allSettled([
+        ipam.assignWith(pod("h"), bad),
+        ipam.assignWith(pod("i"), () => beside("/x/i")),
+      ]);
+      expect(failed).toMatchObject({ status: "rejected", reason: { message: "no such thing" } });
+      expect(other).toMatchObject({ status: "fulfilled", value: { wroteAlong: true } });
+      expect((await allocationsIn(store)).map((line) => line.split(" ")[1])).toEqual(["first", "i"]);
+    });
+
     test("is not there when the addresses are not: another node has written the block meanwhile", async () => {
       const store = memoryStore();
       const cache = new BlockCache({ node: "n1" }); // sees what n1 writes only
