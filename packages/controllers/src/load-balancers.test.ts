@@ -146,6 +146,24 @@ test("nothing is freed without proof: the cache may lag, and the API server may 
   await until(async () => !(await held()).includes("0 shop/web"));
 });
 
+test("a service that cannot be told keeps waiting only those who are to get what it has", async () => {
+  const asks = (ip: string) => ({ annotations: { "margay.dev/load-balancer-ips": ip } });
+  await pool();
+  service("faulty", { has: "203.0.113.0" });
+  await leads();
+  await holds("0 shop/faulty");
+  for (let tries = 0; tries < 5; tries++)
+    cluster.kubernetes.fail({ on: "services/faulty/status", status: 500 });
+  service("faulty", { ...asks("203.0.113.1"), has: "203.0.113.0" });
+  service("next", { ...asks("203.0.113.0"), port: 81 });
+  service("other", { port: 82 });
+  await until(() => addressOf("other") === "203.0.113.2");
+  expect([addressOf("faulty"), addressOf("next")]).toEqual(["203.0.113.0", undefined]);
+  await until(() => addressOf("next") === "203.0.113.0", 8000);
+  expect(addressOf("faulty")).toBe("203.0.113.1");
+  await holds("0 shop/next", "1 shop/faulty", "2 shop/other");
+}, 15_000);
+
 test("an empty block goes with its pool", async () => {
   await pool();
   await leads();

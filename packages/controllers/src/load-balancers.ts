@@ -4,7 +4,7 @@ import { type Block, isEmpty } from "@margay/ipam";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { contains, parsePrefix } from "@margay/net";
 import { Loop } from "@margay/reconcile";
-import { type Balanced, balance, holdersOf, losersFirst } from "./balancer-addresses.ts";
+import { balance, holdersOf } from "./balancer-addresses.ts";
 import {
   blockIn,
   blockKey,
@@ -17,8 +17,8 @@ import {
   newBalancerBlock,
   taken,
 } from "./balancer-blocks.ts";
-import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
-import { tellWarning } from "./events.ts";
+import { balancerFacts } from "./balancer-facts.ts";
+import { BalancerStatus } from "./balancer-status.ts";
 import { Mirror } from "./mirror.ts";
 import type { Controller, Surroundings } from "./parts.ts";
 import { amend } from "./put.ts";
@@ -44,14 +44,14 @@ export class LoadBalancers implements Controller {
   readonly #ours = new Set<string>();
   readonly #loop: Loop;
   #leads = false;
-  /** Why services have no address, as their Events say. */
-  readonly #told = new Map<string, string>();
+  readonly #status: BalancerStatus;
 
   constructor(
     surroundings: Surroundings,
     { services, ourClass }: { services: ListWatch<ServiceFacts>; ourClass: string },
   ) {
     this.#surroundings = surroundings;
+    this.#status = new BalancerStatus(surroundings);
     this.#services = services;
     this.#ourClass = ourClass;
     const { store, sleep, random, log, troubles } = surroundings;
@@ -151,11 +151,9 @@ export class LoadBalancers implements Controller {
     const wanted = balance(services, pools, { former, reserved });
     const holders = holdersOf(wanted);
     await this.#give(holders, { pools, blocks });
-    for (const service of losersFirst(services, wanted)) {
-      const one = wanted.get(service.name);
-      if (one && this.#leads) await this.#settle(service, one);
-    }
-    await this.#take({ former, holders, pools });
+    const { shown, failure } = await this.#status.tell(services, wanted, () => this.#leads);
+    await this.#take({ former, holders, pools, shown });
+    if (failure) throw failure;
     this.#surroundings.troubles.end(this.name);
   }
 
@@ -174,11 +172,22 @@ export class LoadBalancers implements Controller {
   }
 
   /** What nobody wants any more and whose services provably do not have it; empty blocks of no pool go. */
-  async #take(facts: { former: Holders; holders: Holders; pools: readonly IPPool[] }): Promise<void> {
+  async #take({
+    former,
+    holders,
+    pools,
+    shown,
+  }: {
+    readonly former: Holders;
+    readonly holders: Holders;
+    readonly pools: readonly IPPool[];
+    /** Stay, whoever is to have them. */
+    readonly shown: ReadonlySet<string>;
+  }): Promise<void> {
     const gone = new Set<string>();
-    for (const [address, services] of facts.former)
-      if (!facts.holders.has(address) && (await this.#areGone(services))) gone.add(address);
-    const ranges = facts.pools.map(({ spec }) => parsePrefix(spec.cidr));
+    for (const [address, services] of former)
+      if (!holders.has(address) && !shown.has(address) && (await this.#areGone(services))) gone.add(address);
+    const ranges = pools.map(({ spec }) => parsePrefix(spec.cidr));
     for (const key of [...this.#ours]) {
       if (!this.#leads) return;
       await this.#amend(key, (block) => {
@@ -213,31 +222,5 @@ export class LoadBalancers implements Controller {
       if (list.items?.some((one) => balancerFacts(one, this.#ourClass))) return false;
     }
     return services.length > 0;
-  }
-
-  async #settle(service: BalancerFacts, { addresses, refused }: Balanced): Promise<void> {
-    const { server, log, now } = this.#surroundings;
-    const [namespace = "", name = ""] = service.name.split("/");
-    if (addresses.join() !== service.current.join()) {
-      const ingress = addresses.map((ip) => ({ ip, ipMode: "VIP" }));
-      const body = {
-        ...(service.version && { metadata: { resourceVersion: service.version } }), // it may have changed since
-        status: { loadBalancer: { ingress } },
-      };
-      await server.call({
-        method: "PATCH",
-        path: `/api/v1/namespaces/${namespace}/services/${name}/status`,
-        body,
-      });
-      log.info(
-        { event: "load-balancer", service: service.name, addresses },
-        `${service.name} has its addresses`,
-      );
-    }
-    if (this.#told.get(service.name) === refused) return;
-    if (refused === undefined) return void this.#told.delete(service.name);
-    const about = { apiVersion: "v1", kind: "Service", name, namespace, uid: service.uid };
-    await tellWarning(server, about, { reason: "NoAddress", message: refused, now: now() });
-    this.#told.set(service.name, refused);
   }
 }
