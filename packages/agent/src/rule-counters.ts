@@ -59,8 +59,13 @@ const usedByWorkload = ({ ingress, egress, staged, profiles }: LocalEndpoint): U
   profiles,
 });
 
-const usedByHost = ({ normal, forward, untracked, preDnat, profiles }: LocalHostEndpoint): Used => ({
-  policies: idsOf([normal, forward, untracked, preDnat].flatMap(({ ingress, egress }) => [ingress, egress])),
+const usedByHost = ({ normal, forward, untracked, preDnat, staged, profiles }: LocalHostEndpoint): Used => ({
+  policies: idsOf(
+    [normal, forward, untracked, preDnat, ...Object.values(staged ?? {})].flatMap(({ ingress, egress }) => [
+      ingress,
+      egress,
+    ]),
+  ),
   profiles,
 });
 

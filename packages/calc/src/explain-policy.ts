@@ -100,10 +100,17 @@ function policeHost(
   node: string,
   { direction, local, tracked = false }: At,
 ): Outcome | undefined {
-  const { packet, original = packet, steps, stateOf, origins, untracked } = journey;
+  const { packet, original = packet, steps, stateOf, origins, untracked, staged } = journey;
   const state = stateOf(node);
   const each = state.hostEndpoints.map(({ id, interfaceName }) => {
-    const at = { interfaceName, direction, local, tracked, ...(direction === "ingress" && { original }) };
+    const at = {
+      interfaceName,
+      direction,
+      local,
+      tracked,
+      staged,
+      ...(direction === "ingress" && { original }),
+    };
     const { steps: found, verdict, stage } = hostVerdict(state, packet, at);
     const place = { node, direction, endpoint: id, host: true } as const;
     return { id, interfaceName, verdict, stage, last: tell(steps, found, { state, origins, place }) };

@@ -38,7 +38,10 @@ export function explain(survey: Survey, question: Question): Explanation {
   const places = [question.source, ...backends.map((backend) => backend?.place ?? question.destination)];
   const ends = places.flatMap((place) => (place.kind === "pod" ? [place.id] : []));
   const endpoints = [...states.values()].flatMap((state) => state.endpoints);
-  const isStaged = endpoints.some(({ id, staged }) => staged !== undefined && ends.includes(id));
+  const hosts = [...states.values()].flatMap((state) => state.hostEndpoints);
+  const isStaged =
+    endpoints.some(({ id, staged }) => staged !== undefined && ends.includes(id)) ||
+    hosts.some(({ staged }) => staged !== undefined);
   return {
     ...found,
     ...(isStaged && { staged: outcomeOf(tell(true)) }),

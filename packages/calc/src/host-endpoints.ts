@@ -1,5 +1,5 @@
 import { type Address, formatAddress } from "@margay/net";
-import type { HostStage, HostTiers, LocalHostEndpoint, Problem } from "./model.ts";
+import type { HostStage, HostTiers, LocalHostEndpoint, Problem, StagedHostTiers } from "./model.ts";
 import { compareText } from "./order.ts";
 
 export interface BareHostEndpoint extends Omit<LocalHostEndpoint, HostStage | "ok" | "interfaceName"> {
@@ -12,7 +12,7 @@ export interface BareHostEndpoint extends Omit<LocalHostEndpoint, HostStage | "o
 export type InterfaceAddresses = ReadonlyMap<string, ReadonlySet<string>>;
 
 interface Against {
-  hostTiersOf(id: string): HostTiers;
+  hostTiersOf(id: string): HostTiers & { readonly staged?: StagedHostTiers };
   hasProfile(name: string): boolean;
 }
 

@@ -1,7 +1,7 @@
 import type { FelixSettings } from "@margay/api";
 import { contains, parsePrefix } from "@margay/net";
 import { type Packet, PORT_PROTOCOLS } from "./match.ts";
-import type { Direction, HostStage, LocalHostEndpoint } from "./model.ts";
+import type { Direction, HostStage, HostTiers, LocalHostEndpoint } from "./model.ts";
 import { ruleIds } from "./rule-ids.ts";
 import { decide, type Enforced, ends, type Step, tiersSteps } from "./verdict.ts";
 import { isForgedFromOutside, type VxlanFacts } from "./vxlan-guard.ts";
@@ -37,6 +37,8 @@ export interface HostJourney {
   readonly original?: Packet;
   /** An answer that connection tracking knows: policy before that is asked, and no other. */
   readonly tracked?: boolean;
+  /** As if staged policies were enforced. */
+  readonly staged?: boolean;
 }
 
 /**
@@ -48,7 +50,7 @@ export interface HostJourney {
 export function hostVerdict(
   state: HostEnforced,
   packet: Packet,
-  { interfaceName, direction, local, original = packet, tracked = false }: HostJourney,
+  { interfaceName, direction, local, original = packet, tracked = false, staged = false }: HostJourney,
 ): HostVerdict {
   const endpoint = hostEndpointAt(state, interfaceName);
   const isForged = direction === "ingress" && local && isForgedFromOutside(state, packet);
@@ -56,7 +58,12 @@ export function hostVerdict(
   let decided: HostStage | undefined;
   for (const stage of endpoint ? stagesOf(direction, local) : []) {
     if (!endpoint || (isForged && stage === "normal") || (tracked && stage !== "untracked")) break;
-    const found = stageSteps(state, isEarly(stage) ? original : packet, { endpoint, direction, stage });
+    const found = stageSteps(state, isEarly(stage) ? original : packet, {
+      endpoint,
+      direction,
+      stage,
+      staged,
+    });
     steps.push(...found.map((step) => ({ endpoint: endpoint.id, direction, ...step })));
     if (ends(steps.at(-1))) decided = stage;
     if (decided) break;
@@ -80,14 +87,15 @@ interface At {
   readonly endpoint: LocalHostEndpoint;
   readonly direction: Direction;
   readonly stage: HostStage;
+  readonly staged: boolean;
 }
 
 function stageSteps(
   state: HostEnforced,
   packet: Packet,
-  { endpoint, direction, stage }: At,
+  { endpoint, direction, stage, staged }: At,
 ): readonly Step[] {
-  const tiers = endpoint[stage][direction];
+  const tiers = tiersAt(endpoint, stage, staged)[direction];
   if (isEarly(stage) && tiers.length === 0) return [];
   const safe = stage === "forward" ? undefined : failsafeOf(state, packet, { direction, stage });
   if (safe !== undefined) return [{ rule: safe, action: isEarly(stage) ? "pass" : "allow" }];
@@ -97,6 +105,9 @@ function stageSteps(
   if (stage === "normal") return decide(ask, { tiers, profiles: endpoint.profiles });
   return tiers.length === 0 ? [{ rule: ruleIds.hostForward, action: "allow" }] : tiersSteps(ask, tiers);
 }
+
+const tiersAt = (endpoint: LocalHostEndpoint, stage: HostStage, staged: boolean): HostTiers[HostStage] =>
+  (staged && (stage === "normal" || stage === "forward") && endpoint.staged?.[stage]) || endpoint[stage];
 
 const ICMPV6 = 58;
 /** Router and neighbour solicitation and advertisement (RFC 4861 §4). */

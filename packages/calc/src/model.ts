@@ -131,6 +131,8 @@ export interface HostTiers {
 }
 
 export type HostStage = keyof HostTiers;
+/** Nothing is staged for the stages before these. */
+export type StagedHostTiers = Pick<HostTiers, "normal" | "forward">;
 
 /** An interface of the node itself. */
 export interface LocalHostEndpoint extends HostTiers {
@@ -138,6 +140,8 @@ export interface LocalHostEndpoint extends HostTiers {
   readonly id: string;
   /** `*`: every interface that is neither a workload's, nor named by another, nor the loopback. */
   readonly interfaceName: string;
+  /** As they would be if staged policies were enforced; absent where that is no difference. */
+  readonly staged?: StagedHostTiers;
   readonly profiles: readonly string[];
   /** False: something it needs could not be resolved; all is dropped but failsafe ports of the node itself. */
   readonly ok: boolean;

@@ -2,7 +2,7 @@ import { and, type Labels, type Selector, SelectorError } from "@margay/api";
 import type { ActiveSets } from "./active-sets.ts";
 import { Compilations } from "./compilations.ts";
 import type { PolicySource } from "./compile.ts";
-import type { CompiledPolicy, Direction, HostTiers, TierPolicies } from "./model.ts";
+import type { CompiledPolicy, Direction, HostTiers, StagedHostTiers, TierPolicies } from "./model.ts";
 import { BUILT_IN_TIERS, byTier, type Rank, type TierSettings } from "./order.ts";
 import { type PolicyScope, policySelector } from "./scope.ts";
 import { SelectorIndex } from "./selector-index.ts";
@@ -114,9 +114,12 @@ export class PolicyTable {
     return tiers;
   }
 
-  /** Those of a host endpoint, by where they are asked. Staged ones are for workloads. */
-  hostTiersOf(endpoint: string): HostTiers {
-    const policies = this.#policiesOf(endpoint).filter(({ staged }) => !staged);
+  /** Those of a host endpoint, by where they are asked. */
+  hostTiersOf(endpoint: string): HostTiers & { readonly staged?: StagedHostTiers } {
+    const all = this.#policiesOf(endpoint);
+    const policies = all.filter(({ staged }) => !staged);
+    const would = all.filter(({ rank, stage }) => stage === "normal" && !this.#instead.has(rank.id));
+    const isStaged = all.some(({ staged, rank }) => staged || this.#instead.has(rank.id));
     const at = (stage: Policy["stage"]) => policies.filter((policy) => policy.stage === stage);
     const undecided = (tiers: readonly TierPolicies[]) =>
       tiers.map((tier) => ({ ...tier, defaultAction: "pass" as const }));
@@ -124,6 +127,12 @@ export class PolicyTable {
     return {
       normal: this.#bothWays(at("normal")),
       forward: this.#bothWays(at("normal").filter(({ onForward }) => onForward)),
+      ...(isStaged && {
+        staged: {
+          normal: this.#bothWays(would),
+          forward: this.#bothWays(would.filter(({ onForward }) => onForward)),
+        },
+      }),
       untracked: { ingress: undecided(untracked.ingress), egress: undecided(untracked.egress) },
       preDnat: { ingress: undecided(preDnat.ingress), egress: undecided(preDnat.egress) },
     };

@@ -16,7 +16,7 @@ import type {
   Tier,
   WorkloadEndpoint,
 } from "@margay/api";
-import { stagedForm } from "@margay/api";
+import { ApiError, stagedForm } from "@margay/api";
 import {
   type Address,
   type Family,
@@ -87,7 +87,8 @@ export function readStaged(
   const name = kind === "StagedKubernetesNetworkPolicy" ? `knp.default.${metadata.name}` : metadata.name;
   const instead = policyId(name, kind === "StagedGlobalNetworkPolicy" ? undefined : metadata.namespace);
   if (stagedAction === "Delete") return { instead, policy: undefined };
-  const form = stagedForm(staged);
+  const form = staging(staged);
+  if (!form) return undefined;
   const { rank, source, ...policy } = readPolicy(form);
   if (policy.stage !== "normal") return undefined;
   const id = stagedId(staged.kind, metadata.name, metadata.namespace);
@@ -100,6 +101,16 @@ export function readStaged(
       staged: { instead },
     },
   };
+}
+
+/** Undefined: more than a policy can be, which nobody would enforce either. */
+function staging(staged: StagedPolicy): ReturnType<typeof stagedForm> | undefined {
+  try {
+    return stagedForm(staged);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return undefined;
+  }
 }
 
 /** Kubernetes' have an id of their own: one of ours may bear the name that it would get. */

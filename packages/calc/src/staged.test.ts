@@ -2,7 +2,8 @@ import { expect, test } from "@jest/globals";
 import { parse } from "@margay/api";
 import { parseAddress } from "@margay/net";
 import { Calc, type Update } from "./calc.ts";
-import { gnp, gone, namespace, np, pod, put, staged, tier } from "./testing/resources.ts";
+import { hostVerdict } from "./host-verdict.ts";
+import { gnp, gone, hep, namespace, np, pod, put, staged, tier } from "./testing/resources.ts";
 import { verdict } from "./verdict.ts";
 
 /** a/web is asked about packets from 10.0.0.2. */
@@ -85,6 +86,32 @@ test.each<[why: string, updates: readonly Update[], enforced: string, staged: st
   expect(
     ask(...updates, ...updates.filter(({ value }) => value?.kind.startsWith("Staged")).map(gone)).staged,
   ).toBe(enforced);
+});
+
+test("one of Kubernetes that is too large for a policy stages nothing, and stops nobody", () => {
+  const peers = Array.from({ length: 8193 }, (_, i) => ({ podSelector: { matchLabels: { app: `a${i}` } } }));
+  const { value } = knp as { value: object };
+  const large = put(
+    parse({ ...value, spec: { podSelector: {}, policyTypes: ["Ingress"], ingress: [{ from: peers }] } })
+      .resource,
+  );
+  expect(ask(large)).toEqual({ enforced: profile, staged: profile });
+});
+
+test("for a host endpoint, too: beside what is enforced, in what the node receives and in what it forwards", () => {
+  const node = { selector: "role == 'node'", types: ["Ingress"] };
+  const host = { ...node, ingress: [{ action: "Deny" }], applyOnForward: true };
+  const calc = new Calc("n1");
+  const enforced = gnp("e", { ...node, ingress: [{ action: "Allow" }] });
+  calc.apply([hep("h", {}, { role: "node" }), enforced, staged(gnp("g", { ...host, order: 1 }))]);
+  const [endpoint] = calc.state().hostEndpoints;
+  expect(calc.state().policies.has("staged/gnp/g")).toBe(true);
+  expect(endpoint?.normal.ingress).toMatchObject([{ policies: ["gnp/e"] }]);
+  expect(endpoint?.staged?.normal.ingress).toMatchObject([{ policies: ["staged/gnp/g", "gnp/e"] }]);
+  expect(endpoint?.staged?.forward.ingress).toMatchObject([{ policies: ["staged/gnp/g"] }]);
+  const at = { interfaceName: "eth0", direction: "ingress", local: true } as const;
+  expect(hostVerdict(calc.state(), packet, at).verdict).toBe("allow");
+  expect(hostVerdict(calc.state(), packet, { ...at, staged: true }).verdict).toBe("deny");
 });
 
 test("staged policies are compiled, and marked, so that a backend counts and does not decide", () => {

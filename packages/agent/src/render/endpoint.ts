@@ -49,7 +49,9 @@ export function endpointChains(
 
 function groupsOf(endpoint: LocalEndpoint, context: EndpointContext): readonly PolicyChain[] {
   const groups = (["ingress", "egress"] as const).flatMap((direction) =>
-    counted(endpoint, direction).map((tier) => grouped(tier, { ...context, direction })),
+    counted(endpoint[direction], endpoint.staged?.[direction]).map((tier) =>
+      grouped(tier, { ...context, direction }),
+    ),
   );
   return groups.filter((group) => group !== undefined);
 }
@@ -160,7 +162,7 @@ function policed(
     },
     ...invalid(config),
     clear(config.both),
-    ...counted(endpoint, direction).flatMap((tier, i) => [
+    ...counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),
       ...tierRules(tier, context, grouped(tier, context)),
     ]),
@@ -169,7 +171,7 @@ function policed(
   ];
 }
 
-const stagedIn = ({ policies }: TierPolicies): readonly string[] =>
+export const stagedIn = ({ policies }: TierPolicies): readonly string[] =>
   policies.filter((id) => id.startsWith(STAGED));
 
 const STAGED = "staged/";
@@ -178,16 +180,18 @@ const STAGED = "staged/";
  * The tiers that are enforced, with the staged policies where they would stand: there they count what reaches them. A tier
  * of staged policies alone decides nothing.
  */
-function counted({ staged, ...endpoint }: LocalEndpoint, direction: Direction): readonly TierPolicies[] {
-  const enforced = endpoint[direction];
+export function counted(
+  enforced: readonly TierPolicies[],
+  staged: readonly TierPolicies[] | undefined,
+): readonly TierPolicies[] {
   if (!staged) return enforced;
   const names = interleave(
     enforced.map(({ tier }) => tier),
-    staged[direction].map(({ tier }) => tier),
+    staged.map(({ tier }) => tier),
   );
   const find = (tiers: readonly TierPolicies[], name: string) => tiers.find(({ tier }) => tier === name);
   return names.map((tier) => {
-    const [own, all] = [find(enforced, tier), find(staged[direction], tier)];
+    const [own, all] = [find(enforced, tier), find(staged, tier)];
     const policies = interleave(own?.policies ?? [], all?.policies ?? []).filter(
       (id) => id.startsWith(STAGED) || own?.policies.includes(id),
     );

@@ -9,7 +9,17 @@ import {
 import type { Chain, Rule } from "@margay/iptables";
 import { type Family, parsePrefix } from "@margay/net";
 import { outsideFilter, type RenderConfig } from "./config.ts";
-import { clear, type EndpointContext, invalid, jumps, link, setMark, tierRules } from "./endpoint.ts";
+import {
+  clear,
+  counted,
+  type EndpointContext,
+  invalid,
+  jumps,
+  link,
+  setMark,
+  stagedIn,
+  tierRules,
+} from "./endpoint.ts";
 import { cutConnections } from "./host.ts";
 import * as names from "./names.ts";
 import type { PolicyChain } from "./policy.ts";
@@ -163,10 +173,9 @@ function endpointRules(endpoint: LocalHostEndpoint, place: HostPlace, context: C
   const isAccepted = ["-m", "mark", "--mark", `${config.accept}/${config.accept}`];
   const isAllowed = { match: isAccepted, target: ["-j", "RETURN"], id: ruleIds.allowedBefore };
   const policies = { ...context, direction };
-  const tiers = endpoint[stage][direction].flatMap((tier) => [
-    clear(config.pass),
-    ...tierRules(tier, policies),
-  ]);
+  const tiers = counted(endpoint[stage][direction], stagedTiers(endpoint, stage)?.[direction]).flatMap(
+    (tier) => [clear(config.pass), ...tierRules(tier, policies)],
+  );
   const refused: Rule = { match: [], target: config.deny, id: ruleIds.unresolved };
   const tracked = (target: readonly string[]): Rule => ({
     ...{ match: ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"], target, id: ruleIds.established },
@@ -196,6 +205,10 @@ function endpointRules(endpoint: LocalHostEndpoint, place: HostPlace, context: C
   }
 }
 
+/** Those of the stages that policies can be staged for. */
+const stagedTiers = ({ staged }: LocalHostEndpoint, stage: HostStage) =>
+  stage === "normal" || stage === "forward" ? staged?.[stage] : undefined;
+
 /** Profiles after the tiers; what nobody allows is dropped. */
 function profileRules(
   { profiles }: LocalHostEndpoint,
@@ -217,6 +230,9 @@ function linked(
   const { policies, profiles } = context.state;
   const all = [
     ...endpoint[stage][direction].flatMap((tier) => tier.policies.map((id) => policies.get(id))),
+    ...(stagedTiers(endpoint, stage)?.[direction] ?? []).flatMap((tier) =>
+      stagedIn(tier).map((id) => policies.get(id)),
+    ),
     ...(stage === "normal" ? endpoint.profiles.map((name) => profiles.get(name)) : []),
   ];
   return all.map((policy) => link(policy, direction, context)).filter((chain) => chain !== undefined);

@@ -247,7 +247,7 @@ const undecided = tiers.map((list) => list.map((tier) => ({ ...tier, defaultActi
 
 const hostEndpoint = (interfaceName: string): fc.Arbitrary<LocalHostEndpoint> => {
   const both = <T>(one: fc.Arbitrary<T>) => fc.record({ ingress: one, egress: one });
-  return fc.record({
+  const enforced = fc.record({
     id: fc.constant(`hep:${interfaceName}`),
     interfaceName: fc.constant(interfaceName),
     profiles: fc.shuffledSubarray(PROFILES),
@@ -257,6 +257,13 @@ const hostEndpoint = (interfaceName: string): fc.Arbitrary<LocalHostEndpoint> =>
     preDnat: both(often([], undecided)),
     ok: fc.integer({ min: 0, max: 9 }).map((n) => n > 0),
   });
+  const staging = (one: LocalHostEndpoint["normal"]) =>
+    fc.record({ ingress: withStaged(one.ingress), egress: withStaged(one.egress) });
+  return enforced.chain((its) =>
+    fc
+      .tuple(fc.boolean(), staging(its.normal), staging(its.forward))
+      .map(([isStaged, normal, forward]) => (isStaged ? { ...its, staged: { normal, forward } } : its)),
+  );
 };
 
 /** A state whose node has interfaces of its own under policy. */

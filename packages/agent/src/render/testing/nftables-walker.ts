@@ -22,6 +22,22 @@ export function walkNftables(items: ReadonlyMap<string, Item>, hook: string, pac
   return { target: target === "return" ? undefined : target, ids: walker.ids, asked: walker.asked };
 }
 
+/** Hook after hook, as `walkHooks` does; the mark stays with the packet. */
+export function walkNftablesHooks(
+  items: ReadonlyMap<string, Item>,
+  hooks: readonly string[],
+  packet: Walked,
+): Walk {
+  const walker = new Walker(items, packet);
+  for (const hook of hooks) {
+    const chain = hook.replace("/", "-");
+    if (!items.has(itemKey(packet.source.family, "chain", chain))) continue;
+    const target = walker.run(chain);
+    if (target === "DROP" || target === "REJECT") return { target, ids: walker.ids, asked: walker.asked };
+  }
+  return { target: "ACCEPT", ids: walker.ids, asked: walker.asked };
+}
+
 type End = Exclude<Walk["target"], undefined> | "return";
 
 class Walker {
@@ -77,6 +93,7 @@ class Walker {
         this.#mark = ((this.#mark & ~action.mask) ^ action.value) >>> 0;
         return undefined;
       case "log":
+      case "notrack":
         return undefined;
       default:
         throw new Error(`the walker does not know ${action.do}`);
@@ -124,6 +141,8 @@ class Walker {
       case "mark":
       case "ct mark":
         return ((match.match === "mark" ? this.#mark : (p.connmark ?? 0)) & match.mask) >>> 0 === match.value;
+      case "reverse path":
+        return p.isReversePath ?? true;
       case "ether saddr":
         return match.mac === p.mac;
       default:
