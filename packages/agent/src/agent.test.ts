@@ -367,7 +367,7 @@ unshared(import.meta.url, () => {
     sh("ip link del up0");
   });
 
-  test("the CNI configuration appears when pods can be served, comes back when it is removed, and outlives a stop", async () => {
+  test("the CNI configuration appears when pods can be served, comes back when it or a plugin is removed, and outlives a stop", async () => {
     const [cniConfDir, cniBinDir] = ["/run/net.d", "/run/cni-bin"];
     const store = memoryStore();
     const context = testContext({ store, node: "n1", runDir, options: { cniConfDir, cniBinDir } });
@@ -380,8 +380,10 @@ unshared(import.meta.url, () => {
     await until(() => existsSync(conflist));
     expect(readdirSync(cniBinDir)).toEqual(["margay-cni", "margay-ipam"]);
     expect(JSON.parse(readFileSync(conflist, "utf8")).plugins[0].socket).toBe(join(runDir, "cni.sock"));
-    rmSync(conflist);
-    await until(() => existsSync(conflist));
+    for (const path of [conflist, join(cniBinDir, "margay-ipam")]) {
+      rmSync(path);
+      await until(() => existsSync(path));
+    }
     await stop();
     expect(existsSync(conflist)).toBe(true);
   });

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { conflistPath, type Feature, install, installed } from "@margay/cni";
+import { type Feature, install, installed, installPaths } from "@margay/cni";
 
 export interface KeepInstalledOptions {
   /** Directories of the container runtime's configurations and plugins. */
@@ -17,14 +17,15 @@ const LOOK_MS = 1000;
 
 /**
  * Installs the plugins and the network configuration as soon as pods can be served, so that no node is called ready
- * before; and again when somebody removes the configuration. It stays when the agent stops: without it a runtime could
+ * before; and again when somebody removes any of it. It stays when the agent stops: without it a runtime could
  * not even end pods, and STATUS says what is wrong. @returns what ends it
  */
 export function keepInstalled(options: KeepInstalledOptions): () => void {
   const { confDir, binDir, socket, features, whyNot, onInstalled, onError } = options;
   let isCurrent = false; // what an older version left is replaced once
   const look = () => {
-    if (whyNot() !== undefined || (isCurrent && existsSync(conflistPath(confDir)))) return;
+    const isThere = isCurrent && installPaths({ confDir, binDir }).every((path) => existsSync(path));
+    if (isThere || whyNot() !== undefined) return;
     try {
       onInstalled(install({ ...installed(), confDir, binDir, socket, features }));
       isCurrent = true;

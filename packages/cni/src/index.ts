@@ -11,12 +11,12 @@ export { cniHandler, type Served } from "./handler.ts";
 export { inspect, owned, ownerOf } from "./inspect.ts";
 export {
   conflist,
-  conflistPath,
   FEATURES,
   type Feature,
   type InstallOptions,
   install,
   installed,
+  installPaths,
   uninstall,
 } from "./install.ts";
 export { type Invocation, parseCall } from "./invocation.ts";

@@ -28,6 +28,7 @@ test("the relay under both names, and a configuration that only root reads; repe
   expect([mode("bin/margay-cni"), mode("conf/10-margay.conflist")]).toEqual(["755", "600"]);
   expect(JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"))).toEqual({
     cniVersion: "1.0.0",
+    cniVersions: ["1.0.0", "1.1.0"],
     name: "margay",
     plugins: [
       {
@@ -44,20 +45,30 @@ test("without a compiled relay, a script that runs `margay cni`", () => {
   expect(execFileSync(join(root, "bin/margay-cni"), { encoding: "utf8" })).toBe("a'b cni\n");
 });
 
-test.each([
-  [["portmap"], "host ports"],
-  [["bandwidth"], "limits of bandwidth"],
-  [["bandwidth", "portmap"], "both, host ports first"],
-])("%p: %s only where there is who sets them", (there) => {
+test.each<[why: string, there: Record<string, string>, listed: string[], versions: string[] | undefined]>([
+  ["nobody for host ports", {}, ["margay-cni"], ["1.0.0", "1.1.0"]],
+  [
+    "one that knows GC and STATUS",
+    { portmap: 'echo \'{"supportedVersions":["1.0.0","1.1.0"]}\'' },
+    ["margay-cni", "portmap"],
+    ["1.0.0", "1.1.0"],
+  ],
+  [
+    "one of before",
+    { portmap: `echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}'` },
+    ["margay-cni", "portmap"],
+    undefined,
+  ],
+  ["one that cannot be asked", { portmap: "exit 1" }, ["margay-cni", "portmap"], undefined],
+  ["limits are the agent's", { bandwidth: "exit 1" }, ["margay-cni"], ["1.0.0", "1.1.0"]],
+])("plugins of others and versions: %s", (_why, there, listed, versions) => {
   mkdirSync(join(root, "bin"));
-  for (const name of there) writeFileSync(join(root, "bin", name), "machine code");
-  install({ ...options(), cniVersion: "1.1.0" });
-  const { cniVersion, plugins } = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
-  expect(cniVersion).toBe("1.1.0");
-  expect(plugins.map(({ type }: { type: string }) => type)).toEqual([
-    "margay-cni",
-    ...there.toSorted().reverse(),
-  ]);
+  for (const [name, script] of Object.entries(there))
+    writeFileSync(join(root, "bin", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  install(options());
+  const conf = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
+  expect(conf.plugins.map(({ type }: { type: string }) => type)).toEqual(listed);
+  expect([conf.cniVersion, conf.cniVersions]).toEqual(["1.0.0", versions]);
 });
 
 test("annotations that pods may use, when they are asked for", () => {

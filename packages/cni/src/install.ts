@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 
@@ -20,8 +21,6 @@ export interface InstallOptions {
   readonly mtu?: number;
   /** Annotations that pods may use, by Calico's names of them in `feature_control`. */
   readonly features?: readonly Feature[] | undefined;
-  /** Of the network configuration; 1.1.0, where every plugin of the list knows it, brings GC and STATUS. */
-  readonly cniVersion?: string;
 }
 
 /** The running executable and its compiled relay, as `install` wants them. */
@@ -31,7 +30,7 @@ export const installed = (): Pick<InstallOptions, "relay" | "margay"> => {
 };
 
 /** Where the network configuration is, once installed. */
-export const conflistPath = (confDir: string): string => join(confDir, "10-margay.conflist");
+const conflistPath = (confDir: string): string => join(confDir, "10-margay.conflist");
 
 /** The plugins' names: the same relay, told apart by the name it is executed by. */
 const NAMES = ["margay-cni", "margay-ipam"] as const;
@@ -53,43 +52,71 @@ export function install(options: InstallOptions): string[] {
   return [...plugins, place(conflistPath(confDir), 0o600, (fresh) => writeFileSync(fresh, conf))];
 }
 
-/** Takes off what `install` put there: the configuration first, then the plugins. Answers the paths removed. */
-export function uninstall({ binDir, confDir }: Pick<InstallOptions, "binDir" | "confDir">): string[] {
-  const paths = [conflistPath(confDir), ...NAMES.map((name) => join(binDir, name))];
+/** All that `install` puts there: the configuration first, then the plugins. */
+export const installPaths = ({ binDir, confDir }: Pick<InstallOptions, "binDir" | "confDir">): string[] => [
+  conflistPath(confDir),
+  ...NAMES.map((name) => join(binDir, name)),
+];
+
+/** Takes off what `install` put there, in that order. Answers the paths removed. */
+export function uninstall(where: Pick<InstallOptions, "binDir" | "confDir">): string[] {
+  const paths = installPaths(where);
   const there = [...paths, ...paths.map(freshOf)].filter((path) => existsSync(path));
   for (const path of there) rmSync(path);
   return there;
 }
 
-/** Plugins of others behind ours, where they are installed: a listed one that is missing would fail every ADD. */
-const OTHERS = [
-  { type: "portmap", snat: true, capabilities: { portMappings: true } },
-  { type: "bandwidth", capabilities: { bandwidth: true } },
-] as const;
+/** Behind ours, where it is installed: a listed plugin that is missing would fail every ADD. */
+const PORTMAP = { type: "portmap", snat: true, capabilities: { portMappings: true } } as const;
 
-/** The configuration of a chain: Margay, then host ports and limits of bandwidth if there is who sets them. */
-export const conflist = ({
+/** What GC and STATUS came with. */
+const NEWEST = "1.1.0";
+
+/**
+ * The configuration of a chain: Margay, then host ports if there is who sets them. Not `bandwidth`: the same annotations tell the
+ * agent, and two of them on one interface stop the pod. "cniVersions" is for runtimes that know 1.1.0; older ones take
+ * "cniVersion", and would fail with a newer one.
+ */
+export function conflist({
   socket,
   mtu,
   binDir,
   features = [],
-  cniVersion = "1.0.0",
-}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "features" | "cniVersion">): object => ({
-  cniVersion,
-  name: "margay",
-  plugins: [
-    {
-      type: "margay-cni",
-      capabilities: { ips: true, mac: true, dns: true },
-      ...(socket && { socket }),
-      ...(mtu && { mtu }),
-      ...(features.length > 0 && {
-        feature_control: Object.fromEntries(features.map((name) => [name, true])),
-      }),
-    },
-    ...OTHERS.filter(({ type }) => existsSync(join(binDir, type))),
-  ],
-});
+}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "features">): object {
+  const portmap = join(binDir, PORTMAP.type);
+  const hasPortmap = existsSync(portmap);
+  return {
+    cniVersion: "1.0.0",
+    ...((!hasPortmap || knowsNewest(portmap)) && { cniVersions: ["1.0.0", NEWEST] }),
+    name: "margay",
+    plugins: [
+      {
+        type: "margay-cni",
+        capabilities: { ips: true, mac: true, dns: true },
+        ...(socket && { socket }),
+        ...(mtu && { mtu }),
+        ...(features.length > 0 && {
+          feature_control: Object.fromEntries(features.map((name) => [name, true])),
+        }),
+      },
+      ...(hasPortmap ? [PORTMAP] : []),
+    ],
+  };
+}
+
+/** A plugin has this long to say which versions it knows. */
+const VERSION_MS = 2000;
+
+/** By CNI VERSION; one that cannot be asked knows what plugins knew before. */
+function knowsNewest(plugin: string): boolean {
+  const options = {
+    env: { CNI_COMMAND: "VERSION" },
+    input: `{"cniVersion":"${NEWEST}"}`,
+    timeout: VERSION_MS,
+  };
+  const { status, stdout } = spawnSync(plugin, [], { ...options, encoding: "utf8" });
+  return status === 0 && stdout.includes(`"${NEWEST}"`);
+}
 
 const script = ({ margay }: InstallOptions, name: string): string =>
   `#!/bin/sh\nMARGAY_ARGV0=${name} exec ${margay.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ")} cni\n`;
