@@ -1,7 +1,7 @@
 /** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
 import { uptime } from "node:os";
 import type { Changes } from "@margay/bgp";
-import { type Family, formatPrefix, type Prefix } from "@margay/net";
+import { type Address, type Family, formatPrefix, type Prefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
 import { Handover } from "./handover.ts";
@@ -87,7 +87,11 @@ export class Engine {
     const kernel =
       options.kernel === false
         ? noKernel()
-        : await Kernel.open({ log: options.log, onFabric: () => late.engine?.fabricChanged() });
+        : await Kernel.open({
+            log: options.log,
+            onFabric: () => late.engine?.fabricChanged(),
+            nextHops: () => late.engine?.nextHops() ?? [],
+          });
     const speaker = new Speaker({
       ...options,
       restarting: true,
@@ -138,6 +142,11 @@ export class Engine {
 
   learned(family: Family, changes: Changes): void {
     if (this.kernel.isWritten) for (const { id } of changes) this.#route(family, id);
+  }
+
+  /** Those of all paths, each perhaps several times. */
+  *nextHops(): Generator<Address> {
+    for (const family of families) yield* this.speaker.ribs[family].nextHops();
   }
 
   fabricChanged(): void {

@@ -1,8 +1,9 @@
 /** From the Loc-RIB to kernel routes (pure). */
 import { type Attributes, type Route as BgpRoute, linkBandwidth } from "@margay/bgp";
-import { type Address, contains, formatAddress, Lpm, type Prefix } from "@margay/net";
-import type { Nexthop, Route } from "@margay/netlink";
+import { type Address, contains, formatAddress, Lpm, type Prefix, width } from "@margay/net";
+import { metricOf, type Nexthop, type Route } from "@margay/netlink";
 import type { Gateways } from "./gateways.ts";
+import { textOf } from "./text-of.ts";
 
 /** Our mark on kernel routes. */
 export const bgpProtocol = 143;
@@ -10,69 +11,100 @@ export const bgpProtocol = 143;
 /** ECMP: at most so many next hops, as BIRD's `merge paths`. */
 const widest = 16;
 
+/** The way to a next hop, with its cost for the decision process. */
+interface Way {
+  readonly hops: readonly Nexthop[];
+  readonly cost: number;
+}
+
+/** A next hop that was asked for; no way when there is none. */
+interface Known {
+  readonly hop: Address;
+  readonly way: Way | undefined;
+}
+
 /**
  * How next hops are reached: by the kernel's own routes, never by those we made, so that no route can lean on itself.
  * A next hop behind a gateway becomes that gateway (RFC 4271 §5.1.3 recursive lookup).
  */
 export class Fabric {
   readonly #routes = new Lpm<Route>();
-  readonly #known = new Map<string, readonly Nexthop[] | undefined>();
-  /** Every next hop that was ever asked for. */
-  readonly #asked: Map<string, Address>;
-
+  readonly #known = new Map<string, Known>();
   /** Next hops, as text, behind a gateway whatever the table says. */
   readonly #gateways: Gateways;
+  readonly #most: number;
 
-  /** `routes` is the main table; of equal destinations the lowest metric counts. `before` is the fabric that this one follows. */
-  constructor(routes: readonly Route[], before?: Fabric, gateways: Gateways = new Map()) {
+  /** `routes` is the main table; of equal destinations the lowest metric counts. `nextHops` are in use: a change of their ways matters. */
+  constructor(
+    routes: readonly Route[],
+    { nextHops = [], gateways = new Map() }: { nextHops?: Iterable<Address>; gateways?: Gateways } = {},
+  ) {
     this.#gateways = gateways;
-    this.#asked = before ? before.#asked : new Map();
-    for (const route of routes.toSorted((a, b) => (b.metric ?? 0) - (a.metric ?? 0)))
+    for (const route of routes.toSorted((a, b) => metricOf(b) - metricOf(a)))
       if (route.protocol !== bgpProtocol) this.#routes.set(route.dst, route);
+    for (const way of gateways.values()) if ("gateway" in way) this.#ask(way.gateway);
+    for (const hop of nextHops) this.#ask(hop);
+    this.#most = 2 * this.#known.size + 1024;
+  }
+
+  /** Most of the next hops that were asked for are used no more: time for another fabric. */
+  get isOvergrown(): boolean {
+    return this.#known.size > this.#most;
   }
 
   /** Where to send packets for a next hop; undefined when there is no way. */
   hopsTo(nextHop: Address): readonly Nexthop[] | undefined {
-    const key = formatAddress(nextHop);
-    if (!this.#known.has(key)) {
-      this.#asked.set(key, nextHop);
-      this.#known.set(key, this.#wayTo(key, nextHop));
-    }
-    return this.#known.get(key);
+    return this.#ask(nextHop)?.hops;
+  }
+
+  /** RFC 4271 §9.1.2.2 e: 0 on a connected network, else above it as much as the route's metric; undefined when there is no way. */
+  cost(nextHop: Address): number | undefined {
+    return this.#ask(nextHop)?.cost;
   }
 
   /** Whether a change of the route to `destination` can change an answer: not so for the routes of pods. */
   concerns(destination: Prefix): boolean {
-    const gateways = [...this.#gateways.values()].flatMap((way) => ("gateway" in way ? [way.gateway] : []));
-    const asked = [...this.#asked.values(), ...gateways];
-    return asked.some((hop) => contains(destination, hop));
+    if (destination.length === width(destination.family)) return this.#known.has(formatAddress(destination));
+    return [...this.#known.values()].some(({ hop }) => contains(destination, hop));
   }
 
   /** Whether a next hop is reached through this interface. */
   uses(dev: string): boolean {
-    return [...this.#known.values()].some((hops) => hops?.some((h) => h.dev === dev));
+    return [...this.#known.values()].some(({ way }) => way?.hops.some((h) => h.dev === dev));
   }
 
-  /** Cost of a next hop for the decision process: 0 on a connected network, 1 behind a gateway. */
-  cost(nextHop: Address): number | undefined {
-    const hops = this.hopsTo(nextHop);
-    return hops && (hops.some((h) => h.via?.bits === nextHop.bits) ? 0 : 1);
+  /** Whether all that is in use, and `before` was asked for, is answered alike. */
+  answersAs(before: Fabric): boolean {
+    return [...this.#known].every(([key, { way }]) => {
+      const then = before.#known.get(key);
+      return !then || textOf(then.way) === textOf(way);
+    });
   }
 
-  #wayTo(key: string, nextHop: Address): readonly Nexthop[] | undefined {
+  #ask(hop: Address): Way | undefined {
+    const key = formatAddress(hop);
+    const known = this.#known.get(key);
+    if (known) return known.way;
+    const way = this.#wayTo(key, hop);
+    this.#known.set(key, { hop, way });
+    return way;
+  }
+
+  #wayTo(key: string, nextHop: Address): Way | undefined {
     const way = this.#gateways.get(key);
-    if (way && "device" in way) return [{ via: nextHop, dev: way.device }];
-    return this.#lookUp(way?.gateway ?? nextHop);
-  }
-
-  #lookUp(nextHop: Address): readonly Nexthop[] | undefined {
-    const route = this.#routes.match(nextHop)?.value;
+    if (way && "device" in way) return { hops: [{ via: nextHop, dev: way.device }], cost: 0 };
+    const route = this.#routes.match(way?.gateway ?? nextHop)?.value;
     if (route?.type !== "unicast" || route.nexthops.length === 0) return undefined;
-    return route.nexthops.map((hop) =>
-      hop.via ? hop : { via: nextHop, ...(hop.dev ? { dev: hop.dev } : {}) },
+    const hops = route.nexthops.map((hop) =>
+      hop.via ? hop : { via: way?.gateway ?? nextHop, ...(hop.dev ? { dev: hop.dev } : {}) },
     );
+    const isConnected = hops.some((hop) => hop.via?.bits === nextHop.bits);
+    return { hops, cost: isConnected ? 0 : Math.min(1 + metricOf(route), mostCost) };
   }
 }
+
+/** Costs are kept as signed words. */
+const mostCost = 2 ** 31 - 1;
 
 export interface RouteInputs {
   readonly prefix: Prefix;

@@ -39,7 +39,7 @@ unshared(import.meta.url, () => {
   beforeAll(async () => {
     run(`ip link set lo up; ip link add d0 type veth peer name d1
       ip addr add 172.20.0.1/24 dev d0; ip link set d0 up; ip link set d1 up`);
-    kernel = await Kernel.open({ log: quiet, onFabric: () => {} });
+    kernel = await Kernel.open({ log: quiet, onFabric: () => {}, nextHops: () => [] });
     kernel.start();
   });
   afterEach(() => void run("ip route flush proto static"));

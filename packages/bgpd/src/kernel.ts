@@ -2,14 +2,15 @@
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { type Address, formatPrefix } from "@margay/net";
 import {
+  type Link,
   listRoutes,
   mainTable,
   Netlink,
-  NetlinkError,
   type Notification,
   type RefusedRoute,
   type Route,
   routeTarget,
+  tableOf,
 } from "@margay/netlink";
 import { Loop, reconcile, type Target, Tracked } from "@margay/reconcile";
 import type { Gateways } from "./gateways.ts";
@@ -21,6 +22,10 @@ export interface KernelOptions {
   readonly log: Log;
   /** Next hops may be reached another way now; `kernel.fabric` is new. */
   readonly onFabric: () => void;
+  /** Next hops in use: only where one of these is reached another way the fabric is said to be new. */
+  readonly nextHops: () => Iterable<Address>;
+  /** The routing table that is read and written; the main one when absent. Routes of others are not ours, whatever their protocol. */
+  readonly table?: number;
   /** Path of a network namespace; this process's own when absent. */
   readonly namespace?: string;
 }
@@ -58,6 +63,12 @@ export class Kernel implements RouteTable {
   readonly #wanted = new WantedRoutes();
   /** Why, by prefix; they are tried again. */
   readonly #refused = new Map<string, string>();
+  /** In the last attempt. */
+  readonly #refusedNow = new Set<string>();
+  readonly #table: number;
+  readonly #isOurs = (route: Route) => tableOf(route) === this.#table;
+  /** What was said of each link last, by index. */
+  readonly #links = new Map<number, string>();
   #fabric = new Fabric([]);
   #gateways: Gateways = new Map();
   #fabricStale = true;
@@ -69,15 +80,19 @@ export class Kernel implements RouteTable {
 
   private constructor(options: KernelOptions) {
     this.#options = options;
+    this.#table = options.table ?? mainTable;
     this.#nl = Netlink.open({
       ...(options.namespace ? { namespace: options.namespace } : {}),
       groups: ["link", "route4", "route6"],
       onNotification: (n) => this.#notified(n),
       onOverflow: () => this.#distrustAll(),
     });
-    const onRefused = (refused: RefusedRoute) => this.#refuse(refused);
-    const target = routeTarget(this.#nl, { protocol: bgpProtocol, onRefused });
-    this.#tracked = new Tracked(forgetting(target, this.#refused));
+    const target = routeTarget(this.#nl, {
+      protocol: bgpProtocol,
+      only: this.#isOurs,
+      onRefused: (refused) => this.#refuse(refused),
+    });
+    this.#tracked = new Tracked(this.#forgetting(target));
     this.#loop = new Loop({
       pass: () => this.#pass(),
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}), // aborted: the loop stops
@@ -95,10 +110,8 @@ export class Kernel implements RouteTable {
   static async open(options: KernelOptions): Promise<Kernel> {
     const kernel = new Kernel(options);
     await kernel.#readFabric();
-    const ours = (await listRoutes(kernel.#nl, { protocol: bgpProtocol })).map(
-      (r) => [formatPrefix(r.dst), r] as const,
-    );
-    kernel.#wanted.keep(new Map(ours));
+    const ours = await listRoutes(kernel.#nl, { protocol: bgpProtocol, table: kernel.#table });
+    kernel.#wanted.keep(new Map(ours.map((r) => [formatPrefix(r.dst), r])));
     return kernel;
   }
 
@@ -108,7 +121,9 @@ export class Kernel implements RouteTable {
   }
 
   cost(nextHop: Address): number | undefined {
-    return this.#fabric.cost(nextHop);
+    const cost = this.#fabric.cost(nextHop);
+    if (this.#fabric.isOvergrown && !this.#fabricStale) this.#renew();
+    return cost;
   }
 
   /** Our routes are in the kernel already: this process follows another one. */
@@ -118,14 +133,13 @@ export class Kernel implements RouteTable {
 
   /** The wanted route of a prefix, or none. */
   want(key: string, route: Route | undefined): void {
-    this.#wanted.set(key, route);
+    this.#wanted.set(key, route && (this.#isOurs(route) ? route : { ...route, table: this.#table }));
     this.#changed();
   }
 
   setGateways(gateways: Gateways): void {
     this.#gateways = gateways;
-    this.#fabricStale = true;
-    this.#changed();
+    this.#renew();
   }
 
   /** From now on the kernel is written; routes that an earlier process left stay until `release`. */
@@ -166,6 +180,11 @@ export class Kernel implements RouteTable {
     this.#nl.close();
   }
 
+  #renew(): void {
+    this.#fabricStale = true;
+    this.#changed();
+  }
+
   #changed(): void {
     this.#version++;
     if (this.#started) this.#loop.trigger();
@@ -173,8 +192,9 @@ export class Kernel implements RouteTable {
 
   async #pass(): Promise<void> {
     if (this.#fabricStale) {
+      const before = this.#fabric;
       await this.#readFabric();
-      this.#options.onFabric();
+      if (!this.#fabric.answersAs(before)) this.#options.onFabric();
     }
     const version = this.#version;
     const [outcome] = await reconcile([this.#tracked.to(this.#wanted.all)]);
@@ -187,14 +207,34 @@ export class Kernel implements RouteTable {
 
   async #readFabric(): Promise<void> {
     this.#fabricStale = false;
-    const routes = await listRoutes(this.#nl, { table: mainTable });
-    this.#fabric = new Fabric(routes, this.#fabric, this.#gateways);
+    const routes = await listRoutes(this.#nl, { table: this.#table });
+    this.#fabric = new Fabric(routes, { nextHops: this.#options.nextHops(), gateways: this.#gateways });
   }
 
+  /** Said once for each reason: it is tried again every second. */
   #refuse({ route, error }: RefusedRoute): void {
     const key = formatPrefix(route.dst);
-    this.#refused.set(key, error instanceof NetlinkError ? error.message : String(error));
+    this.#refusedNow.add(key);
+    if (this.#refused.get(key) === error.message) return;
+    this.#refused.set(key, error.message);
     this.#options.log.warn({ event: "route-refused", route: key, err: error }, error.message);
+  }
+
+  /** The target, under which a prefix that was written, or is wanted no more, is no longer a refused one. */
+  #forgetting(target: Target<Route>): Target<Route> {
+    return {
+      ...target,
+      put: async (wanted) => {
+        this.#refusedNow.clear();
+        await target.put(wanted);
+        for (const key of this.#refused.keys())
+          if (wanted.has(key) && !this.#refusedNow.has(key)) this.#refused.delete(key);
+      },
+      remove: (keys) => {
+        for (const key of keys) this.#refused.delete(key);
+        return target.remove(keys);
+      },
+    };
   }
 
   /** Once all the refused, whatever else is written meanwhile. */
@@ -208,42 +248,29 @@ export class Kernel implements RouteTable {
 
   /** Only records: the next pass reads and repairs. */
   #notified(n: Notification): void {
-    if (n.kind === "route" && !n.own && (n.route.table ?? mainTable) === mainTable)
-      this.#routeChanged(n.route);
-    // A link that goes takes its IPv4 routes with it, unannounced.
-    if (n.kind === "link" && this.#fabric.uses(n.link.name)) this.#distrustAll();
+    if (n.kind === "route" && !n.own && this.#isOurs(n.route)) this.#routeChanged(n.route);
+    if (n.kind === "link") this.#linkChanged(n.link, n.change === "deleted");
+  }
+
+  /** A link that goes takes its IPv4 routes with it, unannounced; another MTU, or who listens, is nothing to us. */
+  #linkChanged({ index, name, up, state }: Link, isGone: boolean): void {
+    const now = isGone ? "" : `${name} ${up} ${state}`;
+    if (this.#links.get(index) === now) return;
+    if (isGone) this.#links.delete(index);
+    else this.#links.set(index, now);
+    if (this.#fabric.uses(name)) this.#distrustAll();
   }
 
   #routeChanged({ protocol, dst }: Route): void {
     if (protocol === bgpProtocol) {
       this.counts.repairs++;
       this.#tracked.distrust();
-    } else if (this.#fabric.concerns(dst)) this.#fabricStale = true;
-    else return;
-    this.#changed();
+      this.#changed();
+    } else if (this.#fabric.concerns(dst)) this.#renew();
   }
 
   #distrustAll(): void {
-    this.#fabricStale = true;
     this.#tracked.distrust();
-    this.#changed();
+    this.#renew();
   }
-}
-
-/** The target, under which a prefix that is written is no longer a refused one. */
-function forgetting(target: Target<Route>, refused: Map<string, string>): Target<Route> {
-  const forget = (keys: Iterable<string>) => {
-    for (const key of keys) refused.delete(key);
-  };
-  return {
-    ...target,
-    put: (wanted) => {
-      forget(wanted.keys());
-      return target.put(wanted);
-    },
-    remove: (keys) => {
-      forget(keys);
-      return target.remove(keys);
-    },
-  };
 }

@@ -219,7 +219,7 @@ describe("fields of a BGPPeer", () => {
       ...{ dst: parsePrefix("10.0.0.0/24"), protocol: 2, nexthops: [{ dev: "eth0" }] },
       type: "unicast",
     };
-    const fabric = new Fabric([eth0], undefined, gateways);
+    const fabric = new Fabric([eth0], { gateways });
     const via = { via: parseAddress("10.0.0.1"), dev: "eth0" };
     expect(fabric.hopsTo(parseAddress("10.0.0.9"))).toEqual([via]);
     expect(gatewayRoutes(gateways, { fabric, metric: { 4: 1024, 6: 1024 } })).toEqual(

@@ -445,11 +445,34 @@ describe("kernel routes", () => {
     const priority: Path = { source, ...rest, attributes: { ...attributes!, priority: 512 } }; // given by path()
     expect(text(priority)).toBe("10.244.1.0/26 via 10.0.0.2 dev eth0 metric 512");
   });
-  test("cost: 0 for a neighbour, 1 behind a gateway, none without a way", () => {
-    expect(["10.0.0.2", "10.1.0.1", "192.0.2.1"].map((a) => fabric.cost(parseAddress(a)))).toEqual([
-      0,
-      1,
+  test("cost: 0 for a neighbour, above it as the route's metric, none without a way", () => {
+    const metrics = new Fabric([
+      route("10.0.0.0/24", { metric: 100, nexthops: [{ dev: "eth0" }] }),
+      ...[20, 10].map((metric) =>
+        route("10.1.0.0/16", { metric, nexthops: [{ via: parseAddress("10.0.0.254"), dev: "eth0" }] }),
+      ),
+      route("10.4.0.0/16", { metric: 2 ** 32 - 1, nexthops: [{ via: parseAddress("10.0.0.254") }] }),
+      route("::/0", { nexthops: [{ via: parseAddress("fe80::1"), dev: "eth0" }] }),
+    ]);
+    const cost = (a: string) => metrics.cost(parseAddress(a));
+    expect(["10.0.0.2", "10.1.0.1", "10.4.0.1", "2001:db8::1", "192.0.2.1"].map(cost)).toEqual([
+      ...[0, 11, 2 ** 31 - 1, 1025],
       undefined,
+    ]);
+  });
+  test("a next hop that is used no more is forgotten with the fabric that knew it", () => {
+    const hop = (n: number) => ({ family: 4, bits: 0x0a00_0000n + BigInt(n) }) as const;
+    const before = new Fabric([], { nextHops: [hop(1)] });
+    for (let n = 0; n < 1026; n++) before.cost(hop(n));
+    expect(before.isOvergrown).toBe(false);
+    before.cost(hop(1026));
+    expect(before.isOvergrown).toBe(true);
+    const after = new Fabric([], { nextHops: [hop(1)] });
+    const concerned = [1, 2].map((n) => after.concerns({ ...hop(n), length: 32 }));
+    expect([concerned, after.concerns(parsePrefix("10.0.0.0/8")), after.isOvergrown]).toEqual([
+      [true, false],
+      true,
+      false,
     ]);
   });
 });

@@ -31,7 +31,7 @@ export { attributes, bytesOf, Encoder, type Message, type Request, text } from "
 export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";
 export { Netlink, type NetlinkOptions, type Notification } from "./netlink.ts";
-export { formatRoute, mainTable, type Nexthop, type Route, sameRoute } from "./route.ts";
+export { formatRoute, mainTable, metricOf, type Nexthop, type Route, sameRoute, tableOf } from "./route.ts";
 export { type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
 export { RequestSocket } from "./socket.ts";

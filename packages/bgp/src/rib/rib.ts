@@ -1,4 +1,4 @@
-import type { Family, Prefix } from "@margay/net";
+import type { Address, Family, Prefix } from "@margay/net";
 import { remember } from "../remember.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import type { Nlri } from "../wire/nlri.ts";
@@ -151,6 +151,11 @@ export class Rib {
   costsChanged(): void {
     this.#numbers.costsChanged();
     for (const id of this.ids()) this.#touch(id, dirty);
+  }
+
+  /** The next hops of all paths, as received and as import policy left them. */
+  nextHops(): ReadonlySet<Address> {
+    return this.#numbers.nextHops();
   }
 
   /** Something changed that no decision was made on. */

@@ -97,6 +97,17 @@ export class RouteNumbers {
       if (this.#accepted[number] === 1) this.#costs[number] = unknown;
   }
 
+  /** Of the routes held: an object each, shared by those of one source. */
+  nextHops(): ReadonlySet<Address> {
+    const all = new Set<Address>();
+    for (const route of this.routes) {
+      if (!route) continue;
+      const hops = route instanceof LearnedRoute ? [route] : [route.received, route.attributes];
+      for (const hop of hops) if (hop?.nextHop) all.add(hop.nextHop.address);
+    }
+    return all;
+  }
+
   #askCost(number: number): number {
     const route = this.routes[number]!; // numbered
     const hop = route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop;
