@@ -6,6 +6,7 @@ import { run, SetupError, telling } from "./progress.mjs";
 /** Package -> a program it brings, looked for where dpkg is missing. */
 const PACKAGES = {
   "etcd-server": "etcd",
+  "etcd-client": "etcdctl",
   iptables: "iptables",
   ipset: "ipset",
   nftables: "nft",
@@ -17,6 +18,10 @@ const PACKAGES = {
   iproute2: "ip",
   "iputils-ping": "ping",
   "netcat-openbsd": "nc",
+  iperf3: "iperf3",
+  openssl: "openssl",
+  procps: "sysctl",
+  tcpdump: "tcpdump",
   "containernetworking-plugins": undefined, // lives in /usr/lib/cni; only the benchmarks use it
   gcc: "gcc",
   "libc6-dev": undefined,
