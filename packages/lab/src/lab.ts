@@ -130,9 +130,9 @@ export class Lab {
   /** LabError "not-found", "cni". */
   async removePod(id: { readonly namespace: string; readonly name: string }): Promise<void> {
     const pod = this.pod(id);
+    await removePod(this.#runtime, pod); // one that is refused leaves the pod as it is, and answering
     this.#responders.get(podKey(pod))?.close();
     this.#responders.delete(podKey(pod));
-    await removePod(this.#runtime, pod);
     this.#pods.delete(podKey(pod));
   }
 

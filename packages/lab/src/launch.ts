@@ -13,6 +13,9 @@ export type LaunchOptions = Omit<SuperviseOptions, "margay" | "relay" | "pidName
   readonly logs?: string;
 };
 
+/** How long a lab may take until a detached start gives it up. */
+const READY_MS = 120_000;
+
 const NAME = /^[a-z0-9][-a-z0-9]{0,31}$/;
 
 /**
@@ -46,7 +49,12 @@ export async function launchDetached(options: LaunchOptions): Promise<void> {
     const status = await ask(lab)("status", undefined).catch(() => undefined); // its socket is not there yet
     return status?.phase === "ready" ? true : undefined;
   };
-  await until(ready, { timeoutMs: 120_000, everyMs: 50, what: `lab ${options.name} is not ready` });
+  try {
+    await until(ready, { timeoutMs: READY_MS, everyMs: 50, what: `lab ${options.name} is not ready` });
+  } catch (error) {
+    child.kill("SIGKILL"); // unshare dies, and with it the whole lab: nobody else knows of it
+    throw error;
+  }
   child.stdout?.destroy();
   child.stderr?.destroy();
   child.unref();
