@@ -34,27 +34,43 @@ export function raiseAll(): void {
 }
 
 function commandLine(pid: string): string[] {
+  return read(`/proc/${pid}/cmdline`).split("\0");
+}
+
+/** Nothing of a process that has ended since it was listed. */
+function read(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    return readFileSync(path, "utf8");
   } catch {
-    return []; // ended since readdir
+    return "";
   }
 }
 
-/** Resident memory in MB (2^20 bytes). */
+/** Resident memory in MB (2^20 bytes) of a process and of those it runs, such as the agent's iptables-restore; pages they share count twice. */
 export const rssMb = (pid: string): number =>
-  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+  family(pid)
+    .map((one) => Number(/^VmRSS:\s+(\d+) kB/m.exec(read(`/proc/${one}/status`))?.[1] ?? 0) / 1024)
+    .reduce((total, mb) => total + mb, 0);
 
-/** User and system time of a process so far. */
-export const cpuMs = (pid: string): number => sum(stat(pid).slice(11, 13));
+/** User and system time so far of a process, of those it runs, and of their children that have ended. */
+export const cpuMs = (pid: string): number =>
+  family(pid)
+    .map((one) => sum(stat(one).slice(11, 15)))
+    .reduce((total, ms) => total + ms, 0);
 
-/** The same of our own children that have ended. */
+/** A process and all below it. */
+function family(pid: string): string[] {
+  const children = read(`/proc/${pid}/task/${pid}/children`).split(" ").filter(Boolean); // Node forks in its main thread
+  return [pid, ...children.flatMap(family)];
+}
+
+/** User and system time of our own children that have ended. */
 export const childrenCpuMs = (): number => sum(stat("self").slice(13, 15));
 
 const sum = (ticks: readonly string[]): number => ticks.reduce((total, n) => total + Number(n) * TICK_MS, 0);
 
 /** The fields after the command's closing bracket, which may itself hold spaces: the first is the state, field 3. */
 const stat = (pid: string): string[] =>
-  readFileSync(`/proc/${pid}/stat`, "utf8")
+  read(`/proc/${pid}/stat`)
     .replace(/^.*\) /s, "")
     .split(" ");
