@@ -43,6 +43,8 @@ export class LoadBalancers implements Controller {
   readonly #blocks: Mirror<Entry | undefined>;
   readonly #ours = new Set<string>();
   readonly #loop: Loop;
+  /** Until the last pass has ended. */
+  #passing: Promise<void> = Promise.resolve();
   #leads = false;
   readonly #status: BalancerStatus;
 
@@ -56,7 +58,11 @@ export class LoadBalancers implements Controller {
     this.#ourClass = ourClass;
     const { store, sleep, random, log, troubles } = surroundings;
     this.#loop = new Loop({
-      pass: () => this.#pass(),
+      pass: () => {
+        const pass = this.#pass();
+        this.#passing = pass.catch(() => {}); // told by onError
+        return pass;
+      },
       sleep,
       onError: (error, retryInMs) => {
         if (!troubles.begin(this.name, error))
@@ -106,7 +112,7 @@ export class LoadBalancers implements Controller {
 
   async follow(): Promise<void> {
     this.#leads = false;
-    await this.settled();
+    await this.#passing; // not the pause after one that failed
   }
 
   settled(): Promise<void> {

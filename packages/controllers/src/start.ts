@@ -57,11 +57,10 @@ export async function startControllers(
   const leader = new Leader({
     ...{ server, name: "margay-controllers", identity: node, sleep },
     namespace: options.leaderElectNamespace ?? access.namespace,
-    onChange: (leads) => {
+    onChange: async (leads) => {
       log.info({ event: "leader", leads }, leads ? "this replica leads" : "this replica follows");
-      for (const one of controllers)
-        if (leads) one.lead();
-        else void one.follow();
+      if (!leads) await Promise.all(controllers.map((one) => one.follow()));
+      else for (const one of controllers) one.lead();
     },
     onError: (error) => {
       if (!troubles.begin("Lease", error))

@@ -69,13 +69,16 @@ interface Candidate {
   kill(): void;
 }
 
-function candidate(clock: Clock, identity: string): Candidate {
+function candidate(clock: Clock, identity: string, ended?: () => Promise<void>): Candidate {
   const server = apiServer(kubernetes.access);
   const changes: boolean[] = [];
   let isDead = false;
   const leader = new Leader({
     ...{ server, identity, namespace: "margay-system", name: "margay-controllers" },
-    onChange: (leads) => void changes.push(leads),
+    onChange: async (leads) => {
+      if (!leads) await ended?.();
+      changes.push(leads);
+    },
     onError: () => {},
     sleep: (ms, signal) => clock.sleep(isDead ? 2 ** 40 : ms, signal),
     now: () => clock.ms,
@@ -116,6 +119,21 @@ test("who stops gives the Lease back, and the other takes over with its next try
   clock.awake = 0; // the first is no more
   expect(first.changes).toEqual([true, false]);
   expect(await clock.until(() => second.leader.leads)).toBeLessThan(5);
+});
+
+test("the Lease is given back only when whoever led has ended what was under way", async () => {
+  const clock = new Clock();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const first = candidate(clock, "a", () => promise);
+  await clock.until(() => first.leader.leads);
+  const holder = () => kubernetes.objects(LEASES)[0]?.spec as { holderIdentity: string };
+  const stopped = first.leader.stop();
+  await pause(100);
+  expect(holder()).toMatchObject({ holderIdentity: "a" });
+  resolve();
+  await stopped;
+  expect(holder()).toMatchObject({ holderIdentity: "" });
+  expect(first.changes).toEqual([true, false]);
 });
 
 test("who cannot reach the API server lets go before another may take over, and leads again when it answers", async () => {

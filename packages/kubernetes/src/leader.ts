@@ -8,8 +8,11 @@ export interface LeaderOptions {
   readonly name: string;
   /** Of this process: unique among all candidates, such as the pod's name. */
   readonly identity: string;
-  /** Told with every change. Whoever is told false must have stopped writing when it returns. */
-  readonly onChange: (leads: boolean) => void;
+  /**
+   * Told with every change. Whoever is told false begins to write nothing more, and resolves when nothing is under way: until then
+   * the Lease is neither given back nor asked for again.
+   */
+  readonly onChange: (leads: boolean) => void | Promise<void>;
   readonly onError: (error: unknown) => void;
   /** The API server has answered: what was told to `onError` is over. */
   readonly onAnswer?: () => void;
@@ -72,7 +75,7 @@ export class Leader {
     this.#stop.abort();
     await this.#running;
     if (!this.#leads) return;
-    this.#become(false);
+    await this.#become(false);
     await this.#release().catch(this.#options.onError); // then it runs out
   }
 
@@ -80,20 +83,20 @@ export class Leader {
     const { sleep, onError, onAnswer, now } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
-        this.#become(await this.#try());
+        await this.#become(await this.#try());
         onAnswer?.();
       } catch (error) {
         onError(error);
-        if (now() - this.#renewedAt > LET_GO_MS) this.#become(false);
+        if (now() - this.#renewedAt > LET_GO_MS) await this.#become(false);
       }
       await sleep(RETRY_MS, this.#stop.signal);
     }
   }
 
-  #become(leads: boolean): void {
+  async #become(leads: boolean): Promise<void> {
     if (this.#leads === leads) return;
     this.#leads = leads;
-    this.#options.onChange(leads);
+    await this.#options.onChange(leads);
   }
 
   /** Whether the Lease is ours now. */
