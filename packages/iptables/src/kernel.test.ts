@@ -16,6 +16,7 @@ import {
   ipsetTarget,
   type Rule,
 } from "./index.ts";
+import { edits, splitInput } from "./restore.ts";
 import { RestoreStream } from "./restore-stream.ts";
 
 const sh = (script: string): string =>
@@ -231,6 +232,20 @@ unshared(import.meta.url, () => {
       await chains.put(wanted);
       const actual = await chains.list();
       for (const [key, chain] of wanted) expect(chains.same(actual.get(key)!, chain)).toBe(true); // put above
+    });
+
+    test("a chain put in parts never lets through what it denied before and will deny", async () => {
+      sh(`iptables-${backend} -N margay-x; iptables-${backend} -A margay-x -p icmp -j DROP`);
+      sh(`iptables-${backend} -A OUTPUT -j margay-x`);
+      const others = Array.from({ length: 250 }, (_, i) => rule(`-s 10.0.${i}.0/24`, "-j ACCEPT"));
+      const wanted = map<Chain>({ "filter/margay-x": { rules: [...others, rule("-p icmp", "-j DROP")] } });
+      const parts = splitInput(edits(new Map(), wanted, "margay:")).split(/(?<=COMMIT\n)/);
+      expect(parts.length).toBeGreaterThan(2);
+      for (const part of parts) {
+        execFileSync(`/usr/sbin/iptables-${backend}-restore`, ["--noflush"], { input: part });
+        expect(sh("ping -qc1 -W0.1 127.0.0.1 || true")).toContain(" 0 received");
+      }
+      expect(sh(`iptables-${backend} -S margay-x`).match(/-j DROP/g)).toHaveLength(1);
     });
 
     test("the open tool: killed, or gone after a refusal, it is started again; its line numbers stay right", async () => {

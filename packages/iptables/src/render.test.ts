@@ -86,15 +86,19 @@ COMMIT
     expect(short.join(" ")).toBe(expected);
   });
 
-  test("too long for one transaction: called chains before callers, 100 lines a commit", () => {
+  test("too long for one transaction: called chains before callers, each whole, 100 lines a commit", () => {
     const wanted = chains({
       "filter/margay-top": [{ match: [], target: ["-j", "margay-big"] }],
+      "filter/margay-low": Array.from({ length: 60 }, (_, i) => accept(i + 1)),
+      "filter/margay-next": Array.from({ length: 60 }, (_, i) => accept(i + 1)),
       "filter/margay-big": Array.from({ length: 150 }, (_, i) => accept(i + 1)),
     });
     const commits = splitInput(edits(new Map(), wanted, mark)).split("COMMIT\n");
-    expect(commits.map((c) => c.split("\n").length - 2)).toEqual([100, 53, -1]);
-    expect(commits[0]).toMatch(/^\*filter\n:margay-big - /);
-    expect(commits[1]).toMatch(/:margay-top - \[0:0\]\n-A margay-top .* -j margay-big\n$/);
+    expect(commits.map((c) => c.split("\n").length - 2)).toEqual([100, 55, 61, 61, -1]);
+    expect(commits[0]).toMatch(/^\*filter\n:margay-big - \[0:0\]\n-A margay-big -j DROP\n/);
+    expect(commits[1]).toMatch(
+      /\n-D margay-big -j DROP\n:margay-top - \[0:0\]\n-A margay-top .* -j margay-big\n$/,
+    );
   });
 
   test("removal: all flushed, then all deleted, whatever calls what", () => {

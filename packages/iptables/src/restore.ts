@@ -90,18 +90,38 @@ export function putInput(all: readonly Edit[]): string {
 }
 
 /**
- * The same in small commits, called chains before their callers, for a kernel that refuses the whole as too
- * long. A new chain is filled before anything jumps to it; a rewritten one is short of rules in between.
+ * The same in small commits, called chains before their callers, for a kernel that refuses the whole as too long. Each chain
+ * changes in one commit; one that is too long for that drops all while it is written, for short of rules it would return
+ * what it is to deny.
  */
 export function splitInput(all: readonly Edit[]): string {
-  return byTable(all, (these) => {
-    const lines = calledFirst(these).flatMap((e) => [...(e.declare ? [e.declare] : []), ...e.lines]);
-    const count = Math.ceil(lines.length / SPLIT_LINES);
-    return Array.from({ length: count }, (_, i) =>
-      commit(lines.slice(i * SPLIT_LINES, (i + 1) * SPLIT_LINES)),
-    );
-  });
+  return byTable(all, (these) => pieces(calledFirst(these)).map(commit));
 }
+
+function pieces(all: readonly Edit[]): string[][] {
+  const found: string[][] = [];
+  for (const { key, declare, lines } of all) {
+    const whole = [...(declare === undefined ? [] : [declare]), ...lines];
+    const last = found.at(-1);
+    if (last && last.length + whole.length <= SPLIT_LINES) last.push(...whole);
+    else if (whole.length <= SPLIT_LINES) found.push(whole);
+    else found.push(...inParts(closedMeanwhile(key, whole)));
+  }
+  return found;
+}
+
+/** The nat table has no DROP, and denies nothing. */
+function closedMeanwhile(key: string, [declare = "", ...lines]: readonly string[]): string[] {
+  const { table, name } = splitKey(key);
+  return table === "nat"
+    ? [declare, ...lines]
+    : [declare, `-A ${name} -j DROP`, ...lines, `-D ${name} -j DROP`];
+}
+
+const inParts = (lines: readonly string[]): string[][] =>
+  Array.from({ length: Math.ceil(lines.length / SPLIT_LINES) }, (_, i) =>
+    lines.slice(i * SPLIT_LINES, (i + 1) * SPLIT_LINES),
+  );
 
 /** Flush all, then delete all: chains to remove may call each other, and one already gone is created first. */
 export function removeInput(keys: readonly string[]): string {
