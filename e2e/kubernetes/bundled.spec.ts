@@ -1,14 +1,15 @@
-import { readdirSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { exec, namespacePath } from "@margay/lab";
 import { Cluster } from "./cluster/cluster.ts";
-import { createPods, install, NAMESPACE } from "./cluster/release.ts";
+import { CHART, createPods, install, NAMESPACE, settled, upgrade } from "./cluster/release.ts";
 import { nodeFolder } from "./cluster/runtime.ts";
 
 /** etcd in the release and everything behind Services of a real kube-proxy, in both its modes. */
 const NODES = ["n1", "n2", "n3"];
 const MEMBERS = ["10.96.0.51", "10.96.0.52", "10.96.0.53"];
+const SNAPSHOTS = "/var/lib/margay-etcd-snapshots";
 const THREE = {
   etcd: { bundled: { clusterIPs: MEMBERS } },
   bgpPeers: [{ name: "tor", peerIP: "172.20.0.2", asNumber: 65000 }],
@@ -47,17 +48,55 @@ const leads = async (): Promise<string> => {
   return `margay-etcd-${statuses.findIndex(({ Status }) => Status.leader === Status.header.member_id)}`;
 };
 
+const snapshots = (node: string): string[] => {
+  const folder = join(nodeFolder(node), SNAPSHOTS);
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".db")) : [];
+};
+/** "namespace/pod address" of each. */
+const endpoints = async (): Promise<string[]> => {
+  const text = await cluster.execIn("margay-node-n1", "agent", [
+    "margay",
+    "get",
+    "workloadendpoints",
+    "-A",
+    "-o",
+    "json",
+  ]);
+  const { items } = JSON.parse(text) as {
+    items: { metadata: { namespace: string }; spec: { pod: string; ipNetworks: string[] } }[];
+  };
+  return items
+    .map(({ metadata, spec }) => `${metadata.namespace}/${spec.pod} ${spec.ipNetworks.join()}`)
+    .sort();
+};
+
+/** Why `helm upgrade` refuses these values; nothing when it would do it. */
+const refused = async (values: object): Promise<string> => {
+  const words = ["upgrade", "margay", CHART, "-n", NAMESPACE, "--dry-run=server", "-f", "-"];
+  const { code, stderr } = await cluster.run("helm", words, { input: JSON.stringify(values) });
+  return code === 0 ? "" : stderr;
+};
+
 test("one member on a node's disk, found through its Service", async () => {
   const one = { clusterIPs: MEMBERS.slice(0, 1), nodeName: "n2", storage: { type: "hostPath" } };
   await install(cluster, withEtcd(one), NODES.length);
   await cluster.must("helm", ["test", "margay", "-n", NAMESPACE]);
   expect(readdirSync(join(nodeFolder("n2"), "var/lib/margay-etcd"))).toContain("data");
+  const two =
+    "the data of this release is 1 in /var/lib/margay-etcd of n2; 3 in claims would begin empty beside it";
+  expect(await refused(THREE)).toContain(two); // two empty members would be a quorum beside the old one
+  expect(await refused(withEtcd({ ...one, nodeName: "n3" }))).toContain("of n3 would begin empty");
+  expect(await refused(withEtcd({ ...one, quotaBytes: 4294967296 }))).toBe("");
   await cluster.must("helm", ["uninstall", "margay", "-n", NAMESPACE, "--timeout", "120s"], {
     timeoutMs: 150_000,
   });
 }, 300_000);
 
 test("three members: nodes are Ready by a datastore that runs on them", async () => {
+  const again = ["install", "margay", CHART, "-n", NAMESPACE, "--dry-run=server", "-f", "-"];
+  const { stderr } = await cluster.run("helm", again, { input: JSON.stringify(THREE) });
+  expect(stderr).toContain("delete it and the Secret margay-etcd-ca"); // what uninstall has left is data still
+  await kubectl("-n", NAMESPACE, "delete", "secret", "margay-etcd-ca");
   await install(cluster, THREE, NODES.length);
   expect(await healthy()).toBe(3);
 }, 240_000);
@@ -133,6 +172,42 @@ test("kube-proxy inserts its rules in front; ours are the first again", async ()
     );
 }, 60_000);
 
+test("externalTrafficPolicy Local: the router knows the one node that has the pod, and the policy sees who asks", async () => {
+  const external = { type: "NodePort", externalTrafficPolicy: "Local", externalIPs: ["203.0.113.10"] };
+  await cluster.apply(JSON.stringify(service("outside", external)));
+  const configuration = { serviceExternalIPs: [{ cidr: "203.0.113.0/24" }] };
+  await kubectl(
+    "patch",
+    "bgpconfiguration",
+    "default",
+    "--type=merge",
+    "-p",
+    JSON.stringify({ spec: configuration }),
+  );
+  let routes = "";
+  await cluster.eventually(
+    () => `the ToR has one next hop: ${routes}`,
+    async () => {
+      const words = ["birdc", "-r", "-s", "/run/bird/bird.ctl", "show", "route", "203.0.113.10/32"];
+      routes = (await exec(words)).stdout;
+      return [...new Set(routes.match(/via \S+/g))].join() === "via 172.20.0.12"; // of whoever tells it
+    },
+  );
+  const tor = { name: "tor", namespacePath: namespacePath("tor"), addresses: ["172.20.0.2"] };
+  const ask = () => cluster.askAt(tor, { name: "default/web", address: "203.0.113.10" });
+  expect(await ask()).not.toBe("reached");
+  const from = [{ podSelector: { matchLabels: { role: "client" } } }, { ipBlock: { cidr: "172.20.0.2/32" } }];
+  await kubectl(
+    "patch",
+    "networkpolicy",
+    "only-clients",
+    "--type=merge",
+    "-p",
+    JSON.stringify({ spec: { ingress: [{ from }] } }),
+  );
+  await cluster.eventually("the ToR reaches web", async () => (await ask()) === "reached");
+}, 90_000);
+
 test("one of three members hangs: addresses are given and policies enforced; it comes back", async () => {
   const leader = await leads();
   const kubelet = cluster.kubelets.find((one) => one.processOf(leader, "etcd") !== undefined);
@@ -144,3 +219,77 @@ test("one of three members hangs: addresses are given and policies enforced; it 
   await kubelet?.kill(leader, "etcd");
   await cluster.eventually("three are healthy", async () => (await healthy()) === 3, 60_000);
 }, 150_000);
+
+test("one of three members loses its data: removed, added, and begun as docs/guide/upgrade.md says", async () => {
+  const begins = async () => {
+    rmSync(join(nodeFolder("n3"), "claims/data-margay-etcd-2"), { recursive: true });
+    await cluster.kubelet("n3").kill("margay-etcd-2", "etcd");
+  };
+  await begins();
+  await cluster.eventually("its words say why it ends", () =>
+    cluster.processes
+      .status()
+      .some(
+        ({ name }) =>
+          name.startsWith("n3/margay-etcd-2/etcd") &&
+          cluster.processes.lastWords(name, 9).includes("already been bootstrapped"),
+      ),
+  );
+  const does = (...words: string[]) =>
+    etcdctl(0, ...endpoint(0), ...words).then(
+      () => true,
+      () => false,
+    );
+  await cluster.eventually("the two that are left have a leader", () => does("endpoint", "health"));
+  const lines = (await etcdctl(0, ...endpoint(0), "member", "list")).split("\n");
+  const [id = ""] = lines.find((line) => line.includes("margay-etcd-2"))?.split(",") ?? [];
+  await etcdctl(0, ...endpoint(0), "member", "remove", id);
+  const peer = "--peer-urls=https://margay-etcd-2.margay.internal:12380";
+  await cluster.eventually("it is added", () => does("member", "add", "margay-etcd-2", peer));
+  await upgrade(cluster, withEtcd({ initialClusterState: "existing" }), NODES.length);
+  await begins(); // as what it was until now it has written data already
+  await cluster.eventually("three are healthy", async () => (await healthy()) === 3, 60_000);
+  for (const now of ["updatedReplicas", "readyReplicas"])
+    await kubectl("-n", NAMESPACE, "wait", "statefulset/margay-etcd", `--for=jsonpath={.status.${now}}=3`);
+}, 200_000);
+
+test("a snapshot is made, the data is lost, the snapshot is restored as docs/guide/upgrade.md says", async () => {
+  await kubectl("-n", NAMESPACE, "create", "job", "--from=cronjob/margay-etcd-snapshots-1", "by-hand");
+  await kubectl("-n", NAMESPACE, "wait", "job/by-hand", "--for=condition=complete", "--timeout=60s");
+  const holder = "n2"; // the member's own node
+  const [file = ""] = snapshots(holder);
+  for (const node of NODES)
+    if (node !== holder)
+      cpSync(join(nodeFolder(holder), SNAPSHOTS, file), join(nodeFolder(node), SNAPSHOTS, file));
+  const before = await endpoints();
+  expect(before).toHaveLength(PODS.length + 1);
+  expect(await refused(withEtcd({ restoreFrom: file }))).toContain(
+    "scale statefulset/margay-etcd to 0 first",
+  );
+  await kubectl("-n", NAMESPACE, "scale", "statefulset/margay-etcd", "--replicas=0");
+  await cluster.eventually(
+    "no member is left",
+    async () => !(await cluster.pods()).some(({ metadata }) => metadata.name.startsWith("margay-etcd-")),
+    60_000,
+  );
+  for (const node of NODES) rmSync(join(nodeFolder(node), "claims"), { recursive: true, force: true });
+  expect(
+    await refused({ ...THREE, etcd: { bundled: { clusterIPs: [MEMBERS[0]], restoreFrom: file } } }),
+  ).toBe("");
+  await answers(true, "default/client", "10.96.7.7"); // nothing of it is needed to forward and to police
+  await upgrade(cluster, withEtcd({ restoreFrom: file }), NODES.length);
+  await cluster.eventually("three are healthy", async () => (await healthy()) === 3, 60_000);
+  await kubectl(
+    "-n",
+    NAMESPACE,
+    "rollout",
+    "restart",
+    "daemonset/margay-node",
+    "deployment/margay-controllers",
+  );
+  await settled(cluster, NODES.length);
+  expect(await endpoints()).toEqual(before);
+  await createPods(cluster, [["default/after", "n3", { role: "client" }]]);
+  await answers(true, "default/after", "10.96.7.7");
+  expect(new Set((await endpoints()).map((line) => line.split(" ").at(-1))).size).toBe(before.length + 1);
+}, 400_000);

@@ -83,7 +83,7 @@ const rows: readonly (readonly [string, object, string, string])[] = [
   [
     "with snapshots",
     bundled({ snapshots: { schedule: "0 * * * *", keep: 3 } }),
-    "CronJob/margay-etcd-snapshots",
+    "CronJob/margay-etcd-snapshots-0",
     '"schedule":"0 * * * *"',
   ],
   [
@@ -92,7 +92,19 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "StatefulSet/margay-etcd",
     "/snapshots/by-hand-0.db",
   ],
-  ["without", bundled({ snapshots: { enabled: false } }), "CronJob/margay-etcd-snapshots", "none"],
+  [
+    "of every member on its own node",
+    bundled({ clusterIPs: ["10.96.0.51", "10.96.0.52", "10.96.0.53"] }),
+    "CronJob/margay-etcd-snapshots-2",
+    '"statefulset.kubernetes.io/pod-name":"margay-etcd-2"',
+  ],
+  [
+    "with a member that begins anew",
+    bundled({ initialClusterState: "existing" }),
+    "StatefulSet/margay-etcd",
+    "--initial-cluster-state=existing",
+  ],
+  ["without", bundled({ snapshots: { enabled: false } }), "CronJob/margay-etcd-snapshots-0", "none"],
   [
     "etcd with a password",
     { etcd: { mode: "external", external: { endpoints: ["http://a:2379"], authSecret: "login" } } },

@@ -160,3 +160,21 @@ seccompProfile: { type: RuntimeDefault }
 {{- end -}}
 {{ $names | uniq | toJson }}
 {{- end }}
+
+{{/* What lies in the members' data, on the StatefulSet and on the CA, which stays: checks.yaml asks. */}}
+{{- define "margay.etcdData" -}}
+margay.dev/data: {{ include "margay.etcdPlaces" . | quote }}
+margay.dev/restored-from: {{ .Values.etcd.bundled.restoreFrom | quote }}
+{{- end }}
+
+{{- define "margay.etcdPlaces" -}}
+{{- with .Values.etcd.bundled -}}
+{{ len .clusterIPs }} in {{ if eq .storage.type "claim" }}claims{{ else }}{{ .storage.hostPath }} of {{ .nodeName }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{/* Each holds a port of its node: on the one node of a small cluster a second would wait for ever. */}}
+{{- define "margay.replicas" -}}
+{{- $nodes := len (dig "items" list (lookup "v1" "Node" "" "" | default dict)) -}}
+{{- if eq $nodes 1 -}}1{{- else -}}{{ .Values.controllers.replicas }}{{- end -}}
+{{- end }}

@@ -62,6 +62,13 @@ export interface Container {
 export interface PodSpec {
   readonly nodeName?: string;
   readonly nodeSelector?: Readonly<Record<string, string>>;
+  readonly affinity?: {
+    readonly podAffinity?: {
+      readonly requiredDuringSchedulingIgnoredDuringExecution?: readonly {
+        readonly labelSelector: { readonly matchLabels: Readonly<Record<string, string>> };
+      }[];
+    };
+  };
   readonly hostNetwork?: boolean;
   readonly hostAliases?: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly serviceAccountName?: string;

@@ -1,6 +1,6 @@
 import type { ApiServer } from "@margay/kubernetes";
 import { ensure, items, patchStatus, remove } from "./api.ts";
-import { isReady, type Meta, type Pod, type Workload } from "./objects.ts";
+import { isReady, type Meta, type Pod, type PodSpec, type Workload } from "./objects.ts";
 
 const NODES = "/api/v1/nodes";
 const hashOf = (template: object): string => {
@@ -24,14 +24,9 @@ export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): P
   for (const [kind, path] of kinds)
     for (const workload of await items<Workload>(server, path)) {
       owners.add(workload.metadata.uid);
-      const { nodeSelector = {} } = workload.spec.template.spec;
-      const fits = ({ labels = {} }: Meta) =>
-        Object.entries(nodeSelector).every(([key, value]) => labels[key] === value);
-      const where = all
-        .filter(fits)
-        .map(({ name }) => name)
-        .sort();
-      await drive(server, { kind, workload, pods, nodes: where });
+      const fits = suits(workload.spec.template.spec, pods);
+      const where = all.filter(fits).map(({ name }) => name);
+      await drive(server, { kind, workload, pods, nodes: where.sort() });
     }
   for (const pod of pods)
     if (!pod.spec.nodeName && !pod.metadata.deletionTimestamp) await bind(server, pod, nodes[0] ?? "");
@@ -42,6 +37,18 @@ export async function driveWorkloads(server: ApiServer, pods: readonly Pod[]): P
   for (const pod of orphans) await end(server, pod);
   for (const pod of pods)
     if (pod.spec.nodeName && !nodes.includes(pod.spec.nodeName)) await remove(server, pathOf(pod));
+}
+
+/** Which nodes a scheduler would consider: by their labels, and by the pods that must be there. */
+function suits({ nodeSelector = {}, affinity = {} }: PodSpec, pods: readonly Pod[]): (node: Meta) => boolean {
+  const has = (labels: Meta["labels"] = {}, wanted: object) =>
+    Object.entries(wanted).every(([key, value]) => labels[key] === value);
+  const beside = affinity.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? [];
+  return ({ name, labels }) =>
+    has(labels, nodeSelector) &&
+    beside.every(({ labelSelector: { matchLabels } }) =>
+      pods.some(({ metadata, spec }) => spec.nodeName === name && has(metadata.labels, matchLabels)),
+    );
 }
 
 /** As a scheduler does. */
@@ -66,7 +73,7 @@ interface Drive {
 async function drive(server: ApiServer, { kind, workload, pods, nodes }: Drive): Promise<void> {
   const { metadata, spec } = workload;
   const mine = pods.filter((pod) => pod.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid));
-  const count = kind === "jobs" ? 1 : (spec.replicas ?? 1);
+  const count = nodes.length === 0 ? 0 : kind === "jobs" ? 1 : (spec.replicas ?? 1);
   const places =
     kind === "daemonsets" ? nodes : Array.from({ length: count }, (_, i) => nodes[i % nodes.length] ?? "");
   const hash = hashOf(spec.template);
@@ -76,13 +83,21 @@ async function drive(server: ApiServer, { kind, workload, pods, nodes }: Drive):
     if (!mine.some((pod) => pod.metadata.name === name))
       await create(server, { workload, name, node: places[index] ?? "", hash, kind });
   for (const pod of mine) if (!names.includes(pod.metadata.name)) await end(server, pod); // scaled down
-  // A rolling update: one at a time, the next when all of the new are ready.
-  const settled =
-    mine.length >= places.length && mine.every((pod) => !pod.metadata.deletionTimestamp && isReady(pod));
-  const [old] = kind === "jobs" ? [] : mine.filter((pod) => !isCurrent(pod));
-  if (old && (settled || !isReady(old))) await end(server, old);
+  if (kind === "statefulsets") {
+    // from the last to the first: an old one goes as it is, a new one is waited for
+    const last = mine.toSorted(byName).findLast((pod) => !isCurrent(pod) || !isReady(pod));
+    if (last && !isCurrent(last)) await end(server, last);
+  } else if (kind !== "jobs") {
+    // one at a time, the next when all of the new are ready
+    const settled =
+      mine.length >= places.length && mine.every((pod) => !pod.metadata.deletionTimestamp && isReady(pod));
+    const old = mine.find((pod) => !isCurrent(pod));
+    if (old && (settled || !isReady(old))) await end(server, old);
+  }
   await tell(server, { kind, workload, mine, wanted: places.length, current: mine.filter(isCurrent) });
 }
+
+const byName = (a: Pod, b: Pod): number => a.metadata.name.localeCompare(b.metadata.name);
 
 async function create(
   server: ApiServer,

@@ -113,14 +113,23 @@ export const values: Value = group("Values of charts/margay.", {
       resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
       quotaBytes: whole("Size at which etcd refuses writes.", 2147483648, 67108864, 8589934592),
       certificateDays: whole("How long certificates made at install are valid.", 3650, 30, 36500),
-      snapshots: group("A CronJob that saves snapshots.", {
+      snapshots: group("A CronJob for each member that saves snapshots on the member's node.", {
         enabled: flag("Whether to.", true),
         schedule: text("When.", "17 */6 * * *"),
-        keep: whole("How many to keep.", 12, 1, 1000),
-        hostPath: text("Directory on the node that they are saved to.", "/var/lib/margay-etcd-snapshots", {
-          pattern: "^/",
-        }),
+        keep: whole("How many to keep of each.", 12, 1, 1000),
+        hostPath: text(
+          "Directory on the members' nodes that they are saved to.",
+          "/var/lib/margay-etcd-snapshots",
+          {
+            pattern: "^/",
+          },
+        ),
       }),
+      initialClusterState: choice(
+        "existing: for a member that has lost its data, once it has been removed and added (docs/guide/upgrade.md).",
+        "new",
+        "existing",
+      ),
       restoreFrom: text(
         "A snapshot in that directory of every member's node: each member begins with it, once (docs/guide/upgrade.md).",
         "",
@@ -169,7 +178,12 @@ export const values: Value = group("Values of charts/margay.", {
     }),
   }),
   controllers: group("The Deployment that brings Kubernetes' objects into the datastore.", {
-    replicas: whole("Replicas; one leads.", 2, 1, 5),
+    replicas: whole(
+      "Replicas, each on a node of its own; one leads. One while the cluster has one node.",
+      2,
+      1,
+      5,
+    ),
     leakGracePeriodSeconds: whole(
       "How long a pod must have been gone before what it held is freed.",
       900,
