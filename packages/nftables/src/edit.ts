@@ -21,8 +21,8 @@ export interface Handled {
 export interface Edits {
   /** What no packet can reach yet: new chains that nothing jumps to, new sets. */
   readonly prepare: readonly Request[];
-  /** What changes the way of packets: must be one transaction. */
-  readonly commit: readonly Request[];
+  /** What changes the way of packets, by what it changes: should be one transaction. */
+  readonly commit: readonly (readonly Request[])[];
 }
 
 export interface Before {
@@ -39,7 +39,8 @@ export const changedChains = (held: ReadonlyMap<string, Held>, wanted: ReadonlyM
 
 /** What makes the wanted items so (pure). */
 export function edits(before: Before, wanted: ReadonlyMap<string, Item>): Edits {
-  const [chains, sets, elements, rules, changes, roots]: Request[][] = [[], [], [], [], [], []] as const;
+  const [chains, sets, elements, rules]: Request[][] = [[], [], [], []] as const;
+  const [changes, roots]: [Request[][], Request[][]] = [[], []];
   for (const [key, item] of wanted) {
     const { family, name } = parseKey(key);
     const place = { family, table: before.table };
@@ -47,12 +48,12 @@ export function edits(before: Before, wanted: ReadonlyMap<string, Item>): Edits 
     if (item.kind === "chain") {
       const fill = () => appended(item.rules, { ...place, chain: name }, before.mark);
       if (held?.kind === "chain" && sameBase(held.base, item.base))
-        changes?.push(
-          ...chainEdit(before.rules.get(key) ?? [], item.rules, { ...place, chain: name, mark: before.mark }),
+        changes.push(
+          chainEdit(before.rules.get(key) ?? [], item.rules, { ...place, chain: name, mark: before.mark }),
         );
       else if (held || item.base) {
-        if (held) roots?.push(message.deleteRule(place, name), message.deleteChain(place, name));
-        roots?.push(message.newChain(place, name, item), ...fill());
+        const former = held ? [message.deleteRule(place, name), message.deleteChain(place, name)] : [];
+        roots.push([...former, message.newChain(place, name, item), ...fill()]);
       } else {
         chains?.push(message.newChain(place, name, item));
         rules?.push(...fill());
@@ -62,12 +63,14 @@ export function edits(before: Before, wanted: ReadonlyMap<string, Item>): Edits 
       const had = isKept ? held.elements : new Set<string>();
       if (!isKept)
         sets?.push(...(held ? [message.deleteSet(place, name)] : []), message.newSet(place, name, item));
-      (isKept ? changes : elements)?.push(...elementEdit(had, { ...place, name, item }));
+      const edit = elementEdit(had, { ...place, name, item });
+      if (isKept) changes.push([...edit]);
+      else elements?.push(...edit);
     }
   }
   return {
     prepare: [...(chains ?? []), ...(sets ?? []), ...(elements ?? []), ...(rules ?? [])],
-    commit: [...(changes ?? []), ...(roots ?? [])],
+    commit: [...changes, ...roots],
   };
 }
 
@@ -77,7 +80,10 @@ const sameBase = (a: Base | undefined, b: Base | undefined): boolean =>
 const appended = (rules: readonly Rule[], at: message.RuleAt, mark: string): Request[] =>
   rules.map((rule) => message.newRule(at, rule, mark));
 
-/** Rules at the beginning and at the end that stay keep their counters; those between are replaced. */
+/**
+ * Rules at the beginning and at the end that stay keep their counters; those between are replaced. The new ones come behind the
+ * old, which go from the last to the first: wherever this is interrupted, a packet is decided as before or as after.
+ */
 function chainEdit(
   old: readonly Handled[],
   wanted: readonly Rule[],
@@ -94,7 +100,7 @@ function chainEdit(
   const fresh = wanted.slice(head, wanted.length - tail);
   return [
     ...fresh.map((rule) => message.newRule({ ...at, before }, rule, mark)),
-    ...gone.map(({ handle }) => message.deleteRule(at, at.chain, handle)),
+    ...gone.toReversed().map(({ handle }) => message.deleteRule(at, at.chain, handle)),
   ];
 }
 

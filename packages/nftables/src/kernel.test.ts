@@ -1,6 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { execFileSync, spawnSync } from "node:child_process";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { Family } from "@margay/net";
+import { NetlinkError, RequestSocket } from "@margay/netlink";
 import { reconcile, Tracked } from "@margay/reconcile";
 import { unshared } from "@margay/testing";
 import { type Chain, type Item, itemKey, type Match, Nftables, type Rule } from "./index.ts";
@@ -255,6 +256,39 @@ unshared(import.meta.url, () => {
       await apply(many);
       tracked.distrust();
       expect(await apply(many)).toEqual([{ target: "nftables", put: 0, removed: 0 }]);
+    });
+
+    test("a chain changed in parts never lets through what it denied before and will deny", async () => {
+      const others = (n: number) =>
+        Array.from({ length: 400 }, (_, i) => only({ match: "saddr", net: `10.${n}.${i >> 8}.${i & 255}` }));
+      const denied = (n: number): Rule => ({
+        ...only({ match: "protocol", number: 1 }, { do: "drop" }),
+        id: `no ping ${n}`,
+      });
+      const wanted = (n: number) => ({
+        "4/chain/x": chain([
+          denied(n),
+          ...others(n),
+          { match: [], action: { do: "accept" }, id: `rest ${n}` },
+        ]),
+        "4/chain/out": chain([{ match: [], action: { do: "jump", chain: "x" } }], {
+          ...{ type: "filter", hook: "output", priority: 0 },
+        }),
+      });
+      await apply(wanted(0));
+      const send = RequestSocket.prototype.transaction;
+      const seen: string[] = [];
+      const spy = jest.spyOn(RequestSocket.prototype, "transaction").mockImplementation(async function (
+        this: RequestSocket,
+        requests,
+      ) {
+        if (requests.length > 200) throw new NetlinkError("EMSGSIZE", "send"); // as where the buffer is small
+        await send.call(this, requests);
+        seen.push(spawnSync("ping", ["-qc1", "-W0.1", "127.0.0.1"], { encoding: "utf8" }).stdout);
+      });
+      await apply(wanted(1)).finally(() => spy.mockRestore());
+      expect(seen.length).toBeGreaterThan(3);
+      expect(seen.filter((text) => !text.includes(" 0 received"))).toEqual([]);
     });
   });
 

@@ -1,7 +1,7 @@
 import type { Family } from "@margay/net";
 import { NetlinkError, type Request, RequestSocket } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
-import { changedChains, edits, type Handled, type Held, heldAs, removals } from "./edit.ts";
+import { changedChains, type Edits, edits, type Handled, type Held, heldAs, removals } from "./edit.ts";
 import { elementsOf } from "./element.ts";
 import { type Chain, type Item, itemKey, type NftMap, type NftSet, parseKey } from "./item.ts";
 import { deleteTable, newTable, type Place, transaction } from "./message.ts";
@@ -115,24 +115,31 @@ export class Nftables {
     for (const [key, item] of wanted) this.#held.set(key, heldAs(item));
   }
 
-  /** All in one transaction. Only what no packet can reach yet may come before it, if all is too long for the socket. */
-  async #write(prepare: readonly Request[], commit: readonly Request[]): Promise<void> {
+  /**
+   * All in one transaction. If that is too long for the socket, what no packet can reach yet comes before it, in parts; and if
+   * that is not enough, in transactions of whole chains, sets and maps.
+   */
+  async #write(prepare: readonly Request[], commit: Edits["commit"]): Promise<void> {
     try {
-      await this.#send([...prepare, ...commit]);
+      await this.#send([...prepare, ...commit.flat()]);
     } catch (error) {
-      if (!(error instanceof NetlinkError) || error.code !== "EMSGSIZE") throw error;
-      for (let at = 0; at < prepare.length; at += PART) await this.#send(prepare.slice(at, at + PART));
+      if (!isTooLong(error)) throw error;
+      await this.#sendInParts(prepare);
       await this.#sendCommit(commit);
     }
   }
 
-  async #sendCommit(commit: readonly Request[]): Promise<void> {
+  async #sendCommit(commit: Edits["commit"]): Promise<void> {
     try {
-      await this.#send(commit);
+      await this.#send(commit.flat());
     } catch (error) {
-      if (!(error instanceof NetlinkError) || error.code !== "EMSGSIZE") throw error;
-      for (let at = 0; at < commit.length; at += PART) await this.#send(commit.slice(at, at + PART));
+      if (!isTooLong(error)) throw error;
+      for (const some of packed(commit)) await this.#sendInParts(some);
     }
+  }
+
+  async #sendInParts(requests: readonly Request[]): Promise<void> {
+    for (let at = 0; at < requests.length; at += PART) await this.#send(requests.slice(at, at + PART));
   }
 
   async #send(requests: readonly Request[]): Promise<void> {
@@ -194,6 +201,19 @@ export class Nftables {
     return { family, table: this.#table };
   }
 }
+
+/** Whole groups together, as many as a part holds. */
+function packed(groups: Edits["commit"]): Request[][] {
+  const found: Request[][] = [];
+  for (const group of groups) {
+    const last = found.at(-1);
+    if (last && last.length + group.length <= PART) last.push(...group);
+    else found.push([...group]);
+  }
+  return found;
+}
+
+const isTooLong = (error: unknown): boolean => error instanceof NetlinkError && error.code === "EMSGSIZE";
 
 function* itemsOf({ chains, sets, rules }: FoundTable, family: Family): Generator<[string, Item]> {
   for (const [name, base] of chains) {
