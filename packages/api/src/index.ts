@@ -13,6 +13,7 @@ export { type JsonSchema, specSchema } from "./json-schema.ts";
 export * from "./key.ts";
 export { type ClosedPolicy, closedPolicies } from "./kubernetes/closed.ts";
 export * from "./kubernetes/convert.ts";
+export { isReadyEndpoint } from "./kubernetes/endpoint-slice.ts";
 export { shortened } from "./kubernetes/stored-name.ts";
 export { type Parsed, parse } from "./parse.ts";
 export {

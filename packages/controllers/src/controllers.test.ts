@@ -699,10 +699,10 @@ describe("services", () => {
   const SLICES = "/apis/discovery.k8s.io/v1/endpointslices";
   const web = (spec: object) =>
     named("web", "shop", { spec: { clusterIPs: ["10.96.0.20"], ports: [{ port: 80 }], ...spec } });
-  const slice = (ready: boolean): KubernetesObject => ({
+  const slice = (conditions: object): KubernetesObject => ({
     metadata: { name: "web-1", namespace: "shop", labels: { "kubernetes.io/service-name": "web" } },
     ...{ addressType: "IPv4", ports: [] },
-    endpoints: [{ addresses: ["10.244.0.9"], nodeName: "n1", conditions: { ready } }],
+    endpoints: [{ addresses: ["10.244.0.9"], nodeName: "n1", conditions }],
   });
   const stored = async () => (await read("/margay/v1/services/shop/web"))?.spec as ServiceSpec | undefined;
 
@@ -715,10 +715,17 @@ describe("services", () => {
       ...{ externalTrafficPolicy: "Local", ready: false },
       ports: [{ port: 80, protocol: "TCP" }],
     });
-    cluster.kubernetes.put(SLICES, slice(true));
+    cluster.kubernetes.put(SLICES, slice({ ready: true }));
     await until(async () => (await stored())?.ready);
-    cluster.kubernetes.put(SLICES, slice(false));
+    cluster.kubernetes.put(SLICES, slice({ ready: false }));
     await until(async () => (await stored())?.ready === false);
+    cluster.kubernetes.put(SLICES, slice({})); // says nothing: ready
+    await until(async () => (await stored())?.ready);
+    cluster.kubernetes.put(SLICES, slice({ ready: true, serving: true, terminating: true }));
+    await until(async () => (await stored())?.ready === false); // while it still answers
+    expect(await read("/margay/v1/endpointslices/shop/web-1")).toMatchObject({
+      spec: { endpoints: [{ nodeName: "n1", ready: false }] },
+    });
     cluster.kubernetes.remove(SERVICES, "shop/web");
     await until(async () => (await stored()) === undefined);
     expect(await keys("/margay/v1/services/")).toEqual([]);

@@ -1,4 +1,4 @@
-import { type AnyResource, keyOf, kindPrefix, parse } from "@margay/api";
+import { type AnyResource, isReadyEndpoint, keyOf, kindPrefix, parse } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
 import { type BalancerFacts, balancerFacts } from "./balancer-facts.ts";
@@ -65,7 +65,7 @@ export function serviceText({ name, namespace, balancer: _, ...spec }: ServiceFa
   return markedText(parse({ ...document, spec: { ...spec, ready } }).resource as AnyResource, FROM_SERVICE);
 }
 
-/** Of a slice: its service, and whether any of its endpoints takes new connections. A terminating one does not. */
+/** Of a slice: its service, and whether any of its endpoints takes new connections. */
 interface SliceFacts {
   readonly service: string;
   readonly ready: boolean;
@@ -73,9 +73,9 @@ interface SliceFacts {
 
 function sliceFacts({ metadata, endpoints }: KubernetesObject): SliceFacts | undefined {
   const service = metadata.labels?.["kubernetes.io/service-name"];
-  const all = (endpoints ?? []) as { conditions?: { ready?: boolean } }[];
+  const all = (endpoints ?? []) as { conditions?: Parameters<typeof isReadyEndpoint>[0] }[];
   if (service === undefined) return undefined;
-  const ready = all.some(({ conditions }) => conditions?.ready ?? true);
+  const ready = all.some(({ conditions }) => isReadyEndpoint(conditions));
   return { service: `${metadata.namespace}/${service}`, ready };
 }
 

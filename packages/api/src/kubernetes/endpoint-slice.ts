@@ -21,7 +21,10 @@ export const kubernetesEndpointSlice = z.object({
       z
         .object({
           addresses: z.array(z.string()),
-          conditions: z.object({ ready: z.boolean().optional() }).loose().optional(),
+          conditions: z
+            .object({ ready: z.boolean().optional(), terminating: z.boolean().optional() })
+            .loose()
+            .optional(),
           nodeName: z.string().optional(),
         })
         .loose(),
@@ -41,7 +44,19 @@ export const kubernetesEndpointSlice = z.object({
 });
 
 /**
- * Ours, of the service that its label names (without one, of a service of its own name). `ready` absent means yes. Names
+ * Whether an endpoint of Kubernetes takes new connections; one that says nothing does. One that is ending does not, though a
+ * Service with publishNotReadyAddresses calls it ready to the end.
+ */
+export const isReadyEndpoint = ({
+  ready = true,
+  terminating = false,
+}: {
+  readonly ready?: boolean | undefined;
+  readonly terminating?: boolean | undefined;
+} = {}): boolean => ready && !terminating;
+
+/**
+ * Ours, of the service that its label names (without one, of a service of its own name). Names
  * (FQDN) are no addresses, and a port without number matches nothing.
  */
 export function endpointSliceFrom({
@@ -62,7 +77,7 @@ export function endpointSliceFrom({
           ? []
           : endpoints.map(({ addresses, conditions, nodeName }) => ({
               addresses,
-              ready: conditions?.ready ?? true,
+              ready: isReadyEndpoint(conditions),
               ...(nodeName !== undefined && { nodeName }),
             })),
       ports: ports
