@@ -550,6 +550,34 @@ describe("what is accepted", () => {
     expect(decode("/margay/v1/ippools/p", encode(resource))).toEqual(resource);
   });
 
+  test.each<[kind: Kind, spec: object, warnings: readonly string[]]>([
+    [
+      "FelixConfiguration",
+      { maxIpsetSize: 5, vxlanPort: 4789 },
+      ["spec.maxIpsetSize: kept but without effect: a set holds up to 1048576 members"],
+    ],
+    ["FelixConfiguration", {}, []],
+    [
+      "GlobalNetworkPolicy",
+      { performanceHints: ["AssumeNeededOnEveryNode"] },
+      [
+        "spec.performanceHints: kept but without effect: a policy is rendered where it selects something, and in time",
+      ],
+    ],
+    ["StagedGlobalNetworkPolicy", { doNotTrack: false }, []],
+    [
+      "StagedGlobalNetworkPolicy",
+      { preDNAT: true, applyOnForward: true },
+      [
+        "spec.preDNAT: kept but without effect: nothing is staged before connection tracking or destination NAT: the policy counts nothing",
+      ],
+    ],
+  ])("%s %j: what is known and has no effect is named", (kind, spec, warnings) => {
+    expect(parse(document(kind, spec, kind === "FelixConfiguration" ? "default" : "p")).warnings).toEqual(
+      warnings,
+    );
+  });
+
   test("unknown fields inside lists keep their place", () => {
     const spec = {
       egress: [

@@ -9,7 +9,7 @@ const CALICO_API_VERSION = "projectcalico.org/v3";
 
 export interface Parsed {
   readonly resource: AnyResource;
-  /** Fields that Margay does not know, one text each. They are stored, but have no effect. */
+  /** Fields that Margay does not know or heed, one text each. They are stored, but have no effect. */
   readonly warnings: string[];
 }
 
@@ -44,9 +44,17 @@ export function check(
 ): Parsed {
   const { value, unknown } = validate(definition.schema, document, refuse);
   // The schema is that of one of the kinds.
+  const resource = value as AnyResource;
+  const given = (document as { spec?: object }).spec ?? {};
+  const idle = Object.entries(definition.idle?.(resource.spec as never) ?? {});
   return {
-    resource: value as AnyResource,
-    warnings: unknown.map((path) => `${path}: unknown field, kept but without effect`),
+    resource,
+    warnings: [
+      ...unknown.map((path) => `${path}: unknown field, kept but without effect`),
+      ...idle
+        .filter(([field]) => Object.hasOwn(given, field))
+        .map(([field, why]) => `spec.${field}: kept but without effect: ${why}`),
+    ],
   };
 }
 

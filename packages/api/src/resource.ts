@@ -58,8 +58,13 @@ export interface Definition<K extends string = string, Spec = unknown> {
   /** The whole document: apiVersion, kind, metadata, spec, status. */
   readonly schema: z.ZodType<Resource<K, Spec>>;
   readonly columns: readonly Column<Resource<K, Spec>>[];
+  /** Fields that have no effect where a spec has them, and why: taken, as Calico takes them, and warned of. A method, as in Column. */
+  idle?(spec: Spec): Idle;
   readonly example: unknown;
 }
+
+/** By field of the spec. */
+export type Idle = Readonly<Record<string, string>>;
 
 /** What a resource file states; `define` adds what all kinds share. */
 interface Statement<K extends string, S extends z.ZodType> {
@@ -80,6 +85,7 @@ interface Statement<K extends string, S extends z.ZodType> {
     spec: z.output<S>;
   }) => readonly { path: string; message: string }[];
   readonly columns: readonly Column<Resource<K, SpecOf<S>>>[];
+  idle?(spec: SpecOf<S>): Idle;
   readonly example: { metadata: Metadata; spec: z.input<S> };
 }
 
@@ -107,6 +113,7 @@ export function define<K extends string, S extends z.ZodType>(
   return {
     ...{ kind, plural, singular: kind.toLowerCase(), aliases, scope, description, columns },
     ...(statement.settings && { settings: statement.settings }),
+    ...(statement.idle && { idle: statement.idle }),
     // The read-only view of what the schemas give; nothing is different at run time.
     spec: statement.spec as unknown as z.ZodType<SpecOf<S>>,
     schema: completed as unknown as z.ZodType<Resource<K, SpecOf<S>>>,

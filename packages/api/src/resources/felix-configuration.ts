@@ -88,7 +88,20 @@ const anyCase = <T extends readonly string[]>(values: T) =>
     z.enum(values),
   );
 
-/** The parameters that Margay's agent heeds, with felix's names and defaults (calico.md §4.14). */
+/** Felix's parameters that are taken, so that its configuration can be, and have no effect. */
+const IDLE = {
+  iptablesMangleAllowAction: "what is allowed there goes on to later rules",
+  netlinkTimeout: "the kernel's answers are waited for",
+  maxIpsetSize: "a set holds up to 1048576 members",
+  removeExternalRoutes: "routes of others to pods' interfaces are left alone",
+  ipipMTU: "there is no IP-in-IP",
+  logSeverityScreen: "the agent's flag --log-level decides",
+  healthEnabled: "/healthz and /readyz are always served",
+  prometheusMetricsEnabled: "/metrics is always served",
+} as const;
+const withoutEffect = (field: keyof typeof IDLE): string => `Without effect: ${IDLE[field]}.`;
+
+/** Felix's parameters, with its names and defaults (calico.md §4.14). */
 const settings = z.object({
   interfacePrefix: interfacePrefixes.default("cali").describe("What names of pods' interfaces begin with."),
   chainInsertMode: anyCase(["Insert", "Append"] as const)
@@ -102,7 +115,7 @@ const settings = z.object({
     .describe("Allowed packets: accepted at once, or left to later rules."),
   iptablesMangleAllowAction: anyCase(["Accept", "Return"] as const)
     .default("Accept")
-    .describe("The same in the mangle table."),
+    .describe(withoutEffect("iptablesMangleAllowAction")),
   iptablesFilterDenyAction: anyCase(["Drop", "Reject"] as const)
     .default("Drop")
     .describe("How packets are refused."),
@@ -116,8 +129,8 @@ const settings = z.object({
   iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
   ipsetsRefreshInterval: duration.default("90s").describe("How often ipsets are read back and compared."),
   routeRefreshInterval: duration.default("90s").describe("How often routes are read back and compared."),
-  netlinkTimeout: duration.default("10s").describe("How long an answer of the kernel is waited for."),
-  maxIpsetSize: z.int().min(1).default(1048576).describe("Members of an ipset at most."),
+  netlinkTimeout: duration.default("10s").describe(withoutEffect("netlinkTimeout")),
+  maxIpsetSize: z.int().min(1).default(1048576).describe(withoutEffect("maxIpsetSize")),
   ipv6Support: z.boolean().default(true).describe("Whether IPv6 is programmed at all."),
   natOutgoingAddress: address(4).optional().describe("Source address of NAT; masquerade when absent."),
   natPortRange: portRange.optional().describe("Source ports of NAT."),
@@ -151,7 +164,7 @@ const settings = z.object({
     .boolean()
     .default(true)
     .describe("End established connections that policy no longer allows. Margay only."),
-  removeExternalRoutes: z.boolean().default(true).describe("Remove routes of others to pods' interfaces."),
+  removeExternalRoutes: z.boolean().default(true).describe(withoutEffect("removeExternalRoutes")),
   deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
   deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),
   failsafeInboundHostPorts: failsafes([22, 179, 2379, 2380, 5473, 6443, 6666, 6667], [68]).describe(
@@ -179,7 +192,7 @@ const settings = z.object({
   vxlanVNI: z.int().min(1).max(16777215).default(4096).describe("VXLAN network identifier."),
   vxlanMTU: z.int().min(0).default(0).describe("MTU of the IPv4 VXLAN device; 0 is automatic."),
   vxlanMTUV6: z.int().min(0).default(0).describe("MTU of the IPv6 VXLAN device; 0 is automatic."),
-  ipipMTU: z.int().min(0).default(0).describe("MTU of the IP-in-IP device; 0 is automatic."),
+  ipipMTU: z.int().min(0).default(0).describe(withoutEffect("ipipMTU")),
   logPrefix: printable
     .max(127)
     .default("calico-packet")
@@ -202,9 +215,9 @@ const settings = z.object({
     .describe(
       "Packets to a service address that BGPConfiguration announces and nobody translated: they would come back from the router.",
     ),
-  logSeverityScreen: anyCase(SEVERITIES).default("Info").describe("Log level of the agent."),
-  healthEnabled: z.boolean().default(false).describe("Serve /healthz and /readyz."),
-  prometheusMetricsEnabled: z.boolean().default(false).describe("Serve /metrics."),
+  logSeverityScreen: anyCase(SEVERITIES).default("Info").describe(withoutEffect("logSeverityScreen")),
+  healthEnabled: z.boolean().default(false).describe(withoutEffect("healthEnabled")),
+  prometheusMetricsEnabled: z.boolean().default(false).describe(withoutEffect("prometheusMetricsEnabled")),
 });
 
 const spec = withoutDefaults(settings).prefault({});
@@ -224,10 +237,8 @@ export const felixConfiguration = define({
   spec,
   settings,
   name: singletonName,
-  columns: [
-    { title: "LOGSEVERITY", wide: true, value: ({ spec }) => spec.logSeverityScreen },
-    { title: "PREFIX", wide: true, value: ({ spec }) => spec.interfacePrefix },
-  ],
+  idle: () => IDLE,
+  columns: [{ title: "PREFIX", wide: true, value: ({ spec }) => spec.interfacePrefix }],
   example: {
     metadata: { name: "default" },
     spec: { chainInsertMode: "Insert", defaultEndpointToHostAction: "Accept", ipv6Support: true },

@@ -5,6 +5,11 @@ import { define, type SpecOf } from "../resource.ts";
 import { order, rules } from "./rule.ts";
 import { tier } from "./tier.ts";
 
+/** Fields of Calico's that are taken and have no effect. */
+export const HINTS = {
+  performanceHints: "a policy is rendered where it selects something, and in time",
+} as const;
+
 const shared = {
   tier,
   order,
@@ -23,7 +28,7 @@ const shared = {
   performanceHints: z
     .array(z.enum(["AssumeNeededOnEveryNode"]))
     .optional()
-    .describe("Keep the policy rendered on nodes where it selects nothing."),
+    .describe(`Without effect: ${HINTS.performanceHints}.`),
 };
 
 /** Calico's defaulting of `types`; a given list, even an empty one, is kept. */
@@ -104,6 +109,7 @@ export const networkPolicy = define({
   spec: networkPolicySpec,
   name: policyName,
   complete: withTypes,
+  idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
     { title: "ORDER", wide: true, value: ({ spec }) => spec.order },
@@ -137,6 +143,7 @@ export const globalNetworkPolicy = define({
   spec: globalNetworkPolicySpec,
   name: policyName,
   complete: withTypes,
+  idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
     { title: "ORDER", wide: true, value: ({ spec }) => spec.order },

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { kubernetesPolicySpec } from "../kubernetes/network-policy.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { checkGlobal, globalFields, namespacedFields, policyName, withTypes } from "./policy.ts";
+import { checkGlobal, globalFields, HINTS, namespacedFields, policyName, withTypes } from "./policy.ts";
 
 /** Policies that are evaluated and counted, and never enforced (calico.md §1.9). */
 
@@ -13,6 +13,8 @@ const stagedAction = {
       "What it stages: the policy of its name as written here (Set), or without it (Delete). Learn and Ignore stage nothing.",
     ),
 };
+
+const EARLY = "nothing is staged before connection tracking or destination NAT: the policy counts nothing";
 
 const stagedSpec = namespacedFields.extend(stagedAction).prefault({});
 const stagedGlobalSpec = globalFields.extend(stagedAction).superRefine(checkGlobal).prefault({});
@@ -31,6 +33,7 @@ export const stagedNetworkPolicy = define({
   spec: stagedSpec,
   name: policyName,
   complete: withTypes,
+  idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
     { title: "ACTION", value: ({ spec }) => spec.stagedAction },
@@ -54,6 +57,11 @@ export const stagedGlobalNetworkPolicy = define({
   spec: stagedGlobalSpec,
   name: policyName,
   complete: withTypes,
+  idle: ({ doNotTrack, preDNAT }) => ({
+    ...HINTS,
+    ...(doNotTrack && { doNotTrack: EARLY }),
+    ...(preDNAT && { preDNAT: EARLY }),
+  }),
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
     { title: "ACTION", value: ({ spec }) => spec.stagedAction },
