@@ -5,7 +5,7 @@ import { type Change, StoreError } from "@margay/datastore";
 import { type Address, formatAddress, sameAddress } from "@margay/net";
 import { addressSource, wishesOf } from "./addresses.ts";
 import type { Configuration } from "./configuration.ts";
-import { endpointAsSeen, remove } from "./del.ts";
+import { endpointAsSeen, hostInterfaceOf, remove } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
@@ -22,11 +22,8 @@ export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply>
   const { cniVersion, ifname, netns, conf } = invocation;
   if (netns === undefined) throw new CniError("invalid-environment", "CNI_NETNS is missing");
   refuseTaken(invocation);
-  const pod = {
-    ...podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() }),
-    ...deps,
-    now: deps.now(),
-  };
+  const named = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const pod = { ...named, ...deps, hostInterface: hostInterfaceOf(deps, named), now: deps.now() };
   const mtu = conf.mtu || deps.mtu();
   const asked = wishesOf(invocation);
   const source = addressSource(deps, invocation, pod);

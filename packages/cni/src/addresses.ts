@@ -7,6 +7,7 @@ import { delegate, delegated } from "./delegate.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError } from "./errors.ts";
 import type { Invocation } from "./invocation.ts";
+import { ownerOfHandle, sameOwner } from "./owner.ts";
 import { attributesOf, type Pod } from "./pod.ts";
 import { type Wishes, wishes } from "./wishes.ts";
 
@@ -58,7 +59,7 @@ function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
       if (addresses.length > 0) return { addresses, wroteAlong: false };
       return assign(deps, invocation, { pod, asked, onChosen });
     },
-    release: (reason) => ipam.release({ handle: pod.handle, reason }),
+    release: (reason) => Promise.all(handlesOf(held, pod).map((handle) => ipam.release({ handle, reason }))),
     problems: async (addresses) => {
       if (wishesOf(invocation).addressesWithoutIpam.length > 0) return [];
       const mine = [...held()].filter(({ handle }) => handle === pod.handle).map(({ address }) => address);
@@ -67,6 +68,16 @@ function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
         .map((address) => `address ${formatAddress(address)}: IPAM does not hold it for ${pod.handle}`);
     },
   };
+}
+
+/** A container with a dot in its name may have its addresses under the handle of before: see `handleOf`. */
+function handlesOf(held: CniDeps["held"], { handle, owner }: Pod): string[] {
+  if (!handle.includes("/")) return [handle];
+  const mine = [...held()].filter((one) => {
+    const found = one.containerId === owner.containerId && ownerOfHandle(one.handle, owner);
+    return found && sameOwner(found, owner);
+  });
+  return [...new Set([handle, ...mine.map((one) => one.handle)])];
 }
 
 async function assign(

@@ -2,6 +2,7 @@ import { keyOf } from "@margay/api";
 import { type Address, formatPrefix, hostPrefix } from "@margay/net";
 import { addressSource, parsedAddresses } from "./addresses.ts";
 import type { PreviousResult } from "./configuration.ts";
+import { hostInterfaceOf } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
@@ -16,7 +17,8 @@ import { previous, verdict } from "./verdict.ts";
 export async function check(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   try {
     const addresses = ownAddresses(previous(invocation), invocation);
-    const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+    const named = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+    const pod = { ...named, hostInterface: hostInterfaceOf(deps, named) };
     const problems = [
       ...(await addressSource(deps, invocation, pod).problems(addresses)),
       ...(await endpointProblems(deps, invocation, { pod, addresses })),

@@ -52,7 +52,13 @@ const mac = z.string().regex(/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/, "not a MAC 
 export const configuration = z.looseObject({
   cniVersion: z.string().default("0.1.0"),
   /** With the container and interface it must fit an interface's alias. */
-  name: z.string().min(1).max(128),
+  name: z
+    .string()
+    .max(128)
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9_.-]*$/,
+      "must be letters, digits, '_', '.', '-', the first a letter or digit",
+    ),
   type: z.string().optional(),
   mtu: z.int().min(0).max(65535).optional(),
   ipam: z

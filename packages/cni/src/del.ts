@@ -29,8 +29,10 @@ export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply>
  */
 export async function remove(deps: CniDeps, invocation: Invocation, reason: ReleaseReason): Promise<void> {
   const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
-  const { netns, ifname } = invocation;
-  const [endpoint] = await Promise.allSettled([deleteEndpoint(deps, invocation, pod)]);
+  const { netns, ifname, containerId } = invocation;
+  const [endpoint] = await Promise.allSettled([
+    deleteEndpoint(deps, pod, (found) => belongs(found, containerId)),
+  ]);
   const found = endpoint.status === "fulfilled" ? endpoint.value : undefined;
   const hostInterface = found?.spec.interfaceName ?? pod.hostInterface;
   if (await isOurs(deps, { ...pod, hostInterface }, found !== undefined)) await deps.unwire(hostInterface);
@@ -39,17 +41,17 @@ export async function remove(deps: CniDeps, invocation: Invocation, reason: Rele
   await addressSource(deps, invocation, pod).release(reason);
 }
 
-/** This container's endpoint, if there was one to be deleted. */
-async function deleteEndpoint(
-  deps: CniDeps,
-  invocation: Invocation,
-  { endpoint, namespace }: Pod,
+/** The endpoint of that name that was deleted, if there was one that is to go, even if others write it meanwhile. */
+export async function deleteEndpoint(
+  deps: Pick<CniDeps, "endpoints" | "localEndpoints">,
+  { endpoint, namespace }: Pick<Pod, "endpoint" | "namespace">,
+  isToGo: (found: WorkloadEndpoint) => boolean,
 ): Promise<WorkloadEndpoint | undefined> {
   for (let tries = 1; ; tries++) {
     const found =
       (tries === 1 ? endpointAsSeen(deps, { endpoint, namespace }) : undefined) ??
       (await readable(deps.endpoints.get(endpoint, namespace)));
-    if (!found || !belongs(found, invocation)) return undefined;
+    if (!found || !isToGo(found)) return undefined;
     try {
       await deps.endpoints.delete(endpoint, namespace, found.metadata.resourceVersion);
       return found;
@@ -71,10 +73,16 @@ async function readable<T>(reading: Promise<T>): Promise<T | undefined> {
 
 /** Spares a reading: what is deleted must be at the revision that was seen. */
 export const endpointAsSeen = (
-  { localEndpoints }: CniDeps,
+  { localEndpoints }: Pick<CniDeps, "localEndpoints">,
   { endpoint, namespace }: Pick<Pod, "endpoint" | "namespace">,
 ): WorkloadEndpoint | undefined =>
   localEndpoints().find(({ metadata }) => metadata.name === endpoint && metadata.namespace === namespace);
+
+/** Where the container's interface is on the node: as its endpoint says, else by its name. */
+export function hostInterfaceOf(deps: Pick<CniDeps, "localEndpoints">, pod: Pod): string {
+  const found = endpointAsSeen(deps, pod);
+  return found?.spec.containerID === pod.owner.containerId ? found.spec.interfaceName : pod.hostInterface;
+}
 
 /** The interface says whose it is; one that does not goes with its endpoint. */
 async function isOurs({ ownerOf }: CniDeps, pod: Pod, wasThere: boolean): Promise<boolean> {
@@ -83,5 +91,5 @@ async function isOurs({ ownerOf }: CniDeps, pod: Pod, wasThere: boolean): Promis
 }
 
 /** An endpoint that names no container is whoever's asks. */
-const belongs = ({ spec }: WorkloadEndpoint, { containerId }: Invocation): boolean =>
+const belongs = ({ spec }: WorkloadEndpoint, containerId: string): boolean =>
   spec.containerID === undefined || spec.containerID === containerId;

@@ -1,3 +1,4 @@
+import { deleteEndpoint } from "./del.ts";
 import { delegate, delegated } from "./delegate.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
@@ -18,8 +19,8 @@ export async function gc(deps: CniDeps, invocation: Invocation): Promise<Reply> 
       deps
         .localEndpoints()
         .filter((endpoint) => isGone(ownerOfEndpoint(endpoint)))
-        .map(({ metadata: { name, namespace, resourceVersion } }) =>
-          deps.endpoints.delete(name, namespace, resourceVersion),
+        .map(({ metadata: { name: endpoint, namespace = "" } }) =>
+          deleteEndpoint(deps, { endpoint, namespace }, (found) => isGone(ownerOfEndpoint(found))),
         ),
     );
     const interfaces = (await deps.owned()).filter(({ owner }) => isGone(owner));

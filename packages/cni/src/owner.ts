@@ -13,20 +13,29 @@ export interface Owner {
   readonly ifname: string;
 }
 
-/** Under this IPAM keeps its addresses. */
-export const handleOf = ({ network, containerId, ifname }: Owner): string =>
-  `${network}.${containerId}${ifname === "eth0" ? "" : `.${ifname}`}`;
+/**
+ * Under this IPAM keeps its addresses: `net.4f1c`, and `net.4f1c.net1` for further interfaces. A network or container with a dot
+ * in its name has a handle with slashes, or `a.b` would have that of interface `b` of `a`.
+ */
+export function handleOf({ network, containerId, ifname }: Owner): string {
+  const parts = [network, containerId];
+  if (parts.some((part) => part.includes("."))) return [...parts, ifname].join("/");
+  return [...parts, ...(ifname === "eth0" ? [] : [ifname])].join(".");
+}
 
-/** Whose an address is, if it is of that network. */
+/** Whose an address is, if it is of that network; dots in names are understood in handles of before, too. */
 export function ownerOfHandle(
   handle: string,
   { network, containerId }: { network: string; containerId: string | undefined },
 ): Owner | undefined {
-  const begin = `${network}.${containerId}`;
-  if (containerId === undefined || !handle.startsWith(begin)) return undefined;
-  const [dot, ...ifname] = handle.slice(begin.length);
-  if (dot === undefined) return { network, containerId, ifname: "eth0" };
-  return dot === "." ? { network, containerId, ifname: ifname.join("") } : undefined;
+  if (containerId === undefined) return undefined;
+  const rest = (separator: string) => {
+    const begin = [network, containerId].join(separator);
+    return handle.startsWith(begin) ? handle.slice(begin.length) : undefined;
+  };
+  if (rest(".") === "") return { network, containerId, ifname: "eth0" };
+  const ifname = [".", "/"].map((one) => rest(one)?.startsWith(one) && rest(one)?.slice(1)).find(Boolean);
+  return ifname ? { network, containerId, ifname } : undefined;
 }
 
 const MARK = "margay:";

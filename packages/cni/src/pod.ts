@@ -17,6 +17,7 @@ export interface Pod {
   readonly owner: Owner;
   /** Name under which IPAM keeps its addresses: this sandbox's, not the pod's. */
   readonly handle: string;
+  /** One that is there already may have another name, from an older version or before a change of prefix: its endpoint says it. */
   readonly hostInterface: string;
 }
 
@@ -31,16 +32,25 @@ export function podOf(invocation: Invocation, where: { node: string; interfacePr
     ...{ orchestrator, namespace, name, owner },
     endpoint: workloadEndpointName({ node: where.node, orchestrator, pod: name, endpoint: ifname }),
     handle: handleOf(owner),
-    hostInterface: hostInterfaceName(where.interfacePrefix, { namespace, name, ifname }),
+    hostInterface: hostInterfaceName(where.interfacePrefix, { orchestrator, namespace, name, ifname }),
   };
 }
 
 /**
- * `cali` + 11 hex digits of sha1("namespace.pod"), as Calico; further interfaces of a pod hash their own
- * name too.
+ * `cali` + 11 hex digits of sha1("namespace.pod"), as Calico. Further interfaces of a pod, and workloads outside Kubernetes,
+ * hash what tells them apart too, with slashes, which no name has: `web.net1` is a pod's name.
  */
-function hostInterfaceName(prefix: string, of: { namespace: string; name: string; ifname: string }): string {
-  const text = [of.namespace, of.name, ...(of.ifname === "eth0" ? [] : [of.ifname])].join(".");
+function hostInterfaceName(
+  prefix: string,
+  {
+    orchestrator,
+    namespace,
+    name,
+    ifname,
+  }: Pick<Pod, "orchestrator" | "namespace" | "name"> & { ifname: string },
+): string {
+  const isUsual = orchestrator === "k8s" && ifname === "eth0";
+  const text = isUsual ? `${namespace}.${name}` : [orchestrator, namespace, name, ifname].join("/");
   return prefix + createHash("sha1").update(text).digest("hex").slice(0, 11);
 }
 

@@ -12,6 +12,7 @@ import {
   socketOf,
 } from "./frame.ts";
 import { type Invocation, parseCall } from "./invocation.ts";
+import { ownerOfHandle } from "./owner.ts";
 import { endpointOf, podOf } from "./pod.ts";
 import { formatError, formatResult } from "./result.ts";
 
@@ -200,6 +201,43 @@ describe("names", () => {
     expect([one?.namespace, one?.name, one?.endpoint]).toEqual(["default", "4f1c", "n--1-cni-4f1c-eth0"]);
     expect([two?.endpoint, two?.handle]).toEqual(["n--1-cni-4f1c-net1", "margay.4f1c.net1"]);
     expect(two?.hostInterface).not.toBe(one?.hostInterface);
+  });
+
+  test("no two share an interface, an endpoint or a handle, whatever dots are in their names", () => {
+    const of = (container: string, args: string, ifname = "eth0", name = "margay") =>
+      podOf(
+        parseCall(
+          call({ CNI_CONTAINERID: container, CNI_ARGS: args, CNI_IFNAME: ifname }, { ...CONF, name }),
+        ),
+        where,
+      );
+    const shop = "K8S_POD_NAMESPACE=shop";
+    const all = [
+      of("c1", `${shop};K8S_POD_NAME=web`),
+      of("c1", `${shop};K8S_POD_NAME=web`, "net1"),
+      of("c2", `${shop};K8S_POD_NAME=web.net1`),
+      of("web", shop, "eth0", "attach-shop"),
+      of("web.b", shop, "eth0", "attach-shop"),
+      of("web", shop, "b", "attach-shop"),
+      of("b.web", shop, "eth0", "attach-shop"),
+      of("web", `${shop}2`, "eth0", "attach-shop.b"),
+    ];
+    for (const part of ["hostInterface", "endpoint", "handle"] as const)
+      expect(new Set(all.map((one) => `${part === "endpoint" ? one.namespace : ""} ${one[part]}`)).size).toBe(
+        8,
+      );
+    for (const { owner, handle } of all) expect(ownerOfHandle(handle, owner)).toEqual(owner);
+  });
+
+  test.each<[handle: string, containerId: string, ifname: string | undefined]>([
+    ["margay.a.b", "a.b", "eth0"],
+    ["margay.a.b", "a", "b"],
+    ["margay.ab", "a", undefined],
+    ["margay/a.b/eth0", "a.b", "eth0"],
+    ["other/a.b/eth0", "a.b", undefined],
+  ])("handle %s of container %s, of this version or before: interface %p", (handle, containerId, ifname) => {
+    const owner = ifname && { network: "margay", containerId, ifname };
+    expect(ownerOfHandle(handle, { network: "margay", containerId })).toEqual(owner);
   });
 
   test("the endpoint", () => {

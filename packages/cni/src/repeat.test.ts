@@ -300,6 +300,34 @@ unshared(import.meta.url, () => {
     });
   });
 
+  test("a workload of before its names were told apart: repeated and detached all the same", async () => {
+    await node.start();
+    const vm = { name: "vm.1", namespace: "shop", ifname: "eth0", netns: `/run/netns/${node.sandbox("vm")}` };
+    const all = { ...vm, ips: [], labels: [] };
+    await attach(SOCKET, all);
+    const endpoints = node.deps().endpoints;
+    const found = await endpoints.get("n1-cni-vm.1-eth0", "shop");
+    const { interfaceName } = found!.spec; // just made
+    node.sh(
+      `ip link set ${interfaceName} down && ip link set ${interfaceName} name caliold && ip link set caliold up`,
+    );
+    await endpoints.apply({ ...found!, spec: { ...found!.spec, interfaceName: "caliold" } });
+    await node.observe();
+    await attach(SOCKET, all);
+    expect(node.sh("ip -br link | grep -o ^cali[a-z0-9]*")).toBe("caliold\n");
+    await detach(SOCKET, vm);
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
+  test("a container with a dot whose addresses have the handle of before: freed with it", async () => {
+    await node.start();
+    const attributes = { node: "n1", containerID: "vm.1" };
+    await node.deps().ipam.assignWith({ handle: "attach-shop.vm.1", families: [4], attributes }, () => []);
+    await node.observe();
+    await detach(SOCKET, { name: "vm.1", namespace: "shop", ifname: "eth0", netns: "" });
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
   test("with the agent down, ADD is to be tried again (11), and STATUS says that it is down (50)", async () => {
     expect(JSON.parse((await add()).stdout)).toMatchObject({ code: 11 });
     expect(JSON.parse((await node.cni("STATUS", web)).stdout)).toMatchObject({ code: 50 });

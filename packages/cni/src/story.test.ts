@@ -37,7 +37,7 @@ function depsOf(
   const endpoints = () =>
     [...world.endpoints].map(([name, containerID]) => {
       const metadata = { name, namespace: "shop", resourceVersion: "1" };
-      return { metadata, spec: { containerID } } as WorkloadEndpoint; // all that ADD and DEL read
+      return { metadata, spec: { containerID, interfaceName: HOST } } as WorkloadEndpoint; // all that ADD and DEL read
     });
   return {
     ...{
@@ -135,6 +135,7 @@ async function cni(
 }
 
 const ENDPOINT = "n1-k8s-web-eth0";
+const HOST = "cali551b05c3e54"; // printf shop.web | sha1sum | cut -c1-11
 const failure = async (reply: Promise<Reply>) =>
   JSON.parse((await reply).stdout) as { code: number; msg: string; details?: string };
 

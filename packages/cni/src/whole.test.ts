@@ -287,6 +287,20 @@ unshared(import.meta.url, () => {
       expect(await node.world()).toEqual(NOTHING);
     });
 
+    test("an endpoint that somebody writes meanwhile is removed all the same", async () => {
+      await node.start();
+      await node.cni("ADD", { sandbox: node.sandbox("a") });
+      await node.observe();
+      const seen = node.deps().localEndpoints();
+      const { metadata, spec } = seen[0]!; // just added
+      const written = { name: metadata.name, namespace: "shop", labels: { ...metadata.labels, app: "a" } };
+      await node.deps().endpoints.apply({ ...seen[0]!, metadata: written, spec });
+      await node.stop();
+      await node.start({ keep: true, deps: { localEndpoints: () => seen } });
+      expect(await gc([])).toEqual({ code: 0, stdout: "" });
+      expect(await node.world()).toEqual(NOTHING);
+    });
+
     test("what a crash left is removed too: an interface without endpoint, an address without interface", async () => {
       await node.start();
       for (const name of ["a", "b"]) await node.cni("ADD", { sandbox: node.sandbox(name) });
