@@ -187,6 +187,43 @@ unshared(import.meta.url, () => {
       await eventually(() => bird.routes(), [block]);
     });
 
+    test("ranges of services of each kind, with communities; addresses alone without aggregation; nothing from an excluded node", async () => {
+      const from = (...prefixes: string[]) =>
+        ["10.244.1.0/26", ...prefixes].map((prefix) => `${prefix} via 172.20.0.11 []`).sort();
+      const [cluster, external, balancer] = ["10.96.0.0/16", "198.51.100.0/24", "203.0.113.0/24"] as const;
+      const ranges = {
+        ...{ serviceClusterIPs: [{ cidr: cluster }], serviceExternalIPs: [{ cidr: external }] },
+        serviceLoadBalancerIPs: [{ cidr: balancer }],
+        prefixAdvertisements: [{ cidr: balancer, communities: ["65001:7"] }],
+      };
+      const communities = (prefix: string) =>
+        /BGP\.community: (.*)/.exec(bird.control(`show route ${prefix} all`))?.[1];
+      const node = (labels: object) => {
+        const bgp = { ipv4Address: "172.20.0.11/24", ipv6Address: "fd00:172:20::11/64" };
+        const document = { apiVersion: "margay.dev/v1", kind: "Node", metadata: { name: "n1", labels } };
+        return store.put(keyOf("Node", "n1"), encode(parse({ ...document, spec: { bgp } }).resource));
+      };
+      const service = (ready: boolean) =>
+        put("Service", "api", { loadBalancerIPs: ["203.0.113.8"], ready }, "shop");
+      await service(true);
+      await put("BGPConfiguration", "default", ranges);
+      await eventually(() => bird.routes(), from(cluster, external, balancer));
+      expect([cluster, balancer].map(communities)).toEqual([undefined, "(65001,7)"]);
+
+      await put("BGPConfiguration", "default", { ...ranges, serviceLoadBalancerAggregation: "Disabled" });
+      await eventually(() => bird.routes(), from(cluster, external, "203.0.113.8/32"));
+      expect(communities("203.0.113.8/32")).toBe("(65001,7)");
+      await service(false);
+      await eventually(() => bird.routes(), from(cluster, external));
+
+      await node({ "node.kubernetes.io/exclude-from-external-load-balancers": "" });
+      await eventually(() => bird.routes(), from());
+      await node({});
+      await eventually(() => bird.routes(), from(cluster, external));
+      await store.delete(keyOf("BGPConfiguration", "default"));
+      await eventually(() => bird.routes(), from());
+    });
+
     test("disableBGPExport takes the blocks back; kernel routes stay", async () => {
       await put("IPPool", "default-ipv4", { cidr: "10.244.0.0/16", disableBGPExport: true });
       await eventually(() => bird.routes(), []);
@@ -203,7 +240,7 @@ unshared(import.meta.url, () => {
           timers: { holdTimeSeconds: 9, keepaliveSeconds: 3, connectRetrySeconds: 5 },
         }),
       ]);
-      expect(ask("/routes", { prefix: "10.244.2.0/26" })).toEqual([
+      expect(await ask("/routes", { prefix: "10.244.2.0/26" })).toEqual([
         expect.objectContaining({
           prefix: "10.244.2.0/26",
           from: "n2",
