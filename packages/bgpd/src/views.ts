@@ -1,6 +1,7 @@
 /** What bgpd shows on its control socket: plain JSON. */
+import { setImmediate as immediate } from "node:timers/promises";
 import { type Capabilities, decisionSteps, formatAsPath, type Path, type Rib } from "@margay/bgp";
-import { formatAddress, formatPrefix, parsePrefix, prefixOf } from "@margay/net";
+import { formatAddress, formatPrefix, type Prefix, parsePrefix, prefixOf } from "@margay/net";
 import type { Engine } from "./engine.ts";
 import type { Peer } from "./peer.ts";
 import { lastFault } from "./pending.ts";
@@ -96,44 +97,58 @@ export interface RouteQuery {
   readonly match?: string;
   /** Only paths from the peer of this name or address. */
   readonly peer?: string;
+  /** No more paths than this; 10,000 when absent. */
+  readonly limit?: string;
 }
 
-/** GET /routes: every path, the best first, and the step at which the others lost. */
-export function showRoutes({ speaker, kernel }: Engine, { prefix: exact, match, peer }: RouteQuery) {
-  return families.flatMap((family) => {
-    const rib = speaker.ribs[family];
-    const wanted = match === undefined ? exact : longestMatch(rib, match);
-    if (match !== undefined && wanted === undefined) return [];
-    return entriesOf(rib, wanted).flatMap(({ id, prefix, paths, best }) => {
-      const key = formatPrefix(prefix);
-      const equal = rib.equal(id);
-      const refusal = kernel.refusal(key);
-      const state = kernel.wanted(key)
-        ? refusal
-          ? `refused: ${refusal}`
-          : "installed"
-        : "not ours to write";
-      return paths
-        .filter(({ source }) => !peer || source.name === peer || formatAddress(source.address) === peer)
-        .toSorted((a, b) => Number(b.source === best?.source) - Number(a.source === best?.source))
-        .map((path) => ({
-          prefix: key,
-          ...showPath(path, {
-            isBest: path.source === best?.source,
-            isEqual: equal.some(({ source }) => source === path.source),
-          }),
-          kernel: state,
-        }));
-    });
-  });
+const defaultLimit = 10_000;
+/** So many prefixes are looked at in one stretch: peers are heard between two. */
+const slice = 500;
+
+/** GET /routes: every path, the best of a prefix first, and the step at which the others lost. */
+export async function showRoutes(
+  engine: Engine,
+  { prefix, match, peer, limit = `${defaultLimit}` }: RouteQuery,
+) {
+  if (!/^[1-9]\d*$/.test(limit)) throw new Error(`limit must be a number above 0, found ${limit}`);
+  const shown: ReturnType<typeof showPath>[] = [];
+  let looked = 0;
+  for (const family of families) {
+    const rib = engine.speaker.ribs[family];
+    const wanted = match === undefined ? prefix : longestMatch(rib, match);
+    if (match !== undefined && wanted === undefined) continue;
+    for (const entry of entriesOf(rib, wanted)) {
+      shown.push(...showEntry(engine, entry, peer));
+      if (shown.length >= Number(limit)) return shown.slice(0, Number(limit));
+      if (++looked % slice === 0) await immediate();
+    }
+  }
+  return shown;
+}
+
+interface Entry {
+  readonly prefix: Prefix;
+  readonly paths: readonly Path[];
+}
+
+/** The paths of one prefix. */
+function showEntry({ kernel }: Engine, { prefix, paths }: Entry, peer: string | undefined) {
+  const key = formatPrefix(prefix);
+  const refusal = kernel.refusal(key);
+  const state = refusal === undefined ? "installed" : `refused: ${refusal}`;
+  const place = { prefix: key, kernel: kernel.wanted(key) ? state : "not ours to write" };
+  return paths
+    .filter(({ source }) => !peer || source.name === peer || formatAddress(source.address) === peer)
+    .toSorted((a, b) => Number(b.best) - Number(a.best))
+    .map((path) => showPath(path, place));
 }
 
 /** One prefix of the RIB, or all of them. */
-function entriesOf(rib: Rib, wanted: string | undefined) {
-  if (wanted === undefined) return [...rib.entries()];
+function entriesOf(rib: Rib, wanted: string | undefined): Iterable<Entry> {
+  if (wanted === undefined) return rib.entries();
   const prefix = parsePrefix(wanted);
   const id = prefix.family === rib.prefixes.family ? rib.prefixes.find(prefix) : undefined;
-  return id === undefined ? [] : [{ id, prefix, paths: rib.paths(id), best: rib.best(id) }];
+  return id === undefined ? [] : [{ prefix, paths: rib.paths(id) }];
 }
 
 /** The longest prefix with a path that holds the address or network of `text`. */
@@ -148,24 +163,30 @@ function longestMatch(rib: Rib, text: string): string | undefined {
   return undefined;
 }
 
-function showPath(path: Path, { isBest, isEqual }: { isBest: boolean; isEqual: boolean }) {
-  const { source, refused, stale, lost } = path;
+function showPath(path: Path, { prefix, kernel }: { prefix: string; kernel: string }) {
+  const { source, refused, stale, lost, best, equal, pathId } = path;
   const { nextHop, asPath, ...rest } = path.attributes ?? path.received;
   const step = lost && decisionSteps[lost];
   return {
+    prefix,
     from: source.name,
     peer: source.kind === "local" ? undefined : formatAddress(source.address),
+    pathId,
     nextHop: nextHop && formatAddress(nextHop.address),
     asPath: formatAsPath(asPath),
     origin: rest.origin,
     localPref: rest.localPref,
     med: rest.med,
     communities: rest.communities?.map((c) => `${c >>> 16}:${c & 0xffff}`),
+    extendedCommunities: rest.extendedCommunities?.map((c) => `0x${c.toString(16).padStart(16, "0")}`),
+    largeCommunities: rest.largeCommunities?.map((c) => c.join(":")),
+    onlyToCustomer: rest.onlyToCustomer,
     originatorId: rest.originatorId,
     clusterList: rest.clusterList,
-    best: isBest,
-    multipath: isEqual,
+    best,
+    multipath: equal,
     stale,
-    lost: isBest ? undefined : (refused ?? (step && `step ${step.number}, ${step.text} (${step.rfc})`)),
+    lost: best ? undefined : (refused ?? (step && `step ${step.number}, ${step.text} (${step.rfc})`)),
+    kernel,
   };
 }

@@ -10,7 +10,7 @@ import {
   parse,
   type WorkloadEndpoint,
 } from "@margay/api";
-import type { Path } from "@margay/bgp";
+import type { Route as BgpRoute } from "@margay/bgp";
 import { FloatingTable, floatingClaim } from "@margay/calc";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { formatRoute, type Route } from "@margay/netlink";
@@ -382,7 +382,7 @@ describe("kernel routes", () => {
     route("10.2.0.0/16", { protocol: 143, nexthops: [{ via: parseAddress("10.0.0.9"), dev: "eth0" }] }),
     route("10.3.0.0/16", { type: "blackhole" }),
   ]);
-  const path = (hop: string, kind: "ibgp" | "local" = "ibgp", bandwidth?: bigint): Path => {
+  const path = (hop: string, kind: "ibgp" | "local" = "ibgp", bandwidth?: bigint): BgpRoute => {
     const attributes = {
       ...({ origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } } as const),
       ...(bandwidth === undefined ? {} : { extendedCommunities: [bandwidth] }),
@@ -391,14 +391,13 @@ describe("kernel routes", () => {
       source: { kind, name: "x", as: 1, bgpId: 1, address: parseAddress(hop), client: false },
       received: attributes,
       attributes,
-      stale: false,
     };
   };
-  const text = (...paths: Path[]) => {
+  const text = (...paths: BgpRoute[]) => {
     const made = kernelRoute({ prefix: parsePrefix("10.244.1.0/26"), paths, fabric, metric: 1024 });
     return made && formatRoute(made);
   };
-  test.each<[string, Path[], string | undefined]>([
+  test.each<[string, BgpRoute[], string | undefined]>([
     ["a neighbour as next hop", [path("10.0.0.2")], "10.244.1.0/26 via 10.0.0.2 dev eth0 metric 1024"],
     [
       "ECMP",
@@ -442,7 +441,7 @@ describe("kernel routes", () => {
   });
   test("a filter's metric comes before the node's", () => {
     const { source, attributes, ...rest } = path("10.0.0.2");
-    const priority: Path = { source, ...rest, attributes: { ...attributes!, priority: 512 } }; // given by path()
+    const priority: BgpRoute = { source, ...rest, attributes: { ...attributes!, priority: 512 } }; // given by path()
     expect(text(priority)).toBe("10.244.1.0/26 via 10.0.0.2 dev eth0 metric 512");
   });
   test("cost: 0 for a neighbour, above it as the route's metric, none without a way", () => {

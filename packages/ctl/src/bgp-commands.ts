@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { formats, operate, peers, routes } from "./bgp.ts";
+import { defaultLimit, formats, operate, peers, routes } from "./bgp.ts";
 import { command, group, storeFlags } from "./command.ts";
 import { processTerminal as terminal } from "./terminal.ts";
 
@@ -41,6 +41,7 @@ const bgpRoutes = command({
           default: false,
           describe: "Each path with all its attributes and the decision step at which it lost",
         },
+        limit: { type: "number", default: defaultLimit, describe: "At most so many paths" },
         output,
       })
       .example("$0 bgp routes 10.244.1.7 --why", "where packets to a pod go, and why there"),

@@ -24,7 +24,7 @@ const asked = async (
 ) => {
   const terminal = recorder();
   await withDaemon({ daemon: "bgpd", runDir, answers }, () => ask(terminal));
-  return terminal.printed.join("\n");
+  return [...terminal.warned, ...terminal.printed].join("\n");
 };
 
 test("one session: all there is, what is not there left out", async () => {
@@ -82,6 +82,9 @@ test("--why: each path with its attributes and the step at which it lost; an add
       origin: "igp",
       localPref: 100,
       communities: ["64512:1"],
+      extendedCommunities: ["0x0002fde800000064"],
+      largeCommunities: ["64512:1:2"],
+      ...{ onlyToCustomer: 65000, pathId: 7 },
       lost: "step 3, longer AS_PATH",
       kernel: "installed",
     },
@@ -99,15 +102,34 @@ test("--why: each path with its attributes and the step at which it lost; an add
     "cluster list  244.0.0.1",
     "kernel        installed",
     "",
-    "path         10.244.1.0/26 by 172.20.0.2, from tor",
-    "is           not the best",
-    "lost at      step 3, longer AS_PATH",
-    "AS path      65000 64513",
-    "origin       igp",
-    "local pref   100",
-    "communities  64512:1",
-    "kernel       installed",
+    "path                  10.244.1.0/26 by 172.20.0.2, from tor",
+    "is                    not the best",
+    "lost at               step 3, longer AS_PATH",
+    "AS path               65000 64513",
+    "origin                igp",
+    "local pref            100",
+    "communities           64512:1",
+    "extended communities  0x0002fde800000064",
+    "large communities     64512:1:2",
+    "only to customer      65000",
+    "path identifier       7",
+    "kernel                installed",
   ]);
+});
+
+test("of more paths than asked for only these, and that there are more", async () => {
+  const path = {
+    prefix: "10.244.1.0/26",
+    from: "n1",
+    best: true,
+    multipath: false,
+    asPath: "",
+    kernel: "installed",
+  };
+  const answers = { "/routes?limit=1": [path] };
+  const text = await asked(answers, (t) => routes({ runDir, output: "table", limit: 1 }, t));
+  expect(text).toMatch("only the first 1 paths are shown: name a prefix or a peer, or see --limit");
+  expect(text).toMatch("10.244.1.0/26");
 });
 
 test("an order says what was done, peer by peer", async () => {

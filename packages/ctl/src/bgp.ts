@@ -47,6 +47,12 @@ export interface RouteState {
   readonly localPref?: number;
   readonly med?: number;
   readonly communities?: readonly string[];
+  readonly extendedCommunities?: readonly string[];
+  readonly largeCommunities?: readonly string[];
+  /** RFC 9234: the AS that said it goes to customers only. */
+  readonly onlyToCustomer?: number;
+  /** As received, where the session has path identifiers (RFC 7911). */
+  readonly pathId?: number;
   readonly originatorId?: number;
   readonly clusterList?: readonly number[];
   /** Kept from a peer that restarts. */
@@ -132,12 +138,19 @@ interface RoutesRequest extends Request {
   readonly prefix?: string | undefined;
   readonly peer?: string | undefined;
   readonly why?: boolean | undefined;
+  /** No more paths than this. */
+  readonly limit?: number;
 }
+
+/** Paths shown unless told otherwise. */
+export const defaultLimit = 10_000;
 
 /** `margay bgp routes [prefix]`. Throws ControlError when bgpd cannot be asked, CtlError `usage` for no prefix. */
 export async function routes(request: RoutesRequest, terminal: Terminal): Promise<void> {
-  const { runDir, output, prefix, why } = request;
+  const { runDir, output, prefix, why, limit = defaultLimit } = request;
   const answer = (await controlGet(runDir, "bgpd", `/routes${queryOf(request)}`)) as readonly RouteState[];
+  if (answer.length === limit)
+    terminal.warn(`only the first ${limit} paths are shown: name a prefix or a peer, or see --limit`);
   if (output === "json") return terminal.print(json(answer));
   if (output === "yaml") return terminal.print(stringify(answer));
   if (answer.length === 0) return terminal.warn(prefix === undefined ? "no route" : `no route to ${prefix}`);
@@ -157,10 +170,11 @@ export async function routes(request: RoutesRequest, terminal: Terminal): Promis
 
 const markOf = ({ best, multipath }: RouteState): string => (best ? "*" : multipath ? "=" : "");
 
-function queryOf({ prefix, peer }: RoutesRequest): string {
+function queryOf({ prefix, peer, limit }: RoutesRequest): string {
   const query = new URLSearchParams();
   if (prefix !== undefined) query.set(prefix.includes("/") ? "prefix" : "match", canonical(prefix));
   if (peer !== undefined) query.set("peer", peer);
+  if (limit !== undefined && limit !== defaultLimit) query.set("limit", `${limit}`);
   return query.size === 0 ? "" : `?${query}`;
 }
 
@@ -180,6 +194,10 @@ function pathFacts(path: RouteState): [string, Cell][] {
     ["local pref", path.localPref],
     ["MED", path.med],
     ["communities", path.communities?.join(" ")],
+    ["extended communities", path.extendedCommunities?.join(" ")],
+    ["large communities", path.largeCommunities?.join(" ")],
+    ["only to customer", path.onlyToCustomer],
+    ["path identifier", path.pathId],
     ["originator", path.originatorId === undefined ? undefined : dotted(path.originatorId)],
     ["cluster list", path.clusterList?.map(dotted).join(" ")],
     ["kernel", path.kernel],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
-import type { Path, Source } from "../rib/path.ts";
+import type { Route, Source } from "../rib/path.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
@@ -28,11 +28,10 @@ const learned: Attributes = {
   med: 5,
   localPref: 200,
 };
-const path = (source: Source, attributes: Attributes = learned): Path & { attributes: Attributes } => ({
+const path = (source: Source, attributes: Attributes = learned): Route & { attributes: Attributes } => ({
   source,
   received: attributes,
   attributes,
-  stale: false,
 });
 
 describe("import", () => {
@@ -141,7 +140,7 @@ describe("export", () => {
   const { nextHop: _none, med: _med, ...bare } = learned;
   const ours: Attributes = { ...bare, asPath: [] };
 
-  test.each<[string, ExportPolicy, Path & { attributes: Attributes }, RegExp]>([
+  test.each<[string, ExportPolicy, Route & { attributes: Attributes }, RegExp]>([
     ["§9.2.1 iBGP routes do not go to iBGP", internal, path(peer("ibgp")), /split horizon/],
     ["RFC 4456 §6 nor from non-client to non-client", reflector, path(peer("ibgp")), /split horizon/],
     [
@@ -166,7 +165,7 @@ describe("export", () => {
     expect(exportRoute(policy, route, 4)).toEqual({ refused: expect.stringMatching(why) });
   });
 
-  test.each<[string, ExportPolicy, Path & { attributes: Attributes }, Attributes]>([
+  test.each<[string, ExportPolicy, Route & { attributes: Attributes }, Attributes]>([
     [
       "§5.1 eBGP: our AS in front, our next hop, no LOCAL_PREF, no MED of others",
       external,

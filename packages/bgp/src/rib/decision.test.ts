@@ -180,6 +180,8 @@ test("the outcome does not depend on the order of the paths", () => {
 });
 
 test("the steps are numbered without gaps, each with its clause", () => {
-  expect(Object.values(decisionSteps).map((s) => s.number)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  expect(Object.values(decisionSteps).map((s) => s.number)).toEqual([
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+  ]);
   for (const { rfc } of Object.values(decisionSteps)) expect(rfc).toMatch(/^RFC \d+ §/);
 });

@@ -89,10 +89,11 @@ function keepLowestMedPerAs(left: Candidate[], onLost: OnLost): void {
 
 function keepLowestAddress(left: Candidate[], onLost: OnLost): void {
   const least = left.reduce((a, b) => (compareAddress(b.source.address, a.source.address) < 0 ? b : a));
+  const isSame = (r: Route) => compareAddress(r.source.address, least.source.address) === 0;
   removeIf(
     left,
     (r) => r !== least,
-    (r) => onLost(r, "peer-address"),
+    (r) => onLost(r, isSame(r) ? "same-peer" : "peer-address"),
   );
 }
 

@@ -44,6 +44,9 @@ export interface Path extends Route {
   readonly pathId?: number;
   /** Kept from a peer that restarts, RFC 4724 §4.2. */
   readonly stale: boolean;
+  readonly best: boolean;
+  /** The best one, or equal to it up to step 8 and by another next hop: one of those that ECMP may use. */
+  readonly equal: boolean;
   /** The decision step at which it lost to another path, or undefined for the best one. */
   readonly lost?: DecisionStep;
 }
@@ -70,6 +73,7 @@ export const decisionSteps = {
   "bgp-identifier": { number: 9, rfc: "RFC 4271 §9.1.2.2 f", text: "higher BGP Identifier or ORIGINATOR_ID" },
   "cluster-list": { number: 10, rfc: "RFC 4456 §9", text: "longer CLUSTER_LIST" },
   "peer-address": { number: 11, rfc: "RFC 4271 §9.1.2.2 g", text: "higher peer address" },
+  "same-peer": { number: 12, rfc: "RFC 7911 §3", text: "another path of the same peer came first" },
 } as const;
 
 export type DecisionStep = keyof typeof decisionSteps;

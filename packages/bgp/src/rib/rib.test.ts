@@ -35,6 +35,23 @@ const accept = (from: Source, received: Attributes): Route => ({
   attributes: received,
 });
 
+test("one path of a prefix is the best, others of the same peer are not, and each says at which step it lost (RFC 7911)", () => {
+  const rib = new Rib({ family: 4, cost: () => 0 });
+  const id = rib.prefixes.add(parsePrefix("192.0.2.0/24"));
+  const twice = accept(source(1), route(0));
+  rib.put(id, twice, 7);
+  rib.put(id, twice, 8);
+  rib.put(id, accept(source(1), { ...route(0), localPref: 50 }), 9);
+  rib.put(id, accept(source(2), { ...route(0), nextHop: { address: parseAddress("10.0.0.2") } }), 7);
+  rib.decide();
+  expect(rib.paths(id).map(({ pathId, best, equal, lost }) => [pathId, best, equal, lost])).toEqual([
+    [7, true, true, undefined],
+    [8, false, false, "same-peer"],
+    [9, false, false, "local-pref"],
+    [7, false, true, "bgp-identifier"],
+  ]);
+});
+
 describe("the prefix table", () => {
   const prefix = (family: 4 | 6): fc.Arbitrary<Prefix> =>
     fc

@@ -242,11 +242,15 @@ export class Rib {
     }
     const lost = new Map<Route, DecisionStep>();
     const routes = whole.map(({ route }) => route);
-    decide(routes, this.#cost, (route, step) => lost.set(route, step));
+    const { best, equal } = decide(routes, this.#cost, (route, step) => lost.set(route, step));
     return whole.map(({ route, pathId }) => {
       const step = lost.get(route);
-      const stale = this.isStale(route.source, id, pathId);
-      return { ...route, stale, ...(pathId === 0 ? {} : { pathId }), ...(step ? { lost: step } : {}) };
+      return {
+        ...{ ...route, stale: this.isStale(route.source, id, pathId) },
+        ...{ best: route === best, equal: equal.includes(route) },
+        ...(pathId === 0 ? {} : { pathId }),
+        ...(step ? { lost: step } : {}),
+      };
     });
   }
 

@@ -4,7 +4,7 @@ import type { Attributes } from "../wire/attributes.ts";
 import { Framer } from "../wire/framer.ts";
 import { readMessage } from "../wire/message.ts";
 import { type Nlri, prefixesOf } from "../wire/nlri.ts";
-import type { Path, Source } from "./path.ts";
+import type { Route, Source } from "./path.ts";
 import { PrefixTable } from "./prefix-table.ts";
 import { UpdateGroup } from "./update-group.ts";
 
@@ -22,7 +22,7 @@ const attributes: Attributes = {
   asPath: [],
   nextHop: { address: parseAddress("10.0.0.1") },
 };
-const path: Path = { source: feeder, received: attributes, attributes, stale: false };
+const path: Route = { source: feeder, received: attributes, attributes };
 
 const prefixes = new PrefixTable(4);
 const id = (text: string) => prefixes.add(parsePrefix(text));

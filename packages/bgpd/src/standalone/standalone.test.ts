@@ -199,7 +199,8 @@ unshared(import.meta.url, () => {
     };
     const peers = () =>
       views.get("1/peers")!({}) as { address: string; state: string; counts: { established: number } }[];
-    const prefixes = () => (views.get("2/routes")!({}) as { prefix: string }[]).map((r) => r.prefix).sort();
+    const prefixes = async () =>
+      ((await views.get("2/routes")!({})) as { prefix: string }[]).map((r) => r.prefix).sort();
 
     test("a changed file adds a neighbor and a network without touching the session that is there", async () => {
       write(1, [2], ", networks: [10.9.0.0/16]");
@@ -222,7 +223,7 @@ unshared(import.meta.url, () => {
       );
       process.emit("SIGHUP");
       expect(peers().map((p) => p.state)).toEqual(["Established", "Established"]);
-      expect(formatPrefix(parsePrefix(prefixes()[0]!))).toBe("10.8.0.0/16");
+      expect(formatPrefix(parsePrefix((await prefixes())[0]!))).toBe("10.8.0.0/16");
       write(1, [2], ", networks: []");
       await eventually(prefixes, []);
     });
