@@ -292,9 +292,9 @@ unshared(import.meta.url, () => {
       await node.cni("ADD", { sandbox: node.sandbox("a") });
       await node.observe();
       const seen = node.deps().localEndpoints();
-      const { metadata, spec } = seen[0]!; // just added
-      const written = { name: metadata.name, namespace: "shop", labels: { ...metadata.labels, app: "a" } };
-      await node.deps().endpoints.apply({ ...seen[0]!, metadata: written, spec });
+      const { resourceVersion: _, ...metadata } = seen[0]!.metadata; // just added
+      const labels = { ...metadata.labels, app: "a" };
+      await node.deps().endpoints.apply({ ...seen[0]!, metadata: { ...metadata, labels } });
       await node.stop();
       await node.start({ keep: true, deps: { localEndpoints: () => seen } });
       expect(await gc([])).toEqual({ code: 0, stdout: "" });
