@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -59,6 +59,8 @@ function rerun(namespaces: string, path: string): Result[] {
       timeout: 180_000, // something was left open
     });
     process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
+    if (!existsSync(output))
+      throw new Error(`jest under unshare ended without results: ${child.error ?? child.stderr}`);
     const parsed = JSON.parse(readFileSync(output, "utf8")) as {
       testResults: { assertionResults: Result[]; message: string }[];
     };
