@@ -3,7 +3,18 @@ import type { Target } from "@margay/reconcile";
 import { type Backend, detectBackend, toolName } from "./backend.ts";
 import { IptablesError, type IptablesErrorCode } from "./error.ts";
 import { hookEdit, hookFound, sameHook } from "./hook.ts";
-import { byTable, commit, edits, putInput, removeInput, splitInput, splitKey } from "./restore.ts";
+import {
+  byTable,
+  commit,
+  type Edit,
+  edits,
+  firstRefused,
+  putInput,
+  removeInput,
+  splitInput,
+  splitKey,
+  tried,
+} from "./restore.ts";
 import { RestoreStream } from "./restore-stream.ts";
 import { type Chain, type Counter, type Hook, type Line, linesOf, markOf, sameRules } from "./rule.ts";
 import { parseSave, type SavedChain } from "./save.ts";
@@ -119,8 +130,35 @@ export class Iptables {
     for (const key of wanted.keys()) this.#known.delete(key);
     await this.#restore(putInput(small))
       .catch(on(["rejected", "too-long"], () => this.#restore(putInput(whole()))))
-      .catch(on(["too-long"], () => this.#restore(splitInput(whole()))));
+      .catch(on(["too-long"], () => this.#restore(splitInput(whole()))))
+      .catch(on(["rejected"], (error) => this.#nameCulprit(error, whole())));
     for (const [key, chain] of wanted) this.#known.set(key, linesOf(chain.rules, this.#mark));
+  }
+
+  /** Legacy's kernel does not say which rule it refuses: they are tried, by halves, in a chain that nobody calls. */
+  async #nameCulprit(error: IptablesError, all: readonly Edit[]): Promise<never> {
+    if (error.facts.text !== "COMMIT") throw error;
+    const { prefix } = this.#options;
+    const name = `${prefix}try`;
+    for (const [table, these] of Map.groupBy(all, ({ key }) => splitKey(key).table)) {
+      const trial = `${table}/${name}`;
+      const isTaken = async (some: readonly string[]): Promise<boolean> => {
+        const input = putInput([
+          { key: trial, declare: `:${name} - [0:0]`, lines: tried(some, name, prefix) },
+        ]);
+        return this.#restore(input).then(
+          () => true,
+          on(["rejected"], async () => false),
+        );
+      };
+      const text = await firstRefused(
+        these.flatMap(({ lines }) => lines),
+        isTaken,
+      );
+      await this.#restore(removeInput([trial]));
+      if (text !== undefined) throw new IptablesError("rejected", { ...error.facts, text });
+    }
+    throw error;
   }
 
   async #removeChains(keys: readonly string[]): Promise<void> {
@@ -219,7 +257,9 @@ function sameChain(actual: Chain, wanted: Chain, mark: string): boolean {
 }
 
 /** A handler that tries something else after the given failures and passes on all others. */
-const on = (codes: readonly IptablesErrorCode[], retry: () => Promise<void>) => (error: unknown) => {
-  if (error instanceof IptablesError && codes.includes(error.code)) return retry();
-  throw error;
-};
+const on =
+  <T>(codes: readonly IptablesErrorCode[], retry: (error: IptablesError) => Promise<T>) =>
+  (error: unknown): Promise<T> => {
+    if (error instanceof IptablesError && codes.includes(error.code)) return retry(error);
+    throw error;
+  };

@@ -217,6 +217,20 @@ unshared(import.meta.url, () => {
       expect(save(backend)).toEqual(before);
     });
 
+    test("a rule that only the kernel can refuse is named too, among many", async () => {
+      const before = save(backend);
+      const rules = Array.from({ length: 60 }, (_, i) =>
+        rule(`-s 10.0.${i}.0/24`, "-j margay-ok", `rule ${i}`),
+      );
+      rules[41] = rule("-p tcp", "-j REJECT", "rule 41"); // of the filter table alone
+      const bad = map({ "raw/margay-ok": { rules: [] }, "raw/margay-x": { rules } });
+      await expect(open().chains().put(bad)).rejects.toMatchObject({
+        code: "rejected",
+        facts: { text: expect.stringMatching(/^-A margay-x .*rule 41" -p tcp -j REJECT$/) },
+      });
+      expect(save(backend)).toEqual(before);
+    });
+
     test("5,000 rules go in whatever the socket buffer, and come back the same", async () => {
       const chains = open().chains();
       const rules = (c: number) =>

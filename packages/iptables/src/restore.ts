@@ -5,7 +5,7 @@ import { type Chain, type Line, linesOf } from "./rule.ts";
 export type Known = ReadonlyMap<string, readonly Line[]>;
 
 /** What makes one chain match: a full rewrite begins with its (flushing) declaration, an edit has none. */
-interface Edit {
+export interface Edit {
   readonly key: string;
   readonly declare?: string;
   readonly lines: readonly string[];
@@ -132,6 +132,26 @@ export function removeInput(keys: readonly string[]): string {
       return [commit([...names.map((name) => `:${name} - [0:0]`), ...names.map((name) => `-X ${name}`)])];
     },
   );
+}
+
+/** The lines of a chain as those of another, without jumps to the chains whose names begin with `prefix`. */
+export function tried(lines: readonly string[], name: string, prefix: string): string[] {
+  const jump = new RegExp(` -[jg] ${prefix}\\S+$`);
+  return lines.map((line) => line.replace(/^-A \S+/, `-A ${name}`).replace(jump, ""));
+}
+
+/** The first line without which those before it would be taken; undefined if all are. */
+export async function firstRefused(
+  lines: readonly string[],
+  isTaken: (some: readonly string[]) => Promise<boolean>,
+): Promise<string | undefined> {
+  if (await isTaken(lines)) return undefined;
+  let left = lines;
+  while (left.length > 1) {
+    const half = left.slice(0, left.length >> 1);
+    left = (await isTaken(half)) ? left.slice(half.length) : half;
+  }
+  return left[0];
 }
 
 /** Wraps each table's part. */
