@@ -63,7 +63,7 @@ export class Announcer {
 
   /** Prefixes that a peer has been, or is being, told. */
   prefixesOut(source: Source): number {
-    return this.#groupsOf(source).reduce((sum, { group }) => sum + group.size, 0);
+    return this.#groupsOf(source).reduce((sum, { group }) => sum + group.sizeFor(source), 0);
   }
 
   /** Which prefixes may leave us at all; every prefix is looked at again. */

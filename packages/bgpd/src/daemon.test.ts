@@ -250,7 +250,14 @@ unshared(import.meta.url, () => {
           kernel: "installed",
         }),
       ]);
-      expect(await metrics.metrics()).toMatch(/margay_bgp_peer_state\{peer="172.20.0.2",name="n2"\} 5/);
+      const shown = await metrics.metrics();
+      for (const line of [
+        /^margay_bgp_peer_state\{peer="172.20.0.2",name="n2"\} 5$/m,
+        /^margay_bgp_peer_prefixes_sent\{peer="172.20.0.2",name="n2"\} 1$/m,
+        /^# TYPE margay_bgp_peer_flaps_total counter\nmargay_bgp_peer_flaps_total\{peer="172.20.0.2",name="n2"\} 0$/m,
+        /^margay_bgp_peer_last_error_connection_timestamp_seconds\{peer="172.20.0.2",name="n2",error="[^"]+"\} 1\d{9}/m,
+      ])
+        expect(shown).toMatch(line);
     });
 
     test("another listen port and back, without a restart", async () => {

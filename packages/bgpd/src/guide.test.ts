@@ -89,7 +89,7 @@ unsharedWithUsers(import.meta.url, () => {
           await Promise.all(
             [
               "state",
-              "flaps",
+              "flaps_total",
               "prefixes_received",
               "prefixes_accepted",
               "prefixes_best",
@@ -99,14 +99,14 @@ unsharedWithUsers(import.meta.url, () => {
         );
       const before = await metric("update_to_advertise_seconds");
       expect(await values()).toEqual({
-        ...{ state: [5], flaps: [0], prefixes_received: [1], prefixes_accepted: [1] },
-        ...{ prefixes_best: [1], prefixes_sent: [3] }, // ours and, in its update group, its own
+        ...{ state: [5], flaps_total: [0], prefixes_received: [1], prefixes_accepted: [1] },
+        ...{ prefixes_best: [1], prefixes_sent: [2] },
       });
       expect(await metric("kernel_routes")).toEqual([1]);
       const count = (list: readonly number[] | undefined) => list?.at(-1) ?? Number.NaN; // _count is the last
       operate(engine.speaker, "refresh", { peer: "rack-1", direction: "in" });
       await eventually(async () => count(await metric("update_to_advertise_seconds")) > count(before), true);
-      expect(await metric("peer_flaps")).toEqual([0]);
+      expect(await metric("peer_flaps_total")).toEqual([0]);
     });
 
     test.each([
@@ -118,7 +118,7 @@ unsharedWithUsers(import.meta.url, () => {
         message: action === "reset" ? "new cable" : "until 14:00",
       });
       await eventually(() => run("cat /run/bird.log"), expect.stringMatching(words));
-      expect(await metric("peer_flaps")).toEqual([action === "reset" ? 1 : 2]);
+      expect(await metric("peer_flaps_total")).toEqual([action === "reset" ? 1 : 2]);
       operate(engine.speaker, "start", { peer: "rack-1" });
       await eventually(state, "Established");
     });

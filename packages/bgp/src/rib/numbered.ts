@@ -27,6 +27,11 @@ export class Numbered<T extends object> {
     this.#free.push(number);
   }
 
+  /** 0: it has none now. */
+  numberOf(item: T): number {
+    return this.#numbers.get(item) ?? 0;
+  }
+
   of(number: number): T | undefined {
     return number < 1 ? undefined : this.#items[number];
   }

@@ -56,6 +56,17 @@ function heard(group: UpdateGroup, member: Source): string[] {
   return out;
 }
 
+test("the size for a member: without what came from itself, or goes to nobody", () => {
+  const group = groupOf((prefix) => prefix !== "10.3.0.0/16");
+  for (const [i, from] of [feeder, peer, peer].entries())
+    group.put(id(`10.${i + 1}.0.0/16`), { ...path, source: from });
+  expect([feeder, peer, { ...peer }].map((member) => group.sizeFor(member))).toEqual([1, 1, 2]);
+  group.put(id("10.2.0.0/16"), path);
+  expect([feeder, peer].map((member) => group.sizeFor(member))).toEqual([0, 2]);
+  group.put(id("10.2.0.0/16"), undefined);
+  expect([feeder, peer].map((member) => group.sizeFor(member))).toEqual([0, 1]);
+});
+
 describe("route refresh", () => {
   test("RFC 2918 §4 everything again, without End-of-RIB", () => {
     const group = groupOf(() => true);

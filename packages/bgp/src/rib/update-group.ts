@@ -64,6 +64,8 @@ export class UpdateGroup {
   #owner = new Int32Array(1024);
   #used = 0;
   #announced = 0;
+  /** Of these by number of the source. */
+  readonly #announcedFrom: number[] = [];
   readonly #cursors = new Cursors(this.#journal);
   readonly #lists = new ByteTable();
   readonly #sources = new Numbered<Source>();
@@ -80,9 +82,9 @@ export class UpdateGroup {
     return this.#cursors.members;
   }
 
-  /** Prefixes in this Adj-RIB-Out (paths, where several are told); a member is not sent those that came from itself. */
-  get size(): number {
-    return this.#announced;
+  /** Prefixes that a member is told (paths, where several are): all but those that came from itself. */
+  sizeFor(member: Source): number {
+    return this.#announced - (this.#announcedFrom[this.#sources.numberOf(member)] ?? 0);
   }
 
   /** How many paths of a prefix the members are told; undefined: its best route alone. */
@@ -119,15 +121,21 @@ export class UpdateGroup {
     if (before === out && this.#sources.of(sourceBefore) === source) return;
     if (before === 0 && out !== 0 && this.#owner[entry] !== 0 && this.#cursors.arePast(entry))
       this.#own(entry, 0);
-    this.#announced += (out === 0 ? 0 : 1) - (before === 0 ? 0 : 1);
+    if (before !== 0) this.#count(sourceBefore, -1);
     if (out !== 0) this.#lists.retain(out - 1);
     if (before !== 0) this.#lists.release(before - 1);
     this.#out[entry] = out;
     const number = this.#sources.take(source);
     this.#source[entry] = number;
+    if (out !== 0) this.#count(number, 1);
     if (number !== 0) this.#own(entry, ownerAfter(this.#owner[entry]!, number));
     this.#sources.release(sourceBefore);
     this.#moveToTail(entry);
+  }
+
+  #count(source: number, by: 1 | -1): void {
+    this.#announced += by;
+    this.#announcedFrom[source] = (this.#announcedFrom[source] ?? 0) + by;
   }
 
   #own(entry: number, owner: number): void {
