@@ -62,10 +62,9 @@ export function outsideFilter(config: RenderConfig): RenderConfig {
   return own;
 }
 
-const limit = ({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] =>
-  logActionRateLimit === undefined
-    ? []
-    : ["-m", "limit", "--limit", logActionRateLimit, "--limit-burst", String(logActionRateLimitBurst)];
+const limit = ({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] => [
+  ...["-m", "limit", "--limit", logActionRateLimit, "--limit-burst", String(logActionRateLimitBurst)],
+];
 
 /** The three lowest bits of the mask; api refuses a mask with fewer than eight. */
 function lowestBits(mask: number): readonly [number, number, number] {

@@ -200,9 +200,9 @@ const settings = z.object({
       "What kernel log lines of Log rules begin with, cut to 29 bytes with iptables and 127 with nftables. %t: tier, %k: kind, %n: name, %p: namespace/name.",
     ),
   logActionRateLimit: rate
-    .optional()
+    .default("10/second")
     .describe(
-      'How often each Log rule logs at most, such as "10/second" (or minute, hour, day); no limit when absent.',
+      'How often each Log rule logs at most: "10/second" (or minute, hour, day). Calico has no limit by default: who sends packets would write the log.',
     ),
   logActionRateLimitBurst: z
     .int()

@@ -141,6 +141,8 @@ class Walker {
       case "mark":
       case "ct mark":
         return ((match.match === "mark" ? this.#mark : (p.connmark ?? 0)) & match.mask) >>> 0 === match.value;
+      case "limit":
+        return true; // few packets are walked
       case "reverse path":
         return p.isReversePath ?? true;
       case "ether saddr":

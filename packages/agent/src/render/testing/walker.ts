@@ -167,6 +167,9 @@ class Matcher {
         const actual = words.includes("connmark") ? (p.connmark ?? 0) : this.#mark;
         return (actual & mask) >>> 0 === mark;
       }
+      case "--limit":
+      case "--limit-burst":
+        return true; // few packets are walked
       case "--sport":
       case "--sports":
         return inList(value, p.sourcePort);
