@@ -125,11 +125,12 @@ const floating = (floatingIPs: readonly Address[], addresses: readonly Address[]
 
 /** Who has an address: for people, and for IPAM to prove one day that nobody has it any more. */
 export function attributesOf(invocation: Invocation, pod: Pod & { node: string; now: Date }) {
-  const { netns, containerId, args } = invocation;
+  const { netns, containerId, args, plugin, conf } = invocation;
   const netnsInode = netns && statSync(netns, { throwIfNoEntry: false })?.ino;
   return {
     ...{ pod: pod.name, namespace: pod.namespace, node: pod.node, containerID: containerId },
     timestamp: pod.now.toISOString(),
+    ...(plugin === "ipam" && { plugin: conf.type ?? "another" }),
     ...(args.K8S_POD_UID && { podUID: args.K8S_POD_UID }),
     ...(netns && netnsInode && { netns, netnsInode: `${netnsInode}` }),
   };

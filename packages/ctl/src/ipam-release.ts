@@ -58,6 +58,12 @@ async function held(
       "refused",
       `${text} is in use by endpoint ${endpoint}; --force releases it all the same`,
     );
+  const { plugin, containerID } = holder.attributes;
+  if (plugin && !force)
+    throw new CtlError(
+      "refused",
+      `${text} was given to the plugin ${plugin}, whose pods have no endpoint here: look on its node whether container ${containerID} is there; --force releases it`,
+    );
   return { handle: holder.handle, reason: "operator", addresses: [{ address, sequence: holder.sequence }] };
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { memoryStore, resources, type Store } from "@margay/datastore";
 import { Ipam } from "@margay/ipam";
-import { type Family, parseAddress } from "@margay/net";
+import { type Family, formatAddress, parseAddress } from "@margay/net";
 import { apply } from "./apply.ts";
 import { remove } from "./delete.ts";
 import { show } from "./ipam.ts";
@@ -163,6 +163,19 @@ describe("check", () => {
     await expect(release({ ip: "10.0.0.2" })).rejects.toThrow("10.0.0.2 is not assigned to anybody");
     await expect(release({ node: "n1" })).rejects.toThrow("node n1 exists");
     await expect(release({ node: "n1", ip: "10.0.0.1" })).rejects.toMatchObject({ code: "usage" });
+  });
+
+  test("the address of another plugin's pod, which has no endpoint, is no leak, and not released by mistake", async () => {
+    const store = await cluster();
+    const attributes = { node: "n1", containerID: "c1", plugin: "bridge" };
+    const [held] = await (await ipamOn(store, "n1")).assign({ handle: "h", families: [4], attributes });
+    expect(await check(store, asTable, recorder())).toBe(true);
+    const release = (force: boolean) => {
+      const request = { ip: formatAddress(held!.address), fromReport: [], force, ...asTable };
+      return printed((t) => releaseAddresses(store, request, t));
+    };
+    await expect(release(false)).rejects.toThrow(/given to the plugin bridge.*container c1/);
+    expect(await release(true)).toMatch(/released; h had it/);
   });
 
   test("a corrupt block is no clean bill", async () => {

@@ -88,7 +88,13 @@ test("audit: each invariant that is broken is found once", () => {
     ...block("10.0.0.64/29", undefined, { 9: { ...used("a", "n2"), sequence: 8 } }),
     unallocated: [1, 1, 9],
   };
-  const blocks = [...BLOCKS, broken, block("10.0.0.68/30", undefined)];
+  const bridges = { ...used("e", "n2"), attributes: { node: "n2", plugin: "bridge" } }; // no endpoint, and no leak
+  const blocks = [
+    ...BLOCKS,
+    broken,
+    block("10.0.0.68/30", undefined),
+    block("10.0.0.80/30", undefined, { 1: bridges }),
+  ];
   const names = (address: string) => (address === "10.0.0.9" ? ["one", "other"] : [`pod-${address}`]);
   const endpoints = new Map(
     ["10.0.0.8", "10.0.0.9", "10.0.0.40", "10.0.0.73", "10.0.0.77", "203.0.113.1"].map((a) => [a, names(a)]),

@@ -121,12 +121,13 @@ function goneNodes({ blocks, nodes }: AuditInput): Problem[] {
     .map((node) => ({ code: "node-gone", node, blocks: count(owners, node), addresses: count(users, node) }));
 }
 
-/** Addresses of pods that no endpoint has. What is not a pod's (a tunnel's, say) has no endpoint. */
+/** Addresses of pods that no endpoint has. What is not a pod's (a tunnel's, say) has no endpoint, nor have other plugins' pods. */
 function leaks({ blocks, nodes, endpoints }: AuditInput): Problem[] {
   const isNodeHere = ({ attributes: { node } }: InUse) => node === undefined || nodes.has(node);
+  const hasEndpoint = ({ attributes: { type, plugin } }: InUse) => !type && !plugin;
   return blocks
     .flatMap(addressesOf)
-    .filter((one) => !one.attributes.type && isNodeHere(one) && !endpoints.has(one.address))
+    .filter((one) => hasEndpoint(one) && isNodeHere(one) && !endpoints.has(one.address))
     .map((leak) => ({ code: "leaked", ...leak }));
 }
 

@@ -17,11 +17,17 @@ const attributes = z.object({
     .string()
     .optional()
     .describe("Load balancer that has the address, namespace/name; those that share it with commas."),
+  plugin: z
+    .string()
+    .optional()
+    .describe(
+      "The CNI plugin that asked for it and has the interface, if not Margay's: its pods have no endpoint.",
+    ),
   netns: z.string().optional().describe("Path of its network namespace."),
   netnsInode: z
     .string()
     .optional()
-    .describe("What the path named then; once it names nothing or another, the address is free to collect."),
+    .describe("What the path named then: a new namespace under an old path is another."),
 });
 
 /** Why an address was freed: what `margay ipam why` tells afterwards. */
