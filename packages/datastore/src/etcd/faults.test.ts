@@ -177,6 +177,18 @@ describe("etcd goes away under load", () => {
   });
 });
 
+test("of two endpoints one hangs: a write that may have taken effect waits for one deadline, and the next call asks the other", async () => {
+  const [hung, other] = [await etcd(), await etcd()];
+  await storeAt({ endpoints: [other.endpoint] }).get(PREFIX); // elections take their time
+  const store = storeAt({ endpoints: [hung.endpoint, other.endpoint], timeoutMs: 2000 });
+  await store.get(PREFIX);
+  await hung.signal("SIGSTOP");
+  const before = performance.now();
+  await expect(store.create(`${PREFIX}a`, "1")).rejects.toMatchObject({ code: "unavailable" });
+  await store.create(`${PREFIX}a`, "1");
+  expect(performance.now() - before).toBeLessThan(3500); // never a second deadline
+});
+
 describe("users and passwords", () => {
   const ctl = ({ endpoint }: SpawnedEtcd, ...words: string[]) =>
     execFileSync("etcdctl", ["--endpoints", endpoint, ...words], {
