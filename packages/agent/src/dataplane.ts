@@ -5,13 +5,14 @@ import type { Kernel } from "./kernel.ts";
 
 /** A pass that succeeded. */
 export interface Pass {
+  /** As it is enforced. */
   readonly state: NodeState;
   readonly outcomes: readonly Outcome[];
   readonly milliseconds: number;
 }
 
 export interface DataplaneOptions {
-  readonly kernel: Pick<Kernel, "apply" | "missing" | "refused">;
+  readonly kernel: Pick<Kernel, "apply" | "enforced" | "missing" | "refused">;
   /** The desired state as of now; called once a pass. */
   readonly state: () => NodeState;
   readonly onApplied: (pass: Pass) => void;
@@ -120,7 +121,8 @@ export class Dataplane {
       this.#error = undefined;
       this.#wake();
       await setImmediate(); // who waits is answered first
-      this.#options.onApplied({ state, outcomes, milliseconds: performance.now() - this.#startedAt });
+      const milliseconds = performance.now() - this.#startedAt;
+      this.#options.onApplied({ state: this.#options.kernel.enforced(state), outcomes, milliseconds });
     } finally {
       this.#startedAt = undefined;
       this.#wake();

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { unshared } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { address, type Pod, resource, stateWith } from "./render/testing/pods.ts";
+import { BACKENDS } from "./rulesets/testing/backends.ts";
 
 const sh = (command: string): string =>
   execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
@@ -21,7 +22,6 @@ const kernelOf = () =>
   new Kernel({
     ...{ onChange: () => undefined, onLink: () => undefined, onAddress: () => undefined },
     ...{ onLost: () => undefined, onRepaired: () => undefined, onError: raise, onRemembered: raise },
-    nftablesMode: "Enabled",
   });
 
 unshared(import.meta.url, () => {
@@ -30,6 +30,33 @@ unshared(import.meta.url, () => {
     kernel = kernelOf();
   });
   afterEach(() => kernel.close());
+
+  test.each(["nftables", "iptables-nft", "iptables-legacy"] as const)(
+    "%s: a rule that is refused closes its policy, and all others are enforced",
+    async (backend) => {
+      const log = resource("NetworkPolicy", "log", {
+        ...{ selector: "app == 'a'", ingress: [{ action: "Log" }, { action: "Allow" }] },
+      });
+      const plain = resource("NetworkPolicy", "plain", {
+        selector: "app == 'b'",
+        egress: [{ action: "Deny" }],
+      });
+      const state = stateWith([resource("FelixConfiguration", "default", BACKENDS[backend]), log, plain]);
+      const bad = { ...state, config: { ...state.config, logActionRateLimit: "0/second" } }; // nobody's limit is 0
+      await kernel.apply(bad);
+      const enforced = kernel.enforced(bad);
+      expect(enforced.problems).toEqual([
+        { subject: "np/x/log", why: expect.stringContaining("the packet filter refused a rule: ") },
+      ]);
+      const there = [...(await kernel.counters()).keys()].filter((id) => id.startsWith("np/"));
+      expect(there.sort()).toEqual(["np/x/log/in/0", "np/x/plain/out/0"]);
+      expect(await kernel.apply(bad)).toEqual([]);
+      kernel.distrust("rules"); // then it is tried again
+      await kernel.apply(state);
+      expect(kernel.enforced(state)).toBe(state);
+      expect([...(await kernel.counters()).keys()]).toContain("np/x/log/in/1");
+    },
+  );
 
   test.each([4, 6] as const)(
     "addresses that change hands in one pass lose their connections (IPv%s)",

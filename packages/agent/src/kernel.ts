@@ -15,6 +15,7 @@ import { auditNetwork } from "./audit.ts";
 import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
+import { Refused, refusedChain } from "./refused.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
@@ -41,6 +42,15 @@ export interface KernelOptions {
   readonly onRemembered: (error: NetlinkError) => void;
 }
 
+interface Written {
+  readonly outcomes: readonly Outcome[];
+  /** Nothing waits for its interface. */
+  readonly isWhole: boolean;
+}
+
+/** So many rules that are refused are found in one pass. */
+const REFUSED_AT_MOST = 100;
+
 /** All that the agent owns in this node's kernel. */
 export class Kernel {
   readonly netlink: Netlink;
@@ -48,6 +58,7 @@ export class Kernel {
   readonly #options: KernelOptions;
   readonly #links = new LinkTable();
   readonly #routes: Tracked<Route>;
+  readonly #closed = new Refused();
   readonly #sysctls = new Tracked(sysctlTarget());
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
@@ -106,8 +117,14 @@ export class Kernel {
   /** The next pass reads these again; routes bring the interfaces' settings along. */
   distrust(what: "routes" | "rules" | "sets"): void {
     this.#changed();
+    if (what === "rules") this.#closed.forget();
     if (what === "routes") this.#distrustRoutes();
     else this.#tables.distrust(what);
+  }
+
+  /** What can be enforced of a state: policies and endpoints of which the packet filter refused a rule are closed. */
+  enforced(state: NodeState): NodeState {
+    return this.#closed.enforced(state);
   }
 
   /**
@@ -123,14 +140,32 @@ export class Kernel {
     if (!this.#hasLinks) await this.#readLinks();
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     this.#refused.clear();
-    const { outcomes, isWhole } = await this.#write(state);
+    const { outcomes, isWhole } = await this.#writeAllTaken(state);
     await this.#forgetFormer(state);
     if (changes === this.#changes && this.#refused.size === 0 && isWhole) this.#matches = state;
     return outcomes;
   }
 
+  /**
+   * As much as the packet filter takes. A rule may be refused since we believed wrongly what is there: only what is refused again
+   * after a new reading is closed.
+   */
+  async #writeAllTaken(state: NodeState): Promise<Written> {
+    let before: string | undefined;
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#write(this.enforced(state));
+      } catch (error) {
+        const chain = refusedChain(error);
+        if (chain === undefined || tries >= 2 * REFUSED_AT_MOST) throw error;
+        if (chain === before && !this.#closed.blame(chain, String(error), state)) throw error;
+        before = chain === before ? undefined : chain;
+      }
+    }
+  }
+
   /** Interfaces are looked at when all rules are written: the kernel may have told of a new one meanwhile. */
-  async #write(state: NodeState): Promise<{ outcomes: readonly Outcome[]; isWhole: boolean }> {
+  async #write(state: NodeState): Promise<Written> {
     let routes: ReadonlyMap<string, Route> = new Map();
     let unrouted: ReadonlySet<string> = new Set();
     const isUp = (name: string) => this.#links.isUp(name) && !unrouted.has(name);
@@ -182,7 +217,7 @@ export class Kernel {
 
   /** What of one workload's rules, routes and settings is not in the kernel: reads it, which takes its time. */
   async audit(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
-    const lost = await this.#tables.differing(endpoint, state);
+    const lost = await this.#tables.differing(endpoint, this.enforced(state));
     return [
       ...(await auditNetwork(this.netlink, endpoint, state)),
       ...lost.map((what) => `${what} on the node: gone or changed`),

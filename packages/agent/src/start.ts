@@ -102,9 +102,13 @@ function showTo({ control, metrics }: DaemonContext, { calc, kernel, dataplane }
     () => performance.now(),
   );
   ruleMetrics(counters, metrics);
-  control.get("/state", async () => showState(calc.state(), { pending: await dataplane.pending() }));
-  control.get("/endpoints", () => showEndpoints(calc.state(), (e, config) => kernel.missing(e, config)));
-  control.get("/policies", () => showPolicies(calc.state()));
+  control.get("/state", async () =>
+    showState(kernel.enforced(calc.state()), { pending: await dataplane.pending() }),
+  );
+  control.get("/endpoints", () =>
+    showEndpoints(kernel.enforced(calc.state()), (e, config) => kernel.missing(e, config)),
+  );
+  control.get("/policies", () => showPolicies(kernel.enforced(calc.state())));
   control.get("/counters", async () => showCounters(await counters.counts()));
   control.get("/routes", () => showRoutes(kernel.netlink, kernel.refused));
 }

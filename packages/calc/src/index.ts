@@ -1,5 +1,6 @@
 export { affected, hostsAffected } from "./affected.ts";
 export { Calc, type Update } from "./calc.ts";
+export { closed } from "./compile.ts";
 export { explain } from "./explain.ts";
 export type { EndView, ExplainStep, Explanation, Question } from "./explanation.ts";
 export { type FloatingClaim, FloatingTable, floatingClaim } from "./floating.ts";

@@ -1,0 +1,94 @@
+import { type CompiledPolicy, closed, type LocalEndpoint, type NodeState } from "@margay/calc";
+import { IptablesError } from "@margay/iptables";
+import { NetlinkError } from "@margay/netlink";
+import { chains } from "./render/names.ts";
+
+/** The name, as the renderer has it, of the chain of which the kernel or a tool refused a rule; undefined where the error names none. */
+export function refusedChain(error: unknown): string | undefined {
+  if (error instanceof IptablesError) return /^-[AI] (\S+)/.exec(error.facts.text ?? "")?.[1];
+  if (!(error instanceof NetlinkError)) return undefined;
+  const name = /^add rule .* to chain \w+?-(\S+) \(IPv[46]\)$/.exec(error.request)?.[1];
+  return name === undefined ? undefined : `margay-${name}`;
+}
+
+/**
+ * Policies and endpoints whose rules the packet filter does not take. They are closed instead, and named as problems, so that
+ * one of them does not keep all others from being enforced. Another version of a policy or endpoint is another object, and tried.
+ */
+export class Refused {
+  /** What stands for each. */
+  readonly #policies = new Map<CompiledPolicy, CompiledPolicy>();
+  readonly #endpoints = new Map<LocalEndpoint, { readonly closed: LocalEndpoint; readonly why: string }>();
+  #last: { readonly of: NodeState; readonly enforced: NodeState } | undefined;
+
+  /** All are tried again. */
+  forget(): void {
+    this.#policies.clear();
+    this.#endpoints.clear();
+    this.#last = undefined;
+  }
+
+  /** Closes the policy, profile or endpoint whose chain it is. @returns false if it is nobody's, or was closed already */
+  blame(chain: string, why: string, { policies, profiles, endpoints }: NodeState): boolean {
+    const all = [...policies.values(), ...profiles.values()];
+    const policy = all.find(({ id }) => [chains.ingress(id), chains.egress(id)].includes(chain));
+    const endpoint = endpoints.find(({ interfaceName }) => ownChains(interfaceName).includes(chain));
+    const isKnown = (policy && this.#policies.has(policy)) || (endpoint && this.#endpoints.has(endpoint));
+    if (isKnown || !(policy || endpoint)) return false;
+    const text = `the packet filter refused a rule: ${why}`;
+    if (policy) this.#policies.set(policy, closed(policy, text));
+    if (endpoint) this.#endpoints.set(endpoint, { closed: bare(endpoint), why: text });
+    this.#last = undefined;
+    return true;
+  }
+
+  /** What can be enforced of a state: the same object while nothing of it is refused, or the same as the last time. */
+  enforced(state: NodeState): NodeState {
+    if (this.#policies.size + this.#endpoints.size === 0) return state;
+    if (this.#last?.of === state) return this.#last.enforced;
+    const { of, enforced } = this.#last ?? {};
+    const kept = <K extends "policies" | "profiles" | "endpoints">(part: K, make: () => NodeState[K]) =>
+      enforced && of?.[part] === state[part] ? enforced[part] : make();
+    this.#forgetFormer(state);
+    const parts = {
+      policies: kept("policies", () => this.#closedIn(state.policies)),
+      profiles: kept("profiles", () => this.#closedIn(state.profiles)),
+      endpoints: kept("endpoints", () =>
+        state.endpoints.map((one) => this.#endpoints.get(one)?.closed ?? one),
+      ),
+    };
+    const made = { ...state, ...parts, problems: [...state.problems, ...this.#problems()] };
+    this.#last = { of: state, enforced: made };
+    return made;
+  }
+
+  #closedIn(all: NodeState["policies"]): NodeState["policies"] {
+    return new Map([...all].map(([key, policy]) => [key, this.#policies.get(policy) ?? policy]));
+  }
+
+  #problems(): NodeState["problems"] {
+    return [
+      ...[...this.#policies.values()].map(({ id, problem = "" }) => ({ subject: id, why: problem })),
+      ...[...this.#endpoints].map(([{ id }, { why }]) => ({ subject: id, why })),
+    ];
+  }
+
+  /** Versions that are no longer wanted. */
+  #forgetFormer({ policies, profiles, endpoints }: NodeState): void {
+    const there = new Set<CompiledPolicy | LocalEndpoint>([
+      ...policies.values(),
+      ...profiles.values(),
+      ...endpoints,
+    ]);
+    for (const one of this.#policies.keys()) if (!there.has(one)) this.#policies.delete(one);
+    for (const one of this.#endpoints.keys()) if (!there.has(one)) this.#endpoints.delete(one);
+  }
+}
+
+const ownChains = (interfaceName: string): readonly string[] =>
+  [chains.from, chains.to, chains.sources, chains.connections].map((name) => name(interfaceName));
+
+/** Its traffic is dropped, and nothing else is asked of the packet filter. */
+function bare({ packetRate, connectionLimit, dscp, ...endpoint }: LocalEndpoint): LocalEndpoint {
+  return { ...endpoint, ok: false };
+}
