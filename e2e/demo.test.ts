@@ -1,46 +1,43 @@
-import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { afterEach, expect, test } from "@jest/globals";
-import { endAll, eventually, exitOf, margay, start } from "./testing/lab.ts";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { Cage, type Machine } from "./testing/cage.ts";
+import { endAll, eventually, exitOf, MARGAY, margay, start, startProgram } from "./testing/lab.ts";
 
+const ROOT = resolve(fileURLToPath(import.meta.url), "../..");
+const ESCAPE = "\x1b[";
+
+let cage: Cage;
+let before: Machine;
+beforeAll(async () => {
+  cage = await Cage.open();
+  before = cage.look();
+});
 afterEach(endAll);
+afterAll(() => cage?.close());
 
 /** This run's own. */
 const nameOf = (subject: string) => `e2e-${subject}-${process.pid}`;
 
-/** Everything on this machine that could be a lab's: processes by their words, namespaces, links. */
-function traces(name: string): string[] {
-  const processes = readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
-    .map((pid) => words(pid))
-    .filter((line) => line.includes("supervise") && line.includes(name));
-  const links = execFileSync("ip", ["-br", "link"], { encoding: "utf8" })
-    .split("\n")
-    .filter((line) => /fabric|to-n\d/.test(line));
-  const namespaces = execFileSync("ip", ["netns", "list"], { encoding: "utf8" })
-    .split("\n")
-    .filter((line) => /^(n\d+|tor)\b/.test(line));
-  return [...processes, ...links, ...namespaces];
-}
-
-function words(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
-  } catch {
-    return ""; // ended meanwhile
-  }
+/** Resolves when a process inside has said it on stderr. */
+async function says(process: ReturnType<typeof start>, words: string): Promise<void> {
+  let told = "";
+  process.stderr?.on("data", (chunk) => (told += chunk));
+  process.stdout?.on("data", (chunk) => (told += chunk));
+  await eventually(words, async () => told.includes(words), 60_000);
 }
 
 test("the demo: pods, routes and a policy as expected, exit 0, nothing left", async () => {
-  const { code, stdout, stderr } = await margay(["lab", "demo", "--once", "--name", nameOf("demo")]);
+  const demo = ["lab", "demo", "--once", "--name", nameOf("demo")];
+  const { code, stdout, stderr } = await margay(demo, "", cage.inside);
   expect(code === 0 ? "" : stdout + stderr).toBe("");
   expect(stdout).not.toContain("should be");
   expect(stdout).toMatch(/│ n1 +│ tor +│ 65000 │ Established │ 2 +│/);
   expect(stdout).toMatch(/│ shop\/web-1 .* no +│/);
   expect(stdout).toContain("198.51.100.1/32");
   expect(stderr).toContain("✓ 6 pods through the CNI plugin");
-  expect(stdout + stderr).not.toContain("\x1b["); // plain in a pipe
-  expect(traces(nameOf("demo"))).toEqual([]);
+  expect(stdout + stderr).not.toContain(ESCAPE); // plain in a pipe
+  expect(cage.look()).toEqual(before);
 }, 60_000);
 
 test("reflectors instead of the mesh: only they have iBGP sessions with everybody, and all is reached", async () => {
@@ -52,40 +49,68 @@ test("reflectors instead of the mesh: only they have iBGP sessions with everybod
   expect(["n1", "n2", "n3", "n6"].map(peersOf)).toEqual([6, 6, 3, 3]); // reflectors: 5 nodes + ToR; others: 2 reflectors + ToR
 }, 90_000);
 
-test("kill -9 leaves nothing behind, and the next start works", async () => {
-  const lab = start(["lab", "up", "--nodes", "2", "--name", nameOf("kill")]);
-  let told = "";
-  lab.stderr?.on("data", (chunk) => (told += chunk));
-  await eventually("the lab is up", async () => told.includes(`lab ${nameOf("kill")} is up`), 60_000);
-  expect(traces(nameOf("kill")).length).toBeGreaterThan(0);
-  const twice = await margay(["lab", "up", "--name", nameOf("kill")]);
+const up = [process.execPath, MARGAY, "lab", "up", "--nodes", "1", "--name", "killed"];
+/** npm keeps a cache of its own in /tmp. */
+const npm = [
+  "env",
+  "NODE_DISABLE_COMPILE_CACHE=1",
+  "npm",
+  "--prefix",
+  ROOT,
+  "start",
+  "--",
+  "--nodes",
+  "1",
+  "--pods",
+  "1",
+  "--name",
+  "killed",
+];
+
+test.each<[string, readonly string[], RegExp]>([
+  ["the launcher", up, /^\S+node \S+ lab up /],
+  ["the supervisor", up, /^\S+node \S+ lab supervise /],
+  ["npm", npm, /^npm start/],
+  ["set-up", npm, /^node \S+setup.mjs start/],
+])(
+  "kill -9 of %s leaves nothing behind",
+  async (_victim, command, words) => {
+    await says(startProgram([...cage.inside, ...command]), command === up ? "lab killed is up" : "total");
+    cage.signal("SIGKILL", words);
+    await eventually("nobody is left", async () => cage.processes().size === before.processes.length, 10_000);
+    expect(cage.look()).toEqual(before);
+  },
+  90_000,
+);
+
+test("on a terminal it is coloured, and works after all that", async () => {
+  const demo = `${process.execPath} ${MARGAY} lab demo --once --nodes 2 --pods 2 --name killed`;
+  const terminal = startProgram([...cage.inside, "script", "-qec", demo, "/dev/null"]);
+  let shown = "";
+  terminal.stdout?.on("data", (chunk) => (shown += chunk));
+  expect((await exitOf(terminal)) === 0 ? "" : shown).toBe("");
+  expect(shown).toContain(ESCAPE);
+  expect(cage.look()).toEqual(before);
+}, 60_000);
+
+test("it is not started twice; SIGTERM ends it in order, exit 0", async () => {
+  const words = ["lab", "up", "--nodes", "1", "--name", nameOf("term")];
+  const lab = start(words, cage.inside);
+  await says(lab, "is up");
+  const twice = await margay(words, "", cage.inside);
   expect(twice.code).toBe(1);
   expect(twice.stderr.replace(/\b\d+\b/g, "N")).toBe(
-    "margay: lab e2e-kill-N is running already (process N); end it: margay lab down --name e2e-kill-N\n",
+    "margay: lab e2e-term-N is running already (process N); end it: margay lab down --name e2e-term-N\n",
   );
-  lab.kill("SIGKILL");
-  await exitOf(lab);
-  await eventually("everything is gone", async () => traces(nameOf("kill")).length === 0, 5000);
-  const again = await margay([
-    "lab",
-    "demo",
-    "--once",
-    "--nodes",
-    "2",
-    "--pods",
-    "2",
-    "--name",
-    nameOf("kill"),
-  ]);
-  expect(again.code === 0 ? "" : again.stdout + again.stderr).toBe("");
-}, 120_000);
-
-test("SIGTERM ends it in order, exit 0", async () => {
-  const lab = start(["lab", "up", "--nodes", "1", "--name", nameOf("term")]);
-  let told = "";
-  lab.stderr?.on("data", (chunk) => (told += chunk));
-  await eventually("the lab is up", async () => told.includes(`lab ${nameOf("term")} is up`), 60_000);
-  lab.kill("SIGTERM");
+  cage.signal("SIGTERM", /^\S+node \S+ lab up /);
   expect(await exitOf(lab)).toBe(0);
-  expect(traces(nameOf("term"))).toEqual([]);
+  expect(cage.look()).toEqual(before);
+}, 90_000);
+
+test("the demo stays until Ctrl-C, exit 0", async () => {
+  const lab = start(["lab", "demo", "--nodes", "1", "--pods", "1", "--name", nameOf("int")], cage.inside);
+  await says(lab, "total");
+  cage.signal("SIGINT", /^\S+node \S+ lab demo /);
+  expect(await exitOf(lab)).toBe(0);
+  expect(cage.look()).toEqual(before);
 }, 90_000);

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const MARGAY = resolve(fileURLToPath(import.meta.url), "../../../packages/margay/dist/margay.mjs");
+export const MARGAY = resolve(fileURLToPath(import.meta.url), "../../../packages/margay/dist/margay.mjs");
 
 export interface Outcome {
   readonly code: number;
@@ -11,9 +11,13 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs the built margay executable to its end, as a person would, without colours. */
-export async function margay(words: readonly string[], input = ""): Promise<Outcome> {
-  const child = start(words);
+/** Runs the built margay executable to its end, as a person would who reads from a pipe. `wrapper`: words in front of it. */
+export async function margay(
+  words: readonly string[],
+  input = "",
+  wrapper: readonly string[] = [],
+): Promise<Outcome> {
+  const child = start(words, wrapper);
   let stdout = "";
   let stderr = "";
   child.stdout?.setEncoding("utf8").on("data", (chunk) => (stdout += chunk));
@@ -26,11 +30,15 @@ export async function margay(words: readonly string[], input = ""): Promise<Outc
 const running = new Set<ChildProcess>();
 
 /** Starts the built margay executable with pipes; it dies with the test run, however that ends. */
-export function start(words: readonly string[]): ChildProcess {
+export function start(words: readonly string[], wrapper: readonly string[] = []): ChildProcess {
   if (!existsSync(MARGAY)) throw new Error("the margay executable is not built: npm run build");
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", process.execPath, MARGAY, ...words], {
-    env: { ...process.env, NO_COLOR: "1" },
-  });
+  return startProgram([...wrapper, process.execPath, MARGAY, ...words]);
+}
+
+/** The same of any program. What makes colours is up to the program: jest's own wish for them is not handed on. */
+export function startProgram(command: readonly string[]): ChildProcess {
+  const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...command], { env });
   running.add(child.once("close", () => running.delete(child)));
   return child;
 }

@@ -56,10 +56,10 @@ export async function isolation(): Promise<Isolation> {
   throw new LabError("no-namespaces", `${root ? NEED_ROOT : NEED_USER} (${refused})`);
 }
 
-/** What the lab needs of the kernel inside its namespaces; each failure says what and how. */
+/** What the lab needs of the kernel inside its namespaces; each failure says what and how. `-n`: mount(8) would leave /run/mount outside. */
 const TRIAL = [
   [
-    "mount -t tmpfs tmpfs /run",
+    "mount -nt tmpfs tmpfs /run",
     "a tmpfs cannot be mounted: a container needs --cap-add SYS_ADMIN or --privileged",
   ],
   ["ip link add trial0 type bridge", "the kernel has no bridge: modprobe bridge, or CONFIG_BRIDGE"],

@@ -29,7 +29,7 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, state.end);
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {}); // whoever read it has gone; the lab stays
-  await must(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]);
+  await must(["mount", "-n", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]);
   mkdirSync(NAMESPACES);
   mkdirSync(BIN);
   writeFileSync(
