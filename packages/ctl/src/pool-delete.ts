@@ -15,6 +15,8 @@ export async function deletePool(store: Store, name: string): Promise<boolean> {
   ).pools;
   for (const { cidr, node, inUse } of usage?.blocks ?? [])
     if (node !== undefined && inUse === 0)
-      await releaseAffinity({ store, node, view: new BlockCache({ node }), now: () => new Date() }, cidr);
+      const view = new BlockCache({ node });
+      const site = { store, node, view, now: () => new Date(), cooldownSeconds: 0 }; // nobody gives of them again
+      await releaseAffinity(site, cidr);
   return true;
 }

@@ -10,6 +10,7 @@ import {
 } from "@margay/datastore";
 import { parsePrefix } from "@margay/net";
 import { affinityOf, type Block, disown, isEmpty, newBlock } from "./block.ts";
+import { cooling } from "./journal.ts";
 import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
 
 /** Where affinities and blocks of one node are written. */
@@ -18,6 +19,8 @@ export interface Site {
   readonly node: string;
   readonly view: BlockView;
   readonly now: () => Date;
+  /** So long a freed address rests: its block, and the journal in it, stay as long. */
+  readonly cooldownSeconds: number;
 }
 
 /*
@@ -44,7 +47,7 @@ export async function claimBlock(site: Site, block: Block): Promise<boolean> {
   return true;
 }
 
-/** Gives a block back: deleted when empty, else left without an owner until its last address is freed. */
+/** Gives a block back: deleted when empty and rested, else left without an owner until its last address is. */
 export async function releaseAffinity(site: Site, cidr: string): Promise<void> {
   const entry = await readAffinity(site, cidr);
   if (entry) await writeAffinity(site, cidr, "pendingDeletion", entry.revision);
@@ -187,7 +190,8 @@ export const deleteBlock = ({ store, view }: Site, cidr: string, revision: numbe
   deleted(store, view, { key: blockKey(cidr), revision });
 
 async function dropBlock(site: Site, { spec, revision }: Read<Block>): Promise<boolean> {
-  if (isEmpty(spec)) return deleteBlock(site, spec.cidr, revision);
+  const rests = cooling(spec, { now: site.now(), cooldownSeconds: site.cooldownSeconds }).size > 0;
+  if (isEmpty(spec) && !rests) return deleteBlock(site, spec.cidr, revision);
   return (await updateBlock(site, disown(spec), revision)) !== undefined;
 }
 

@@ -22,20 +22,23 @@ export async function deleteNode({ store, now }: Cluster, node: string): Promise
   const ignore = () => {}; // a corrupt block is left alone: `ipam check` shows it
   const blocks = (await resources(store, "IPAMBlock").list(undefined, ignore)).map(({ spec }) => spec);
   const found = garbage(blocks, { goneNodes: new Set([node]) });
-  await allocatorOf({ store, now }, node).collect(found);
+  const config = await rulesOf(store);
+  await allocatorOf({ store, now }, { node, config }).collect(found);
   const affinities = await resources(store, "BlockAffinity").list(undefined, ignore);
   const view = new BlockCache({ node });
   const owned = new Set([
     ...affinities.filter(({ spec }) => spec.node === node).map(({ spec }) => spec.cidr),
     ...blocks.filter(({ affinity }) => affinity === `host:${node}`).map(({ cidr }) => cidr),
   ]);
-  for (const cidr of owned) await releaseAffinity({ store, node, now, view }, cidr);
+  const { ipCooldownSeconds: cooldownSeconds } = config;
+  for (const cidr of owned) await releaseAffinity({ store, node, now, view, cooldownSeconds }, cidr);
   return found;
 }
 
 /** Frees what was found to be unused, wherever it is; answers what was still as it had been seen, and is free now. */
 export async function releaseFound(cluster: Cluster, found: readonly Garbage[]): Promise<readonly Garbage[]> {
-  const freed = await allocatorOf(cluster, NOBODY).collect(found);
+  const config = await rulesOf(cluster.store);
+  const freed = await allocatorOf(cluster, { node: NOBODY, config }).collect(found);
   const isFreed = (one: Sequenced) =>
     freed.some(({ address, sequence }) => sameAddress(address, one.address) && sequence === one.sequence);
   return found.filter(({ addresses }) => addresses.every(isFreed));
@@ -44,11 +47,16 @@ export async function releaseFound(cluster: Cluster, found: readonly Garbage[]):
 /** No node's name: those are DNS labels. */
 const NOBODY = "(none)";
 
-/** Releases only: pools and configuration do not matter, an address that is freed for such a reason rests no longer. */
-const allocatorOf = ({ store, now }: Cluster, node: string): Ipam =>
-  new Ipam({ store, node, now, pools: () => [], config: () => NO_RULES, labels: () => ({}) });
+type Rules = IPAMConfiguration["spec"];
 
-const NO_RULES: IPAMConfiguration["spec"] = {
+/** Releases only: pools do not matter; how long an address rests does, and is in the journal that others go by. */
+const allocatorOf = ({ store, now }: Cluster, { node, config }: { node: string; config: Rules }): Ipam =>
+  new Ipam({ store, node, now, pools: () => [], config: () => config, labels: () => ({}) });
+
+const rulesOf = async (store: Store): Promise<Rules> =>
+  (await resources(store, "IPAMConfiguration").get("default"))?.spec ?? NO_RULES;
+
+const NO_RULES: Rules = {
   ...{ strictAffinity: true, autoAllocateBlocks: false, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },
   ...{ hostReserved: { first: 0, last: 0 }, rackLabel: "" },
   kubeVirtVMAddressPersistence: "Enabled",

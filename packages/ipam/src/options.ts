@@ -14,8 +14,9 @@ export interface IpamOptions extends Surroundings {
 }
 
 /** Where a batch reads and writes. Without a watched cache its view is a list of this moment. */
-export async function siteOf({ store, node, now, blocks }: IpamOptions): Promise<Site> {
-  return { store, node, now, view: blocks ?? (await listed(store, node)) };
+export async function siteOf({ store, node, now, blocks, config }: IpamOptions): Promise<Site> {
+  const { ipCooldownSeconds: cooldownSeconds } = config();
+  return { store, node, now, cooldownSeconds, view: blocks ?? (await listed(store, node)) };
 }
 
 /** A view of one moment, for who has no watch. */

@@ -4,8 +4,8 @@ import { affinityOf, type Block, isEmpty, nodeOf } from "./block.ts";
 import type { Pool } from "./pools.ts";
 import { BlockCache } from "./view.ts";
 
-/** So long a claimed block may be empty: its node may be about to use it (calico.md §2.3, 5). */
-const LEAST_AGE_MS = 60_000;
+/** So long a claimed block may be empty: its node may be about to use it (calico.md §2.3, 5). Longer if its addresses rest. */
+const LEAST_AGE_SECONDS = 60;
 
 /**
  * Gives back, for its node, a block of these pools that has been another's for a minute and is empty: where borrowing is
@@ -23,7 +23,7 @@ export async function takeEmpty(site: Site, pools: readonly Pool[]): Promise<str
   );
   for (const { cidr } of candidates) {
     const block = await readBlock(site, cidr);
-    if (!block || block === "corrupt" || !isOld(block.spec, site.now())) continue;
+    if (!block || block === "corrupt" || !isOld(block.spec, site)) continue;
     const { affinity } = block.spec;
     const node = affinity && nodeOf(affinity);
     if (!node || !isEmpty(block.spec)) continue;
@@ -34,8 +34,9 @@ export async function takeEmpty(site: Site, pools: readonly Pool[]): Promise<str
   return undefined;
 }
 
-/** Claimed, and last used, at least a minute ago. */
-function isOld({ affinityClaimTime, released = [] }: Block, now: Date): boolean {
+/** Claimed, and last used, at least a minute ago, and its addresses have rested. */
+function isOld({ affinityClaimTime, released = [] }: Block, { now, cooldownSeconds }: Site): boolean {
   const times = [affinityClaimTime, ...released.map(({ at }) => at)].map((text) => Date.parse(text));
-  return times.every((time) => now.getTime() - time >= LEAST_AGE_MS);
+  const seconds = Math.max(LEAST_AGE_SECONDS, cooldownSeconds);
+  return times.every((time) => now().getTime() - time >= seconds * 1000);
 }

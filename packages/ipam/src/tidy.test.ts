@@ -1,10 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
-import { decode, type IPAMConfiguration, type IPPool, parse } from "@margay/api";
-import { type MemoryStore, memoryStore } from "@margay/datastore";
+import { decode, type IPAMBlock, type IPAMConfiguration, type IPPool, parse } from "@margay/api";
+import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
 import { type Family, formatAddress, parseAddress } from "@margay/net";
 import type { IpamEvent } from "./events.ts";
 import { Ipam } from "./ipam.ts";
-import { deleteNode } from "./node.ts";
+import { deleteNode, releaseFound } from "./node.ts";
 import { AFFINITIES, BLOCKS } from "./view.ts";
 
 const spec = <T>(kind: string, name: string, of: object): T =>
@@ -144,6 +144,54 @@ test("a deleted node: its addresses are free, its blocks gone, others' pods in t
   expect(left).toMatchObject([{ allocations: expect.objectContaining({}) }]);
   expect(JSON.stringify(left)).toContain('"handle":"guest"');
   expect(await deleteNode({ store, now: () => new Date() }, "n1")).toEqual([]);
+});
+
+describe("whoever frees for others lets the addresses rest as the configuration says", () => {
+  async function busy() {
+    const store = memoryStore();
+    const one = rig({ ipCooldownSeconds: 60 }, "n1", store);
+    const config = spec<IPAMConfiguration>("IPAMConfiguration", "default", { ipCooldownSeconds: 60 });
+    await resources(store, "IPAMConfiguration").create(config);
+    for (const handle of handles(4)) await one.assign(handle); // the block is full
+    await one.ipam.release({ handle: "h0" });
+    return { store, one, now: () => new Date(Date.UTC(2026, 10, 22, 12)) };
+  }
+  const blocksIn = async (store: MemoryStore) =>
+    (await store.list(BLOCKS)).entries.map((e) => (decode(e.key, e.value) as IPAMBlock).spec);
+
+  test("the controllers: what was resting goes on resting", async () => {
+    const { store, one, now } = await busy();
+    const found = (await one.ipam.garbage({ goneNodes: new Set(["n1"]) })).slice(0, 1);
+    await releaseFound({ store, now }, found);
+    const [block] = await blocksIn(store);
+    expect(block?.released?.map(({ handle }) => handle)).toEqual(["h0", "h1"]);
+    await expect(one.assign("next", [4])).resolves.not.toEqual(["10.0.0.0"]); // of another block
+  });
+
+  test("a deleted node's blocks stay, without an owner, until they have rested", async () => {
+    const { store, one, now } = await busy();
+    await deleteNode({ store, now }, "n1");
+    const [block] = await blocksIn(store);
+    expect([block?.affinity, block?.released?.length]).toEqual([undefined, 4]);
+    const other = rig({ ipCooldownSeconds: 60 }, "n2", store);
+    await other.ipam.tidy();
+    expect(await keys(store, BLOCKS)).toHaveLength(1);
+    other.world.seconds = one.world.seconds + 60;
+    await other.ipam.tidy();
+    expect(await keys(store, BLOCKS)).toEqual([]);
+  });
+
+  test("a node in need takes another's block only when that has rested", async () => {
+    const config = { ipCooldownSeconds: 300, strictAffinity: true };
+    const store = memoryStore();
+    const [one, two] = [rig(config, "n1", store), rig(config, "n2", store)];
+    for (const handle of handles(16)) await one.assign(handle);
+    for (const handle of handles(4)) await one.ipam.release({ handle });
+    two.world.seconds = 299;
+    await expect(two.assign("x")).rejects.toMatchObject({ code: "pool-exhausted" });
+    two.world.seconds = 300;
+    expect(await two.assign("x")).toHaveLength(1);
+  });
 });
 
 /** An address of the block that nobody has. */
