@@ -13,10 +13,9 @@ export async function deletePool(store: Store, name: string): Promise<boolean> {
     parsePools([pool]),
     blocks.map(({ spec }) => spec),
   ).pools;
+  const site = { store, now: () => new Date(), cooldownSeconds: 0 }; // nobody gives of them again
   for (const { cidr, node, inUse } of usage?.blocks ?? [])
     if (node !== undefined && inUse === 0)
-      const view = new BlockCache({ node });
-      const site = { store, node, view, now: () => new Date(), cooldownSeconds: 0 }; // nobody gives of them again
-      await releaseAffinity(site, cidr);
+      await releaseAffinity({ ...site, node, view: new BlockCache({ node }) }, cidr);
   return true;
 }
