@@ -1,4 +1,6 @@
 /** A session between link-local addresses alone: IPv4 by way of IPv6 next hops (RFC 8950), the verdict is BIRD's table and the kernel's. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -39,6 +41,8 @@ unshared(import.meta.url, () => {
     // eth0 has fe80::/64 too, and comes first: only the peer's interface tells which is meant.
     run(`set -e
       ip link add eth0 type bridge; ip addr add fe80::11/64 dev eth0 nodad; ip link set eth0 up
+      ip netns add mallory; ip link add m0 master eth0 type veth peer name eth0 netns mallory; ip link set m0 up
+      ip -n mallory addr add fe80::2/64 dev eth0 nodad; ip -n mallory link set eth0 up
       ip netns add tor; ip link add eth1 type veth peer name eth0 netns tor
       ip addr add fe80::11/64 dev eth1 nodad; ip link set eth1 up
       ip -n tor addr add fe80::2/64 dev eth0 nodad; ip -n tor link set eth0 up; ip -n tor link set lo up`);
@@ -65,6 +69,12 @@ unshared(import.meta.url, () => {
         "2001:db8:1::/48 via fe80::2 dev eth1 metric 1024",
       ]);
       expect(bird.control("show protocols n1")).toMatch(/Established/);
+    });
+
+    test("who has its address on another interface is not let in, whatever state the session is in", async () => {
+      const heard = "exec 3<>/dev/tcp/fe80::11%eth0/179 || echo refused; timeout 5 head -c 1 <&3 | wc -c";
+      const { stdout } = await promisify(execFile)("ip", ["netns", "exec", "mallory", "bash", "-c", heard]);
+      expect(stdout.trim()).toBe("0"); // not even our OPEN
     });
   });
 });

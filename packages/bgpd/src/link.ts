@@ -14,10 +14,16 @@ export const guardOf = ({ password, ttlSecurityHops, device }: WantedPeer): Guar
 interface Running {
   readonly timeout: NodeJS.Timeout;
   readonly seconds: number;
+  /** Its time is over, and what was unread by then is being read. */
+  isOver: boolean;
 }
 
+/** They say that the peer was silent, or read nothing: after a stall of ours its sign of life may lie in the socket still. */
+const patient: ReadonlySet<TimerName> = new Set(["hold", "sendHold"]);
+
 export class Link {
-  readonly opener: Opener;
+  /** Of the connection, or of the attempt at one: who was called once dials when it is over. */
+  opener: Opener;
   session: Session;
   framer = new Framer();
   connection: Connection | undefined;
@@ -35,6 +41,7 @@ export class Link {
   dial(to: WantedPeer, { onUp, onDown }: Parameters<typeof dial>[1]): void {
     const { address, port, localAddress } = to;
     const guard = guardOf(to);
+    this.opener = "us";
     this.dialling = dial(
       { address, port, guard, ...(localAddress ? { localAddress } : {}) },
       {
@@ -57,15 +64,26 @@ export class Link {
   arm(name: TimerName, seconds: number): void {
     const running = this.#timers.get(name);
     if (running?.seconds === seconds) {
+      running.isOver = false;
       running.timeout.refresh();
       return;
     }
     clearTimeout(running?.timeout);
+    const timeout = setTimeout(() => this.#timeOver(name, armed), seconds * 1000);
+    const armed: Running = { timeout, seconds, isOver: false };
+    this.#timers.set(name, armed);
+  }
+
+  #timeOver(name: TimerName, armed: Running): void {
+    armed.isOver = true;
     const expire = () => {
+      if (this.#timers.get(name) !== armed || !armed.isOver) return;
       this.#timers.delete(name);
       this.#onTimer(this, name);
     };
-    this.#timers.set(name, { timeout: setTimeout(expire, seconds * 1000), seconds });
+    if (patient.has(name))
+      setImmediate(expire); // sockets are read in between
+    else expire();
   }
 
   disarm(name: TimerName): void {

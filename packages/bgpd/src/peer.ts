@@ -59,6 +59,11 @@ export class Peer {
     return this.#main.connection !== undefined;
   }
 
+  /** Not let in, or not started, before its idle hold time is over. */
+  get isHeldDown(): boolean {
+    return this.session.state === "Idle" && !this.wanted.problem && !this.isShutDown;
+  }
+
   /** Our address of the session, while there is one. */
   get localAddress(): Address | undefined {
     return this.#main.connection?.localAddress;
@@ -126,7 +131,9 @@ export class Peer {
 
   /** A connection that the peer opened. */
   accept(connection: Connection): void {
-    if (this.wanted.problem || this.#barred || this.isShutDown) {
+    const { device } = this.wanted;
+    const isElsewhere = device !== undefined && (connection.zone ?? device) !== device;
+    if (this.wanted.problem || this.#barred || this.isShutDown || isElsewhere) {
       connection.close();
       return;
     }

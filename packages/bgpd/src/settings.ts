@@ -63,9 +63,15 @@ function addPathOf(
   return receive || send ? { addPath: families.map((family) => ({ family, receive, send })) } : {};
 }
 
-/** What makes a session: all but the policy that its routes are judged by, and the password, which changes under it. */
+/**
+ * What makes a session: all but the policy that its routes are judged by, what only the next one needs, and the password, which
+ * changes under it.
+ */
 export function sessionOf(wanted: WantedPeer) {
   const {
+    name: _name,
+    connectRetrySeconds: _retry,
+    sessionTerms: { addPath, ...terms } = {},
     filters: _f,
     policyTerms: _p,
     nextHop: _n,
@@ -75,7 +81,8 @@ export function sessionOf(wanted: WantedPeer) {
     password: _pw,
     ...rest
   } = wanted;
-  return rest;
+  const { receive = false, send = false } = addPath ?? {};
+  return { ...rest, terms, receive, send };
 }
 
 /** What the peer goes by: its address, or `%interface` while that is not found out yet. */

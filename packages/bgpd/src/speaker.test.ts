@@ -1,14 +1,16 @@
 /** Many speakers in one process, each on its own address, over real TCP. */
 import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import type { FilterRule, Policy } from "@margay/bgp";
-import { formatPrefix, parsePrefix } from "@margay/net";
+import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
-import type { WantedPeer } from "./config.ts";
+import type { Self, WantedPeer } from "./config.ts";
 import { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
 import { block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
 
 jest.setTimeout(30_000); // a busy machine
+
+const own6 = { address: parseAddress("fd00::1"), subnet: parsePrefix("fd00::/64") };
 
 unshared(import.meta.url, () => {
   const speakers = new Speakers();
@@ -92,6 +94,60 @@ unshared(import.meta.url, () => {
             : [],
         );
       await eventually(seen, [["10.244.1.0/26", 300, [7]]]);
+    });
+
+    test("RFC 4271 §8.1.1 barred for good: one out of a listen range is not let in again as another", async () => {
+      const events: string[] = [];
+      const log = { ...quiet, warn: (_fields: object, text: string) => void events.push(text) };
+      const { address: _, ...template } = to(1, 9)[1];
+      const prefixLimits = { 4: { max: 1, warnPercent: 100, exceeded: {} } };
+      const range = {
+        range: parsePrefix("10.0.0.8/29"),
+        limit: 5,
+        template: { ...template, policyTerms: { prefixLimits } },
+      };
+      const one = await start(1, [], { ranges: [range], log });
+      const nine = await start(9, [to(9, 1)]);
+      nine.setOrigins(new Map([8, 9].map((n) => [block(n), parsePrefix(block(n))])));
+      const peer = () => [...nine.peers.values()][0]!;
+      await eventually(() => peer().faults.connection?.words, "the peer closed the connection");
+      expect(events.filter((text) => text.includes("above"))).toHaveLength(1);
+      expect([[...one.peers.keys()], peer().counts.established]).toEqual([["10.0.0.9"], 1]);
+    });
+
+    test.each<[string, Partial<Self>, Partial<WantedPeer>]>([
+      ["the first route reflection client elsewhere: a cluster ID", { clusterId: 7 }, {}],
+      ["the metric of kernel routes", { metric: { 4: 500, 6: 500 } }, {}],
+      ["an address of ours in the other family", { addresses: { ...self(1).addresses, 6: own6 } }, {}],
+      ["the port that we listen on", { listenPort: 1791 }, {}],
+      ["the peer's name", {}, { name: "another" }],
+      [
+        "how many paths it is told of a prefix",
+        {},
+        { sessionTerms: { addPath: { send: true, sendMax: 2 } } },
+      ],
+      ["how long a next session is waited for", {}, { connectRetrySeconds: 2 }],
+    ])("%s: no session is reset", async (_why, me, terms) => {
+      const several = { sessionTerms: { addPath: { send: true, sendMax: 3 } } };
+      const one = await start(1, [to(1, 2, several)]);
+      const two = await start(2, [to(2, 1)]);
+      await eventually(() => table(one), full(1, [1, 2]));
+      const [before] = one.peers.values();
+      one.setPeers(self(1, me), new Map([to(1, 2, { ...several, ...terms })]));
+      two.setOrigins(new Map([8].map((n) => [block(n), parsePrefix(block(n))])));
+      await eventually(() => table(one), [`${block(1)} ours`, `${block(8)} via 10.0.0.2`]);
+      expect([...one.peers.values()][0]).toBe(before);
+      expect([before?.wanted.name, before?.counts.established]).toEqual([terms.name ?? "n2", 1]);
+      const names = [...one.ribs[4].entries()].map(({ best }) => best?.source.name);
+      expect(names).toContain(terms.name ?? "n2");
+    });
+
+    test("another BGP Identifier resets all", async () => {
+      const one = await start(1, [to(1, 2)]);
+      const two = await start(2, [to(2, 1)]);
+      await eventually(() => states(one), ["Established"]);
+      one.setPeers(self(1, { bgpId: 77 }), new Map([to(1, 2)]));
+      await eventually(() => [...two.peers.values()].map((p) => p.session.peer?.bgpId), [77]);
     });
 
     test("what makes the session resets it", async () => {

@@ -135,19 +135,20 @@ export class Speaker {
     return presence ? this.#announcer.prefixesOut(presence.source) : 0;
   }
 
-  /** Makes the peers be as wanted, without touching those that stay the same. A changed speaker changes them all. */
+  /** Makes the peers be as wanted, without touching those that stay the same. What we are is part of every policy; another BGP Identifier resets all. */
   setPeers(
     self: Self | undefined,
     wanted: ReadonlyMap<string, WantedPeer>,
     ranges: readonly ListenRange[] = [],
   ): void {
-    const sameSelf = same(self, this.#self);
+    const isSame = same(self, this.#self);
+    const isSameSpeaker = self?.bgpId === this.#self?.bgpId; // each peer's `localAs` says our AS
     this.#self = self;
     this.#ranges = ranges;
     for (const [key, peer] of this.#peers) {
       const next = wanted.get(key) ?? this.#wantedOf(peer);
-      if (next && sameSelf && same(sessionOf(next), sessionOf(peer.wanted))) {
-        this.#reconfigure(peer, next);
+      if (next && isSameSpeaker && same(sessionOf(next), sessionOf(peer.wanted))) {
+        this.#reconfigure(peer, next, isSame);
         continue;
       }
       const code = next ? "configuration-change" : "peer-deconfigured";
@@ -170,8 +171,8 @@ export class Speaker {
   }
 
   /** Soft reconfiguration: another policy for the same session. Both directions are judged again; nothing is reset. */
-  #reconfigure(peer: Peer, next: WantedPeer): void {
-    const isSame = same(next, peer.wanted);
+  #reconfigure(peer: Peer, next: WantedPeer, isSameSelf: boolean): void {
+    const isSame = isSameSelf && same(next, peer.wanted);
     const hasNewPassword = next.password !== peer.wanted.password;
     peer.wanted = next;
     if (hasNewPassword) peer.rekey();
@@ -234,10 +235,10 @@ export class Speaker {
     return undefined;
   }
 
-  /** Peers that came by themselves are nothing once they are gone and none of their routes is kept. */
+  /** Peers that came by themselves are nothing once they are gone, none of their routes is kept, and no fault of theirs is remembered. */
   #sweepDynamic(): void {
     for (const [key, peer] of this.#peers) {
-      if (peer.wanted.dynamic === undefined || peer.isConnected) continue;
+      if (peer.wanted.dynamic === undefined || peer.isConnected || peer.isHeldDown) continue;
       if (this.#presences.has(peer) || this.#away.sourceOf(key)) continue;
       peer.stop();
       this.#peers.delete(key);
@@ -310,15 +311,23 @@ export class Speaker {
     const key = keyOf(wanted);
     const bgpId = session.peer?.bgpId ?? 0;
     const kind = negotiated.internal ? "ibgp" : "ebgp";
-    const { name, peerAs: as, address, client } = wanted;
-    const source: Source = { kind, name, as, bgpId, address, client };
+    const { peerAs: as, address, client } = wanted;
+    const source: Source = {
+      ...{ kind, as, bgpId, address, client },
+      get name() {
+        return peer.wanted.name; // another one touches no session
+      },
+    };
     const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
     this.#away.takeBack(key, presence);
     this.#presences.set(peer, presence);
     this.#pace.arrived(performance.now());
     this.#learner.begin(source, wanted, this.#self);
     this.#announcer.join({ peer, source, negotiated }, this.#self);
-    this.#options.log.info({ event: "established", peer: key, as, name }, `session with ${name} is up`);
+    this.#options.log.info(
+      { event: "established", peer: key, as, name: wanted.name },
+      `session with ${wanted.name} is up`,
+    );
     this.#due();
   }
 

@@ -57,6 +57,11 @@ export class Connection {
     return text === undefined ? undefined : parseAddress(text);
   }
 
+  /** The interface that a link-local peer is on. */
+  get zone(): string | undefined {
+    return this.#socket.remoteAddress?.split("%")[1];
+  }
+
   get unsentBytes(): number {
     return this.#socket.writableLength;
   }
