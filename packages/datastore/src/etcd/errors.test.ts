@@ -8,6 +8,8 @@ const PICKING =
   "4 DEADLINE_EXCEEDED: Deadline exceeded after 5.002s,name resolution: 0.002s,Waiting for LB pick";
 const RESOLVING = "4 DEADLINE_EXCEEDED: Deadline exceeded after 5.002s,waiting for name resolution";
 const UNKNOWN = "14 UNAVAILABLE: Name resolution failed for target dns:etcd.example:2379";
+const DROPPED = "9 FAILED_PRECONDITION: UNAVAILABLE: Connection dropped";
+const NOT_YET = "14 UNAVAILABLE: No connection established. Last error: null. Resolution note: ";
 const REFUSED = "14 UNAVAILABLE: No connection established. Last error: connect ECONNREFUSED 127.0.0.1:2379";
 
 test.each<[why: string, message: string, neverSent: boolean, says: string]>([
@@ -15,6 +17,8 @@ test.each<[why: string, message: string, neverSent: boolean, says: string]>([
   ["no connection to send it on", PICKING, true, "is it overloaded, or a firewall"],
   ["a name server that does not answer", RESOLVING, true, "the host name does not resolve"],
   ["a name that does not exist", UNKNOWN, true, "the host name does not resolve"],
+  ["it ended under us: etcd may have written", DROPPED, false, "is etcd running there?"],
+  ["the next attempt has not begun", NOT_YET, true, "is etcd running there?"],
   ["nobody listens", REFUSED, true, "connection refused"],
 ])("%s", (_why, message, neverSent, says) => {
   const error = new Error(message);

@@ -60,6 +60,11 @@ const table: readonly Row[] = [
     text: () => "the host name does not resolve: is --etcd-endpoints right?",
   },
   {
+    when: /Connection dropped|ECONNRESET|No connection established/,
+    code: "unavailable",
+    text: () => "the connection is lost: is etcd running there?",
+  },
+  {
     when: /no leader/,
     code: "unavailable",
     text: () => "the cluster has no leader: bring a majority of its members up",

@@ -69,7 +69,7 @@ async function* batches(
   } finally {
     clearTimeout(unanswered);
   }
-  throw new StoreError("unavailable", "etcd ended the watch");
+  throw new StoreError("unavailable", "etcd ended the watch: is it running?");
 }
 
 /** Throws if the response tells the end of the watch, or that the watch cannot be what was asked for. */
