@@ -4,8 +4,8 @@ import { certainty, type Doubt } from "./doubt.ts";
 import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
 
-/** What sets are made of: endpoints and network sets, what stands behind services, nodes. */
-export type Among = "endpoints" | "services" | "nodes";
+/** What sets are made of: endpoints and network sets, the endpoints of this node alone, what stands behind services, nodes. */
+export type Among = "endpoints" | "local" | "services" | "nodes";
 
 /** What a set stands for: the addresses of what `selector` selects, or named ports of it. */
 export interface SetSpec {
@@ -71,7 +71,7 @@ export class ActiveSets {
       unmatched: (set: string, item: string) => this.#contribute(set, item, -1),
     };
     const index = () => new SelectorIndex(listener);
-    this.#indexes = { endpoints: index(), services: index(), nodes: index() };
+    this.#indexes = { endpoints: index(), local: index(), services: index(), nodes: index() };
   }
 
   /** What is there and cannot be read: the same array as long as nothing changes. */

@@ -138,7 +138,7 @@ export class Calc {
     this.#setLocal(id, endpoint?.spec.node === this.#node ? endpoint : undefined);
     if (!endpoint) {
       this.#labels.deleteItem(id);
-      this.#sets.deleteItem(id);
+      this.#deleteMember(id);
       return;
     }
     const payload = read.endpointContribution(endpoint);
@@ -171,7 +171,12 @@ export class Calc {
       return;
     }
     this.#labels.deleteItem(id);
+    this.#deleteMember(id);
+  }
+
+  #deleteMember(id: string): void {
     this.#sets.deleteItem(id);
+    this.#sets.deleteItem(localItem(id));
   }
 
   /** Nodes and slices are found by their own labels alone. */
@@ -204,12 +209,15 @@ export class Calc {
   /** Labels of an endpoint or network set, inherited ones included, are new; unknown ones select nothing (`Doubt`). */
   #label(id: string, labels: Labels | undefined, contribution: Contribution): void {
     if (!labels) {
-      this.#sets.deleteItem(id);
+      this.#deleteMember(id);
       this.#policies.deleteEndpoint(id);
       return;
     }
     this.#sets.setItem(id, labels, contribution);
-    if (this.#workloads.has(id) || this.#hosts.has(id)) this.#policies.setEndpoint(id, labels);
+    this.#sets.deleteItem(localItem(id));
+    if (!this.#workloads.has(id) && !this.#hosts.has(id)) return;
+    this.#sets.setItem(localItem(id), labels, { ...contribution, among: "local" });
+    this.#policies.setEndpoint(id, labels);
   }
 
   #setPolicy({ name, namespace }: Named, { value, corrupt }: Omit<Update, "key">): void {
@@ -266,3 +274,6 @@ export class Calc {
     return all.sort((a, b) => compareText(a.subject, b.subject) || compareText(a.why, b.why));
   }
 }
+
+/** An endpoint of this node once more, among these alone. */
+const localItem = (id: string): string => `local:${id}`;

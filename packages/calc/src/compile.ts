@@ -1,4 +1,11 @@
-import { type EntityRule, parsePort, parseSelector, type Rule, SelectorError } from "@margay/api";
+import {
+  type EntityRule,
+  parsePort,
+  parseSelector,
+  type Rule,
+  type Selector,
+  SelectorError,
+} from "@margay/api";
 import { type Family, NetError, type Prefix, parsePrefix } from "@margay/net";
 import { behindService, type SetSpec, setId } from "./active-sets.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
@@ -26,6 +33,8 @@ export interface PolicySource {
   /** Known to be unusable, for this reason. */
   readonly problem?: string;
   readonly isStaged?: true;
+  /** Also asked of packets between others: that its own side of them is an endpoint of this node is not said. */
+  readonly isForForwarded?: true;
 }
 
 /** A compiled policy and the sets that its rules refer to, by id. */
@@ -65,6 +74,7 @@ export function compile(source: PolicySource): Compiled {
       compileRule(rule, {
         id: ruleIds.policyRule(source.id, direction, place),
         namespace: source.namespace,
+        isLocal: (isDestination) => !source.isForForwarded && isDestination === (direction === "ingress"),
         need,
       }),
     );
@@ -128,6 +138,8 @@ const ANY: EntityMatch = {
 interface Context {
   readonly id: string;
   readonly namespace: string | undefined;
+  /** Whether that side of the packet is an endpoint of this node. */
+  readonly isLocal: (isDestination: boolean) => boolean;
   readonly need: (spec: SetSpec) => string;
 }
 
@@ -198,7 +210,8 @@ function compileEntity(entity: EntityRule, context: SideContext): EntityMatch {
   const excluded = excludedSelector(entity);
   const services = compileServices(entity, context);
   const nodes = entity.nodeSelector === undefined ? [] : [context.need(nodesOf(entity.nodeSelector))];
-  const [ports, notPorts] = [compilePorts(entity.ports, context), compilePorts(entity.notPorts, context)];
+  const whose = { ...context, whose: selector ?? { kind: "all" as const } };
+  const [ports, notPorts] = [compilePorts(entity.ports, whose), compilePorts(entity.notPorts, whose)];
   return {
     nets: prefixes(entity.nets),
     notNets: prefixes(entity.notNets),
@@ -237,21 +250,24 @@ const prefixes = (nets: readonly string[] | undefined): Prefix[] =>
   (nets ?? []).map((net) => parsePrefix(net, { mask: true }));
 
 /**
- * Numbers become ranges. A name becomes the set of that port on every endpoint: the side's other matches bound it, and
- * policies that use the same name share it.
+ * Numbers become ranges. A name becomes the set of that port: on the policy's own side of the packet that of this node's endpoints,
+ * which all policies that use the name share; on the other side that of what the side's selector means, or of every endpoint.
  */
 function compilePorts(
   ports: EntityRule["ports"],
-  { need, protocol }: { need: Context["need"]; protocol: number | undefined },
+  { need, protocol, isLocal, isDestination, whose }: SideContext & { readonly whose: Selector },
 ): { ranges: PortRange[]; sets: string[] } {
   const ranges: PortRange[] = [];
   const sets: string[] = [];
+  const among: SetSpec = isLocal(isDestination)
+    ? { among: "local", selector: { kind: "all" } }
+    : { selector: whose };
   for (const text of ports ?? []) {
     const port = parsePort(text);
     const named = protocol === undefined ? undefined : PORT_PROTOCOLS[protocol];
     if (!port || named === undefined) throw new CompileError(`port ${text} needs protocol TCP, UDP or SCTP`);
     if (port.kind === "range") ranges.push({ first: port.low, last: port.high });
-    else sets.push(need({ selector: { kind: "all" }, port: { name: port.name, protocol: named } }));
+    else sets.push(need({ ...among, port: { name: port.name, protocol: named } }));
   }
   return { ranges, sets };
 }

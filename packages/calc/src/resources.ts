@@ -53,7 +53,10 @@ export function readPolicy(resource: NetworkPolicy | GlobalNetworkPolicy): Polic
     scope: { ...namespace, ...spec },
     directions: directionsOf(spec),
     ...stageOf(resource),
-    source: { ...namespace, tier: spec.tier, ...rulesOf(resource, id) },
+    source: {
+      ...{ ...namespace, tier: spec.tier, ...rulesOf(resource, id) },
+      ...(stageOf(resource).onForward && { isForForwarded: true }),
+    },
   };
 }
 

@@ -83,11 +83,12 @@ test.each<[why: string, policy: Update, unreadable: Update, closed: boolean]>([
     false,
   ],
   ["an endpoint may bear any label", policy(from({ selector: "role == 'bad'" })), WEP, true],
+  ["and any named port", policy({ action: "Deny", protocol: "TCP", source: { ports: ["http"] } }), WEP, true],
   [
-    "and any named port",
+    "but not on the side that is an endpoint known here",
     policy({ action: "Deny", protocol: "TCP", destination: { ports: ["http"] } }),
     WEP,
-    true,
+    false,
   ],
   [
     "but it is in its namespace",
