@@ -149,6 +149,18 @@ unshared(import.meta.url, () => {
       engine.apply(wanted);
     });
 
+    test("another metric of kernel routes, in the same session", async () => {
+      engine.apply({ ...wanted, self: { ...self, metric: { 4: 500, 6: 600 } } });
+      const metrics = ["500", "500", "600"];
+      await eventually(
+        kernelRoutes,
+        learned.map((route, i) => route.replace("1024", metrics[i]!)), // one each
+      );
+      engine.apply(wanted);
+      await eventually(kernelRoutes, learned);
+      expect([...engine.speaker.peers.values()].map((p) => p.counts.established)).toEqual([1]);
+    });
+
     test("BIRD asks for a route refresh and gets everything again", async () => {
       bird.control("reload in n1");
       await eventually(() => bird.routes(), announced);
