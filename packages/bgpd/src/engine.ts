@@ -40,6 +40,9 @@ export interface EngineOptions {
 
 const families = [4, 6] as const;
 
+/** Of a walk over all of them: some 10 ms. */
+const routesInATurn = 4096;
+
 /** Peers keep routes for so long unless told another time: of a reboot before that nobody remembers anything. */
 const restartSeconds = 120;
 
@@ -60,6 +63,8 @@ export class Engine {
   /** As it was given: without the addresses of unnumbered peers. */
   #given: Wanted | undefined;
   readonly #routers: Routers;
+  /** Of a walk over all prefixes, those to come. */
+  #left: Generator<readonly [Family, number]> | undefined;
   readonly #handover = new Handover(() => this.#allRoutes());
   #gateways: Gateways = new Map();
   #held: ReadonlySet<string> = new Set();
@@ -125,7 +130,7 @@ export class Engine {
 
   /** Everything received so far has been decided, sent and written. */
   get isSettled(): boolean {
-    return this.speaker.isSettled && this.kernel.isSettled;
+    return this.speaker.isSettled && this.kernel.isSettled && !this.#left;
   }
 
   /** Sessions end without a NOTIFICATION and routes stay: the next process takes over. */
@@ -171,9 +176,29 @@ export class Engine {
     this.#held = new Set(held.keys());
   }
 
+  /** Every route is thought over again: some now, the others after peers were heard. One that is under way begins anew. */
   #allRoutes(): void {
     if (!this.kernel.isWritten) return;
-    for (const family of families) for (const id of this.speaker.ribs[family].ids()) this.#route(family, id);
+    const isUnderWay = this.#left !== undefined;
+    this.#left = this.#everyPrefix();
+    if (!isUnderWay) this.#someRoutes();
+  }
+
+  #someRoutes(): void {
+    for (let count = 0; count < routesInATurn; count++) {
+      const next = this.#left?.next();
+      if (!next || next.done || this.#stopped) {
+        this.#left = undefined;
+        return;
+      }
+      this.#route(...next.value);
+    }
+    setImmediate(() => this.#someRoutes());
+  }
+
+  *#everyPrefix(): Generator<readonly [Family, number]> {
+    for (const family of families)
+      for (const id of this.speaker.ribs[family].ids()) yield [family, id] as const;
   }
 
   #route(family: Family, id: number): void {

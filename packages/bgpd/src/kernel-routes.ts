@@ -33,6 +33,8 @@ export class Fabric {
   /** Next hops, as text, behind a gateway whatever the table says. */
   readonly #gateways: Gateways;
   readonly #most: number;
+  #isOld = false;
+  #isDoubtful = false;
 
   /** `routes` is the main table; of equal destinations the lowest metric counts. `nextHops` are in use: a change of their ways matters. */
   constructor(
@@ -47,9 +49,14 @@ export class Fabric {
     this.#most = 2 * this.#known.size + 1024;
   }
 
-  /** Most of the next hops that were asked for are used no more: time for another fabric. */
-  get isOvergrown(): boolean {
-    return this.#known.size > this.#most;
+  /** Time for another: most of the next hops that were asked for are used no more, or one was asked for after the table had changed. */
+  get isSpent(): boolean {
+    return this.#isDoubtful || this.#known.size > this.#most;
+  }
+
+  /** The table is another one, alike for all that was asked for so far. */
+  tableChanged(): void {
+    this.#isOld = true;
   }
 
   /** Where to send packets for a next hop; undefined when there is no way. */
@@ -85,6 +92,7 @@ export class Fabric {
     const key = formatAddress(hop);
     const known = this.#known.get(key);
     if (known) return known.way;
+    if (this.#isOld) this.#isDoubtful = true;
     const way = this.#wayTo(key, hop);
     this.#known.set(key, { hop, way });
     return way;

@@ -127,6 +127,14 @@ unshared(import.meta.url, () => {
       await eventually(ways, ["172.20.0.3"]);
     });
 
+    test("that was asked for only after its route had come", async () => {
+      const late = parseAddress("10.60.0.1");
+      const { repairs } = kernel.counts;
+      run("ip route add 10.60.0.0/24 via 172.20.0.3 metric 7; ip route add 10.61.0.0/24 dev d0 proto 143");
+      await eventually(() => kernel.counts.repairs > repairs, true); // heard of both
+      await eventually(() => kernel.cost(late), 8);
+    });
+
     test("a route that changes no way: read again, and nothing is decided", async () => {
       const before = fabrics;
       run("ip route add 10.50.0.0/16 via 172.20.0.9");

@@ -122,7 +122,7 @@ export class Kernel implements RouteTable {
 
   cost(nextHop: Address): number | undefined {
     const cost = this.#fabric.cost(nextHop);
-    if (this.#fabric.isOvergrown && !this.#fabricStale) this.#renew();
+    if (this.#fabric.isSpent && !this.#fabricStale) this.#renew();
     return cost;
   }
 
@@ -267,6 +267,7 @@ export class Kernel implements RouteTable {
       this.#tracked.distrust();
       this.#changed();
     } else if (this.#fabric.concerns(dst)) this.#renew();
+    else this.#fabric.tableChanged();
   }
 
   #distrustAll(): void {

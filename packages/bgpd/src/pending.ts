@@ -86,7 +86,7 @@ function whyMissing({ speaker, kernel }: Engine, { cidr, node }: RemoteBlock): s
   return refusal ? `not in the kernel: ${refusal}` : undefined;
 }
 
-function unsettled({ speaker, kernel }: Engine): string[] {
-  if (!speaker.isSettled) return ["announcements are being sent"];
-  return kernel.isSettled ? [] : ["routes are being written to the kernel"];
+function unsettled(engine: Engine): string[] {
+  if (!engine.speaker.isSettled) return ["announcements are being sent"];
+  return engine.isSettled ? [] : ["routes are being written to the kernel"];
 }

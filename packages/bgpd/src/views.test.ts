@@ -1,11 +1,12 @@
 /** What `margay bgp routes` is told: paths of a real BIRD with all that they bear, and tables larger than anybody reads. */
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { parsePrefix } from "@margay/net";
+import { type Attributes, packPrefixes, type Source } from "@margay/bgp";
+import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import { Engine } from "./engine.ts";
 import { readText } from "./standalone/read.ts";
 import { wantedOf } from "./standalone/wanted.ts";
-import { Bird, eventually, wire } from "./testing/bird.ts";
+import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
 import { showRoutes } from "./views.ts";
 
@@ -35,6 +36,8 @@ protocol bgp n1 {
   };
 }
 `;
+
+const table = (size: number) => Array.from({ length: size }, (_, n) => `20.${n >> 8}.${n & 255}.0/24`);
 
 unshared(import.meta.url, () => {
   const bird = new Bird("tor");
@@ -75,9 +78,29 @@ unshared(import.meta.url, () => {
       );
     });
 
+    test("the next hop of more routes than are thought over in one turn is reached another way: all follow", async () => {
+      run("ip route add 10.50.0.0/24 via 172.20.0.2");
+      const text = [...table(10_000)].map((prefix) => parsePrefix(prefix));
+      const address = parseAddress("172.20.0.9");
+      const source: Source = { kind: "ibgp", name: "x", as: 64512, bgpId: 9, address, client: false };
+      const attributes: Attributes = {
+        origin: "igp",
+        asPath: [],
+        nextHop: { address: parseAddress("10.50.0.1") },
+      };
+      const rib = engine.speaker.ribs[4];
+      rib.announce(packPrefixes(4, text), { source, received: attributes, attributes });
+      engine.speaker.setOrigins(new Map()); // its turn
+      const count = (via: string) => run(`ip route show proto 143 | grep -c 'via ${via}' || true`).trim();
+      await eventually(() => count("172.20.0.2"), "10001"); // with BIRD's
+      run("ip route replace 10.50.0.0/24 via 172.20.0.3");
+      await eventually(() => [count("172.20.0.3"), count("172.20.0.2")], ["10000", "1"]);
+      await eventually(() => engine.isSettled, true);
+      rib.forget(source);
+    });
+
     test("of a large table no more than the limit, and others have their turns meanwhile", async () => {
-      const all = Array.from({ length: 12_000 }, (_, n) => `10.${n >> 8}.${n & 255}.0/24`);
-      engine.speaker.setOrigins(new Map(all.map((text) => [text, parsePrefix(text)])));
+      engine.speaker.setOrigins(new Map(table(12_000).map((text) => [text, parsePrefix(text)])));
       await eventually(() => engine.speaker.isSettled, true);
       let turns = 0;
       const count = () => {

@@ -463,12 +463,12 @@ describe("kernel routes", () => {
     const hop = (n: number) => ({ family: 4, bits: 0x0a00_0000n + BigInt(n) }) as const;
     const before = new Fabric([], { nextHops: [hop(1)] });
     for (let n = 0; n < 1026; n++) before.cost(hop(n));
-    expect(before.isOvergrown).toBe(false);
+    expect(before.isSpent).toBe(false);
     before.cost(hop(1026));
-    expect(before.isOvergrown).toBe(true);
+    expect(before.isSpent).toBe(true);
     const after = new Fabric([], { nextHops: [hop(1)] });
     const concerned = [1, 2].map((n) => after.concerns({ ...hop(n), length: 32 }));
-    expect([concerned, after.concerns(parsePrefix("10.0.0.0/8")), after.isOvergrown]).toEqual([
+    expect([concerned, after.concerns(parsePrefix("10.0.0.0/8")), after.isSpent]).toEqual([
       [true, false],
       true,
       false,
