@@ -4,7 +4,7 @@ import { Calc } from "@margay/calc";
 import type { CniDeps, HeldHere } from "@margay/cni";
 import type { DaemonContext } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer } from "@margay/datastore";
-import { BlockCache, Ipam } from "@margay/ipam";
+import { BlockCache, Ipam, limitRatio } from "@margay/ipam";
 import type { Address } from "@margay/net";
 import { listLinks } from "@margay/netlink";
 import { Cutter } from "./cutter.ts";
@@ -139,6 +139,9 @@ export class Agent {
         logIpam(context.log, event);
       },
     });
+    this.metrics.blockLimitFrom(() =>
+      limitRatio(this.#blocks.mine(), { node, limit: this.inventory.ipam().maxBlocksPerHost }),
+    );
     this.#shaper = new Shaper({
       netlink: this.kernel.netlink,
       endpoints: this.localEndpoints.list,

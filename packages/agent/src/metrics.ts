@@ -19,16 +19,23 @@ export function agentMetrics(registry: Registry) {
     ...{ name: "margay_ipam_blocks_total", help: "Blocks claimed or returned.", registers },
     labelNames: ["change"],
   });
-  const nearLimit = new Gauge({
+  let blockLimitRatio = () => 0;
+  new Gauge({
     ...{ name: "margay_ipam_block_limit_ratio", registers },
-    help: "Blocks owned of those that maxBlocksPerHost allows, once nearly all are.",
+    help: "Blocks owned of those that maxBlocksPerHost allows; 0 without a limit.",
+    collect() {
+      this.set(blockLimitRatio());
+    },
   });
   return {
     /** One thing that IPAM did. */
     ipam: (event: IpamEvent) => {
       if (event.kind === "freed") freed.inc({ reason: event.reason });
-      else if (event.kind === "near-block-limit") nearLimit.set(event.owned / event.limit);
-      else blocks.inc({ change: event.kind });
+      else if (event.kind !== "near-block-limit") blocks.inc({ change: event.kind });
+    },
+    /** Asked whenever somebody looks. */
+    blockLimitFrom: (ratio: () => number) => {
+      blockLimitRatio = ratio;
     },
     endpoints: new Gauge({ name: "margay_agent_endpoints", help: "Workload endpoints here.", registers }),
     closed: new Gauge({

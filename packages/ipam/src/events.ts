@@ -17,16 +17,32 @@ export type IpamEvent =
 /** From four fifths of the limit on, and always while one more block can still be had. */
 const WARN_FROM = 0.8;
 
+type Owned = Iterable<Versioned<Block>>;
+interface Limit {
+  readonly node: string;
+  /** 0: none. */
+  readonly limit: number;
+}
+
 /** Said before pods fail: the node has nearly as many blocks of a family as maxBlocksPerHost allows. */
 export function limitWarning(
-  blocks: Iterable<Versioned<Block>>,
-  { node, limit }: { node: string; limit: number },
+  blocks: Owned,
+  { node, limit }: Limit,
 ): Extract<IpamEvent, { kind: "near-block-limit" }> | undefined {
-  const own = [...blocks].filter(({ value }) => value.affinity === affinityOf(node));
-  const of = (family: 4 | 6) => own.filter(({ value }) => parsePrefix(value.cidr).family === family).length;
-  const owned = Math.max(of(4), of(6));
+  const owned = ownedOf(blocks, node);
   const from = Math.min(Math.ceil(limit * WARN_FROM), limit - 1);
   return limit > 0 && owned >= Math.max(from, 1)
     ? { kind: "near-block-limit", node, owned, limit }
     : undefined;
+}
+
+/** How much of maxBlocksPerHost the node has; 0 without a limit. */
+export const limitRatio = (blocks: Owned, { node, limit }: Limit): number =>
+  limit > 0 ? ownedOf(blocks, node) / limit : 0;
+
+/** Of the family that has more. */
+function ownedOf(blocks: Owned, node: string): number {
+  const own = [...blocks].filter(({ value }) => value.affinity === affinityOf(node));
+  const of = (family: 4 | 6) => own.filter(({ value }) => parsePrefix(value.cidr).family === family).length;
+  return Math.max(of(4), of(6));
 }

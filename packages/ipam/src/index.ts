@@ -20,7 +20,7 @@ export {
   release,
 } from "./block.ts";
 export { IpamError, type IpamFailure } from "./errors.ts";
-export type { IpamEvent } from "./events.ts";
+export { type IpamEvent, limitRatio } from "./events.ts";
 export * from "./garbage.ts";
 export * from "./invariants.ts";
 export { type Assignment, Ipam, type Released } from "./ipam.ts";

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
 import { decode, type IPAMBlock, type IPAMConfiguration, type IPPool, parse } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
-import { type Family, formatAddress, parseAddress } from "@margay/net";
-import type { IpamEvent } from "./events.ts";
+import { type Family, formatAddress, parseAddress, parsePrefix } from "@margay/net";
+import { newBlock } from "./block.ts";
+import { type IpamEvent, limitRatio } from "./events.ts";
 import { Ipam } from "./ipam.ts";
 import { deleteNode, releaseFound } from "./node.ts";
 import { AFFINITIES, BLOCKS } from "./view.ts";
@@ -116,6 +117,21 @@ test("events: blocks claimed, each address freed with its reason, and a warning 
     events.map((event) => (event.kind === "freed" ? `${event.handle} ${event.reason}` : event.kind)),
   ).toEqual(["block-claimed", "block-claimed", "near-block-limit", "h4 cni-del"]);
   expect(events).toContainEqual({ kind: "near-block-limit", node: "n1", owned: 2, limit: 3 });
+});
+
+test.each<[why: string, limit: number, ratio: number]>([
+  ["of the family that has more, this node's only", 4, 0.5],
+  ["without a limit", 0, 0],
+])("how near the limit is: %s", (_why, limit, ratio) => {
+  const block = (cidr: string, node: string) => ({
+    revision: 1,
+    value: { ...newBlock(parsePrefix(cidr), node, new Date(0)) },
+  });
+  const blocks = [
+    ...[block("10.0.0.0/30", "n1"), block("10.0.0.4/30", "n1"), block("fd00::/126", "n1")],
+    block("10.0.0.8/30", "n2"),
+  ];
+  expect(limitRatio(blocks, { node: "n1", limit })).toBe(ratio);
 });
 
 test("collect: all of a handle or none of it", async () => {
