@@ -35,7 +35,7 @@ export class AttachError extends Error {
 
 /**
  * Gives a workload an address, an interface, routes and policy: one CNI call over the agent's socket, like a runtime's.
- * Repeated, the same again. The network's name keeps it apart from the runtime's pods, whose GC does not know of it, and
+ * Repeated, the same again, with the labels given last. The network's name keeps it apart from the runtime's pods, whose GC does not know of it, and
  * from workloads of that name in other namespaces. Throws AttachError.
  */
 export async function attach(socket: string, workload: Workload): Promise<Attached> {
@@ -120,7 +120,7 @@ const attachCommand: CommandModule = {
       })
       .usage(
         "$0 attach <netns>\n\nFor VMs, containers and bare namespaces: the same path as a pod's, over the agent's socket. " +
-          "Repeating it changes nothing. Policies select the workload by its labels and namespace.",
+          "Repeated, it keeps address and interface, and the labels are those given last. Policies select the workload by its labels and namespace.",
       ),
   handler: async (argv) => {
     const flags = argv as unknown as Flags & { labels: string[]; ip: string[]; output: string }; // as built above
