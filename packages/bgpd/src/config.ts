@@ -1,6 +1,8 @@
 import type { FilterRule, Policy, PrefixLimit, Role } from "@margay/bgp";
 import type { Address, Family, Prefix } from "@margay/net";
 
+export { isLinkLocal } from "@margay/bgp";
+
 /** What this node is as a BGP speaker. Parsed; nothing here is text that still has to be understood. */
 export interface Self {
   readonly node: string;
@@ -104,6 +106,3 @@ export interface ListenRange {
   /** What each of them is, but for its address. */
   readonly template: Omit<WantedPeer, "address" | "passive">;
 }
-
-/** fe80::/10: means something on one interface only. */
-export const isLinkLocal = ({ family, bits }: Address): boolean => family === 6 && bits >> 118n === 0x3fan;

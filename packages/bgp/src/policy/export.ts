@@ -2,9 +2,10 @@ import { contains, type Family, type Prefix } from "@margay/net";
 import { Recent } from "../recent.ts";
 import type { Route, Source } from "../rib/path.ts";
 import { type AsPath, isConfederation, isPrivateAs, mapAses, prepend } from "../wire/as-path.ts";
-import type { Attributes, NextHop } from "../wire/attributes.ts";
+import { type Attributes, isLinkLocal, type NextHop } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
+
 import { defaultLocalPref } from "./import.ts";
 import { sendOnlyToCustomer } from "./role.ts";
 
@@ -76,7 +77,10 @@ function communityBars(policy: ExportPolicy, { communities: list = [] }: Attribu
   return undefined;
 }
 
-/** RFC 4271 §5.1.3, RFC 4456 §10; RFC 8950 §4: one of IPv6 for IPv4 routes. Undefined when we have none to give. */
+/**
+ * RFC 4271 §5.1.3, RFC 4456 §10; RFC 8950 §4: one of IPv6 for IPv4 routes; RFC 2545 §3: a link-local address goes no farther than
+ * its link. Undefined when we have none to give.
+ */
 export function nextHopFor(
   policy: ExportPolicy,
   { source, nextHop: learned }: { readonly source: Source; readonly nextHop?: NextHop | undefined },
@@ -85,8 +89,10 @@ export function nextHopFor(
   const foreign = (hop: NextHop) => hop.address.family !== family && !policy.extendedNextHop;
   const ours = policy.self[family] ?? (policy.extendedNextHop ? policy.self[6] : undefined);
   if (source.kind === "local" || !learned || policy.nextHop === "self" || foreign(learned)) return ours;
-  if (policy.nextHop === "keep" || policy.to === "ibgp") return learned;
-  return policy.shared && contains(policy.shared, learned.address) ? learned : ours;
+  const isShared = policy.shared !== undefined && contains(policy.shared, learned.address);
+  const stays = policy.nextHop === "keep" || (policy.to === "ibgp" && !isLinkLocal(learned.address));
+  if (!stays && !isShared) return ours;
+  return isShared || !learned.linkLocal ? learned : { address: learned.address };
 }
 
 /** RFC 4271 §5.1.2 b, §5.1.4, §5.1.5: prepend our AS; LOCAL_PREF, a learned MED and reflection marks stay inside. */

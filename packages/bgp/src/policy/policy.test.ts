@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import type { Route, Source } from "../rib/path.ts";
-import type { Attributes } from "../wire/attributes.ts";
+import type { Attributes, NextHop } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
 import { notificationOf } from "../wire/notification.ts";
@@ -254,6 +254,24 @@ describe("export", () => {
   ])("AS_PATH: %s", (_why, policy, learnedPath, expected) => {
     expect(told(policy, { ...learned, asPath: learnedPath })).toMatchObject({ asPath: expected });
   });
+
+  const six = { address: parseAddress("2001:db8:2::9"), linkLocal: parseAddress("fe80::9") };
+  const alone = { address: parseAddress("fe80::9") };
+  const self6 = { address: parseAddress("2001:db8::1") };
+  test.each<[string, Partial<ExportPolicy>, NextHop, NextHop]>([
+    ["to iBGP: the global one alone", internal, six, { address: six.address }],
+    ["the peer is on that link: both", { ...internal, shared: parsePrefix("2001:db8:2::/64") }, six, six],
+    ["to eBGP on that link: both", { shared: parsePrefix("2001:db8:2::/64") }, six, six],
+    ["kept, for a peer elsewhere", { nextHop: "keep" }, six, { address: six.address }],
+    ["learned without a global one: ours, to iBGP too", internal, alone, self6],
+  ])(
+    "RFC 2545 §3 a link-local next hop goes no farther than its link: %s",
+    (_why, policy, nextHop, expected) => {
+      const route = path(peer("ebgp"), { ...learned, nextHop });
+      const answer = exportRoute({ ...external, ...policy, self: { 6: self6 } }, route, 6);
+      expect(answer).toMatchObject({ attributes: { nextHop: expected } });
+    },
+  );
 
   test("RFC 8950 an IPv4 route goes with our IPv6 address where that was agreed, else not", () => {
     const self = { 6: { address: parseAddress("2001:db8::1") } };

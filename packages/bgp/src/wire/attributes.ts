@@ -11,6 +11,9 @@ export interface NextHop {
   readonly linkLocal?: Address;
 }
 
+/** fe80::/10: means something on one interface only. */
+export const isLinkLocal = ({ family, bits }: Address): boolean => family === 6 && bits >> 118n === 0x3fan;
+
 export type LargeCommunity = readonly [global: number, local1: number, local2: number];
 
 /** An attribute that we do not know and must pass on: optional transitive, RFC 4271 §5. */
