@@ -52,6 +52,7 @@ export class Tables {
   async settled(): Promise<void> {
     const former = this.#former;
     this.#former = [];
+    this.#ruleset?.settled();
     if (this.#ruleset) this.#foreign.written(this.#ruleset);
     for (const ruleset of former) await ruleset.close();
   }

@@ -16,6 +16,7 @@ import { chainsOf } from "../audit.ts";
 import { render } from "../render/index.ts";
 import { together } from "../together.ts";
 import type { OnRepaired, Ruleset, RulesetKind } from "./ruleset.ts";
+import { SetVersions } from "./set-versions.ts";
 import { telling } from "./telling.ts";
 
 const PREFIX = "margay-";
@@ -35,19 +36,25 @@ export class IptablesRuleset implements Ruleset {
   readonly #rules: Readonly<Record<Family, Rules>>;
   readonly #ipsets: Tracked<IpSet> = new Tracked(ipsetTarget({ prefix: "margay" }));
 
+  readonly #versions = new SetVersions();
+
   constructor(backend: Backend, onRepaired: OnRepaired) {
     this.kind = `iptables-${backend}`;
     this.#rules = { 4: rulesOf(4, backend, onRepaired), 6: rulesOf(6, backend, onRepaired) };
   }
 
   works(state: NodeState): readonly Work[] {
-    const { chains4, chains6, hooks4, hooks6, ipsets } = render(state);
+    const { chains4, chains6, hooks4, hooks6, ipsets } = this.#versions.next(render(state));
     const { 4: four, 6: six } = this.#rules;
     return [
       this.#ipsets.to(ipsets),
       together("chains", [four.chains.to(chains4), six.chains.to(chains6)]),
       together("hooks", [four.hooks.to(hooks4), six.hooks.to(hooks6)]),
     ];
+  }
+
+  settled(): void {
+    this.#versions.settled();
   }
 
   /** Both backends of iptables use the same ipsets. */
@@ -81,7 +88,7 @@ export class IptablesRuleset implements Ruleset {
   }
 
   async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
-    const { chains4, chains6 } = render(state);
+    const { chains4, chains6 } = this.#versions.named(render(state));
     const lost = async (family: Family, chains: ReadonlyMap<string, Chain>) =>
       (await this.#differing(chainsOf(endpoint, chains), family)).map((key) => `chain ${key} (IPv${family})`);
     return [...(await lost(4, chains4)), ...(state.config.ipv6Support ? await lost(6, chains6) : [])];

@@ -23,6 +23,9 @@ export class NftablesRuleset implements Ruleset {
     return [this.#items.to(renderNftables(state))];
   }
 
+  /** What a pass writes is one transaction. */
+  settled(): void {}
+
   /** The whole tables at once. */
   nothing(): readonly Work[] {
     return [

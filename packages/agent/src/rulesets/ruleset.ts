@@ -10,6 +10,8 @@ export interface Ruleset {
   readonly kind: RulesetKind;
   /** What makes them enforce this state, in the order of dependency. */
   works(state: NodeState): readonly Work[];
+  /** All of that is in the kernel. */
+  settled(): void;
   /** What takes them away, but for what the one that follows has in common with this one. */
   nothing(next: RulesetKind): readonly Work[];
   /** The next pass reads them again. */

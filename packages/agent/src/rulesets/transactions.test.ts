@@ -6,6 +6,9 @@ test.each([
   ["nftables", "--updates 200"],
   ["iptables-nft", "--updates 60"],
   ["iptables-legacy", "--updates 30"],
+  ["nftables", "--relabel --updates 60"],
+  ["iptables-nft", "--relabel --updates 40 --family 6"],
+  ["iptables-legacy", "--relabel --updates 20"],
   ["nftables", "--kills 3"],
   ["iptables-nft", "--kills 3"],
 ])(

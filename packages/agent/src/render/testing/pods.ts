@@ -53,7 +53,7 @@ export const resource = (kind: string, name: string, spec: object, labels: objec
     .resource;
 };
 
-export const endpoint = (pod: Pod): AnyResource =>
+export const endpoint = (pod: Pod, labels: object = {}): AnyResource =>
   resource(
     "WorkloadEndpoint",
     pod,
@@ -66,13 +66,13 @@ export const endpoint = (pod: Pod): AnyResource =>
       },
       ports: [{ name: "web", protocol: "TCP", port: 8080 }],
     },
-    { app: pod },
+    { app: pod, ...labels },
   );
 
 /** The pods, with a profile that allows everything. */
 export const base = (): readonly AnyResource[] => [
   resource("Profile", "kns.x", { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] }),
-  ...PODS.map(endpoint),
+  ...PODS.map((pod) => endpoint(pod)),
 ];
 
 export const updateOf = (value: AnyResource) => ({

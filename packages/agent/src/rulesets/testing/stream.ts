@@ -1,5 +1,5 @@
 import { createSocket, type Socket } from "node:dgram";
-import { connect, createServer } from "node:net";
+import { connect, createServer, isIPv6 } from "node:net";
 import { PORTS } from "./ports.ts";
 
 /**
@@ -28,7 +28,7 @@ const LISTED = 10;
 
 function answer(): void {
   for (const port of [PORTS.allowed, PORTS.denied]) {
-    const socket = createSocket("udp4");
+    const socket = createSocket("udp6"); // of both families
     socket.on("message", (bytes, { port: from, address }) => socket.send(bytes, from, address));
     socket.bind(port);
   }
@@ -54,7 +54,7 @@ class Probes {
   }
 
   send(): void {
-    const socket = createSocket("udp4");
+    const socket = createSocket(isIPv6(this.#to) ? "udp6" : "udp4");
     this.#open.set(socket, performance.now());
     this.sent++;
     const end = () => {

@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { parseArgs } from "node:util";
 import type { AnyResource } from "@margay/api";
-import { address, asNode, base, resource, run } from "../../render/testing/pods.ts";
+import { address, asNode, base, endpoint, resource, run } from "../../render/testing/pods.ts";
 import { BACKENDS } from "./backends.ts";
 import { Keeper, Stream } from "./processes.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node. A stream of probes runs from pod a to pod b while its policies change
- * all the time (--updates of them or more, for --at-least-ms; with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
+ * all the time (--updates of them or more, for --at-least-ms; with --relabel: and their labels with them; with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
  * and denies 81: so each probe has one right answer, whatever moment it meets.
  */
 type BackendName = keyof typeof BACKENDS;
@@ -24,6 +24,8 @@ const { values } = parseArgs({
     switches: { type: "string", default: "0" },
     "every-ms": { type: "string", default: "10" },
     foreign: { type: "boolean", default: false },
+    relabel: { type: "boolean", default: false },
+    family: { type: "string", default: "4" },
     "at-least-ms": { type: "string", default: "0" },
   },
 });
@@ -56,18 +58,48 @@ const ALL = ["p", "q"].map((name) => resource("NetworkPolicy", name, {}));
 /** Of the two policies, the one that this state does not have. */
 const without = (now: readonly AnyResource[]) =>
   ALL.filter(({ metadata }) => now.every((one) => one.metadata.name !== metadata.name));
-const stateOf = (n: number) => ({ put: policies(n), remove: without(policies(n)) });
+const anyLabels = (n: number) => ({ put: policies(n), remove: without(policies(n)) });
+
+/**
+ * A policy allows the wrong port to whoever has a label that nobody has; at once it goes and somebody gets the label, by which
+ * another one allows what is allowed. By turns of the receiver's ingress and the sender's egress, in an early tier.
+ */
+function relabelled(n: number) {
+  const isLabelled = n % 2 === 1;
+  const [name, direction, peer] =
+    n % 4 < 2 ? (["p", "ingress", "a"] as const) : (["q", "egress", "b"] as const);
+  const peers = (selector: string) =>
+    direction === "ingress" ? { source: { selector } } : { destination: { selector } };
+  const to = (protocol: string, port: number, selector: string) => {
+    const { source, destination } = { source: {}, destination: {}, ...peers(selector) };
+    return { action: "Allow", protocol, source, destination: { ...destination, ports: [port] } };
+  };
+  const right = (selector: string) => [to("UDP", 80, selector), to("TCP", 82, selector)];
+  const rules = isLabelled
+    ? right("role == 'x'")
+    : [to("UDP", 81, "role == 'x'"), ...right(`app == '${peer}'`)];
+  const policy = resource("NetworkPolicy", name, {
+    ...{ tier: "early", selector: `app == '${name === "p" ? "b" : "a"}'` },
+    ...{ types: [direction === "ingress" ? "Ingress" : "Egress"], [direction]: rules },
+  });
+  const ends = (["a", "b"] as const).map((pod) =>
+    endpoint(pod, isLabelled && pod === peer ? { role: "x" } : {}),
+  );
+  return { put: [resource("Tier", "early", { order: 1 }), ...ends, policy], remove: without([policy]) };
+}
+
+const stateOf = values.relabel ? relabelled : anyLabels;
 
 async function main(): Promise<void> {
   asNode({ routes: false });
   const backend = values.backend as BackendName; // a wrong one has no config, and the keeper says so
   const keeper = new Keeper();
   let now = backend;
-  const all = (n: number) => ({ put: [...base(), config(now), ...policies(n)] });
+  const all = (n: number) => ({ put: [...base(), config(now), ...stateOf(n).put] });
   await keeper.order(all(0));
   const meddler = values.foreign ? meddle(backend) : undefined;
   const stream = await Stream.open("a", "b", {
-    address: address("b", 4),
+    address: address("b", values.family === "6" ? 6 : 4),
     everyMs: Number(values["every-ms"]),
   });
   const until = performance.now() + Number(values["at-least-ms"]);

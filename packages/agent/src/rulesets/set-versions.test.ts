@@ -1,0 +1,116 @@
+import { expect, test } from "@jest/globals";
+import type { Chain } from "@margay/iptables";
+import type { Rendered } from "../render/index.ts";
+import { SetVersions } from "./set-versions.ts";
+
+const chain = (target: string): Chain => ({
+  rules: [{ match: ["-m", "set", "--match-set", "s", "src"], target: ["-j", target] }],
+});
+const policy = { "filter/margay-in-1": chain("ACCEPT") };
+const other = { "filter/margay-in-1": chain("DROP") };
+const none = new Map();
+
+/** `s` is one set, by its members; `t` another that never changes. */
+const KEPT = { type: "hash:net", family: 4, members: new Set<string>() } as const;
+const sets = new Map<string, typeof KEPT>();
+function rendered(members: string, chains: Record<string, Chain>): Rendered {
+  const s = sets.get(members) ?? { ...KEPT, members: new Set([members]) };
+  sets.set(members, s);
+  return {
+    ...{ chains4: new Map(Object.entries(chains)), chains6: none, hooks4: none, hooks6: none },
+    ipsets: new Map([
+      ["s", s],
+      ["t", KEPT],
+    ]),
+  };
+}
+
+type Step = readonly [members: string, chains: Record<string, Chain>, fails?: "fails"];
+
+test.each<[why: string, steps: readonly Step[], names: string]>([
+  [
+    "members alone: the set itself",
+    [
+      ["1", policy],
+      ["2", policy],
+    ],
+    "s",
+  ],
+  [
+    "rules alone: no other set",
+    [
+      ["1", policy],
+      ["1", other],
+    ],
+    "s",
+  ],
+  [
+    "both: another name",
+    [
+      ["1", policy],
+      ["2", other],
+    ],
+    "s-b",
+  ],
+  [
+    "members alone after that: the name that it has",
+    [
+      ["1", policy],
+      ["2", other],
+      ["3", other],
+    ],
+    "s-b",
+  ],
+  [
+    "both once more: the first name",
+    [
+      ["1", policy],
+      ["2", other],
+      ["3", policy],
+    ],
+    "s",
+  ],
+  [
+    "a pod that comes: what leads to its chains is no decision",
+    [
+      ["1", { ...policy, "filter/margay-from-wl": chain("A") }],
+      ["2", { ...policy, "filter/margay-from-wl": chain("B") }],
+    ],
+    "s",
+  ],
+  [
+    "a pod's own chains",
+    [
+      ["1", { "filter/margay-tw-calia": chain("A") }],
+      ["2", { "filter/margay-tw-calia": chain("B") }],
+    ],
+    "s-b",
+  ],
+  [
+    "rules of a pass that failed may not be there yet",
+    [
+      ["1", policy],
+      ["1", other, "fails"],
+      ["2", other],
+    ],
+    "s-b",
+  ],
+  [
+    "what such a pass renamed keeps its name",
+    [
+      ["1", policy],
+      ["2", other, "fails"],
+      ["3", other],
+    ],
+    "s-b",
+  ],
+])("%s", (_why, steps, name) => {
+  const versions = new SetVersions();
+  let last: Rendered | undefined;
+  for (const [members, chains, fails] of steps) {
+    last = versions.next(rendered(members, chains));
+    if (!fails) versions.settled();
+  }
+  expect([...(last?.ipsets.keys() ?? [])]).toEqual([name, "t"]);
+  for (const { rules } of last?.chains4.values() ?? []) expect(rules[0]?.match).toContain(name);
+});

@@ -1,0 +1,130 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Chain, IpSet, Rule } from "@margay/iptables";
+import { Parts } from "@margay/reconcile";
+import type { Rendered } from "../render/index.ts";
+
+type Chains = ReadonlyMap<string, Chain>;
+type Names = ReadonlySet<string>;
+
+/** Chains that decide. Others lead to them: a pod that comes has no packets yet, one that goes none any more. */
+const DECIDING = /^\w+\/margay-(in-|out-|gi-|go-|fw-|tw-|h)/;
+
+/** At most 31 characters with the longest name. */
+const secondName = (name: string): string => `${name}-b`;
+
+/**
+ * Rules and ipsets cannot change in one transaction. Where both do, old rules would meet new members, and allow what neither state
+ * allows. So the sets that changed are made anew under a second name, which the changed rules name: those who read them
+ * change over at the commit of the rules (docs/adr/0018-sets-change-with-rules.md).
+ */
+export class SetVersions {
+  #last: Rendered | undefined;
+  /** Sets that have their second name, by the first. */
+  #second: Names = new Set();
+  /** Those that changed their name since the last pass that succeeded; undefined right after one. */
+  #renamed: Set<string> | undefined;
+
+  /** What the kernel is to hold of the next state. */
+  next(rendered: Rendered): Rendered {
+    const last = this.#last;
+    const isPending = this.#renamed !== undefined;
+    this.#renamed ??= new Set();
+    if (last && last.ipsets !== rendered.ipsets) {
+      const changed = changedSets(last.ipsets, rendered.ipsets);
+      if (changed.length > 0 && (isPending || decidesOtherwise(last, rendered))) this.#rename(changed);
+    }
+    if ([...this.#second].some((name) => !rendered.ipsets.has(name)))
+      this.#second = new Set([...this.#second].filter((name) => rendered.ipsets.has(name)));
+    this.#last = rendered;
+    return this.named(rendered);
+  }
+
+  /** All of the last state is in the kernel. */
+  settled(): void {
+    this.#renamed = undefined;
+  }
+
+  /** With the names that the sets have now. */
+  named(rendered: Rendered): Rendered {
+    const second = this.#second;
+    if (second.size === 0) return rendered;
+    return {
+      ...rendered,
+      chains4: renamedChains(rendered.chains4, second),
+      chains6: renamedChains(rendered.chains6, second),
+      ipsets: new Map(
+        [...rendered.ipsets].map(([name, set]) => [second.has(name) ? secondName(name) : name, set]),
+      ),
+    };
+  }
+
+  #rename(changed: readonly string[]): void {
+    const second = new Set(this.#second);
+    for (const name of changed.filter((one) => !this.#renamed?.has(one))) {
+      this.#renamed?.add(name);
+      if (!second.delete(name)) second.add(name);
+    }
+    this.#second = second;
+  }
+}
+
+const changedSets = (before: ReadonlyMap<string, IpSet>, now: ReadonlyMap<string, IpSet>): string[] =>
+  [...now].flatMap(([name, set]) => (before.has(name) && before.get(name) !== set ? [name] : []));
+
+const decidesOtherwise = (before: Rendered, now: Rendered): boolean =>
+  decides(before.chains4, now.chains4) || decides(before.chains6, now.chains6);
+
+function decides(before: Chains, now: Chains): boolean {
+  const olds = partsOf(before);
+  return [...partsOf(now)].some(([id, part]) => {
+    const old = olds.get(id);
+    return (
+      old !== part && [...part].some(([key, chain]) => DECIDING.test(key) && differs(old?.get(key), chain))
+    );
+  });
+}
+
+/** A chain that was not there is called by one that is another too. */
+const differs = (before: Chain | undefined, now: Chain): boolean =>
+  before !== undefined && before !== now && !isDeepStrictEqual(before.rules, now.rules);
+
+const partsOf = (chains: Chains): ReadonlyMap<string, Chains> =>
+  chains instanceof Parts ? chains.parts : new Map([["all", chains]]);
+
+interface Made<T> {
+  readonly second: Names;
+  readonly made: T;
+}
+const madeOf = new WeakMap<object, Made<unknown>>();
+
+/** The same object for the same names. */
+function once<T extends object>(from: T, second: Names, make: () => T): T {
+  const known = madeOf.get(from) as Made<T> | undefined; // made below, of the same type
+  if (known?.second === second) return known.made;
+  const made = make();
+  madeOf.set(from, { second, made });
+  return made;
+}
+
+const renamedChains = (chains: Chains, second: Names): Chains =>
+  once(
+    chains,
+    second,
+    () => new Parts(new Map([...partsOf(chains)].map(([id, part]) => [id, renamedPart(part, second)]))),
+  );
+
+const renamedPart = (part: Chains, second: Names): Chains =>
+  once(part, second, () =>
+    [...part.values()].some(({ rules }) => rules.some((rule) => names(rule, second)))
+      ? new Map(
+          [...part].map(([key, { rules }]) => [key, { rules: rules.map((one) => renamed(one, second)) }]),
+        )
+      : part,
+  );
+
+const names = ({ match }: Rule, second: Names): boolean => match.some((word) => second.has(word));
+
+const renamed = (rule: Rule, second: Names): Rule =>
+  names(rule, second)
+    ? { ...rule, match: rule.match.map((word) => (second.has(word) ? secondName(word) : word)) }
+    : rule;
