@@ -86,6 +86,17 @@ unshared(import.meta.url, () => {
       run("ip route del 10.7.0.0/24 proto static");
       await eventually(() => kernel.refusal("10.7.0.0/24"), undefined);
       expect(run("ip route show 10.7.0.0/24")).toMatch("proto 143");
+    });
+
+    test("a foreign route that replaced ours is left, and said; ours comes back when it goes", async () => {
+      run("ip route replace 10.7.0.0/24 dev d0 proto static metric 1024");
+      await eventually(() => kernel.refusal("10.7.0.0/24"), expect.stringMatching("another protocol's"));
+      await passes(2);
+      expect(run("ip route show 10.7.0.0/24").trim()).toBe(
+        "10.7.0.0/24 dev d0 proto static scope link metric 1024",
+      );
+      run("ip route del 10.7.0.0/24 proto static");
+      await eventually(() => run("ip route show 10.7.0.0/24"), expect.stringMatching("proto 143"));
       kernel.want("10.7.0.0/24", undefined);
       await eventually(() => run("ip route show 10.7.0.0/24"), "");
     });

@@ -9,6 +9,7 @@ import {
   type Notification,
   type RefusedRoute,
   type Route,
+  type RouteTarget,
   routeTarget,
   tableOf,
 } from "@margay/netlink";
@@ -58,6 +59,7 @@ export class Kernel implements RouteTable {
   readonly isWritten = true;
   readonly #options: KernelOptions;
   readonly #nl: Netlink;
+  readonly #target: RouteTarget;
   readonly #tracked: Tracked<Route>;
   readonly #loop: Loop;
   readonly #wanted = new WantedRoutes();
@@ -87,12 +89,12 @@ export class Kernel implements RouteTable {
       onNotification: (n) => this.#notified(n),
       onOverflow: () => this.#distrustAll(),
     });
-    const target = routeTarget(this.#nl, {
+    this.#target = routeTarget(this.#nl, {
       protocol: bgpProtocol,
       only: this.#isOurs,
       onRefused: (refused) => this.#refuse(refused),
     });
-    this.#tracked = new Tracked(this.#forgetting(target));
+    this.#tracked = new Tracked(this.#forgetting(this.#target));
     this.#loop = new Loop({
       pass: () => this.#pass(),
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}), // aborted: the loop stops
@@ -221,7 +223,7 @@ export class Kernel implements RouteTable {
   }
 
   /** The target, under which a prefix that was written, or is wanted no more, is no longer a refused one. */
-  #forgetting(target: Target<Route>): Target<Route> {
+  #forgetting(target: RouteTarget): Target<Route> {
     return {
       ...target,
       put: async (wanted) => {
@@ -248,7 +250,7 @@ export class Kernel implements RouteTable {
 
   /** Only records: the next pass reads and repairs. */
   #notified(n: Notification): void {
-    if (n.kind === "route" && !n.own && this.#isOurs(n.route)) this.#routeChanged(n.route);
+    if (n.kind === "route" && !n.own && this.#isOurs(n.route)) this.#routeChanged(n.change, n.route);
     if (n.kind === "link") this.#linkChanged(n.link, n.change === "deleted");
   }
 
@@ -261,12 +263,16 @@ export class Kernel implements RouteTable {
     if (this.#fabric.uses(name)) this.#distrustAll();
   }
 
-  #routeChanged({ protocol, dst }: Route): void {
-    if (protocol === bgpProtocol) {
+  #routeChanged(change: "new" | "deleted", route: Route): void {
+    const { protocol, dst } = route;
+    const ours = this.#target.heard(change, route);
+    if (ours !== undefined) {
       this.counts.repairs++;
-      this.#tracked.distrust();
+      this.#tracked.doubt([ours]);
       this.#changed();
-    } else if (this.#fabric.concerns(dst)) this.#renew();
+    }
+    if (protocol === bgpProtocol) return;
+    if (this.#fabric.concerns(dst)) this.#renew();
     else this.#fabric.tableChanged();
   }
 

@@ -32,7 +32,7 @@ export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";
 export { Netlink, type NetlinkOptions, type Notification } from "./netlink.ts";
 export { formatRoute, mainTable, metricOf, type Nexthop, type Route, sameRoute, tableOf } from "./route.ts";
-export { type RouteTargetOptions, routeTarget } from "./route-target.ts";
+export { type RouteTarget, type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
 export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";

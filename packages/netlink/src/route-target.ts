@@ -1,8 +1,8 @@
-import { formatPrefix } from "@margay/net";
+import { formatPrefix, sameAddress } from "@margay/net";
 import type { Target } from "@margay/reconcile";
 import { NetlinkError } from "./error.ts";
 import type { Netlink } from "./netlink.ts";
-import { formatRoute, metricOf, type Route, sameRoute, tableOf } from "./route.ts";
+import { formatRoute, metricOf, type Nexthop, type Route, sameRoute, tableOf } from "./route.ts";
 import { addRoutes, deleteRoutes, listRoutes, type RefusedRoute, replaceRoutes } from "./routes.ts";
 
 export interface RouteTargetOptions {
@@ -18,19 +18,31 @@ export interface RouteTargetOptions {
   readonly onRefused?: (refused: RefusedRoute) => void;
 }
 
+/** A target that need not read all routes again when somebody else changed one. */
+export interface RouteTarget extends Target<Route> {
+  /**
+   * Takes in what the kernel said that somebody else did; all such notifications since `list`, in order. Answers with the key of the
+   * destination, when it may be no more as it was written: it is to be put or removed again whatever is believed of it.
+   */
+  heard(change: "new" | "deleted", route: Route): string | undefined;
+}
+
 /**
  * The routes of one protocol. Linux tells routes apart by destination, table and metric, not by protocol: a
  * replace would overwrite anyone's. So a route is added exclusively unless the last reading (or our own put) showed
  * that the one in its place is ours; and if that add finds the place taken, the table is read again before anything is
  * replaced. Between that reading and the replace lies a window that no netlink flag closes: distrust on notifications.
  */
-export function routeTarget(nl: Netlink, options: RouteTargetOptions): Target<Route> {
+export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarget {
   /** Ours by destination, as last read or written; several when the metric or table was changed. */
   let held = new Map<string, Route[]>();
+  /** Destinations that the last reading showed to be others'; nothing was heard of them since. */
+  const foreigners = new Set<string>();
 
   const list = async (): Promise<ReadonlyMap<string, Route>> => {
     const ours = (await listRoutes(nl, options)).filter(options.only ?? (() => true));
     held = Map.groupBy(ours, (r) => formatPrefix(r.dst));
+    foreigners.clear();
     return new Map([...held].flatMap(([key, [first]]) => (first ? [[key, first] as const] : [])));
   };
 
@@ -45,10 +57,11 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): Target<Ro
     ))
       if (failure.error.code === "EEXIST") taken.push(failure.route);
       else refused.push(failure);
-    if (taken.length > 0) {
-      await list();
-      refused.push(...(await replaceRoutes(nl, taken.filter(owned))));
-      refused.push(...taken.filter((r) => !owned(r)).map(foreign));
+    if (taken.some((r) => !foreigners.has(formatPrefix(r.dst)))) await list();
+    refused.push(...(await replaceRoutes(nl, taken.filter(owned))));
+    for (const route of taken.filter((r) => !owned(r))) {
+      foreigners.add(formatPrefix(route.dst));
+      refused.push(foreign(route));
     }
     const failed = new Set(refused.map(({ route }) => route));
     const done = all.filter((r) => !failed.has(r));
@@ -77,8 +90,32 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): Target<Ro
   const same = (actual: Route, wanted: Route) =>
     sameRoute(actual, wanted) && (held.get(formatPrefix(wanted.dst))?.length ?? 1) === 1;
 
-  return { name: options.family ? `routes${options.family}` : "routes", list, put, remove, same };
+  const heard: RouteTarget["heard"] = (change, route) => {
+    const key = formatPrefix(route.dst);
+    const here = held.get(key) ?? [];
+    const isOurs = route.protocol === options.protocol && (options.only?.(route) ?? true);
+    const there = here.find((h) => samePlace(h, route));
+    foreigners.delete(key);
+    if (!isOurs && (change === "deleted" || !there)) return undefined;
+    const rest = there && change === "deleted" ? withoutHops(there, route) : undefined;
+    const now = isOurs && change === "new" ? route : rest;
+    held.set(key, [...here.filter((h) => h !== there), ...(now ? [now] : [])]);
+    return key;
+  };
+
+  return { heard, name: options.family ? `routes${options.family}` : "routes", list, put, remove, same };
 }
+
+/** What is left of a route after some of its next hops went, as IPv6 tells it; undefined when nothing is. */
+function withoutHops(route: Route, { nexthops: gone }: Route): Route | undefined {
+  const left = route.nexthops.filter((hop) => !gone.some((g) => g.dev === hop.dev && sameVia(g, hop)));
+  return route.dst.family === 6 && gone.length > 0 && left.length > 0
+    ? { ...route, nexthops: left }
+    : undefined;
+}
+
+const sameVia = (a: Nexthop, b: Nexthop): boolean =>
+  a.via && b.via ? sameAddress(a.via, b.via) : a.via === b.via;
 
 const samePlace = (a: Route, b: Route): boolean => tableOf(a) === tableOf(b) && metricOf(a) === metricOf(b);
 
