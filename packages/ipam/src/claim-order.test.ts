@@ -54,6 +54,14 @@ function claimAll(
   return blocks;
 }
 
+const blockOf = (index: bigint): Prefix => ({
+  ...{ family: 4, length: 26 },
+  bits: pool.cidr.bits + index * 64n,
+});
+
+/** The fewest aggregates that so many blocks can be. */
+const ones = (n: number): number => n.toString(2).replaceAll("0", "").length;
+
 const aggregatesOf = (rack: string, blocks: ReadonlyMap<string, Prefix[]>): string[] =>
   aggregates([...blocks].filter(([node]) => RACKS.get(node) === rack).flatMap(([, list]) => list));
 
@@ -83,6 +91,35 @@ describe("100 nodes in 5 racks", () => {
       { numRuns: 25 },
     );
   });
+
+  test.each([
+    ["n0 to n99 in order, each known from its own claim on", fc.constant(NODES), fc.constant(0)],
+    ["in whatever order, some known long before they claim", shuffled, fc.nat({ max: 40 })],
+  ])(
+    "joining one by one, %s: at most 3 aggregates a rack, and never more than its number of blocks needs",
+    (_how, order, ahead) => {
+      fc.assert(
+        fc.property(order, ahead, (nodes, early) => {
+          const owners = new Map<bigint, string>();
+          for (const [i, node] of nodes.entries()) {
+            const racks = new Map(nodes.slice(0, i + 1 + early).map((one) => [one, rackOf(one)]));
+            const block = claimOrder(pool, { node, racks, owners, reserved: [] }).find(
+              (cidr) => !owners.has(indexOf(pool, cidr)),
+            )!; // the pool is not full
+            owners.set(indexOf(pool, block), node);
+            if (early > 0) continue;
+            const mine = [...owners].filter(([, by]) => rackOf(by) === rackOf(node)).map(([index]) => index);
+            expect(aggregates(mine.map(blockOf)).length).toBe(ones(mine.length));
+          }
+          for (const rack of new Set(RACKS.values())) {
+            const mine = [...owners].filter(([, by]) => rackOf(by) === rack).map(([index]) => blockOf(index));
+            expect(aggregates(mine).length).toBeLessThanOrEqual(3);
+          }
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
 
   test("without labels they are scattered, as before", () => {
     const blocks = claimAll(NODES, new Map());

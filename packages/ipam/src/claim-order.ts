@@ -22,7 +22,9 @@ export interface Claimant {
  *
  * Its first block is the one at its own place among the rack's nodes, so that a rack that boots at once does
  * not fight over one block; later ones are the lowest free. When the ground is full the nearest free one is
- * taken, its buddy first. Thus a rack's blocks stay few aggregates. Everybody else begins at a place that the
+ * taken, its buddy first. Thus a rack's blocks stay few aggregates. A rack without blocks begins at its place
+ * among the racks' names if nobody is near, else where there is most room: racks that join one by one keep apart, too,
+ * and their grounds grow where they are. Everybody else begins at a place that the
  * node's name decides: two nodes rarely try the same.
  */
 export function* claimOrder(pool: Pool, claimant: Claimant): Generator<Prefix> {
@@ -44,7 +46,7 @@ function* rackOrder(pool: Pool, { node, racks, owners }: Claimant, rack: string)
   const taken = occupants([...owners], { racks, size });
   const ours = [...taken].filter(([, by]) => by.has(rack)).map(([ground]) => ground);
   const mine = ours.sort((a, b) => (a < b ? -1 : 1));
-  const home = mine[0] ?? homeOf(rack, racks, grounds);
+  const home = mine[0] ?? newHome(rack, { racks, grounds, taken: [...taken.keys()] });
   if (![...owners.values()].includes(node)) yield home * size + (BigInt(rankOf(node, rack, racks)) % size);
   for (const ground of mine) yield* span(ground, size);
   const most = BigInt(taken.size) + SPARE;
@@ -81,11 +83,36 @@ function occupants(
   return taken;
 }
 
-/** Racks begin as far from each other as the pool allows. */
-function homeOf(rack: string, racks: ReadonlyMap<string, string>, grounds: bigint): bigint {
+/** Racks begin as far from each other as the pool allows: by their names, or where there is most room. */
+function newHome(
+  rack: string,
+  {
+    racks,
+    grounds,
+    taken,
+  }: { racks: ReadonlyMap<string, string>; grounds: bigint; taken: readonly bigint[] },
+): bigint {
   const names = [...new Set(racks.values())].sort();
   const stride = grounds / powerOfTwo(names.length) || 1n;
-  return (BigInt(names.indexOf(rack)) * stride) % grounds;
+  const home = (BigInt(names.indexOf(rack)) * stride) % grounds;
+  const isFree = !taken.some((ground) => ground / stride === home / stride);
+  return isFree ? home : (roomiest({ first: 0n, size: grounds }, taken)?.first ?? home);
+}
+
+interface Room {
+  readonly first: bigint;
+  /** A power of two. */
+  readonly size: bigint;
+}
+
+/** The largest aligned part of a room in which nothing is taken, the lowest of equals. */
+function roomiest({ first, size }: Room, taken: readonly bigint[]): Room | undefined {
+  const inside = taken.filter((one) => one >= first && one < first + size);
+  if (inside.length === 0) return { first, size };
+  if (size === 1n) return undefined;
+  const half = size / 2n;
+  const [low, high] = [first, first + half].map((at) => roomiest({ first: at, size: half }, inside));
+  return high && high.size > (low?.size ?? 0n) ? high : low;
 }
 
 const rankOf = (node: string, rack: string, racks: ReadonlyMap<string, string>): number =>
