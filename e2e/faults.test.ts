@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { Denied } from "./testing/denied.ts";
 import { Flow } from "./testing/flow.ts";
 import { eventually, TestLab } from "./testing/lab.ts";
 
@@ -23,15 +24,79 @@ spec: { podSelector: { matchLabels: { app: b } }, ingress: [{ from: [{ podSelect
 afterAll(() => lab?.down());
 
 const reached = async () => (await lab.reached()).sort();
+const onNode = async (...words: string[]) => (await lab.exec("n1", words)).stdout;
 
-test.each(["agent", "bgpd"])(
+/** Who holds which address, as IPAM has it, and that nothing is wrong with it. */
+async function allocations(): Promise<unknown> {
+  await lab.margay(["ipam", "check"]);
+  const blocks = JSON.parse(await lab.margay(["get", "ipamblocks", "-o", "json"])) as {
+    items: { spec: { cidr: string; allocations: object } }[];
+  };
+  return blocks.items.map(({ spec: { cidr, allocations } }) => ({ cidr, allocations }));
+}
+
+test("what a node says of itself: daemons, routes, addresses", async () => {
+  expect(await onNode("margay", "node", "status")).toBe("agent  ready\nbgpd   ready\n");
+  const routes = await onNode("margay", "bgp", "routes");
+  expect(routes).toMatch(/^ {3}PREFIX +NEXT HOP +FROM +AS PATH +LOCAL PREF +MED +KERNEL +WHY NOT BEST$/m);
+  expect(routes).toMatch(/^\* {2}10\.244\.\d+\.\d+\/26 +172\.20\.0\.12 +n2 +100 +- +installed$/m);
+  expect(routes).toMatch(/^\* {2}fd00:10:244:[^ ]+\/122 +\(here\) +local +100 +- +not ours to write$/m);
+  expect(routes).toMatch(/^\* {2}198\.51\.100\.1\/32 +172\.20\.0\.2 +tor +65000 +100 +- +installed$/m);
+  const blocks = await onNode("margay", "ipam", "show", "--blocks");
+  expect(blocks).toMatch(/^default-ipv4 +10\.244\.0\.0\/16 +65536 +3 +65533 +0$/m);
+  expect(blocks).toMatch(/^ +10\.244\.\d+\.\d+\/26 +n1 +64 +2 +62 +0$/m);
+}, 30_000);
+
+test("sysctls: forwarding is on, and of a node's other interfaces nothing else is touched", async () => {
+  const sysctls = async (place: string) => {
+    const { stdout } = await lab.exec(place, ["sysctl", "-a", "--pattern", "^net\\."]);
+    return new Set(stdout.split("\n").filter((line) => !/\.cali|conntrack_count|\.tun/.test(line)));
+  };
+  const [node, router] = [await sysctls("n1"), await sysctls("tor")];
+  const changed = [...node]
+    .filter((line) => !router.has(line))
+    .map((line) => line.replace(/ = .*/, ""))
+    .sort();
+  const forwarding = ["all", "default", "eth0", "lo"].flatMap((at) =>
+    [4, 6].map((family) => `net.ipv${family}.conf.${at}.forwarding`),
+  );
+  // accept_redirects: what the kernel itself does about it (ip-sysctl, ip_forward)
+  expect(changed).toEqual(
+    [...forwarding, "net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward"].sort(),
+  );
+}, 30_000);
+
+test.each([
+  ["IPv4", "198.51.100.1", "172.20.0.11"],
+  ["IPv6", "2001:db8:100::1", "fd00:172:20::11"],
+])(
+  "what goes out by %s comes from the node's address",
+  async (_family, outside, source) => {
+    const listener = lab.spawn("tor", ["nc", "-lnv", outside, "9200"]);
+    let said = "";
+    listener.stderr?.on("data", (chunk) => (said += chunk));
+    await eventually("the outside listens", async () => said.includes("Listening on"));
+    await lab.exec("shop/a", ["nc", "-Nw", "3", outside, "9200"]);
+    await eventually("a connection came", async () => said.includes("Connection received on"));
+    expect(/Connection received on (\S+)/.exec(said)?.[1]).toBe(source);
+  },
+  30_000,
+);
+
+test.each([
+  ["agent", 9100],
+  ["bgpd", 9101],
+])(
   "%s of both nodes killed with -9 and started again: an established flow goes on, what is refused stays refused",
-  async (daemon) => {
+  async (daemon, port) => {
     expect(await reached()).toEqual(ALLOWED);
-    const before = await lab.pods();
+    const before = await allocations();
+    const denied = await Denied.open(lab, { from: "shop/c", to: "shop/b", port });
     const flow = await Flow.open(lab, { from: "shop/a", to: "shop/b", port: 9000 });
     for (const node of ["n1", "n2"]) await lab.must(["kill", `${node}/${daemon}`]);
     expect(await reached()).toEqual(ALLOWED); // the kernel goes on without it
+    const wait = await lab.exec("fabric", ["margay", "wait", "--timeout", "1"]);
+    expect([wait.code, wait.stdout]).toEqual([1, unapplied(daemon)]);
     for (const node of ["n1", "n2"]) await lab.must(["start", `${node}/${daemon}`]);
     for (let round = 0; round < 2; round++) expect(await reached()).toEqual(ALLOWED); // while it starts and takes over
     await lab.wait();
@@ -39,14 +104,24 @@ test.each(["agent", "bgpd"])(
     const { sent, echoed, longestGapMs } = await flow.close();
     expect(echoed).toBe(sent);
     expect(longestGapMs).toBeLessThan(1000);
-    expect(await lab.pods()).toEqual(before);
+    expect(await denied.close("shop/a")).toEqual(["allowed", "allowed"]);
+    expect(await allocations()).toEqual(before);
   },
   60_000,
 );
 
+/** What `margay wait` says when one daemon of both nodes does not answer. */
+const unapplied = (daemon: string) =>
+  `2 of 4 daemons have not applied everything:
+${["n1", "n2"].map((node) => `${node} ${daemon}: no answer within 1000 ms: is it running and connected to the datastore?\n`).join("")}`;
+
 test("etcd away: forwarding goes on, ADD fails with a code to try again, everything catches up by itself", async () => {
+  const before = await daemons();
   await lab.must(["kill", "etcd"]);
   expect(await reached()).toEqual(ALLOWED);
+  const lost = /^503 .*"datastore":"etcd http:\/\/172.20.0.1:2379: connection refused: is etcd running there/;
+  for (const port of [9099, 9098])
+    await eventually("readiness says it", async () => lost.test(await readyz(port)));
   const refused = await lab.run(["pod", "add", "shop/late", "--node", "n1"]);
   expect(refused.code).toBe(1);
   expect(refused.stderr).toMatch(/CNI error 11|unavailable/);
@@ -59,7 +134,28 @@ test("etcd away: forwarding goes on, ADD fails with a code to try again, everyth
   expect(await lab.reached()).toContain("shop/a>shop/late");
   await lab.must(["pod", "rm", "shop/late"]);
   expect(await reached()).toEqual(ALLOWED);
+  for (const port of [9099, 9098])
+    await eventually("ready again", async () => (await readyz(port)) === '200 {"ok":true}\n');
+  for (const daemon of ["agent", "bgpd"])
+    expect((await onNode("grep", "-c", "datastore-lost", `/run/log/n1-${daemon}.log`)).trim()).toBe("1");
+  expect(await daemons()).toEqual(before);
 }, 90_000);
+
+/** Status and text of a daemon's readiness on n1. */
+const readyz = (port: number) =>
+  onNode(
+    process.execPath,
+    "-e",
+    `fetch("http://127.0.0.1:${port}/readyz").then(async (r) => process.stdout.write(r.status + " " + (await r.text())))`,
+  );
+
+/** The processes of agents and speakers. */
+async function daemons(): Promise<unknown> {
+  const [status] = JSON.parse(await lab.must(["status", "-o", "json"])) as {
+    processes: { name: string; pid: number; running: boolean }[];
+  }[];
+  return status?.processes.filter(({ name }) => name !== "etcd");
+}
 
 const RESTART_TIMES = `apiVersion: margay.dev/v1
 kind: BGPConfiguration
@@ -72,7 +168,7 @@ metadata: { name: tor }
 spec: { peerIP: 172.20.0.2, asNumber: 65000, maxRestartTime: 2s }
 `;
 
-test("a speaker that does not come back within the restart time loses its routes; they return with it", async () => {
+test("SIGTERM ends daemons with exit code 0; a speaker that does not come back within the restart time loses its routes; they return with it", async () => {
   await lab.apply(RESTART_TIMES); // taken over without a restart; the usual 120 s are long for a test
   await eventually(
     "all sessions are up again",
@@ -80,9 +176,12 @@ test("a speaker that does not come back within the restart time loses its routes
   );
   const own = /(10\.244\.\d+\.\d+\/26) via 172\.20\.0\.11/.exec(await torRoutes())?.[0] ?? "none";
   expect(own).not.toBe("none");
-  await lab.must(["kill", "n1/bgpd", "--signal", "SIGTERM"]);
+  for (const daemon of ["n1/bgpd", "n1/agent"]) {
+    await lab.must(["kill", daemon, "--signal", "SIGTERM"]);
+    expect(await lab.must(["status"])).toMatch(new RegExp(`${daemon} +│ ended \\(exit code 0\\)`));
+  }
   await eventually("the ToR has no route to n1's block", async () => !(await torRoutes()).includes(own));
-  await lab.must(["start", "n1/bgpd"]);
+  for (const daemon of ["n1/bgpd", "n1/agent"]) await lab.must(["start", daemon]);
   await eventually("the route is back", async () => (await torRoutes()).includes(own));
 }, 60_000);
 
