@@ -1,9 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
 import { type BlockAffinity, decode, type IPAMBlock, type IPPool } from "@margay/api";
 import { type MemoryStore, memoryStore, type Store, StoreError } from "@margay/datastore";
-import { type Family, formatAddress, parseAddress } from "@margay/net";
+import { type Family, formatAddress, overlaps, parseAddress, parsePrefix } from "@margay/net";
 import fc from "fast-check";
 import { addressesOf } from "./audit.ts";
+import type { Held } from "./block.ts";
 import { Ipam } from "./ipam.ts";
 import type { IpamOptions } from "./options.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView } from "./view.ts";
@@ -402,7 +403,9 @@ function connection(store: Store, draw: () => { fault: Fault; turns: number }) {
     list: (prefix) => call(() => store.list(prefix), false),
     create: (...args) => call(() => store.create(...args), true),
     update: (...args) => call(() => store.update(...args), true),
+    put: (...args) => call(() => store.put(...args), true),
     delete: (...args) => call(() => store.delete(...args), true),
+    commit: (...args) => call(() => store.commit(...args), true),
   };
   return { store: faulty, state };
 }
@@ -429,6 +432,8 @@ interface Step {
   release: boolean;
   families: Family[];
   pause: boolean;
+  /** The pool is made anew with another block size, after a pause. */
+  resize: boolean;
 }
 
 const step: fc.Arbitrary<Step> = fc.record({
@@ -437,6 +442,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   release: fc.boolean(),
   families: fc.constantFrom<Family[]>([4], [4, 6]),
   pause: fc.boolean(),
+  resize: fc.nat({ max: 9 }).map((n) => n === 0),
 });
 const fault = fc.oneof(
   { weight: 12, arbitrary: fc.constant<Fault>("none") },
@@ -460,9 +466,11 @@ describe("three nodes at once, with lost, unanswered and conflicting writes and 
           for (const one of steps) {
             const done = rig.take(one);
             if (one.pause) await done;
+            if (one.resize) await rig.resize();
           }
           await rig.settled();
           await rig.expectNothingTwiceNothingLost();
+          await rig.expectEndpointsHold();
           await rig.expectHealed();
         }),
         { numRuns: 300 },
@@ -473,14 +481,24 @@ describe("three nodes at once, with lost, unanswered and conflicting writes and 
 });
 
 /** Two blocks for three nodes: somebody always borrows. */
-const SCARCE = [pool("four", "10.0.0.0/29", 30), pool("six", "fd00::/125", 126)];
+const scarce = (blockSize: number) => [
+  pool("four", "10.0.0.0/29", blockSize),
+  pool("six", "fd00::/125", 126),
+];
+
+/** Two of the six handles of a node ask for an address, the same on every node: in use by another, most of the time. */
+const ASKED: Readonly<Record<number, string>> = { 4: "10.0.0.1", 5: "10.0.0.6" };
+
+/** Where a handle's endpoint is: written with its addresses, gone before they are. */
+const ENDPOINTS = "/x/endpoints/";
 
 /** Three nodes on one store, and what their callers were told. */
 class Rig {
   readonly store = memoryStore();
   readonly #draw: () => { fault: Fault; turns: number };
   readonly #watching: boolean;
-  readonly #nodes: { ipam: Ipam; state: { dead: boolean } }[] = [];
+  readonly #nodes: { ipam: Ipam; store: Store; state: { dead: boolean } }[] = [];
+  #blockSize = 30;
   readonly #running: Promise<void>[] = [];
   /** What each handle was told it has, until its release was asked for: address -> handle. */
   readonly #told = new Map<string, string>();
@@ -501,23 +519,28 @@ class Rig {
 
   async #boot(node: number): Promise<void> {
     const { store, state } = connection(this.store, this.#draw);
-    const pools = () => SCARCE;
+    const pools = () => scarce(this.#blockSize);
     const view = this.#watching && {
       blocks: await laggingView(this.store, `n${node}`, () => this.#draw().turns * 3),
     };
-    this.#nodes[node] = { ipam: ipamOn(store, `n${node}`, { pools, ...view }), state };
+    this.#nodes[node] = { ipam: ipamOn(store, `n${node}`, { pools, ...view }), store, state };
   }
 
   take({ node, handle: number, release, families }: Step): Promise<void> {
     const handle = `n${node}-${number}-${families.length}`;
     const turn = (this.#busy.get(handle) ?? Promise.resolve()).then(async () => {
       if (this.#nodes[node]?.state.dead) await this.#boot(node);
-      const { ipam } = this.#nodes[node]!; // booted above
+      const { ipam, store } = this.#nodes[node]!; // booted above
+      const asked = ASKED[number];
+      const request = {
+        ...pod(handle, families, `n${node}`),
+        ...(asked && { addresses: [parseAddress(asked)] }),
+      };
       try {
-        if (release) await this.#release(ipam, handle);
-        else this.#tell(await ipam.assign(pod(handle, families, `n${node}`)));
+        if (release) await this.#release(ipam, store, handle);
+        else this.#tell(await this.#add(ipam, store, request));
       } catch (error) {
-        expect(error).toMatchObject({ name: "IpamError" });
+        expect(["IpamError", "StoreError"]).toContain((error as Error).name);
       }
     });
     this.#busy.set(handle, turn);
@@ -533,9 +556,30 @@ class Rig {
     }
   }
 
-  async #release(ipam: Ipam, handle: string): Promise<void> {
+  /** As CNI ADD: with its endpoint, which is written by itself where it could not go along. */
+  async #add(ipam: Ipam, store: Store, request: ReturnType<typeof pod>) {
+    const key = ENDPOINTS + request.handle;
+    const textOf = (held: readonly Held[]) => held.map(({ address }) => formatAddress(address)).join(" ");
+    const { held, wroteAlong } = await ipam.assignWith(request, (chosen) => [
+      { type: "create", key, value: textOf(chosen) },
+    ]);
+    if (wroteAlong) expect((await this.store.get(key))?.value).toBe(textOf(held));
+    else await store.put(key, textOf(held));
+    return held;
+  }
+
+  /** As CNI DEL: the addresses last, and not at all while the endpoint may be there. */
+  async #release(ipam: Ipam, store: Store, handle: string): Promise<void> {
     for (const [address, owner] of this.#told) if (owner === handle) this.#told.delete(address);
+    await store.delete(ENDPOINTS + handle);
     await ipam.release({ handle });
+  }
+
+  /** Between operations, and where nobody's view is late: two who do not know of each other's size may overlap. */
+  async resize(): Promise<void> {
+    if (this.#watching) return;
+    await this.settled();
+    this.#blockSize = this.#blockSize === 30 ? 31 : 30;
   }
 
   async settled(): Promise<void> {
@@ -548,6 +592,18 @@ class Rig {
     expect(new Set(stored.map(familyAndHandle)).size).toBe(stored.length); // no handle has two of a family
     expect(stored).toEqual(
       expect.arrayContaining([...this.#told].map(([address, handle]) => `${address} ${handle}`)),
+    );
+  }
+
+  /** Whatever the caller was told: what is in an endpoint is its handle's, and no two blocks share an address. */
+  async expectEndpointsHold(): Promise<void> {
+    const stored = await allocationsIn(this.store);
+    for (const { key, value } of (await this.store.list(ENDPOINTS)).entries)
+      for (const address of value.split(" "))
+        expect(stored).toContain(`${address} ${key.slice(ENDPOINTS.length)}`);
+    const prefixes = (await blocksIn(this.store)).map(({ cidr }) => parsePrefix(cidr));
+    expect(prefixes.some((one, i) => prefixes.slice(i + 1).some((other) => overlaps(one, other)))).toBe(
+      false,
     );
   }
 
