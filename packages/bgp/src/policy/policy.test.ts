@@ -269,7 +269,7 @@ describe("export", () => {
     (_why, policy, nextHop, expected) => {
       const route = path(peer("ebgp"), { ...learned, nextHop });
       const answer = exportRoute({ ...external, ...policy, self: { 6: self6 } }, route, 6);
-      expect(answer).toMatchObject({ attributes: { nextHop: expected } });
+      expect("attributes" in answer && answer.attributes.nextHop).toEqual(expected);
     },
   );
 
