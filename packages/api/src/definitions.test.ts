@@ -1,4 +1,5 @@
-import { expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
+import { any, has, implies, is, isEmpty, not } from "./between.ts";
 import {
   decode,
   definitionOf,
@@ -77,4 +78,30 @@ test("a schema says what Kubernetes can check, and nothing that it refuses in a 
     "default",
     true,
   );
+});
+
+describe("rules between fields", () => {
+  const ruled = kinds.filter((kind) => definitions[kind].between);
+
+  test.each(ruled)("those of %s are about fields that it has, and hold for its default", (kind) => {
+    const { between = [] } = definitions[kind];
+    const { properties = {}, default: usual } = specSchema(kind);
+    const named = between.flatMap(({ must }) =>
+      [...must.cel.matchAll(/self\.(\w+)/g)].map(([, name]) => name),
+    );
+    expect(named.filter((name) => !Object.hasOwn(properties, name ?? ""))).toEqual([]);
+    // the API server refuses a CRD whose default its own rules refuse
+    const faults =
+      usual === undefined ? [] : between.filter(({ must }) => !must.holds(usual as Record<string, unknown>));
+    expect(faults.map(({ message }) => message)).toEqual([]);
+  });
+
+  test("a condition says the same in CEL and here", () => {
+    const one = implies(is("a", true), any(has("b"), not(isEmpty("c"))));
+    expect(one.cel).toBe(
+      "(!(has(self.a) && self.a == true) || (has(self.b) || !(!has(self.c) || size(self.c) == 0)))",
+    );
+    const held = [{}, { a: false }, { a: true, b: 0 }, { a: true, c: [1] }, { a: true }, { a: true, c: [] }];
+    expect(held.map((spec) => one.holds(spec))).toEqual([true, true, true, true, false, false]);
+  });
 });

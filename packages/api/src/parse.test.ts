@@ -59,7 +59,7 @@ describe("invalid resources are refused with the field and what is allowed", () 
       "IPPool",
       { cidr: "10.0.0.0/16", ipipMode: "Always", vxlanMode: "Always" },
       "spec.vxlanMode",
-      /must be Never beside ipipMode Always/,
+      /must be Never beside another ipipMode/,
     ],
     [
       "IPIP is IPv4 only",
@@ -146,7 +146,7 @@ describe("invalid resources are refused with the field and what is allowed", () 
       "BGPPeer",
       { peerSelector: "all()", asNumber: 1 },
       "spec.asNumber",
-      /must be absent with peerSelector/,
+      /must be absent beside peerSelector/,
     ],
     ["peerIP needs an AS", "BGPPeer", { peerIP: "10.0.0.1" }, "spec.asNumber", /is required with peerIP/],
     ["a peer has a target", "BGPPeer", {}, "spec", /must have one of peerIP/],

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { Between } from "./between.ts";
 import { labelName, labelValue, nameOf } from "./fields/names.ts";
 import { text } from "./fields/text.ts";
 
@@ -55,6 +56,8 @@ export interface Definition<K extends string = string, Spec = unknown> {
   readonly spec: z.ZodType<Spec>;
   /** For kinds merged from several objects: the fields with their defaults, which the spec leaves out. */
   readonly settings?: z.ZodType;
+  /** Rules between fields of the spec, which holds them already: for the CRDs. */
+  readonly between?: readonly Between[];
   /** The whole document: apiVersion, kind, metadata, spec, status. */
   readonly schema: z.ZodType<Resource<K, Spec>>;
   readonly columns: readonly Column<Resource<K, Spec>>[];
@@ -75,6 +78,7 @@ interface Statement<K extends string, S extends z.ZodType> {
   readonly description: string;
   readonly spec: S;
   readonly settings?: z.ZodType;
+  readonly between?: readonly Between[];
   /** Why a name is refused; DNS-1123 subdomain by default. */
   readonly name?: (name: string) => string | undefined;
   /** Defaults that depend on other fields. */
@@ -113,6 +117,7 @@ export function define<K extends string, S extends z.ZodType>(
   return {
     ...{ kind, plural, singular: kind.toLowerCase(), aliases, scope, description, columns },
     ...(statement.settings && { settings: statement.settings }),
+    ...(statement.between && { between: statement.between }),
     ...(statement.idle && { idle: statement.idle }),
     // The read-only view of what the schemas give; nothing is different at run time.
     spec: statement.spec as unknown as z.ZodType<SpecOf<S>>,

@@ -44,8 +44,13 @@ const ACCEPTED = {
 };
 const AGE = { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp" };
 
-/** What no schema of one object can say, in CEL: the API server refuses it before anybody else sees it. */
-const VALIDATIONS: Partial<Record<Kind, readonly { rule: string; message: string }[]>> = {
+interface Validation {
+  readonly rule: string;
+  readonly message: string;
+}
+
+/** What no schema of one object can say. */
+const OVER_TIME: Partial<Record<Kind, readonly Validation[]>> = {
   IPPool: [
     { rule: "self.cidr == oldSelf.cidr", message: "cidr may not change: make another pool" },
     {
@@ -54,6 +59,15 @@ const VALIDATIONS: Partial<Record<Kind, readonly { rule: string; message: string
     },
   ],
 };
+
+/** In CEL: the API server refuses it before anybody else sees it. */
+function validations(kind: Kind): { "x-kubernetes-validations"?: readonly Validation[] } {
+  const between = (definitions[kind].between ?? []).map(({ path, message, must }) => ({
+    ...{ rule: must.cel, message: path ? `${path} ${message}` : message },
+  }));
+  const all = [...(OVER_TIME[kind] ?? []), ...between];
+  return all.length > 0 ? { "x-kubernetes-validations": all } : {};
+}
 
 /** The CustomResourceDefinition of a kind, as YAML. */
 export function crd(kind: Kind): string {
@@ -97,7 +111,7 @@ const whole = (kind: Kind, description: string) => ({
     metadata: { type: "object" },
     spec: {
       ...specSchema(kind),
-      ...(VALIDATIONS[kind] && { "x-kubernetes-validations": VALIDATIONS[kind] }),
+      ...validations(kind),
     },
     status: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
   },

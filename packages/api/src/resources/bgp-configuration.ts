@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { type Between, both, check, has, is, not } from "../between.ts";
 import { address, cidr } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
@@ -72,6 +73,11 @@ const settings = z.object({
   ipv6NormalRoutePriority: z.int().min(1).max(2147483646).default(1024).describe("Metric of IPv6 routes."),
 });
 
+const between: readonly Between[] = ["nodeMeshPassword", "nodeMeshMaxRestartTime"].map((field) => ({
+  ...{ path: field, message: "needs nodeToNodeMeshEnabled" },
+  must: not(both(has(field), is("nodeToNodeMeshEnabled", false))),
+}));
+
 const spec = withoutDefaults(settings)
   .superRefine((value, context) => {
     const names = new Set(value.communities?.map(({ name }) => name));
@@ -83,11 +89,8 @@ const spec = withoutDefaults(settings)
             path: ["prefixAdvertisements", i, "communities", j],
             message: `must be a value such as 64512:100, or a name from spec.communities (${[...names].join(", ") || "there is none"}), found ${JSON.stringify(wanted)}`,
           });
-    if (value.nodeToNodeMeshEnabled !== false) return;
-    for (const field of ["nodeMeshPassword", "nodeMeshMaxRestartTime"] as const)
-      if (value[field] !== undefined)
-        context.addIssue({ code: "custom", path: [field], message: "needs nodeToNodeMeshEnabled" });
   })
+  .superRefine(check(between))
   .prefault({});
 
 export type BGPConfigurationSpec = SpecOf<typeof spec>;
@@ -115,6 +118,7 @@ export const bgpConfiguration = define({
   description: "How nodes speak BGP: `default` for all, `node.<nodename>` for one.",
   spec,
   settings,
+  between,
   name: singletonName,
   check: ({ name, spec }) =>
     name === "default"

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { absentBeside, any, type Between, both, check, has, implies, is, needs, not } from "../between.ts";
 import { address, cidr, isAddress } from "../fields/addresses.ts";
 import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
@@ -84,57 +85,55 @@ const SPEC = z.object({
   ...sessionFields,
 });
 
-const spec = SPEC.superRefine((value, context) => {
-  for (const [path, message] of faults(value))
-    context.addIssue({ code: "custom", path: path ? [path] : [], message });
-}).prefault({});
+/** Who the peer is, in one of these ways. */
+const TARGETS = ["peerIP", "peerSelector", "localWorkloadSelector", "listenRange"] as const;
+
+const between: readonly Between[] = [
+  absentBeside("nodeSelector", "node"),
+  {
+    path: "",
+    message: "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange, or interface alone",
+    must: any(...TARGETS.map(has), has("interface")),
+  },
+  ...TARGETS.flatMap((one, i) => TARGETS.slice(i + 1).map((other) => absentBeside(other, one))),
+  absentBeside("asNumber", "peerSelector", ": it is taken from the nodes"),
+  ...(["peerIP", "localWorkloadSelector", "listenRange", "interface"] as const).map((target) => ({
+    ...{ path: "asNumber", message: `is required with ${target}` },
+    must: implies(has(target), any(has("asNumber"), has("peerSelector"))),
+  })),
+  {
+    ...{ path: "nextHopMode", message: "must be Keep or absent beside keepOriginalNextHop" },
+    must: implies(both(is("keepOriginalNextHop", true), has("nextHopMode")), is("nextHopMode", "Keep")),
+  },
+  absentBeside("holdTime", "keepaliveTime", ": it is three times as long"),
+  needs("listenLimit", "listenRange"),
+  {
+    ...{ path: "passive", message: "must be true or absent with listenRange" },
+    must: not(both(has("listenRange"), is("passive", false))),
+  },
+  {
+    ...{ path: "role", message: "is required with roleRequired" },
+    must: implies(is("roleRequired", true), has("role")),
+  },
+  needs("reachableBy", "peerIP"),
+];
+
+const spec = SPEC.superRefine(check(between)).superRefine((value, context) => {
+  for (const [path, message] of familyFaults(value))
+    context.addIssue({ code: "custom", path: [path], message });
+});
 
 export type BGPPeerSpec = SpecOf<typeof spec>;
 
-function faults(value: z.output<typeof SPEC>): [string, string][] {
+/** What follows from an address's text. */
+function familyFaults({ peerIP, reachableBy, ...value }: z.output<typeof SPEC>): [string, string][] {
   const out: [string, string][] = [];
-  const targets = (["peerIP", "peerSelector", "localWorkloadSelector", "listenRange"] as const).filter(
-    (f) => value[f] !== undefined,
-  );
-  if (value.node !== undefined && value.nodeSelector !== undefined)
-    out.push(["nodeSelector", "must be absent beside node"]);
-  if (targets.length === 0 && value.interface === undefined)
-    out.push([
-      "",
-      "must have one of peerIP, peerSelector, localWorkloadSelector, listenRange, or interface alone",
-    ]);
-  for (const field of targets.slice(1)) out.push([field, `must be absent beside ${targets[0]}`]);
-  if (value.peerSelector !== undefined && value.asNumber !== undefined)
-    out.push(["asNumber", "must be absent with peerSelector: it is taken from the nodes"]);
-  const target = targets[0] ?? (value.interface === undefined ? undefined : "interface");
-  if (value.peerSelector === undefined && target !== undefined && value.asNumber === undefined)
-    out.push(["asNumber", `is required with ${target}`]);
-  if (value.keepOriginalNextHop && value.nextHopMode !== undefined && value.nextHopMode !== "Keep")
-    out.push(["nextHopMode", "must be Keep or absent beside keepOriginalNextHop"]);
-  return [...out, ...gatewayFaults(value), ...sessionFaults(value)];
-}
-
-function sessionFaults(value: z.output<typeof SPEC>): [string, string][] {
-  const out: [string, string][] = [];
-  if (value.holdTime !== undefined && value.keepaliveTime !== undefined)
-    out.push(["holdTime", "must be absent beside keepaliveTime: it is three times as long"]);
-  if (value.listenLimit !== undefined && value.listenRange === undefined)
-    out.push(["listenLimit", "needs listenRange"]);
-  if (value.listenRange !== undefined && value.passive === false)
-    out.push(["passive", "must be true or absent with listenRange"]);
-  if (/^\[?fe[89ab]/i.test(value.peerIP ?? "") && value.interface === undefined)
+  if (/^\[?fe[89ab]/i.test(peerIP ?? "") && value.interface === undefined)
     out.push(["interface", "is required with a link-local peerIP"]);
-  if (value.roleRequired && value.role === undefined) out.push(["role", "is required with roleRequired"]);
-  return out;
-}
-
-function gatewayFaults({ reachableBy, peerIP }: z.output<typeof SPEC>): [string, string][] {
-  if (reachableBy === undefined) return [];
   const peer = peerIP === undefined ? undefined : parsePeerIP(peerIP);
-  if (!peer) return [["reachableBy", "needs peerIP"]];
-  return peer.address.includes(":") === reachableBy.includes(":")
-    ? []
-    : [["reachableBy", `must be of the family of peerIP ${peer.address}`]];
+  if (peer && reachableBy !== undefined && peer.address.includes(":") !== reachableBy.includes(":"))
+    out.push(["reachableBy", `must be of the family of peerIP ${peer.address}`]);
+  return out;
 }
 
 export const bgpPeer = define({
@@ -144,6 +143,7 @@ export const bgpPeer = define({
   scope: "cluster",
   description: "A BGP session of some nodes with a router, with other nodes or with pods.",
   spec,
+  between,
   columns: [
     { title: "PEERIP", value: ({ spec }) => spec.peerIP ?? spec.peerSelector ?? spec.interface },
     { title: "NODE", value: ({ spec }) => spec.node ?? spec.nodeSelector ?? "(global)" },

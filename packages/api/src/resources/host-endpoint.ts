@@ -1,8 +1,16 @@
 import * as z from "zod";
+import { any, type Between, check, has, isEmpty, not } from "../between.ts";
 import { address } from "../fields/addresses.ts";
 import { interfaceOrAll } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { endpointPort } from "./workload-endpoint.ts";
+
+const between: readonly Between[] = [
+  {
+    ...{ path: "interfaceName", message: "is required without expectedIPs" },
+    must: any(has("interfaceName"), not(isEmpty("expectedIPs"))),
+  },
+];
 
 const spec = z
   .object({
@@ -21,10 +29,7 @@ const spec = z
     profiles: z.array(z.string()).default([]).describe("Profiles, in order; evaluated after all tiers."),
     ports: z.array(endpointPort).optional().describe("Named ports."),
   })
-  .superRefine(({ interfaceName, expectedIPs }, context) => {
-    if (interfaceName === undefined && expectedIPs.length === 0)
-      context.addIssue({ code: "custom", path: ["interfaceName"], message: "needs this or expectedIPs" });
-  });
+  .superRefine(check(between));
 
 export type HostEndpointSpec = SpecOf<typeof spec>;
 
@@ -35,6 +40,7 @@ export const hostEndpoint = define({
   scope: "cluster",
   description: "An interface of a node itself, for policies over what the node sends, receives and forwards.",
   spec,
+  between,
   columns: [
     { title: "NODE", value: ({ spec }) => spec.node },
     { title: "INTERFACE", value: ({ spec }) => spec.interfaceName ?? "" },

@@ -1,5 +1,6 @@
 import { contains, parsePrefix } from "@margay/net";
 import * as z from "zod";
+import { any, type Between, check, is } from "../between.ts";
 import { cidr, prefixIn } from "../fields/addresses.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf } from "../resource.ts";
@@ -48,7 +49,14 @@ const SPEC = z.object({
     .describe("Manual: only for pods that ask for the pool by name."),
 });
 
-const spec = SPEC.superRefine((value, context) => {
+const between: readonly Between[] = [
+  {
+    ...{ path: "vxlanMode", message: "must be Never beside another ipipMode: a pool has one encapsulation" },
+    must: any(is("vxlanMode", "Never"), is("ipipMode", "Never")),
+  },
+];
+
+const spec = SPEC.superRefine(check(between)).superRefine((value, context) => {
   for (const [path, message] of faults(value)) context.addIssue({ code: "custom", path: [path], message });
 });
 
@@ -74,13 +82,10 @@ function rangeFaults({ cidr: text, disabled, ...value }: z.output<typeof SPEC>):
   return out;
 }
 
-function encapsulationFaults({ cidr, ipipMode, vxlanMode }: z.output<typeof SPEC>): [string, string][] {
-  if (ipipMode === "Never") return [];
-  const out: [string, string][] = [];
-  if (prefixIn(cidr)?.family === 6) out.push(["ipipMode", "must be Never for IPv6; use vxlanMode"]);
-  if (vxlanMode !== "Never")
-    out.push(["vxlanMode", `must be Never beside ipipMode ${ipipMode}: a pool has one encapsulation`]);
-  return out;
+function encapsulationFaults({ cidr, ipipMode }: z.output<typeof SPEC>): [string, string][] {
+  return ipipMode !== "Never" && prefixIn(cidr)?.family === 6
+    ? [["ipipMode", "must be Never for IPv6; use vxlanMode"]]
+    : [];
 }
 
 function useFaults(value: z.output<typeof SPEC>): [string, string][] {
@@ -103,6 +108,7 @@ export const ipPool = define({
   scope: "cluster",
   description: "A range of addresses for pods, given to nodes block by block.",
   spec,
+  between,
   complete: (value) => ({
     ...value,
     blockSize: value.blockSize ?? BLOCK_SIZE[value.cidr.includes(":") ? 6 : 4].usual,

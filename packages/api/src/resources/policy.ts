@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { any, type Between, both, check, implies, is, isEmpty, not } from "../between.ts";
 import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf } from "../resource.ts";
@@ -73,14 +74,24 @@ export const globalFields = z.object({
   applyOnForward: z.boolean().default(false).describe("Also applied to traffic a host forwards."),
 });
 
+export const betweenGlobal: readonly Between[] = [
+  {
+    ...{ path: "preDNAT", message: "must not be true beside doNotTrack" },
+    must: not(both(is("doNotTrack", true), is("preDNAT", true))),
+  },
+  {
+    ...{ path: "applyOnForward", message: "must be true when doNotTrack or preDNAT is" },
+    must: implies(any(is("doNotTrack", true), is("preDNAT", true)), is("applyOnForward", true)),
+  },
+  {
+    ...{ path: "egress", message: "must be empty when preDNAT is true" },
+    must: implies(is("preDNAT", true), isEmpty("egress")),
+  },
+];
+
 /** What must hold between the fields of a global policy. */
 export function checkGlobal(spec: z.output<typeof globalFields>, context: z.RefinementCtx): void {
-  const refuse = (path: string, message: string) =>
-    context.addIssue({ code: "custom", path: [path], message });
-  if (spec.doNotTrack && spec.preDNAT) refuse("preDNAT", "must not be true beside doNotTrack");
-  if ((spec.doNotTrack || spec.preDNAT) && !spec.applyOnForward)
-    refuse("applyOnForward", "must be true when doNotTrack or preDNAT is");
-  if (spec.preDNAT && spec.egress?.length) refuse("egress", "must be empty when preDNAT is true");
+  check(betweenGlobal)(spec, context);
   for (const [direction, list] of [
     ["ingress", spec.ingress],
     ["egress", spec.egress],
@@ -141,6 +152,7 @@ export const globalNetworkPolicy = define({
   scope: "cluster",
   description: "What endpoints of all namespaces may receive and send.",
   spec: globalNetworkPolicySpec,
+  between: betweenGlobal,
   name: policyName,
   complete: withTypes,
   idle: () => HINTS,

@@ -1,7 +1,15 @@
 import * as z from "zod";
 import { kubernetesPolicySpec } from "../kubernetes/network-policy.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { checkGlobal, globalFields, HINTS, namespacedFields, policyName, withTypes } from "./policy.ts";
+import {
+  betweenGlobal,
+  checkGlobal,
+  globalFields,
+  HINTS,
+  namespacedFields,
+  policyName,
+  withTypes,
+} from "./policy.ts";
 
 /** Policies that are evaluated and counted, and never enforced (calico.md §1.9). */
 
@@ -55,6 +63,7 @@ export const stagedGlobalNetworkPolicy = define({
   scope: "cluster",
   description: "A GlobalNetworkPolicy on trial: evaluated and counted, never enforced.",
   spec: stagedGlobalSpec,
+  between: betweenGlobal,
   name: policyName,
   complete: withTypes,
   idle: ({ doNotTrack, preDNAT }) => ({
