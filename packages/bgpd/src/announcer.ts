@@ -51,6 +51,8 @@ export class Announcer {
   readonly #groups = new Map<string, Group>();
   readonly #members = new Map<Source, Peer>();
   #isExported: (prefix: Prefix) => boolean = everything;
+  /** How often bytes were handed to a peer. */
+  told = 0;
 
   constructor(options: AnnouncerOptions) {
     this.#options = options;
@@ -144,7 +146,10 @@ export class Announcer {
     for (const { group } of this.#groups.values()) {
       if (!group.pending) continue;
       for (const { bytes, to } of group.drain(ready))
-        for (const member of to) this.#members.get(member)?.send(bytes);
+        for (const member of to) {
+          this.told++;
+          this.#members.get(member)?.send(bytes);
+        }
     }
     return [...this.#groups.values()].some(({ group }) => group.isOwed(ready));
   }

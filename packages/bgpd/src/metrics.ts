@@ -79,13 +79,28 @@ export function bgpdMetrics(registry: Registry, engine: Engine): void {
         });
       },
     });
+  const measured = new Map<string, Record<"peer" | "name", string>>();
   const latency = new Histogram({
     name: "margay_bgp_update_to_advertise_seconds",
-    help: "From an UPDATE received to the first announcement of what it changed.",
+    help: "From an UPDATE of the peer to the first announcement of what it changed, once all of it is decided. One that changed nothing is not counted.",
+    labelNames,
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     registers,
+    collect() {
+      const here = new Set<string>();
+      each((labels) => here.add(JSON.stringify(labels)));
+      for (const [key, labels] of measured) {
+        if (here.has(key)) continue;
+        this.remove(labels);
+        measured.delete(key);
+      }
+    },
   });
-  engine.speaker.onAdvertised = (seconds) => latency.observe(seconds);
+  engine.speaker.onAdvertised = (seconds, from) => {
+    const labels = { peer: keyOf(from), name: from.name };
+    measured.set(JSON.stringify(labels), labels);
+    latency.observe(labels, seconds);
+  };
   const gauge = (name: string, help: string, read: () => number) => {
     new Gauge({
       ...{ name: `margay_bgp_${name}`, help, registers },

@@ -7,6 +7,7 @@ import {
   type Effect,
   type Ending,
   type Event,
+  messagesIn,
   type Negotiated,
   type Open,
   type Opener,
@@ -125,7 +126,7 @@ export class Peer {
 
   /** Whole messages for an established session. */
   send(bytes: Uint8Array): void {
-    this.counts.messagesOut++;
+    this.counts.messagesOut += messagesIn(bytes);
     this.#main.connection?.send(bytes);
   }
 

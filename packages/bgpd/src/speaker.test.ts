@@ -18,6 +18,28 @@ unshared(import.meta.url, () => {
   beforeAll(() => Speakers.addAddresses());
   afterEach(() => speakers.stop());
 
+  test("what is counted: messages, as many as came there; and how long a peer's UPDATE took to others, where it changed anything", async () => {
+    const client = { client: true };
+    const one = await start(1, [to(1, 2, client), to(1, 3, client)], { me: self(1, { clusterId: 1 }) });
+    const two = await start(2, [to(2, 1)]);
+    const three = await start(3, [to(3, 1)]);
+    await eventually(() => table(three), full(3, [1, 2, 3]));
+    const took: string[] = [];
+    one.onAdvertised = (seconds, from) => void took.push(`${from.name} ${seconds >= 0 && seconds < 15}`);
+    const counts = (s: Speaker, name: string) =>
+      [...s.peers.values()].find((p) => p.wanted.name === name)!.counts;
+    const before = [counts(one, "n3").messagesOut, counts(three, "n1").messagesIn];
+    const many = Array.from({ length: 3000 }, (_, i) => `20.${i >> 8}.${i & 255}.0/24`);
+    two.setOrigins(new Map([block(2), ...many].map((b) => [b, parsePrefix(b)])));
+    await eventually(() => table(three).length, 3003);
+    expect(took).toEqual(["n2 true"]);
+    const since = () => [
+      counts(one, "n3").messagesOut - before[0]!,
+      counts(three, "n1").messagesIn - before[1]!,
+    ]; // both are there
+    await eventually(() => since()[0] === since()[1], true);
+  });
+
   describe("soft reconfiguration", () => {
     const refuse = (text: string): FilterRule => ({
       action: "reject",

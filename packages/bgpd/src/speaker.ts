@@ -25,6 +25,7 @@ import { Away } from "./away.ts";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { Deferral } from "./deferral.ts";
 import { memberOf, rangeFor } from "./dynamic.ts";
+import { Latency } from "./latency.ts";
 import { Learner } from "./learner.ts";
 import type { Log } from "./log.ts";
 import { OwnRoutes } from "./own-routes.ts";
@@ -65,10 +66,9 @@ export class Speaker {
   #self: Self | undefined;
   /** Peers, by key, that the operator has shut down. */
   readonly #shutDown = new Set<string>();
-  /** When the first UPDATE came that no peer has been told of yet, milliseconds of `performance.now()`. */
-  #heardAt: number | undefined;
+  readonly #latency = new Latency<WantedPeer>();
   /** Seconds from an UPDATE to the first announcement of what it changed; whoever measures sets it. */
-  onAdvertised: (seconds: number) => void = () => {};
+  onAdvertised: (seconds: number, from: WantedPeer) => void = () => {};
   #ranges: readonly ListenRange[] = [];
   readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
@@ -355,7 +355,7 @@ export class Speaker {
     const { source } = presence;
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
-    this.#heardAt ??= performance.now();
+    this.#latency.heard(peer.wanted, performance.now());
     this.#learner.learn(source, peer.wanted, update);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
@@ -407,10 +407,13 @@ export class Speaker {
     this.#turnDue = false;
     if (this.#stopped) return;
     const before = process.cpuUsage();
+    const toldBefore = this.#announcer.told;
+    let changed = false;
     this.#sweepDynamic();
     for (const family of families) {
       const changes = this.ribs[family].decide(decisionsInATurn);
       if (changes.length === 0) continue;
+      changed = true;
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
@@ -420,8 +423,10 @@ export class Speaker {
       this.#options.onConverged?.();
     }
     const owesMore = this.#announcer.send() || isUndecided;
-    if (this.#heardAt !== undefined) this.onAdvertised((performance.now() - this.#heardAt) / 1000);
-    this.#heardAt = undefined;
+    const told = this.#announcer.told > toldBefore;
+    const turn = { changed, isUndecided, told, owes: !this.#announcer.isSettled };
+    for (const [from, ms] of this.#latency.turned(turn, performance.now()))
+      this.onAdvertised(ms / 1000, from);
     const { user, system } = process.cpuUsage(before); // microseconds
     this.#pace.worked((user + system) / 1000, { now: performance.now(), owesMore });
     if (owesMore) this.#due();

@@ -9,6 +9,13 @@ export interface Frame {
 
 const nothing = new Uint8Array();
 
+/** How many messages there are in whole ones of our own. */
+export function messagesIn(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = 0; at < bytes.length; count++) at += bytes[at + 16]! * 256 + bytes[at + 17]!; // RFC 4271 §4.1: whole ones have it
+  return count;
+}
+
 /**
  * Cuts a TCP byte stream into BGP messages, RFC 4271 §4.1:
  *

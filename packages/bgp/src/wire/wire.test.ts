@@ -6,7 +6,7 @@ import { mergeAs4 } from "./as-path.ts";
 import { attributeTable } from "./attribute-table.ts";
 import type { Attributes } from "./attributes.ts";
 import { BgpError } from "./error.ts";
-import { Framer } from "./framer.ts";
+import { Framer, messagesIn } from "./framer.ts";
 import { frame, type Message, readMessage, writeMessage } from "./message.ts";
 import { countPrefixes, type Nlri, packPaths, packPrefixes, pathsOf, prefixesOf } from "./nlri.ts";
 import { describeNotification } from "./notification.ts";
@@ -536,4 +536,12 @@ describe("the framer", () => {
     framer.extend();
     expect([...framer.push(long)]).toHaveLength(1);
   });
+});
+
+test("the messages of one piece are counted, of any length", () => {
+  const keepalive = frame("keepalive", new Uint8Array());
+  const long = frame("update", new Uint8Array(300));
+  expect([[], [keepalive], [keepalive, long, long]].map((all) => messagesIn(Buffer.concat(all)))).toEqual([
+    0, 1, 3,
+  ]);
 });
