@@ -1,5 +1,5 @@
 import type { NodeState } from "@margay/calc";
-import type { Chain, Hook, IpSet } from "@margay/iptables";
+import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
@@ -10,7 +10,7 @@ import { setMark } from "./endpoint.ts";
 import { workloadsOf } from "./endpoints.ts";
 import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
-import { hostChains } from "./host-endpoint.ts";
+import { type HostChains, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import { packetRateRules } from "./packet-rate.ts";
 import { SetRefs } from "./sets.ts";
@@ -51,7 +51,7 @@ function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
   const chains4 = familyChains(state, config, { family: 4, sets: refs });
   const chains6 = config.felix.ipv6Support
     ? familyChains(state, config, { family: 6, sets: refs })
-    : closedChains(config);
+    : closedChains(state, config, refs);
   const hooks = { hooks4: host.hooks(config, hooked(chains4)), hooks6: host.hooks(config, hooked(chains6)) };
   const chains = { chains4, chains6, ...hooks, refs };
   kept.set(state.endpoints, { from, chains });
@@ -71,7 +71,6 @@ function familyChains(
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
-  const shared = new Map<string, Chain>();
   const hosts = hostChains(state, { family, config });
   const loops = host.serviceLoopRules(state, config, { family, sets });
   const vxlan = host.vxlanRules(state, config, { family, sets });
@@ -80,35 +79,28 @@ function familyChains(
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
     [
       "fixed",
-      new Map(
-        fixedChains(config, family, {
-          ...{ loops, vxlan },
-          hosts: {
-            ...hosts.jumps,
-            forwardIn: [...rates, ...hosts.jumps.forwardIn],
-            forwardOut: [...connections.jumps, ...hosts.jumps.forwardOut],
-          },
-        }),
-      ),
+      fixedChains(config, family, {
+        ...{ loops, vxlan },
+        hosts: {
+          ...hosts.jumps,
+          forwardIn: [...rates, ...hosts.jumps.forwardIn],
+          forwardOut: [...connections.jumps, ...hosts.jumps.forwardOut],
+        },
+      }),
     ],
-    ["hosts", hosts.chains],
     ["connections", connections.chains],
   ]);
-  for (const { sets: its } of hosts.own) sets.include(its);
+  putHosts(parts, hosts, sets);
   const { parts: its, policies, interfaces } = workloadsOf(state, config, family);
   for (const [id, chains] of its) parts.set(id, chains);
-  for (const policy of [...hosts.shared, ...policies.keys()]) {
+  for (const policy of policies.keys()) {
     parts.set(policy.name, policy.part);
     sets.include(policy.sets);
   }
+  const shared = hookedByHosts(hosts, host.preroutingRules(state, config, family));
   for (const dispatch of [fromWorkload, toWorkload])
     for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
       shared.set(key, chain);
-  const { rawPrerouting, rawOutput, manglePrerouting } = hosts.jumps;
-  const prerouting = [...rawPrerouting, ...host.preroutingRules(state, config, family)];
-  shared.set(`raw/${names.chains.prerouting}`, { rules: prerouting });
-  if (rawOutput.length > 0) shared.set(`raw/${names.chains.rawOutput}`, { rules: rawOutput });
-  if (manglePrerouting.length > 0) shared.set(`mangle/${names.chains.preDnat}`, { rules: manglePrerouting });
   const dscp = dscpRules(state, { family, sets });
   if (dscp.length > 0) shared.set(`mangle/${names.chains.dscp}`, { rules: dscp });
   const floating = floatingRules(state, { family, sets });
@@ -119,18 +111,57 @@ function familyChains(
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a policy's chain our prefix
 }
 
-const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRules): [string, Chain][] =>
-  Object.entries({
+const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRules): Chains =>
+  inFilter({
     [names.chains.forward]: host.forwardRules(config, rules),
     [names.chains.input]: host.inputRules(config, rules),
     [names.chains.output]: host.outputRules(config, rules.hosts),
     [names.chains.workloadToHost]: host.workloadToHostRules(config, family),
-    [names.chains.allow]: [setMark(config.accept)],
-    [names.chains.pass]: [setMark(config.pass)],
-  }).map(([name, its]) => [`filter/${name}`, { rules: its }]);
+    ...markChains(config),
+  });
 
-const closedChains = (config: RenderConfig): Chains =>
-  new Map([
-    [`filter/${names.chains.forward}`, { rules: host.closedRules(config, ["-i", "-o"]) }],
-    [`filter/${names.chains.input}`, { rules: host.closedRules(config, ["-i"]) }],
-  ]);
+const markChains = (config: RenderConfig) => ({
+  [names.chains.allow]: [setMark(config.accept)],
+  [names.chains.pass]: [setMark(config.pass)],
+});
+
+const inFilter = (chains: Readonly<Record<string, readonly Rule[]>>): Chains =>
+  new Map(Object.entries(chains).map(([name, rules]) => [`filter/${name}`, { rules }]));
+
+/** Files the chains of host endpoints and of their policies. */
+function putHosts(parts: Map<string, Chains>, hosts: HostChains, sets: SetRefs): void {
+  parts.set("hosts", hosts.chains);
+  for (const { sets: its } of hosts.own) sets.include(its);
+  for (const policy of hosts.shared) {
+    parts.set(policy.name, policy.part);
+    sets.include(policy.sets);
+  }
+}
+
+/** The chains before connection tracking and NAT; `more` goes behind what host endpoints say of what comes in. */
+function hookedByHosts({ jumps }: HostChains, more: readonly Rule[]): Map<string, Chain> {
+  const { rawPrerouting, rawOutput, manglePrerouting } = jumps;
+  const all = {
+    [`raw/${names.chains.prerouting}`]: [...rawPrerouting, ...more],
+    [`raw/${names.chains.rawOutput}`]: rawOutput,
+    [`mangle/${names.chains.preDnat}`]: manglePrerouting,
+  };
+  return new Map(
+    Object.entries(all).flatMap(([key, rules]) => (rules.length > 0 ? [[key, { rules }] as const] : [])),
+  );
+}
+
+/** Of IPv6 where it is not supported: workloads have none, and host endpoints are enforced as ever. */
+function closedChains(state: NodeState, config: RenderConfig, sets: SetRefs): Chains {
+  const hosts = hostChains(state, { family: 6, config });
+  const { input, output, forwardIn, forwardOut } = hosts.jumps;
+  const forward = [...host.closedRules(config, ["-i", "-o"]), ...forwardIn, ...forwardOut];
+  const fixed = {
+    [names.chains.forward]: forward,
+    [names.chains.input]: [...host.closedRules(config, ["-i"]), ...input],
+    ...(output.length > 0 && { [names.chains.output]: output, ...markChains(config) }),
+  };
+  const parts = new Map<string, Chains>([["fixed", inFilter(fixed)]]);
+  putHosts(parts, hosts, sets);
+  return new Parts(parts.set("shared", hookedByHosts(hosts, [])));
+}

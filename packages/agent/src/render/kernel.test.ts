@@ -79,6 +79,10 @@ test.each(["nft", "legacy", "nftables"])(
       "before destination NAT, where a refusal is an answer": everything.filter(
         (name) => !["far:8080", "far:81", "far6:81", "behind:81"].includes(name),
       ),
+      // Pods have none: the node is closed as in IPv4.
+      "ingress by port, where pods have no IPv6": [
+        ...["far:22", "far:80", "far:8080", ...through, "out:6443", "far6:22"],
+      ],
       "VXLAN of another node": everything,
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });

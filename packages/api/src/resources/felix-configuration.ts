@@ -131,7 +131,12 @@ const settings = z.object({
   routeRefreshInterval: duration.default("90s").describe("How often routes are read back and compared."),
   netlinkTimeout: duration.default("10s").describe(withoutEffect("netlinkTimeout")),
   maxIpsetSize: z.int().min(1).default(1048576).describe(withoutEffect("maxIpsetSize")),
-  ipv6Support: z.boolean().default(true).describe("Whether IPv6 is programmed at all."),
+  ipv6Support: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Whether pods have IPv6; if not, theirs is dropped. Host endpoints are enforced in both families either way.",
+    ),
   natOutgoingAddress: address(4).optional().describe("Source address of NAT; masquerade when absent."),
   natPortRange: portRange.optional().describe("Source ports of NAT."),
   natOutgoingInterfaceFilter: outgoingInterface

@@ -84,6 +84,11 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
     gnp("q", { doNotTrack: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 81)] }),
   ],
+  "ingress by port, where pods have no IPv6": [
+    eth0,
+    resource("FelixConfiguration", "default", { ipv6Support: false }),
+    gnp("p", { types: ["Ingress"], ingress: [tcp("Allow", 80)] }),
+  ],
   "VXLAN of another node": [vxlan, vxlanPort, resource("Node", "n2", { bgp: { ipv4Address: `${FAR}/24` } })],
   "VXLAN of nobody": [vxlan, vxlanPort],
 };
