@@ -221,7 +221,13 @@ unshared(import.meta.url, () => {
         () => logged.some((line) => line.includes("local.as: must be at least 1, found 0")),
         true,
       );
-      process.emit("SIGHUP");
+      write(1, [2, 3], ", networks: [10.9.0.0/16, 10.8.0.0/16]");
+      const inForce = () => logged.filter((line) => line.endsWith("is in force")).length;
+      const before = inForce();
+      await eventually(() => inForce() > before, true);
+      const unchanged = inForce();
+      process.emit("SIGHUP"); // all three read theirs, none of which changed: passwords may be others
+      await eventually(inForce, unchanged + 3);
       expect(peers().map((p) => p.state)).toEqual(["Established", "Established"]);
       expect(formatPrefix(parsePrefix((await prefixes())[0]!))).toBe("10.8.0.0/16");
       write(1, [2], ", networks: []");
