@@ -1,4 +1,4 @@
-// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|kubernetes|build|hooks] [arguments]`.
+// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|kubernetes|build] [arguments]`.
 // Any Node.js from 20 runs this file; what it starts runs on the Node.js 24 among the npm packages.
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
