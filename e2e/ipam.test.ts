@@ -62,7 +62,7 @@ describe("the judge of histories", () => {
 test("8 processes on one etcd, killed, their nodes deleted, their pools changed: no address twice, nothing lost", async () => {
   const soak = fileURLToPath(new URL("ipam/soak.ts", import.meta.url));
   const seed = String(fc.readConfigureGlobal().seed);
-  const options = ["--operations", "2000", "--every", "50", "--seed", seed];
+  const options = ["--operations", "1500", "--every", "50", "--seed", seed];
   const words = ["--conditions=margay-source", "--no-warnings", soak, ...options];
   const { stdout, stderr } = await promisify(execFile)(process.execPath, words).catch((error) => error);
   expect({ seed, stdout, stderr }).toEqual({

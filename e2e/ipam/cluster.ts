@@ -21,6 +21,16 @@ export const POOLS: readonly IPPool[] = [
   resource<IPPool>("IPPool", "six", { cidr: "fd00::/121", blockSize: 125 }),
 ];
 
+export const NODES = Array.from({ length: 8 }, (_, i) => `n${i}`);
+
+/** The last two have no label. */
+export const RACKS: ReadonlyMap<string, string> = new Map(
+  NODES.slice(0, 6).map((node, i) => [node, `rack-${i % 2}`]),
+);
+
+/** What each handle has, by its own word: written with its addresses, gone before they are. */
+export const ENDPOINTS = "/soak/endpoints/";
+
 /** What a node's agent knows by its one watch. */
 export interface Followed extends Pick<Surroundings, "pools" | "config" | "reservations"> {
   readonly blocks: BlockCache;

@@ -9,6 +9,8 @@ import { scratch } from "@margay/testing";
 /** A real etcd on loopback, for one run. */
 export interface Etcd {
   readonly endpoint: string;
+  /** Kills it, and starts it on the same data. Resolves when it serves again. */
+  restart(): Promise<void>;
   /** Ends it and removes its files. */
   remove(): Promise<void>;
 }
@@ -24,16 +26,25 @@ export async function startEtcd(): Promise<Etcd> {
     ...["--listen-peer-urls", urls.peer, "--initial-advertise-peer-urls", urls.peer],
     ...["--initial-cluster", `default=${urls.peer}`, "--quota-backend-bytes", String(4 * 2 ** 30)],
   ];
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...words], { stdio: "ignore" });
+  const start = () => spawn("setpriv", ["--pdeathsig", "KILL", "--", ...words], { stdio: "ignore" });
+  let child = start();
+  const kill = async () => {
+    const exit = once(child, "exit");
+    child.kill("SIGKILL");
+    await exit;
+  };
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", cleanUp);
   await healthy(urls.client);
   return {
     endpoint: urls.client,
+    async restart() {
+      await kill();
+      child = start();
+      await healthy(urls.client);
+    },
     async remove() {
-      const exit = once(child, "exit");
-      child.kill("SIGKILL");
-      await exit;
+      await kill();
       cleanUp();
       process.off("exit", cleanUp);
     },

@@ -9,12 +9,10 @@ import { audit, deleteNode, Ipam, parsePools, whoHas } from "@margay/ipam";
 import { parseAddress } from "@margay/net";
 import { scratch } from "@margay/testing";
 import type { Program } from "./bundle.ts";
-import { POOLS, resource } from "./cluster.ts";
-import { startEtcd } from "./etcd.ts";
+import { ENDPOINTS, NODES, POOLS, resource } from "./cluster.ts";
+import { type Etcd, startEtcd } from "./etcd.ts";
 import { type Certain, formatLine, judge, parseLines } from "./history.ts";
 import { random } from "./random.ts";
-
-const NODES = Array.from({ length: 8 }, (_, i) => `n${i}`);
 
 export interface Round {
   readonly seed: number;
@@ -31,6 +29,8 @@ export interface Outcome {
   readonly kills: number;
   readonly deletions: number;
   readonly changes: number;
+  /** Of etcd. */
+  readonly restarts: number;
   /** Addresses given, and how many of them were somebody else's before. */
   readonly assigned: number;
   readonly violations: readonly string[];
@@ -43,7 +43,7 @@ export async function runRound(round: Round): Promise<Outcome> {
   const store = etcdStore({ endpoints: [etcd.endpoint] });
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", cleanUp);
-  const soak = new Soak({ ...round, logs: directory, endpoint: etcd.endpoint, store });
+  const soak = new Soak({ ...round, logs: directory, etcd, store });
   try {
     return await soak.run();
   } finally {
@@ -57,7 +57,7 @@ export async function runRound(round: Round): Promise<Outcome> {
 
 interface Site extends Round {
   readonly logs: string;
-  readonly endpoint: string;
+  readonly etcd: Etcd;
   readonly store: Store;
 }
 
@@ -70,7 +70,7 @@ class Soak {
   readonly #faults: string[] = [];
   #operations = 0;
   #reported: () => void = () => undefined;
-  #counts = { kills: 0, deletions: 0, changes: 0 };
+  #counts = { kills: 0, deletions: 0, changes: 0, restarts: 0 };
 
   constructor(site: Site) {
     this.#site = site;
@@ -106,10 +106,10 @@ class Soak {
   }
 
   #start(node: string): void {
-    const { logs, worker: program, endpoint } = this.#site;
+    const { logs, worker: program, etcd } = this.#site;
     const seed = String(Math.floor(this.#draw() * 2 ** 31));
     const view = this.#draw() < 0.9 ? "watch" : "list";
-    const words = [node, endpoint, join(logs, `${node}.log`), seed, view];
+    const words = [node, etcd.endpoint, join(logs, `${node}.log`), seed, view];
     const worker = fork(program.path, words, { env: program.env, execArgv: ["--no-warnings"] });
     worker.on("message", (count) => {
       this.#operations += Number(count);
@@ -132,6 +132,9 @@ class Soak {
       this.#counts.kills++;
       if (what < 0.15) await this.#deleteNode(node);
       this.#start(node);
+    } else if (what > 0.68 && what < 0.7) {
+      this.#counts.restarts++;
+      await this.#site.etcd.restart();
     } else if (what > 0.7) {
       this.#counts.changes++;
       await this.#change(this.#draw());
@@ -142,7 +145,9 @@ class Soak {
     this.#counts.deletions++;
     const line = { at: process.hrtime.bigint(), kind: "delete-node", handle: node, addresses: [] } as const;
     appendFileSync(join(this.#site.logs, "deletions.log"), formatLine(line));
-    await deleteNode({ store: this.#site.store, now: () => new Date() }, node);
+    const { store } = this.#site;
+    await deleteNode({ store, now: () => new Date() }, node);
+    for (const { key } of (await store.list(`${ENDPOINTS}${node}.`)).entries) await store.delete(key);
   }
 
   async #change(which: number): Promise<void> {
@@ -154,10 +159,12 @@ class Soak {
       const reservedCIDRs = flag ? ["10.0.0.8/30", "fd00::10/124"] : [];
       return this.#apply(resource<IPReservation>("IPReservation", "r", { reservedCIDRs }));
     }
-    const cooldown = { ipCooldownSeconds: this.#draw() < 0.3 ? 1 : 0 };
-    return this.#apply(
-      resource<IPAMConfiguration>("IPAMConfiguration", "default", { strictAffinity: flag, ...cooldown }),
-    );
+    const settings = {
+      ...{ strictAffinity: flag, ipCooldownSeconds: this.#draw() < 0.3 ? 1 : 0 },
+      maxBlocksPerHost: flag && this.#draw() < 0.5 ? 2 : 0,
+      hostReserved: this.#draw() < 0.3 ? { first: 2, last: 1 } : { first: 0, last: 0 },
+    };
+    return this.#apply(resource<IPAMConfiguration>("IPAMConfiguration", "default", settings));
   }
 
   async #apply(wanted: AnyResource): Promise<void> {
@@ -206,11 +213,18 @@ async function contradictions(store: Store, end: ReadonlyMap<string, Certain>): 
       .filter((address) => whoHas(blocks, parseAddress(address))?.handle !== handle)
       .map((address) => `${handle} was given ${address}, but does not hold it`);
   });
+  const untrue = (await store.list(ENDPOINTS)).entries.flatMap(({ key, value }) => {
+    const handle = key.slice(ENDPOINTS.length);
+    return value
+      .split(",")
+      .filter((address) => whoHas(blocks, parseAddress(address))?.handle !== handle)
+      .map((address) => `the endpoint of ${handle} has ${address}, which IPAM does not hold for it`);
+  });
   const strangers = [...handles]
     .filter((handle) => !end.has(handle))
     .map((handle) => `${handle} is nobody's`);
   const nodes = new Set(NODES);
   const problems = audit({ pools: parsePools(pools), blocks, affinities, nodes, endpoints: new Map() });
   const broken = problems.filter(({ code }) => code !== "leaked").map((problem) => JSON.stringify(problem));
-  return [...wrong, ...strangers, ...broken];
+  return [...wrong, ...untrue, ...strangers, ...broken];
 }

@@ -1,16 +1,16 @@
 // One node of the soak, as a process of its own: worker.ts <node> <etcd> <log file> <seed> <watch|list>
 import { openSync, writeSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
-import { etcdStore } from "@margay/datastore";
-import { Ipam, IpamError } from "@margay/ipam";
-import { type Family, formatAddress } from "@margay/net";
-import { follow } from "./cluster.ts";
+import { etcdStore, StoreError } from "@margay/datastore";
+import { type Assignment, Ipam, IpamError } from "@margay/ipam";
+import { type Family, formatAddress, parseAddress } from "@margay/net";
+import { ENDPOINTS, follow, RACKS } from "./cluster.ts";
 import { formatLine, type Kind } from "./history.ts";
 import { random } from "./random.ts";
 
 /** Calls at once; each has handles of its own, as a container runtime calls once at a time for a container. */
 const LANES = 12;
-const HANDLES = 2;
+const HANDLES = 3;
 /** Operations between two messages to the parent. */
 const REPORT = 20;
 
@@ -26,6 +26,7 @@ const { pools, config, reservations, blocks } = followed;
 const ipam = new Ipam({
   ...{ store, node, pools, config, labels: () => ({}), now: () => new Date() },
   ...(reservations && { reservations }),
+  racks: () => RACKS,
   ...(view === "watch" && { blocks }),
 });
 let stopping = false;
@@ -37,38 +38,52 @@ process.on("SIGTERM", () => {
 const write = (kind: Kind, handle: string, addresses: readonly string[] = []) =>
   void writeSync(log, formatLine({ at: process.hrtime.bigint(), kind, handle, addresses }));
 
-async function assign(handle: string, families: Family[]): Promise<void> {
+const textOf = (held: readonly Assignment[]) => held.map(({ address }) => formatAddress(address));
+
+/** With what is like an endpoint, as CNI ADD: in the same write, or by itself. `wanted`: this very address. */
+async function assign(handle: string, families: Family[], wanted: string | undefined): Promise<void> {
   write("assign", handle);
+  const key = ENDPOINTS + handle;
+  const request = {
+    ...{ handle, families, attributes: { node, containerID: handle } },
+    ...(wanted && { addresses: [parseAddress(wanted)] }),
+  };
   try {
-    const held = await ipam.assign({ handle, families, attributes: { node, containerID: handle } });
-    write(
-      "assigned",
-      handle,
-      held.map(({ address }) => formatAddress(address)),
-    );
+    const { held, wroteAlong } = await ipam.assignWith(request, (chosen) => [
+      { type: "create", key, value: textOf(chosen).join() },
+    ]);
+    write("assigned", handle, textOf(held));
+    if (!wroteAlong) await store.put(key, textOf(held).join());
   } catch (error) {
-    if (!(error instanceof IpamError)) throw error; // a fault of the program: the round fails
+    if (!isExpected(error)) throw error; // a fault of the program: the round fails
     write("assign-failed", handle);
   }
 }
 
-async function release(handle: string): Promise<void> {
+/** As CNI DEL: the endpoint first, and no address while it may be there. */
+async function release(handle: string, asGarbage: boolean): Promise<void> {
   write("release", handle);
   try {
-    await ipam.release({ handle });
-    write("released", handle);
+    await store.delete(ENDPOINTS + handle);
+    if (asGarbage) await ipam.collect(await ipam.garbage({ goneContainers: new Set([handle]) }));
+    else await ipam.release({ handle });
+    if (!asGarbage) write("released", handle); // garbage is what the view shows: it may be late
   } catch (error) {
-    if (!(error instanceof IpamError)) throw error;
+    if (!isExpected(error)) throw error;
     write("release-failed", handle);
   }
 }
+
+const isExpected = (error: unknown) => error instanceof IpamError || error instanceof StoreError;
 
 async function lane(number: number): Promise<void> {
   while (!stopping) {
     const index = Math.floor(draw() * HANDLES);
     const handle = `${node}.${number}-${index}`;
-    if (draw() < 0.5) await release(handle);
-    else await assign(handle, index % 2 === 0 ? [4] : [4, 6]); // always the same families for a handle
+    if (draw() < 0.5) await release(handle, draw() < 0.2);
+    else if (index === 2)
+      await assign(handle, [4], `10.0.0.${number}`); // of all nodes, the same twelve
+    else await assign(handle, index === 0 ? [4] : [4, 6], undefined); // always the same families for a handle
     done++;
     await turn(); // what fails for lack of addresses does so without waiting for anything: let the watch have its turn
     if (done % REPORT === 0) process.send?.(REPORT);
