@@ -6,7 +6,7 @@ import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
 import { Handover } from "./handover.ts";
 import { Kernel, type RouteTable } from "./kernel.ts";
-import { kernelRoute } from "./kernel-routes.ts";
+import { bgpProtocol, kernelRoute } from "./kernel-routes.ts";
 import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, isService, type Origins, originated } from "./originate.ts";
 import { Routers } from "./routers.ts";
@@ -22,6 +22,8 @@ export interface Wanted {
   /** Networks that further peers may connect from. */
   readonly ranges?: readonly ListenRange[];
   readonly origins: Origins;
+  /** Networks that get an unreachable route: what has none of its own there is not sent back to where it came from. */
+  readonly unreachable?: readonly Prefix[];
   /** Prefixes, by text, whose kernel routes the agent writes (calc's reach()). */
   readonly leftToAgent?: ReadonlySet<string>;
   /** Whether a prefix may leave this node. */
@@ -122,6 +124,7 @@ export class Engine {
     if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
     if (before?.origins !== wanted.origins || before?.leftToAgent !== wanted.leftToAgent) this.#allRoutes();
     this.#setGateways(gatewaysOf(wanted.peers));
+    if (textOf(before?.unreachable) !== textOf(wanted.unreachable)) this.#hold();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers, wanted.ranges);
     this.#listenAs(wanted.self);
@@ -156,7 +159,7 @@ export class Engine {
 
   fabricChanged(): void {
     this.speaker.costsChanged();
-    this.#holdGateways();
+    this.#hold();
     this.#allRoutes();
   }
 
@@ -165,12 +168,17 @@ export class Engine {
     if (textOf([...gateways]) === textOf([...this.#gateways])) return;
     this.#gateways = gateways;
     this.kernel.setGateways(gateways);
-    this.#holdGateways();
+    this.#hold();
   }
 
-  #holdGateways(): void {
+  /** Routes that no path decides on. */
+  #hold(): void {
     const metric = this.#wanted?.self?.metric ?? { 4: 1024, 6: 1024 };
     const held = gatewayRoutes(this.#gateways, { fabric: this.kernel.fabric, metric });
+    for (const dst of this.#wanted?.unreachable ?? [])
+      held.set(formatPrefix(dst), {
+        ...{ dst, protocol: bgpProtocol, type: "unreachable", metric: metric[dst.family], nexthops: [] },
+      });
     for (const key of this.#held) if (!held.has(key)) this.kernel.want(key, undefined);
     for (const [key, route] of held) this.kernel.want(key, route);
     this.#held = new Set(held.keys());

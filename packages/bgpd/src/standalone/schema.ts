@@ -146,6 +146,12 @@ export const fileSchema = object({
         "Write routes. Without, the kernel is not even read, and every next hop counts as reachable.",
       ),
     metric: z.int().min(1).max(2147483646).default(1024),
+    unreachable: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Write an unreachable route for each of `networks`: what has no route in there goes nowhere.",
+      ),
   }).prefault({}),
   networks: z.array(prefix).default([]).describe("That we announce as our own."),
   filters: z

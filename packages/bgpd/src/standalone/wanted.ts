@@ -48,6 +48,7 @@ export function wantedOf(file: File, { interfaces, passwordIn = () => undefined 
     peers: new Map(peers),
     ranges,
     origins: { blocks: file.networks, borrowed: [] },
+    ...(file.kernel.unreachable ? { unreachable: file.networks } : {}),
     isExported: everything,
     exportKey: "all",
   };

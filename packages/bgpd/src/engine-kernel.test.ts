@@ -1,0 +1,85 @@
+/** From the RIB through the fabric to a real kernel: what `ip route` shows of paths and of networks of our own. */
+import { afterAll, afterEach, beforeAll, jest, test } from "@jest/globals";
+import { type Attributes, packPrefixes, type Source } from "@margay/bgp";
+import { parseAddress, parsePrefix } from "@margay/net";
+import { unshared } from "@margay/testing";
+import { Engine } from "./engine.ts";
+import { readText } from "./standalone/read.ts";
+import { wantedOf } from "./standalone/wanted.ts";
+import { eventually, run } from "./testing/bird.ts";
+import { quiet } from "./testing/speakers.ts";
+
+jest.setTimeout(60_000);
+
+const file = (more: string) => `
+local: { as: 64512, router-id: 172.20.0.1, addresses: [172.20.0.1/24] }
+networks: [10.9.0.0/16, "fd09::/48"]
+${more}`;
+
+unshared(import.meta.url, () => {
+  let engine: Engine;
+  const sources: Source[] = [];
+  const apply = (more = "") => engine.apply(wantedOf(readText(file(more), "f.yaml"), { interfaces: [] }));
+  /** Equal paths of as many peers. */
+  const learn = (prefix: string, ...hops: string[]) => {
+    for (const [n, hop] of hops.entries()) {
+      const address = parseAddress(`172.20.0.${100 + n}`);
+      const source: Source = { kind: "ibgp", name: `n${n}`, as: 64512, bgpId: n, address, client: false };
+      const attributes: Attributes = { origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } };
+      const dst = parsePrefix(prefix);
+      engine.speaker.ribs[dst.family].announce(packPrefixes(dst.family, [dst]), {
+        source,
+        received: attributes,
+        attributes,
+      });
+      sources.push(source);
+    }
+    apply(); // a turn
+  };
+  const shown = () =>
+    run("ip -4 route show proto 143; ip -6 route show proto 143")
+      .trim()
+      .split("\n")
+      .map((line) => line.trim().replace(/\s+/g, " "));
+
+  beforeAll(async () => {
+    run(`ip link set lo up; ip link add d0 type veth peer name d1; ip addr add 172.20.0.1/24 dev d0
+      ip addr add fd00::1/64 dev d0 nodad; ip link set d0 up; ip link set d1 up`);
+    engine = await Engine.open({ log: quiet });
+    apply();
+  });
+  afterEach(async () => {
+    for (const source of sources.splice(0))
+      for (const family of [4, 6] as const) engine.speaker.ribs[family].forget(source);
+    apply();
+    await eventually(shown, [""]);
+  });
+  afterAll(() => engine.stop());
+
+  test("a way whose gateway is on the link, though in no network of it: so are our routes by it", async () => {
+    run("ip route add 10.60.0.0/24 via 192.0.2.9 dev d0 onlink");
+    learn("10.7.0.0/24", "10.60.0.1");
+    await eventually(shown, ["10.7.0.0/24 via 192.0.2.9 dev d0 metric 1024 onlink"]);
+  });
+
+  test("IPv6: equal paths are one route of two next hops, and of one when the way to the other goes", async () => {
+    run("ip -6 route add fd60::/64 via fd00::6; ip -6 route add fd61::/64 via fd00::7");
+    learn("fd07::/64", "fd60::1", "fd61::1");
+    const two = "fd07::/64 metric 1024 pref medium";
+    const hop = (via: string) => `nexthop via ${via} dev d0 weight 1`;
+    await eventually(shown, [two, hop("fd00::6"), hop("fd00::7")]);
+    run("ip -6 route del fd61::/64");
+    await eventually(shown, ["fd07::/64 via fd00::6 dev d0 metric 1024 pref medium"]);
+  });
+
+  test("`unreachable`: each network of ours has such a route, until the file says otherwise", async () => {
+    apply("kernel: { unreachable: true }");
+    await eventually(shown, [
+      "unreachable 10.9.0.0/16 metric 1024",
+      "unreachable fd09::/48 dev lo metric 1024 pref medium",
+    ]);
+    await eventually(() => engine.isSettled, true);
+    run("ip route del unreachable 10.9.0.0/16");
+    await eventually(() => shown().length, 2);
+  });
+});
