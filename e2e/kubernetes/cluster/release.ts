@@ -9,9 +9,12 @@ const RELEASE = ["margay", CHART, "-n", NAMESPACE];
 
 interface Status {
   readonly metadata: { readonly generation?: number };
+  readonly spec?: { readonly replicas?: number };
   readonly status?: {
     readonly observedGeneration?: number;
     readonly numberReady?: number;
+    /** Of what was last written, in the lab. */
+    readonly availableReplicas?: number;
     readonly updatedNumberScheduled?: number;
   };
 }
@@ -26,6 +29,15 @@ export async function daemonsReady(cluster: Cluster, nodes: number): Promise<boo
   return sets.length > 0 && sets.every(isReady);
 }
 
+/** Every Deployment of the release runs as it was last written. */
+async function deploymentsReady(cluster: Cluster): Promise<boolean> {
+  const all = await items<Status>(cluster.admin, `/apis/apps/v1/namespaces/${NAMESPACE}/deployments`);
+  return all.every(
+    ({ metadata, spec, status = {} }) =>
+      status.observedGeneration === metadata.generation && status.availableReplicas === spec?.replicas,
+  );
+}
+
 /** What `kubectl get nodes` shows as Ready. */
 export async function readyNodes(cluster: Cluster): Promise<number> {
   const nodes = await items<{ status?: { conditions?: { type: string; status: string }[] } }>(
@@ -37,7 +49,7 @@ export async function readyNodes(cluster: Cluster): Promise<number> {
   ).length;
 }
 
-/** `helm install`, until the daemons are ready on that many nodes, and those nodes are. */
+/** `helm install`, until the daemons are ready on that many nodes, those nodes are, and the controllers. */
 export async function install(cluster: Cluster, values: object, nodes: number): Promise<void> {
   const input = JSON.stringify(values);
   await cluster.must("helm", ["install", ...RELEASE, "--create-namespace", "-f", "-"], { input });
@@ -54,7 +66,11 @@ export async function upgrade(cluster: Cluster, values: object, nodes: number): 
 export async function settled(cluster: Cluster, nodes: number): Promise<void> {
   let said = "";
   const isSettled = async () => {
-    if ((await readyNodes(cluster)) >= nodes && (await daemonsReady(cluster, nodes))) return true;
+    const isReady =
+      (await readyNodes(cluster)) >= nodes &&
+      (await daemonsReady(cluster, nodes)) &&
+      (await deploymentsReady(cluster));
+    if (isReady) return true;
     said = await cluster.describe();
     return false;
   };

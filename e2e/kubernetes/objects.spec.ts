@@ -1,0 +1,256 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { controlGet } from "@margay/daemon";
+import { exec } from "@margay/lab";
+import { API_HOST, API_PORT } from "./cluster/api-server.ts";
+import { Cluster } from "./cluster/cluster.ts";
+import { Numbered, tor } from "./cluster/numbered.ts";
+import { createPods, install, NAMESPACE } from "./cluster/release.ts";
+import { nodeFolder } from "./cluster/runtime.ts";
+import { Sandbox } from "./cluster/sandbox.ts";
+import { type KindRow, kinds } from "./kinds.ts";
+
+/** What Kubernetes' objects do in a cluster, and which rights that takes. */
+const NODES = ["n1", "n2", "n3"];
+const VALUES = {
+  etcd: { mode: "external", external: { endpoints: ["http://172.20.0.1:2379"] } },
+  kubernetesAPI: { host: API_HOST, port: API_PORT },
+  pools: [
+    { name: "default-ipv4", cidr: "10.244.0.0/16" },
+    { name: "default-ipv6", cidr: "fd00:10:244::/56" },
+  ],
+  bgpPeers: [{ name: "tor", peerIP: "172.20.0.2", asNumber: 65000 }],
+  controllers: { leakGracePeriodSeconds: 10 },
+};
+const PODS = [
+  ["default/web", "n1", { app: "web" }],
+  ["default/client", "n2", { role: "client" }],
+  ["default/third", "n3", {}],
+] as const;
+
+let cluster: Cluster;
+beforeAll(async () => {
+  cluster = await Cluster.start(NODES.length);
+  await install(cluster, VALUES, NODES.length);
+  await createPods(cluster, PODS);
+}, 300_000);
+afterAll(() => cluster?.stop(), 30_000);
+
+const kubectl = (...words: string[]) => cluster.must("kubectl", words);
+const refusal = async (yaml: string): Promise<string> => {
+  const { code, stderr } = await cluster.run("kubectl", ["apply", "-f", "-"], { input: yaml });
+  return code === 0 ? "" : stderr;
+};
+
+/** Names of the Established peers of a node's bgpd. */
+async function established(node: string): Promise<string[]> {
+  const folder = join(nodeFolder(node), "run/margay");
+  const peers = (await controlGet(folder, "bgpd", "/peers").catch(() => [])) as {
+    name: string;
+    state: string;
+  }[];
+  return peers.flatMap(({ name, state }) => (state === "Established" ? [name] : [])).sort();
+}
+const peersAre = async (node: string, expected: readonly RegExp[]) => {
+  let names: string[] = [];
+  await cluster.eventually(
+    () => `${node} has the peers ${expected.join()}: ${names.join()}`,
+    async () => {
+      names = await established(node);
+      return (
+        names.length === expected.length && expected.every((one) => names.some((name) => one.test(name)))
+      );
+    },
+  );
+};
+
+test("every node has its sessions: with the others, and with the router above, which says so too", async () => {
+  for (const node of NODES)
+    await peersAre(node, [/tor/, ...NODES.filter((other) => other !== node).map((other) => RegExp(other))]);
+  const { stdout } = await exec(["birdc", "-r", "-s", "/run/bird/bird.ctl", "show", "protocols"]);
+  for (const node of NODES) expect(stdout).toMatch(RegExp(`^${node} .*Established`, "m"));
+}, 60_000);
+
+test("a label and a BGPPeer make a node a reflector: with the mesh off its clients reach each other", async () => {
+  await kubectl("label", "node", "n1", "margay.dev/route-reflector=244.0.0.1");
+  const spec = { nodeSelector: "all()", peerSelector: "has(margay.dev/route-reflector)" };
+  const peer = { apiVersion: "margay.dev/v1", kind: "BGPPeer", metadata: { name: "reflectors" }, spec };
+  await cluster.apply(JSON.stringify(peer));
+  const patch = JSON.stringify({ spec: { nodeToNodeMeshEnabled: false } });
+  await kubectl("patch", "bgpconfiguration", "default", "--type=merge", "-p", patch);
+  await peersAre("n2", [/n1|reflectors/, /tor/]);
+  await peersAre("n3", [/n1|reflectors/, /tor/]);
+  await cluster.becomes(true, "default/client", "default/third");
+}, 90_000);
+
+const body = ({ kind, namespaced }: KindRow, name: string, spec: object) =>
+  JSON.stringify({
+    ...{ apiVersion: "margay.dev/v1", kind, spec },
+    metadata: { name, ...(namespaced && { namespace: "default" }) },
+  });
+const nameOf = ({ name = "valid" }: KindRow): string => name;
+const refusedName = ({ refusedName: name = "refused" }: KindRow): string => name;
+/** "True Valid ..." as the status has it. */
+const condition = ({ kind }: KindRow, name: string) =>
+  kubectl(
+    "get",
+    `${kind}.margay.dev`,
+    name,
+    "-o",
+    "jsonpath={.status.conditions[0].status} {.status.conditions[0].message}",
+  );
+
+describe("an object of every kind", () => {
+  test.each(kinds.map((row) => [row.kind, row] as const))(
+    "%s",
+    async (_kind, row) => {
+      await cluster.apply(body(row, nameOf(row), row.valid));
+      await cluster.apply(body(row, refusedName(row), row.refused));
+      let said = "";
+      const tells = (name: string, what: RegExp) =>
+        cluster.eventually(
+          () => `${name}: ${said}`,
+          async () => {
+            said = await condition(row, name);
+            return what.test(said);
+          },
+        );
+      await tells(nameOf(row), /^True in the datastore/);
+      await tells(refusedName(row), /^False /);
+      expect(said).toMatch(row.why);
+      expect(await refusal(body(row, "impossible", row.impossible))).toMatch(
+        /invalid|unknown|validat|decod/i,
+      );
+      expect(await kubectl("get", `${row.short}.margay.dev`)).toMatch(row.shown);
+      const events = () =>
+        kubectl(
+          "get",
+          "events",
+          "-o",
+          "jsonpath={range .items[*]}{.involvedObject.kind}/{.involvedObject.name} {.message}\n{end}",
+        );
+      await cluster.eventually(`an Event of ${row.kind}`, async () => {
+        const lines = (await events())
+          .split("\n")
+          .filter((line) => line.startsWith(`${row.kind}/${refusedName(row)} `));
+        return lines.some((line) => row.why.test(line));
+      });
+      if (row.kind === "IPPool") return; // the next test's
+      await kubectl("delete", `${row.kind}.margay.dev`, nameOf(row), refusedName(row));
+    },
+    60_000,
+  );
+});
+
+test("a pool's range cannot be changed: the API server says it", async () => {
+  const patch = [
+    "patch",
+    "ippool.margay.dev",
+    "valid",
+    "--type=merge",
+    "-p",
+    '{"spec":{"cidr":"192.0.2.0/24"}}',
+  ];
+  expect((await cluster.run("kubectl", patch)).stderr).toMatch(/cidr/);
+}, 30_000);
+
+test("a Service of type LoadBalancer gets its address from the pool", async () => {
+  const spec = { type: "LoadBalancer", selector: { app: "web" }, ports: [{ port: 80 }] };
+  await cluster.apply(
+    JSON.stringify({ apiVersion: "v1", kind: "Service", metadata: { name: "balanced" }, spec }),
+  );
+  const address = ["get", "service", "balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"];
+  await cluster.eventually("it is in the status", async () =>
+    (await kubectl(...address)).startsWith("203.0.113."),
+  );
+  await kubectl("delete", "service", "balanced");
+}, 60_000);
+
+test("a pod that its agent has not heard of is asked for; what it held is freed by its UID, another of its name stays", async () => {
+  await createPods(cluster, [["default/twin", "n1", {}]]);
+  const metadata = { name: "twin", namespace: "default", uid: "00000000-0000-4000-8000-000000000000" };
+  const old = { metadata: { ...metadata, name: "gone" }, spec: { nodeName: "n2", containers: [] } };
+  (await Sandbox.open(old)).abandon();
+  expect(cluster.audit(`system:serviceaccount:${NAMESPACE}:margay-node`).used).toContain("get /pods");
+  const held = async () =>
+    (await cluster.margay(["get", "workloadendpoints", "-A", "-o", "name"])).split("\n");
+  const has = async (name: string) => (await held()).some((line) => line.includes(name));
+  expect(await has("gone")).toBe(true);
+  await cluster.eventually("it is freed", async () => !(await has("gone")), 60_000);
+  expect(await has("twin")).toBe(true);
+  await cluster.becomes(true, "default/client", "default/twin");
+}, 120_000);
+
+test.each([
+  ["bgpd", "agent"],
+  ["agent", "bgpd"],
+])(
+  "%s is killed: %s goes on as the process it was, and no packet is lost",
+  async (killed, other) => {
+    const kubelet = cluster.kubelet("n1");
+    const process = kubelet.processOf("margay-node-n1", other);
+    const [web, client] = [cluster.party("default/web"), cluster.party("default/client")];
+    const streams = await Promise.all([
+      Numbered.start(client, web, 4),
+      Numbered.start(web, client, 6),
+      Numbered.start(tor, client, 4),
+    ]);
+    const former = kubelet.processOf("margay-node-n1", killed);
+    await kubelet.kill("margay-node-n1", killed);
+    await cluster.eventually(
+      `${killed} is started again`,
+      () => kubelet.processOf("margay-node-n1", killed) !== former,
+    );
+    await peersAre("n1", [/n2|reflectors/, /n3|reflectors/, /tor/]);
+    await createPods(cluster, [[`default/after-${killed}`, "n1", {}]]);
+    for (const stream of streams) expect((await stream.stop()).lost).toEqual([]);
+    expect(kubelet.processOf("margay-node-n1", other)).toBe(process);
+  },
+  120_000,
+);
+
+interface Role {
+  readonly metadata: { readonly name: string };
+  readonly rules: readonly {
+    readonly apiGroups: readonly string[];
+    readonly resources: readonly string[];
+    readonly verbs: readonly string[];
+  }[];
+}
+/** "list /pods", as the audit log has it: what the roles of a component grant. */
+async function granted(component: string): Promise<string[]> {
+  const text = await kubectl("-n", NAMESPACE, "get", "clusterroles,roles", "-o", "json");
+  const roles = (JSON.parse(text) as { items: Role[] }).items.filter(
+    ({ metadata }) => metadata.name === component,
+  );
+  const rules = roles.flatMap((role) => role.rules);
+  return rules.flatMap(({ apiGroups, resources, verbs }) =>
+    apiGroups.flatMap((group) =>
+      resources.flatMap((what) => verbs.map((verb) => `${verb} ${group}/${what}`)),
+    ),
+  );
+}
+
+test("a node is deleted: asked for once more, then nothing of it is left", async () => {
+  await kubectl("delete", "node", "n3", "--wait=false");
+  await cluster.eventually(
+    "no Node n3",
+    async () => !/\bn3\b/.test(await cluster.margay(["get", "nodes", "-o", "name"])),
+    60_000,
+  );
+}, 90_000);
+
+test.each<[string, RegExp]>([
+  ["margay-controllers", /(cluster|admin)networkpolicies$/], // no such CRDs in this cluster
+  ["margay-node", /^$/],
+])(
+  "RBAC of %s: nothing was refused, and every right was used",
+  async (account, elsewhere) => {
+    const { used, refused } = cluster.audit(`system:serviceaccount:${NAMESPACE}:${account}`);
+    expect([...refused]).toEqual([]);
+    const rights = await granted(account);
+    expect(rights.length).toBeGreaterThan(2);
+    expect(rights.filter((right) => !used.has(right) && !elsewhere.test(right))).toEqual([]);
+  },
+  30_000,
+);
