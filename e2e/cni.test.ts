@@ -113,3 +113,38 @@ spec: { orchestrator: k8s, node: n1, pod: x, endpoint: eth0, interfaceName: cali
   await lab.margay(["delete", "-f", "-"], pod);
   await eventually("it is gone", async () => !(await torRoutes()).includes(range));
 }, 90_000);
+
+test("a service's address leads to the node of its endpoint, and no more while that is ending and still answers", async () => {
+  const address = "203.0.113.9";
+  const { spec, ...rest } = JSON.parse(
+    await lab.margay(["get", "bgpconfiguration", "default", "-o", "json"]),
+  ) as { spec: object };
+  const serviceLoadBalancerIPs = [{ cidr: "203.0.113.0/24" }];
+  const ranges = JSON.stringify({ ...rest, spec: { ...spec, serviceLoadBalancerIPs } });
+  const endpoint = (terminating: boolean) => `apiVersion: margay.dev/v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { loadBalancerIPs: [${address}], externalTrafficPolicy: Local }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-1, namespace: shop, labels: { kubernetes.io/service-name: web } }
+addressType: IPv4
+endpoints: [{ addresses: [10.244.0.9], nodeName: n1, conditions: { ready: true, serving: true, terminating: ${terminating} } }]
+`;
+  await onNode("ip", "address", "add", `${address}/32`, "dev", "lo"); // in place of kube-proxy and the pod
+  const answers = async (from: string) =>
+    (await lab.exec(from, ["ping", "-c", "1", "-W", "1", address])).code === 0;
+  const own = `${address} via 172.20.0.11`;
+  await lab.margay(["apply", "-f", "-"], `${ranges}\n---\n${endpoint(false)}`);
+  await eventually("the ToR has the address", async () => (await torRoutes()).includes(own));
+  expect(await answers("tor")).toBe(true);
+  await lab.margay(["apply", "-f", "-"], endpoint(true));
+  await eventually("the ToR has it no more", async () => !(await torRoutes()).includes(own));
+  expect(await answers("n1")).toBe(true); // nothing has ended yet
+  expect(await torRoutes()).toMatch(
+    /203\.0\.113\.0\/24 .*nexthop via 172\.20\.0\.11.*nexthop via 172\.20\.0\.12/s,
+  );
+  await lab.margay(["delete", "-f", "-"], endpoint(true));
+  await onNode("ip", "address", "delete", `${address}/32`, "dev", "lo");
+}, 60_000);
