@@ -1,0 +1,149 @@
+/** What few peers need, with a real BIRD on the other side: a line of its configuration and its word for what came of it. */
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { communities, formatAsPath, type Policy, type PolicyChange } from "@margay/bgp";
+import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { unshared } from "@margay/testing";
+import type { WantedPeer } from "./config.ts";
+import { Bird, eventually, wire } from "./testing/bird.ts";
+import { Ours } from "./testing/ours.ts";
+
+jest.setTimeout(60_000); // a busy machine
+
+interface Lines {
+  /** Of the protocol, and what its neighbour's AS is taken for. */
+  readonly protocol?: string;
+  readonly neighbourAs?: number;
+  /** Of the export filter. */
+  readonly export?: string;
+}
+
+const birdConf = ({ protocol = "", neighbourAs = 64512, export: filter = "" }: Lines) => `
+router id 172.20.0.2;
+protocol device {}
+protocol static { ipv4; route 192.0.2.0/24 blackhole; }
+protocol bgp n1 {
+  local 172.20.0.2 as 65000; neighbor 172.20.0.11 as ${neighbourAs};
+  hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
+  ${protocol}
+  ipv4 { import all; export filter { if source != RTS_STATIC then reject; ${filter} accept; }; };
+}
+`;
+
+const many = Array.from({ length: 1200 }, (_, i) => i + 1);
+const changed = (change: PolicyChange): Partial<WantedPeer> => {
+  const all: Policy = { statements: [{ match: {}, set: [change], verdict: "accept" }], otherwise: "accept" };
+  return { policyTerms: { export: all } };
+};
+const tagged = (values: readonly number[]) => changed({ kind: "add-communities", values });
+
+unshared(import.meta.url, () => {
+  const bird = new Bird("tor");
+  let us: Ours | undefined;
+  beforeAll(() => wire("tor"));
+  afterEach(async () => {
+    us?.stop();
+    await bird.kill();
+  });
+  afterAll(() => bird.remove());
+
+  const start = async (lines: Lines, terms: Partial<WantedPeer>) => {
+    bird.start(birdConf(lines));
+    const peer = { address: parseAddress("172.20.0.2"), peerAs: 65000, ...terms };
+    const origins = new Map([["10.9.0.0/16", parsePrefix("10.9.0.0/16")]]);
+    us = await Ours.start({ n: 11, as: 64512, peers: [peer], origins });
+    return us;
+  };
+  const shown = () => bird.control("show route 10.9.0.0/16 all");
+
+  describe("what BIRD says of ours", () => {
+    test.each<[string, Lines, Partial<WantedPeer>, RegExp]>([
+      [
+        "RFC 9234 roles: ONLY_TO_CUSTOMER of ours",
+        { protocol: "local role customer; require roles on;" },
+        { sessionTerms: { role: "provider", roleRequired: true } },
+        /BGP\.otc: 64512/,
+      ],
+      [
+        "RFC 6793 §4.2.2 a session without four octets: AS_TRANS in AS_PATH, and AS4_PATH, which it puts together",
+        { protocol: "enable as4 off;" },
+        changed({ kind: "prepend", as: 4200000001, times: 1 }),
+        /BGP\.as_path: 4200000001 64512\n/,
+      ],
+      [
+        "RFC 8654 a message of more than 4,096 bytes",
+        { protocol: "enable extended messages on;" },
+        tagged(many),
+        /\(0,1200\)/,
+      ],
+      [
+        "RFC 8326 graceful shutdown",
+        {},
+        tagged([communities.gracefulShutdown]),
+        /BGP\.community: \(65535,0\)/,
+      ],
+      [
+        "local-as, our own behind it",
+        { neighbourAs: 64600 },
+        { localAs: 64600, policyTerms: { showBothAses: true } },
+        /BGP\.as_path: 64600 64512\n/,
+      ],
+    ])("%s", async (_why, lines, terms, expected) => {
+      await start(lines, terms);
+      await eventually(shown, expect.stringMatching(expected));
+    });
+
+    test("RFC 9494 ours is gone for longer than its restart time: a last resort", async () => {
+      const one = await start(
+        { protocol: "long lived graceful restart on;" },
+        { restartTimeSeconds: 1, longLivedSeconds: 600 },
+      );
+      await eventually(shown, expect.stringMatching(/BGP\.as_path: 64512/));
+      one.stop();
+      await eventually(shown, expect.stringMatching(/BGP\.community: \(65535,6\)/));
+    });
+  });
+
+  describe("what ours makes of BIRD's", () => {
+    const heard = () => {
+      const all = [...(us?.speaker.ribs[4].entries() ?? [])];
+      const found = all.find(({ prefix }) => formatPrefix(prefix) === "192.0.2.0/24")?.paths[0];
+      if (!found?.attributes) return found?.refused;
+      return `${formatAsPath(found.attributes.asPath)}, ${found.attributes.localPref}, ${found.attributes.onlyToCustomer}`;
+    };
+    test.each<[string, Lines, Partial<WantedPeer>, string]>([
+      [
+        "RFC 9234 roles: what comes from above",
+        { protocol: "local role provider; require roles on;" },
+        { sessionTerms: { role: "customer" } },
+        "65000, 100, 65000",
+      ],
+      [
+        "RFC 6793 §4.2.3 a session without four octets: AS4_PATH",
+        { protocol: "enable as4 off;", export: "bgp_path.prepend(4200000001);" },
+        {},
+        "65000 4200000001, 100, undefined",
+      ],
+      [
+        "RFC 8326 §4.1 a link that is about to go",
+        { export: "bgp_community.add((65535,0));" },
+        {},
+        "65000, 0, undefined",
+      ],
+      [
+        "allowed-local-as",
+        { export: "bgp_path.prepend(64512);" },
+        { allowedLocalAs: 1 },
+        "65000 64512, 100, undefined",
+      ],
+      [
+        "not allowed",
+        { export: "bgp_path.prepend(64512);" },
+        {},
+        "AS loop: our AS 64512 is in the path (RFC 4271 §9.1.2)",
+      ],
+    ])("%s", async (_why, lines, terms, expected) => {
+      await start(lines, terms);
+      await eventually(heard, expected);
+    });
+  });
+});
