@@ -55,10 +55,10 @@ const bird: Recipe = {
   name: "BIRD",
   program: "/usr/sbin/bird",
   restarts: "-R",
-  configure: ({ address, address6, as, neighbours, password, own, dir }) => ({
+  configure: ({ address, address6, routerId = address, as, neighbours, password, own, dir }) => ({
     file: "bird.conf",
     text: lines([
-      `router id ${address}; protocol device {}`,
+      `router id ${routerId}; protocol device {}`,
       own ? `protocol static { ipv4; route ${own} blackhole; }` : "",
       ...neighbours.map(
         (n, i) => `protocol bgp n${i} { local ${address} as ${as}; neighbor ${n.address} as ${n.as};
@@ -79,14 +79,14 @@ const frr: Recipe = {
   name: "FRR",
   program: "/usr/lib/frr/bgpd",
   restarts: "",
-  configure: ({ address, address6, as, neighbours, password, own, dir }) => ({
+  configure: ({ address, address6, routerId = address, as, neighbours, password, own, dir }) => ({
     file: "bgpd.conf",
     text: lines([
       "frr defaults traditional",
       "route-map six permit 10",
       ` set ipv6 next-hop global ${address6}`,
       `router bgp ${as}`,
-      ` bgp router-id ${address}`,
+      ` bgp router-id ${routerId}`,
       " no bgp ebgp-requires-policy",
       " no bgp default ipv4-unicast",
       " no bgp network import-check",
@@ -123,10 +123,10 @@ const gobgp: Recipe = {
   program: "/usr/bin/gobgpd",
   restarts: "-r",
   announce: (own) => `gobgp global rib add ${own}`,
-  configure: ({ address, as, neighbours, password, dir }) => ({
+  configure: ({ address, routerId = address, as, neighbours, password, dir }) => ({
     file: "gobgpd.toml",
     text: lines([
-      `[global.config]\nas = ${as}\nrouter-id = "${address}"\nlocal-address-list = ["${address}"]`,
+      `[global.config]\nas = ${as}\nrouter-id = "${routerId}"\nlocal-address-list = ["${address}"]`,
       ...neighbours.map((n) =>
         lines([
           `[[neighbors]]\n[neighbors.config]\nneighbor-address = "${n.address}"\npeer-as = ${n.as}\nauth-password = "${password}"`,
@@ -179,9 +179,9 @@ const openbgpd: Recipe = {
 
 export const recipes: readonly Recipe[] = [bird, frr, gobgp, openbgpd];
 
-/** Why the daemon cannot run here, if it cannot. */
+/** Why the daemon cannot run here, if it cannot. One that is missing is a fault: set-up installs them all. */
 export function lacking({ program, needsUsers }: Pick<Recipe, "program" | "needsUsers">): string | undefined {
-  if (!existsSync(program)) return "not installed";
+  if (!existsSync(program)) throw new Error(`${program} is not installed: npm run setup does it`);
   const oneUser = run("wc -l < /proc/self/uid_map; awk '{print $3}' /proc/self/uid_map").includes("\n1\n");
   return needsUsers && oneUser ? "needs root: it changes its user" : undefined;
 }
