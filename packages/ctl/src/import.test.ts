@@ -189,10 +189,19 @@ test("one object that cannot be taken, and nothing is written", async () => {
   expect((await store.list("/")).entries).toEqual([]);
 });
 
-test("a running cluster, by its API server", async () => {
+test.each<[api: string, group: string, misses: number]>([
+  ["its API server", "projectcalico.org/v3", 0],
+  ["its CRDs, where that is not installed", "crd.projectcalico.org/v1", 1],
+])("a running cluster, by %s: everything is reported", async (_api, apiVersion, misses) => {
   const kubernetes = await memoryApiServer();
   try {
-    kubernetes.put("/apis/projectcalico.org/v3/ippools", v3("IPPool", "pods", { cidr: "192.168.0.0/16" }));
+    const put = (plural: string, object: ReturnType<typeof v3>) =>
+      kubernetes.put(`/apis/${apiVersion}/${plural}`, { ...object, apiVersion });
+    for (let i = 0; i < misses; i++) kubernetes.fail({ on: "/apis/projectcalico.org/v3", status: 404 });
+    put("ippools", v3("IPPool", "pods", { cidr: "192.168.0.0/16", ipipMode: "Always" }));
+    put("felixconfigurations", v3("FelixConfiguration", "default", { bpfEnabled: true }));
+    put("bgppeers", v3("BGPPeer", "lost", { peerIP: "10.0.0.1" }));
+    put("kubecontrollersconfigurations", v3("KubeControllersConfiguration", "default", {}));
     const kubeconfig = join(folder, "kubeconfig");
     writeFileSync(
       kubeconfig,
@@ -204,7 +213,24 @@ test("a running cluster, by its API server", async () => {
       }),
     );
     const { report } = convertCalico(await liveObjects(kubeconfig));
-    expect(report).toEqual([{ what: "IPPool/pods", outcome: "imported", notes: [] }]);
+    expect(report).toEqual([
+      {
+        ...{ what: "IPPool/pods", outcome: "imported" },
+        notes: ["ipipMode Always: there is no IP-in-IP; VXLAN with the same mode in its place"],
+      },
+      { what: "BGPPeer/lost", outcome: "refused", notes: ["spec.asNumber: is required with peerIP"] },
+      {
+        ...{ what: "FelixConfiguration/default", outcome: "imported" },
+        notes: [
+          "bpfEnabled: there is no eBPF dataplane; nftables or iptables enforce",
+          "spec.bpfEnabled has no equivalent: it has no effect",
+        ],
+      },
+      {
+        ...{ what: "KubeControllersConfiguration/default", outcome: "skipped" },
+        notes: ["these are flags of `margay controllers`"],
+      },
+    ]);
   } finally {
     await kubernetes.close();
   }
