@@ -62,6 +62,23 @@ unshared(import.meta.url, () => {
     await eventually(shown, ["10.7.0.0/24 via 192.0.2.9 dev d0 metric 1024 onlink"]);
   });
 
+  test("of two paths the one whose next hop costs less (RFC 4271 §9.1.2.2 e), as long as there is a way to it", async () => {
+    run(
+      "ip route add 10.61.0.0/24 via 172.20.0.6 metric 10; ip route add 10.62.0.0/24 via 172.20.0.7 metric 20",
+    );
+    learn("10.7.1.0/24", "10.61.0.1", "10.62.0.1");
+    const via = (gateway: string) => [`10.7.1.0/24 via ${gateway} dev d0 metric 1024`];
+    await eventually(shown, via("172.20.0.6"));
+    run("ip route replace 10.62.0.0/24 via 172.20.0.8 metric 5"); // beside the other, and better than both
+    await eventually(shown, via("172.20.0.8"));
+    run("ip route flush 10.62.0.0/24");
+    await eventually(shown, via("172.20.0.6"));
+    run("ip route flush 10.61.0.0/24");
+    await eventually(shown, [""]);
+    run("ip route add 10.62.0.0/24 via 172.20.0.7");
+    await eventually(shown, via("172.20.0.7"));
+  });
+
   test("IPv6: equal paths are one route of two next hops, and of one when the way to the other goes", async () => {
     run("ip -6 route add fd60::/64 via fd00::6; ip -6 route add fd61::/64 via fd00::7");
     learn("fd07::/64", "fd60::1", "fd61::1");
