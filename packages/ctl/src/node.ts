@@ -4,7 +4,7 @@ import { json, type Terminal } from "./terminal.ts";
 interface DaemonStatus {
   readonly daemon: string;
   readonly ready: boolean;
-  /** What is wrong and what to do about it; empty when ready. */
+  /** What is wrong and what to do about it; of one that is ready, what it does without. */
   readonly reasons: readonly string[];
 }
 

@@ -156,6 +156,19 @@ describe("the daemons of this node", () => {
       expect(terminal.printed).toEqual(["agent  ready\nbgpd   ready"]);
     }));
 
+  test("ready, and what is amiss all the same", () =>
+    inDirectory(async (runDir) => {
+      const terminal = recorder();
+      const down = "session to 10.0.0.2 (n2) is Active: connection refused";
+      const saying = (daemon: string, ...reasons: string[]) => ({
+        ...{ daemon, runDir, answers: { "/ready": { ready: true, reasons } } },
+      });
+      const ask = () => nodeStatus({ runDir, ...asTable }, terminal);
+      const isReady = await withDaemon(saying("agent"), () => withDaemon(saying("bgpd", down), ask));
+      expect(isReady).toBe(true);
+      expect(terminal.printed).toEqual([`agent  ready\nbgpd   ready\n       ${down}`]);
+    }));
+
   test("one waits, one is not running: each says what is wrong", () =>
     inDirectory(async (runDir) => {
       const terminal = recorder();

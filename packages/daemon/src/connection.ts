@@ -1,23 +1,43 @@
-import { StoreError, type SyncStatus } from "@margay/datastore";
+import { StoreError } from "@margay/datastore";
 import type { DaemonContext } from "./run-daemon.ts";
-import { Troubles } from "./troubles.ts";
+import { type ErrorClass, Troubles } from "./troubles.ts";
+
+/** What is followed: its name in conditions and events, the errors by which it is away, and itself in words. */
+export interface Source {
+  readonly name: string;
+  readonly errors: ErrorClass;
+  readonly words: string;
+}
+
+const DATASTORE: Source = { name: "datastore", errors: StoreError, words: "the datastore" };
+
+type Status =
+  | { readonly kind: "connected"; readonly revision?: number }
+  | { readonly kind: "disconnected"; readonly error: Error };
 
 /**
- * What a daemon says of its datastore: readiness `datastore` is true while it is followed, and its loss is one line in the log,
+ * What a daemon says of what it follows: the condition of readiness is true while it does, and its loss is one line in the log,
  * however often connecting fails. Liveness is not touched: what is in the kernel stays in force, and a restart would mend nothing.
  */
-export function connectionTeller({
-  log,
-  health,
-}: Pick<DaemonContext, "log" | "health">): (status: SyncStatus) => void {
-  const troubles = new Troubles(log, { datastore: StoreError });
-  health.ready("datastore", false, "the datastore has not been read yet");
+export function connectionTeller(
+  { log, health }: Pick<DaemonContext, "log" | "health">,
+  { name, errors, words }: Source = DATASTORE,
+): (status: Status) => void {
+  const troubles = new Troubles(log, { [name]: errors });
+  let isConnected = false; // a watch that ends and begins anew is no news
+  health.ready(name, false, `${words} has not been read yet`);
   return (status) => {
+    const wasConnected = isConnected;
+    isConnected = status.kind === "connected";
     if (status.kind === "connected") {
       troubles.end("stream");
-      log.info({ event: "datastore-connected", revision: status.revision }, "following the datastore");
-    } else if (!troubles.begin("stream", status.error))
-      log.warn({ event: "datastore-lost", err: status.error }, status.error.message);
-    health.ready("datastore", status.kind === "connected", troubles.texts().join("; "));
+      if (!wasConnected)
+        log.info({ event: `${name}-connected`, revision: status.revision }, `following ${words}`);
+      health.ready(name, true);
+      return;
+    }
+    const { error } = status;
+    if (!troubles.begin("stream", error)) log.warn({ event: `${name}-lost`, err: error }, error.message);
+    health.ready(name, false, error.message);
   };
 }

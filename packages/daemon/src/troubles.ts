@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 
 /** A store's or a server's error: its code says whether it is out of reach, or refuses us. */
-type ErrorClass = new (...words: never[]) => Error & { readonly code: string };
+export type ErrorClass = new (...words: never[]) => Error & { readonly code: string };
 
 interface Trouble {
   /** What several have in common. */

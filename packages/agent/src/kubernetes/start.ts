@@ -2,9 +2,9 @@ import { createSocket } from "node:dgram";
 import { setTimeout as sleepFor } from "node:timers/promises";
 import { type Node, parse } from "@margay/api";
 import type { CniDeps } from "@margay/cni";
-import type { DaemonContext } from "@margay/daemon";
+import { connectionTeller, type DaemonContext } from "@margay/daemon";
 import { resources, StoreError } from "@margay/datastore";
-import { accessTo, apiServer, isInCluster } from "@margay/kubernetes";
+import { accessTo, apiServer, isInCluster, KubernetesError } from "@margay/kubernetes";
 import { type Address, type Family, NetError, parseAddress } from "@margay/net";
 import { listAddresses, listLinks, type Netlink } from "@margay/netlink";
 import type { Inventory } from "../intake.ts";
@@ -54,19 +54,15 @@ export async function startKubernetes(
   };
 }
 
-async function followPods({ options, node, log, health }: DaemonContext<AgentOptions>, { inventory }: Parts) {
+/** Where this node's pods are read from. */
+const API_SERVER = { name: "kubernetes", errors: KubernetesError, words: "the API server" };
+
+async function followPods(context: DaemonContext<AgentOptions>, { inventory }: Parts) {
+  const { options, node } = context;
   const server = apiServer(await accessTo({ kubeconfig: options.kubeconfig }));
-  let isLost = false;
-  health.ready("kubernetes", false, "the API server has not been read yet");
   const pods = new OwnPods({
     ...{ server, node, sleep, namespaceAnnotations: inventory.namespaceAnnotations },
-    onStatus: (status) => {
-      const lost = status.kind === "disconnected";
-      if (lost && !isLost) log.warn({ event: "kubernetes-lost", err: status.error }, status.error.message);
-      if (!lost && isLost) log.info({ event: "kubernetes-connected" }, "following this node's pods again");
-      isLost = lost;
-      health.ready("kubernetes", !lost, lost ? status.error.message : "");
-    },
+    onStatus: connectionTeller(context, API_SERVER),
   });
   void pods.start(); // a rejection is a fault of the program: it ends the process
   return {
