@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { durationSeconds, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
@@ -15,7 +16,7 @@ import { HostAddresses } from "./host-addresses.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
-import { leftBehind, removeLeftBehind } from "./left-behind.ts";
+import { goneNamespaces, leftBehind, removeLeftBehind } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { observingStore } from "./observing-store.ts";
@@ -306,10 +307,16 @@ export class Agent {
     const { log, store } = this.#context;
     try {
       const interfaces = new Set((await listLinks(this.kernel.netlink)).map(({ name }) => name));
-      const found = leftBehind(this.localEndpoints.list(), interfaces);
+      const blocks = [...this.#blocks.mine()].map(({ value }) => value);
+      const inodeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino.toString();
+      const namespaces = goneNamespaces(blocks, { node: this.#context.node, inodeOf });
+      const found = leftBehind(this.localEndpoints.list(), { interfaces, goneNamespaces: namespaces });
       if (found) {
         const names = found.endpoints.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
-        log.info({ event: "left-behind", endpoints: names }, `${names.length} pods vanished meanwhile`);
+        log.info(
+          { event: "left-behind", endpoints: names },
+          `pods vanished meanwhile: ${names.length}, namespaces: ${namespaces.size}`,
+        );
         await removeLeftBehind({ store, ipam: this.ipam }, found);
       }
     } catch (error) {

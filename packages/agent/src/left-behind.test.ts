@@ -1,9 +1,9 @@
-import { expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { type IPAMConfiguration, type IPPool, parse, type WorkloadEndpoint } from "@margay/api";
 import { memoryStore, resources } from "@margay/datastore";
-import { Ipam } from "@margay/ipam";
+import { type Block, garbage, Ipam } from "@margay/ipam";
 import { formatPrefix, hostPrefix } from "@margay/net";
-import { leftBehind, removeLeftBehind } from "./left-behind.ts";
+import { goneNamespaces, leftBehind, removeLeftBehind } from "./left-behind.ts";
 
 const resource = <R>(kind: string, metadata: object, spec: object): R =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata, spec }).resource as R; // of the kind asked for
@@ -37,7 +37,8 @@ test("a pod whose interface vanished while the agent was away: endpoint and addr
     attributes: { node: "n1", containerID: "other" },
   });
 
-  const found = leftBehind(endpoints, new Set(["lo", "calilives"]));
+  const here = { interfaces: new Set(["lo", "calilives"]), goneNamespaces: new Set<string>() };
+  const found = leftBehind(endpoints, here);
   await removeLeftBehind({ store, ipam }, found!); // one is gone
   expect((await resources(store, "WorkloadEndpoint").list()).map(({ spec }) => spec.pod)).toEqual(["lives"]);
   const handles = (await resources(store, "IPAMBlock").list()).flatMap(({ spec }) =>
@@ -52,6 +53,43 @@ test("nothing is concluded when all interfaces are there, or none", () => {
     { name: "n1-k8s-a-eth0", namespace: "default" },
     { orchestrator: "k8s", node: "n1", endpoint: "eth0", interfaceName: "calia" },
   );
-  expect(leftBehind([endpoint], new Set(["calia"]))).toBeUndefined();
-  expect(leftBehind([endpoint], new Set(["lo"]))).toBeUndefined();
+  const seen = (name: string) => ({ interfaces: new Set([name]), goneNamespaces: new Set<string>() });
+  expect(leftBehind([endpoint], seen("calia"))).toBeUndefined();
+  expect(leftBehind([endpoint], seen("lo"))).toBeUndefined();
+});
+
+describe("addresses of other plugins' pods, which have no endpoint", () => {
+  const held = (handle: string, of: object) => ({ handle, sequence: 1, attributes: { node: "n1", ...of } });
+  const netns = (name: string, netnsInode: string) => ({ netns: `/run/netns/${name}`, netnsInode });
+  const block: Block = {
+    ...{ cidr: "10.0.0.0/29", affinity: "host:n1", affinityClaimTime: "2026-11-22T11:00:00.000Z" },
+    ...{ sequenceNumber: 1, unallocated: [] },
+    allocations: {
+      0: held("lives", netns("a", "1")),
+      1: held("gone", netns("b", "2")),
+      2: held("made anew", netns("c", "3")),
+      3: held("of another node", { ...netns("b", "2"), node: "n2" }),
+      4: held("has an endpoint", { ...netns("d", "4"), containerID: "d" }),
+      5: held("never said where", {}),
+    },
+  };
+  const endpoint = resource<WorkloadEndpoint>(
+    "WorkloadEndpoint",
+    { name: "n1-k8s-d-eth0", namespace: "default" },
+    {
+      ...{ orchestrator: "k8s", node: "n1", endpoint: "eth0", interfaceName: "calid" },
+      ...{ containerID: "d", ipNetworks: ["10.0.0.4/32"] },
+    },
+  );
+
+  test.each<[why: string, inodes: Record<string, string>, freed: string[]]>([
+    ["those whose namespace's path names nothing, or another", { a: "1", c: "9" }, ["gone", "made anew"]],
+    ["all are there", { a: "1", b: "2", c: "3", d: "4" }, []],
+    ["none can be seen: the paths are not mounted here, or the node was started anew", {}, []],
+  ])("%s", (_why, inodes, freed) => {
+    const inodeOf = (path: string) => inodes[path.replace("/run/netns/", "")];
+    const gone = goneNamespaces([block], { node: "n1", inodeOf });
+    const found = leftBehind([endpoint], { interfaces: new Set(["calid"]), goneNamespaces: gone });
+    expect(garbage([block], found?.evidence ?? {}).map(({ handle }) => handle)).toEqual(freed);
+  });
 });

@@ -1,6 +1,6 @@
 import { keyOf, type WorkloadEndpoint } from "@margay/api";
 import { type Store, StoreError } from "@margay/datastore";
-import type { Evidence, Ipam } from "@margay/ipam";
+import { type Block, type Evidence, type Ipam, namespaceId } from "@margay/ipam";
 import { formatAddress, parsePrefix } from "@margay/net";
 
 export interface LeftBehind {
@@ -9,23 +9,64 @@ export interface LeftBehind {
   readonly evidence: Evidence;
 }
 
+/** What of the node is still there. */
+export interface StillThere {
+  /** Names. */
+  readonly interfaces: ReadonlySet<string>;
+  /** Network namespaces that are gone, as `namespaceId` names them. */
+  readonly goneNamespaces: ReadonlySet<string>;
+}
+
 /**
  * What pods that vanished while the agent was away left in the datastore (pure). A veth dies with the pod's namespace: an
  * endpoint without its interface is proof. If not one interface is there, the node was started anew, and the runtime will
- * say what is gone; or these are not the node's interfaces at all: then nothing is concluded.
+ * say what is gone; or these are not the node's interfaces at all: then nothing is concluded from those. Pods of other plugins
+ * have no endpoint: theirs is the namespace.
  */
 export function leftBehind(
   endpoints: readonly WorkloadEndpoint[],
-  interfaces: ReadonlySet<string>,
+  { interfaces, goneNamespaces }: StillThere,
 ): LeftBehind | undefined {
-  const gone = endpoints.filter(({ spec }) => !interfaces.has(spec.interfaceName));
-  if (gone.length === 0 || gone.length === endpoints.length) return undefined;
-  const addresses = gone.flatMap(({ spec: { containerID, ipNetworks } }) =>
-    ipNetworks.flatMap((network): [string, string][] =>
-      containerID === undefined ? [] : [[formatAddress(parsePrefix(network)), containerID]],
-    ),
+  const without = endpoints.filter(({ spec }) => !interfaces.has(spec.interfaceName));
+  const gone = without.length === endpoints.length ? [] : without;
+  if (gone.length === 0 && goneNamespaces.size === 0) return undefined;
+  const living = endpoints.filter((one) => !gone.includes(one));
+  const containers = containersIn(gone).flatMap(([address, id]): [string, string][] =>
+    id ? [[address, id]] : [],
   );
-  return { endpoints: gone, evidence: { goneInterfaces: new Map(addresses) } };
+  return {
+    endpoints: gone,
+    evidence: {
+      goneInterfaces: new Map(containers),
+      goneNamespaces,
+      endpoints: new Map(containersIn(living)),
+    },
+  };
+}
+
+/** Each address of these, to the container that has it. */
+const containersIn = (endpoints: readonly WorkloadEndpoint[]) =>
+  endpoints.flatMap(({ spec: { containerID, ipNetworks } }) =>
+    ipNetworks.map((network): [string, string | undefined] => [
+      formatAddress(parsePrefix(network)),
+      containerID,
+    ]),
+  );
+
+/**
+ * The namespaces of this node's addresses that are there no more: their path names nothing, or another. If not one is there, the
+ * paths are not to be seen from here, or the node was started anew: nothing is concluded.
+ */
+export function goneNamespaces(
+  blocks: readonly Block[],
+  { node, inodeOf }: { node: string; inodeOf: (path: string) => string | undefined },
+): ReadonlySet<string> {
+  const all = blocks
+    .flatMap(({ allocations }) => Object.values(allocations).map(({ attributes }) => attributes))
+    .filter((of) => of.node === node && namespaceId(of) !== undefined);
+  const gone = all.filter(({ netns = "", netnsInode }) => inodeOf(netns) !== netnsInode);
+  if (gone.length === all.length) return new Set();
+  return new Set(gone.flatMap((of) => namespaceId(of) ?? []));
 }
 
 /** Removes it: endpoints first, so that no address is given again while an endpoint says it is its own. */

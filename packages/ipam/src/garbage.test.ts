@@ -61,12 +61,12 @@ describe("what is proved", () => {
     ],
     [
       "its namespace's path names another by now",
-      { goneNamespaces: new Set(["/run/netns/cni-1 4026532291"]) },
+      { goneNamespaces: new Set(["n1 /run/netns/cni-1 4026532291"]) },
       ["b namespace-gone 10.0.0.1#101"],
     ],
     [
       "a namespace of the same path, but not that one",
-      { goneNamespaces: new Set(["/run/netns/cni-1 4026539999"]) },
+      { goneNamespaces: new Set(["n1 /run/netns/cni-1 4026539999"]) },
       [],
     ],
     [

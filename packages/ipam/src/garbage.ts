@@ -73,6 +73,6 @@ function proof({ attributes }: Allocation, address: string, evidence: Evidence):
   return has(evidence.goneNamespaces, namespaceId(attributes)) ? "namespace-gone" : undefined;
 }
 
-/** A network namespace by path and inode: a new one under an old path is another. */
-export const namespaceId = ({ netns, netnsInode }: Allocation["attributes"]): string | undefined =>
-  netns && netnsInode && `${netns} ${netnsInode}`;
+/** A node's network namespace by path and inode: a new one under an old path is another. */
+export const namespaceId = ({ node, netns, netnsInode }: Allocation["attributes"]): string | undefined =>
+  node && netns && netnsInode && `${node} ${netns} ${netnsInode}`;
