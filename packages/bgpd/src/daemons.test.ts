@@ -117,30 +117,29 @@ unsharedWithUsers(import.meta.url, () => {
       }
     });
 
-    if (recipe.lacksIPv6)
-      test("eBGP over IPv6 with MD5 and GTSM: IPv6 routes both ways", async () => {
-        const address = `fd00:172:20::${n}`;
-        const peer = { address: parseAddress(address), peerAs: 65000 + n, password, ttlSecurityHops: 1 };
-        const speakers = await Promise.all(
-          [11, 12].map((m) =>
-            Ours.start({ n: m, as: 64501 + m, overIPv6: true, peers: [peer], origins: blocks(m - 10) }),
-          ),
-        );
-        const neighbours = [11, 12].map((m) => ({
-          ...{ address: `fd00:172:20::${m}`, as: 64501 + m, client: false },
-        }));
-        const other = new Other(recipe, `x${n}`, {
-          ...{ address, address6: address, routerId: `172.20.0.${n}`, as: 65000 + n, neighbours, password },
-        });
-        try {
-          await eventually(() => other.count(6), total(6), 300);
-          await eventually(() => speakers.map((s) => s.learned(6)), [routesEach[6], routesEach[6]]);
-          passed(name, `IPv6 ${routesEach[6]} each way over IPv6, MD5 GTSM`);
-        } finally {
-          for (const one of speakers) one.stop();
-          await other.stop();
-        }
+    test("eBGP over IPv6 with MD5 and GTSM: IPv6 routes both ways", async () => {
+      const address = `fd00:172:20::${n}`;
+      const peer = { address: parseAddress(address), peerAs: 65000 + n, password, ttlSecurityHops: 1 };
+      const speakers = await Promise.all(
+        [11, 12].map((m) =>
+          Ours.start({ n: m, as: 64501 + m, overIPv6: true, peers: [peer], origins: blocks(m - 10) }),
+        ),
+      );
+      const neighbours = [11, 12].map((m) => ({
+        ...{ address: `fd00:172:20::${m}`, as: 64501 + m, client: false },
+      }));
+      const other = new Other(recipe, `x${n}`, {
+        ...{ address, address6: address, routerId: `172.20.0.${n}`, as: 65000 + n, neighbours, password },
       });
+      try {
+        await eventually(() => other.count(6), total(6), 300);
+        await eventually(() => speakers.map((s) => s.learned(6)), [routesEach[6], routesEach[6]]);
+        passed(name, `IPv6 ${routesEach[6]} each way over IPv6, MD5 GTSM`);
+      } finally {
+        for (const one of speakers) one.stop();
+        await other.stop();
+      }
+    });
 
     test("killed and back, ours and then theirs: no route is gone for a moment", async () => {
       const roles = { as: 65000 + n, ours: 64512 };
