@@ -17,7 +17,7 @@ const longMs = 30_000;
 
 async function run(row: Row, size: keyof typeof repeats): Promise<void> {
   const feeds = row.peers.map(feedOf);
-  const names: DaemonName[] = [row.against.daemon, "margay"];
+  const names = daemonsOf(row);
   const missing = names.find((name) => !isInstalled(name));
   if (missing) throw new Error(`${missing} is not installed`);
   const samples = new Map<DaemonName, Sample[]>(names.map((name) => [name, []]));
@@ -35,6 +35,13 @@ async function run(row: Row, size: keyof typeof repeats): Promise<void> {
   }
 }
 
+/** Ours last. */
+const daemonsOf = ({ against: { daemon, beside } }: Row): DaemonName[] => [
+  daemon,
+  ...(beside ? [beside] : []),
+  "margay",
+];
+
 type Samples = ReadonlyMap<DaemonName, readonly Sample[]>;
 
 function* resultsOf(row: Row, samples: Samples): Generator<Result> {
@@ -44,9 +51,9 @@ function* resultsOf(row: Row, samples: Samples): Generator<Result> {
     ...summary(values),
   });
   const of = (name: DaemonName) => samples.get(name) ?? [];
-  const { daemon, atMost } = row.against;
+  const { daemon, atMost, beside } = row.against;
   const isChurn = row.work === "churn";
-  for (const name of [daemon, "margay"] as const) {
+  for (const name of daemonsOf(row)) {
     const limits = name === "margay" ? row : undefined;
     if (!isChurn) {
       yield one(
@@ -91,10 +98,11 @@ function* resultsOf(row: Row, samples: Samples): Generator<Result> {
   yield { ...late, target: { of: "p99", atMost: lateAtMostMs } };
   if (isChurn) yield* ratiosOfBursts(row, samples, one);
   else {
-    const ratio = (what: "ms" | "cpuMs") =>
-      of("margay").map((sample, i) => (100 * sample[what]) / (of(daemon)[i]?.[what] ?? Number.NaN));
-    yield bounded(one(`margay / ${daemon}`, "%", ratio("ms")), atMost);
-    yield one(`margay / ${daemon} CPU`, "%", ratio("cpuMs"));
+    const ratio = (other: DaemonName, what: "ms" | "cpuMs") =>
+      of("margay").map((sample, i) => (100 * sample[what]) / (of(other)[i]?.[what] ?? Number.NaN));
+    yield bounded(one(`margay / ${daemon}`, "%", ratio(daemon, "ms")), atMost);
+    yield one(`margay / ${daemon} CPU`, "%", ratio(daemon, "cpuMs"));
+    if (beside) yield one(`margay / ${beside}`, "%", ratio(beside, "ms"));
   }
 }
 
