@@ -16,16 +16,21 @@ unshared(import.meta.url, () => {
   afterAll(() => node.netlink.close());
   afterEach(async () => {
     await node.clear();
+    node.answersFirst = false;
     rmSync(SPOOL, { recursive: true, force: true });
   });
 
   const OK = { code: 0, stdout: "" };
   const web: Called = { sandbox: "web" };
   const add = (call: Called = web) => node.cni("ADD", call);
-  const del = (call: Called = web) => node.cni("DEL", call);
+  const del = async (call: Called = web) => {
+    const answer = await node.cni("DEL", call);
+    if (node.answersFirst) await node.settled();
+    return answer;
+  };
   const ips = ({ stdout }: { stdout: string }) => (JSON.parse(stdout) as { ips: object[] }).ips;
 
-  test.each<[why: string, act: () => Promise<unknown>]>([
+  const ROWS: readonly (readonly [why: string, act: () => Promise<unknown>])[] = [
     [
       "ADD repeated: the same addresses, one of everything",
       async () => {
@@ -210,7 +215,12 @@ unshared(import.meta.url, () => {
         expect(await node.spool.drain()).toBe(0);
       },
     ],
-  ])("%s, and nothing is left", async (_why, act) => {
+  ];
+  test.each([
+    ...ROWS.map(([why, act]) => [why, "done before it is answered", act, false] as const),
+    ...ROWS.map(([why, act]) => [why, "answered before it is done", act, true] as const),
+  ])("%s, and nothing is left (DEL %s)", async (_why, _manner, act, answersFirst) => {
+    node.answersFirst = answersFirst;
     await node.start();
     node.sandbox("web");
     await act();

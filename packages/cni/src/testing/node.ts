@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type IPAMConfiguration, type IPPool, parse, type WorkloadEndpoint } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
@@ -83,6 +84,9 @@ export class TestNode {
     symlinkSync("margay-cni", `${BIN}/margay-ipam`);
   }
 
+  /** Whether DELs are answered before they are done, as the agent does. */
+  answersFirst = false;
+
   /** Starts the server, with an empty store unless told to keep the one there is. */
   async start({ keep = false, deps = {} }: { keep?: boolean; deps?: Partial<CniDeps> } = {}): Promise<void> {
     if (!keep) this.store = memoryStore();
@@ -91,6 +95,7 @@ export class TestNode {
     this.spool = new Spool({
       directory: spoolOf(SOCKET),
       handle,
+      answersFirst: this.answersFirst,
       now: () => performance.now(),
       onBadCall: (error) => this.bad.push(error),
     });
@@ -100,6 +105,15 @@ export class TestNode {
   async stop(): Promise<void> {
     await this.#server?.close();
     this.#server = undefined;
+  }
+
+  /** Until all DELs that were answered are done. Nothing to wait for when the server is down: they are kept then. */
+  async settled(): Promise<void> {
+    const isKept = () => this.#server !== undefined && readdirSync(spoolOf(SOCKET)).length > 0;
+    for (let tries = 0; isKept(); tries++) {
+      if (tries === 1000) throw new Error("a DEL was not done within five seconds");
+      await delay(5);
+    }
   }
 
   /** After each test. */
