@@ -446,16 +446,21 @@ describe("pods", () => {
     /** What ADD was told, if anything. */
     readonly podUID?: string;
     /** The pod of that name, as Kubernetes has it. */
-    readonly now: object;
+    readonly now?: object;
   }
   const gone = { pod: "gone", podUID: "old", now: { uid: "new" } };
+  const hash = "d3b07384d113edec49eaa6238ad5ff00";
   const staying: readonly (Held & { why: string })[] = [
     { why: "the pod is there", pod: "here", podUID: "same", now: { uid: "same" } },
     { why: "nobody knows the UID: no proof", pod: "unknown", now: { uid: "other" } },
     {
       why: "the runtime calls a static pod by its manifest's hash, which its mirror bears as an annotation",
-      ...{ pod: "static", podUID: "hash" },
-      now: { uid: "other", annotations: { "kubernetes.io/config.mirror": "hash" } },
+      ...{ pod: "static", podUID: "own" },
+      now: { uid: "other", annotations: { "kubernetes.io/config.mirror": "own" } },
+    },
+    {
+      why: "a static pod runs also where its mirror cannot be made, and only its node knows",
+      ...{ pod: "unmirrored", podUID: hash },
     },
   ];
   const blockOf = (all: readonly Held[]) => ({
@@ -483,7 +488,7 @@ describe("pods", () => {
     const all = [gone, ...staying];
     const block = await put(blockOf(all));
     for (const { pod: name, now } of all)
-      cluster.kubernetes.put(PODS, { metadata: { name, namespace: "shop", ...now } });
+      if (now) cluster.kubernetes.put(PODS, { metadata: { name, namespace: "shop", ...now } });
     for (const { pod } of all) {
       const { spec, ...rest } = endpoint(pod, {});
       await put({ ...rest, spec: { ...spec, containerID: pod } });

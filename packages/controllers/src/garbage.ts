@@ -13,12 +13,18 @@ export interface Held {
   readonly podUID: string;
 }
 
-/** Every container that holds addresses for a pod of which the UID is known: without it nothing can be proven (pure). */
+/** A static pod's, as its kubelet makes it (MD5). The API server's are UUIDs. */
+const MANIFEST_HASH = /^[0-9a-f]{32}$/;
+
+/**
+ * Every container that holds addresses for a pod whose UID proves something (pure). Without one nothing does, and a static pod runs
+ * whether the API server has a mirror of it or not: its node's agent sees its end.
+ */
 export function heldFor(blocks: readonly IPAMBlock[]): Held[] {
   const all = blocks.flatMap(({ spec }) =>
     Object.values(spec.allocations).flatMap(({ attributes }): [string, Held][] => {
       const { containerID, namespace, pod, podUID } = attributes;
-      if (!containerID || !namespace || !pod || !podUID) return [];
+      if (!containerID || !namespace || !pod || !podUID || MANIFEST_HASH.test(podUID)) return [];
       return [[containerID, { containerID, namespace, pod, podUID }]];
     }),
   );
