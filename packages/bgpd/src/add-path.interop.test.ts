@@ -3,6 +3,7 @@
  * each must arrive behind a reflector, theirs or ours.
  */
 import { describe, expect, jest, test } from "@jest/globals";
+import type { Rib } from "@margay/bgp";
 import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
@@ -14,21 +15,25 @@ jest.setTimeout(60_000); // a busy machine
 const prefixes = 50;
 const as = 64512;
 const password = "sesame";
-const origins = new Map<string, Prefix>(
-  Array.from({ length: prefixes }, (_, i) => `10.9.${i}.0/24`).map((text) => [text, parsePrefix(text)]),
-);
+const texts = [
+  ...Array.from({ length: prefixes }, (_, i) => `10.9.${i}.0/24`),
+  ...Array.from({ length: prefixes }, (_, i) => `fd00:9:${i}::/48`),
+];
+const origins = new Map<string, Prefix>(texts.map((text) => [text, parsePrefix(text)]));
+/** The first ten of each family. */
+const few = new Map([...origins].filter((_, i) => i % prefixes < 10));
 
-/** How each daemon is told, and how it prints the number of paths in its IPv4 table. */
-const ways: Readonly<Record<string, { tell: (text: string) => string; paths: (dir: string) => string }>> = {
+/** How each daemon is told, and how it prints the number of paths in one of its tables. */
+const ways: Readonly<Record<string, { tell: (text: string) => string; paths: Recipe["count"] }>> = {
   BIRD: {
-    tell: (text) => text.replaceAll("ipv4 {", "ipv4 { add paths on;"),
-    paths: (dir) =>
-      `birdc -s ${dir}/bird.ctl show route table master4 count | sed -n 's/^\\([0-9]*\\) of .*/\\1/p'`,
+    tell: (text) => text.replaceAll(/ipv[46] \{(?= import)/g, "$& add paths on;"),
+    paths: (dir, family) =>
+      `birdc -s ${dir}/bird.ctl show route table master${family} count | sed -n 's/^\\([0-9]*\\) of .*/\\1/p'`,
   },
   FRR: {
     tell: (text) => text.replaceAll(/ {2}neighbor (\S+) activate/g, "$&\n  neighbor $1 addpath-tx-all-paths"),
-    paths: (dir) =>
-      `vtysh --vty_socket ${dir} -d bgpd -c 'show bgp ipv4 unicast statistics' | sed -n 's/^Total Advertisements *: *\\([0-9]*\\).*/\\1/p'`,
+    paths: (dir, family) =>
+      `vtysh --vty_socket ${dir} -d bgpd -c 'show bgp ipv${family} unicast statistics' | sed -n 's/^Total Advertisements *: *\\([0-9]*\\).*/\\1/p'`,
   },
   GoBGP: {
     tell: (text) =>
@@ -36,7 +41,8 @@ const ways: Readonly<Record<string, { tell: (text: string) => string; paths: (di
         /afi-safi-name = .*/g,
         "$&\n[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8",
       ),
-    paths: () => "gobgp global rib summary -a ipv4 | sed -n 's/.*Path: \\([0-9]*\\).*/\\1/p'",
+    paths: (_dir, family) =>
+      `gobgp global rib summary -a ipv${family} | sed -n 's/.*Path: \\([0-9]*\\).*/\\1/p'`,
   },
 };
 
@@ -51,7 +57,8 @@ const withPaths = (recipe: Recipe, { tell, paths }: NonNullable<(typeof ways)[st
 
 unsharedWithUsers(import.meta.url, () => {
   run("ip link add br0 type bridge && ip link set br0 up");
-  for (const n of [11, 12, 13]) run(`ip addr add 172.20.0.${n}/24 dev br0`);
+  for (const n of [11, 12, 13])
+    run(`ip addr add 172.20.0.${n}/24 dev br0; ip addr add fd00:172:20::${n}/64 dev br0 nodad`);
 
   describe.each(
     recipes.flatMap((recipe, i) => {
@@ -61,15 +68,16 @@ unsharedWithUsers(import.meta.url, () => {
   )("%s", (_name, recipe, n) => {
     run(
       `ip netns add x${n} && ip link add v${n} master br0 type veth peer name eth0 netns x${n} && ip link set v${n} up &&
-       ip -n x${n} addr add 172.20.0.${n}/24 dev eth0 && ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
+       ip -n x${n} addr add 172.20.0.${n}/24 dev eth0 && ip -n x${n} addr add fd00:172:20::${n}/64 dev eth0 nodad &&
+       ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
     );
     const scene = { address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as, password };
     const theirs = { address: parseAddress(scene.address), password, client: true, ttlSecurityHops: 1 };
     const here = (m: number) => parseAddress(`172.20.0.${m}`);
 
-    /** Distinct next hops of each prefix at a speaker of ours. */
-    const hops = ({ speaker }: Ours) => {
-      const rib = speaker.ribs[4];
+    /** Distinct next hops of each prefix of both families at a speaker of ours. */
+    const hops = ({ speaker: { ribs } }: Ours) => ([4, 6] as const).flatMap((family) => hopsIn(ribs[family]));
+    const hopsIn = (rib: Rib) => {
       const count = (id: number) =>
         new Set(rib.paths(id).map((p) => p.attributes?.nextHop?.address.bits)).size;
       return [...rib.ids()].map(count);
@@ -84,10 +92,13 @@ unsharedWithUsers(import.meta.url, () => {
       const neighbours = [11, 12, 13].map((m) => ({ address: `172.20.0.${m}`, as, client: true }));
       const other = new Other(recipe, `x${n}`, { ...scene, neighbours });
       try {
-        await eventually(() => hops(us), new Array(prefixes).fill(2));
+        await eventually(() => hops(us), new Array(2 * prefixes).fill(2));
         const [first] = feeders;
-        first?.speaker.setOrigins(new Map([...origins].slice(0, 10)));
-        await eventually(() => hops(us).filter((count) => count === 1), new Array(prefixes - 10).fill(1));
+        first?.speaker.setOrigins(few);
+        await eventually(
+          () => hops(us).filter((count) => count === 1),
+          new Array(2 * (prefixes - 10)).fill(1),
+        );
         expect(us.state()).toBe("Established");
       } finally {
         for (const one of [...feeders, us]) one.stop();
@@ -111,11 +122,13 @@ unsharedWithUsers(import.meta.url, () => {
       const neighbours = [{ address: "172.20.0.13", as, client: false }];
       const other = new Other(recipe, `x${n}`, { ...scene, neighbours });
       try {
-        await eventually(() => other.count(4), prefixes * each, 300);
-        feeders[0]?.speaker.setOrigins(new Map([...origins].slice(0, 10)));
-        await eventually(() => other.count(4), 10 * each + (prefixes - 10), 300);
+        const counts = () => [other.count(4) ?? 0, other.count(6) ?? 0];
+        await eventually(counts, [prefixes * each, prefixes * each], 300);
+        feeders[0]?.speaker.setOrigins(few);
+        const left = 10 * each + (prefixes - 10);
+        await eventually(counts, [left, left], 300);
         for (const feeder of feeders) feeder.speaker.setOrigins(new Map());
-        await eventually(() => other.count(4) ?? 0, 0, 300);
+        await eventually(counts, [0, 0], 300);
       } finally {
         for (const one of [...feeders, us]) one.stop();
         await other.stop();
