@@ -1,6 +1,9 @@
 import fc from "fast-check";
 
-/** Random policies of every kind over pods labelled app=a|b|c in the namespaces shop (team=web) and ops (team=ops). */
+/**
+ * Random policies of every kind over pods labelled app=a|b|c in the namespaces shop (team=web) and ops (team=ops), and network sets
+ * that bear the same labels. Some pods have the port `http`, the service account `robot`, or stand behind service shop/svc.
+ */
 type Document = {
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -16,12 +19,22 @@ const namespaceSelector = pick("team == 'web'", "team != 'web'", "all()");
 const namespace = pick("shop", "ops");
 
 const entity = (ports: boolean) =>
-  fc.record(
+  fc.oneof(
     {
-      ...{ selector, notSelector: selector, namespaceSelector },
-      ...(ports && { ports: pick([80], ["80:81", 443], [8080]), notPorts: pick([80], [8080]) }),
+      weight: 9,
+      arbitrary: fc.record(
+        {
+          ...{ selector, notSelector: selector, namespaceSelector },
+          serviceAccounts: fc.constant({ names: ["robot"] }),
+          ...(ports && {
+            ports: pick<(number | string)[]>([80], ["80:81", 443], [8080], ["http"]),
+            notPorts: pick<(number | string)[]>([80], [8080], ["http"]),
+          }),
+        },
+        { requiredKeys: [], noNullPrototype: true },
+      ),
     },
-    { requiredKeys: [], noNullPrototype: true },
+    { weight: 1, arbitrary: fc.constant({ services: { name: "svc", namespace: "shop" } }) },
   );
 
 const rule = pick("TCP", "UDP", undefined).chain((protocol) =>
@@ -55,7 +68,12 @@ const peer = fc.oneof(
   fc.record({ podSelector: labels, namespaceSelector: team }),
   fc.constant({ ipBlock: { cidr: "10.244.0.0/16", except: ["10.244.0.0/26"] } }),
 );
-const port = pick({ port: 80 }, { port: 8080, protocol: "UDP" }, { port: 8000, endPort: 8100 });
+const port = pick<object>(
+  { port: 80 },
+  { port: "http" },
+  { port: 8080, protocol: "UDP" },
+  { port: 8000, endPort: 8100 },
+);
 const half = { peers: fc.array(peer, { maxLength: 2 }), ports: fc.array(port, { maxLength: 2 }) };
 const kubernetes = fc.record({
   podSelector: labels,
@@ -125,10 +143,20 @@ const hostPart = fc.record({ isThere: pick(false, false, true), spec: calico }).
   return isThere ? [hep("n1"), hep("n2"), policy] : [];
 });
 
+/** Pods' own networks, or one address of theirs and what is elsewhere, by a label that pods bear, too. */
+const networkSet = fc
+  .record({
+    app: pick("a", "b", "c"),
+    nets: pick(["10.244.0.0/26", "fd00:10:244::/64"], ["10.244.0.1/32", "198.51.100.0/24"]),
+  })
+  .map(({ app, nets }) => ours("GlobalNetworkSet", { name: "nets", labels: { app } }, { nets }));
+
 const early = pick("Deny", "Pass").map((defaultAction) =>
   ours("Tier", { name: "early" }, { order: 1, defaultAction }),
 );
 const policySet = fc
   .integer({ min: 1, max: 4 })
-  .chain((count) => fc.tuple(hostPart, early, ...Array.from({ length: count }, (_, i) => one(`p${i}`))))
-  .map(([hosts, tier, ...policies]) => [tier, ...policies, ...hosts]);
+  .chain((count) =>
+    fc.tuple(hostPart, networkSet, early, ...Array.from({ length: count }, (_, i) => one(`p${i}`))),
+  )
+  .map(([hosts, nets, tier, ...policies]) => [tier, nets, ...policies, ...hosts]);
