@@ -86,11 +86,13 @@ async function assign(
   { pod, asked, onChosen }: { pod: Pod; asked: Wishes; onChosen: OnChosen },
 ): Promise<Given> {
   const families = familiesOf(deps, invocation, { pod, asked });
-  const pools = families.flatMap((family) => asked.pools[family]);
+  const pools = Object.fromEntries(
+    families.flatMap((family) => (asked.pools[family].length > 0 ? [[family, asked.pools[family]]] : [])),
+  );
   const attributes = attributesOf(invocation, { ...pod, node: deps.node, now: deps.now() });
   const request = {
     ...{ handle: pod.handle, families, attributes },
-    ...(pools.length > 0 && { pools }),
+    pools,
     ...(asked.addresses.length > 0 && { addresses: asked.addresses }),
   };
   const { held, wroteAlong } = await deps.ipam.assignWith(request, (chosen) => onChosen(addressesOf(chosen)));

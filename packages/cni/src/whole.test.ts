@@ -136,6 +136,43 @@ unshared(import.meta.url, () => {
     });
   });
 
+  test.each<[what: string, cni: { pod?: object; namespace?: object }, ips: RegExp[], held: number]>([
+    [
+      "these very addresses",
+      { pod: { ipAddrs: '["10.244.0.77", "fd00:10:244::77"]' } },
+      [/^10\.244\.0\.77\/32$/, /^fd00:10:244::77\/128$/],
+      2,
+    ],
+    ["addresses past IPAM", { pod: { ipAddrsNoIpam: '["192.0.2.9"]' } }, [/^192\.0\.2\.9\/32$/], 0],
+    ["a pool and one family", { pod: { ipv4pools: '["asked"]', ipFamilies: '["IPv4"]' } }, [/^10\.245\./], 1],
+    ["the namespace's pool", { namespace: { ipv4pools: '["asked"]' } }, [/^10\.245\./, /^fd00/], 2],
+    [
+      "the pod's pool before the namespace's",
+      { pod: { ipv4pools: '["four"]' }, namespace: { ipv4pools: '["asked"]' } },
+      [/^10\.244\./, /^fd00/],
+      2,
+    ],
+  ])("annotations ask for %s: ADD, CHECK and DEL", async (_what, { pod = {}, namespace = {} }, ips, held) => {
+    await node.start();
+    const full = (of: object) =>
+      Object.fromEntries(Object.entries(of).map(([name, value]) => [`cni.projectcalico.org/${name}`, value]));
+    const conf = {
+      feature_control: { ip_addrs_no_ipam: true },
+      args: { cni: { annotations: full(pod), namespaceAnnotations: full(namespace) } },
+    };
+    const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web"), conf });
+    expect(addressesOf(stdout)).toEqual(ips.map((one) => expect.stringMatching(one)));
+    expect((await node.world()).addresses).toBe(held);
+    for (const address of addressesOf(stdout))
+      expect(node.sh("ip address show eth0", "web")).toContain(address);
+    const prevResult = JSON.parse(stdout) as object;
+    for (const command of ["CHECK", "DEL"])
+      expect(await node.cni(command, { sandbox: "web", conf: { ...conf, prevResult } })).toEqual({
+        ...{ code: 0, stdout: "" },
+      });
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
   test("floating addresses stand for the pod's own of their family; one of a family that it has not is refused", async () => {
     await node.start();
     const conf = (annotations: object) => ({
@@ -178,6 +215,18 @@ unshared(import.meta.url, () => {
     const { stdout } = await node.cni("ADD", call);
     expect(addressesOf(stdout)).toHaveLength(2);
     expect(await node.world()).toEqual({ links: 0, addresses: 2, endpoints: [] });
+    await node.cni("DEL", call);
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
+  test("as margay-ipam, the datastore's answer lost: to be tried again, and the repeat has the same addresses", async () => {
+    await node.start();
+    const call = { sandbox: node.sandbox("other"), plugin: "margay-ipam" };
+    node.store.failNext({ afterWrites: 1, when: "after" }); // the block with the address in it
+    expect(JSON.parse((await node.cni("ADD", call)).stdout)).toMatchObject({ code: 11 });
+    const first = addressesOf((await node.cni("ADD", call)).stdout);
+    expect(first).toHaveLength(2);
+    expect((await node.world()).addresses).toBe(2);
     await node.cni("DEL", call);
     expect(await node.world()).toEqual(NOTHING);
   });
@@ -242,6 +291,18 @@ unshared(import.meta.url, () => {
       const error = JSON.parse(stdout) as { code: number; msg: string; details: string };
       expect([code, error.code]).toEqual([1, 110]);
       expect(error.details).toContain(fill(details, names));
+    });
+
+    test("what the agent misses in the kernel, routes and rules, is named too", async () => {
+      const { check } = await added();
+      await node.stop();
+      const words = ["route 10.244.0.1/32 dev cali1: gone", "chain margay-tw-cali1: gone"];
+      await node.start({ keep: true, deps: { missing: async () => words } });
+      expect(JSON.parse((await check()).stdout)).toMatchObject({
+        code: 110,
+        msg: `2 things are not as ADD left them: ${words[0]}`,
+        details: words.join("; "),
+      });
     });
 
     test("without prevResult: an invalid configuration", async () => {

@@ -98,6 +98,17 @@ describe("one allocator", () => {
     expect(new Set([...first, ...second].flat().map(({ address }) => formatAddress(address))).size).toBe(200);
   });
 
+  test("with a watched cache nothing is read: not to claim, not to assign, not to release", async () => {
+    const store = memoryStore();
+    const never = () => Promise.reject(new Error("read"));
+    const cache = new BlockCache({ node: "n1" });
+    const ipam = ipamOn({ ...store, get: never, list: never }, "n1", { blocks: cache });
+    for (const handle of ["a", "b", "c", "d", "e"]) await ipam.assign(pod(handle, [4, 6])); // two blocks each
+    await ipam.release({ handle: "a" });
+    expect(await allocationsIn(store)).toHaveLength(8);
+    expect(await affinitiesIn(store)).toHaveLength(4);
+  });
+
   test("a repeated assign gives the same address and writes nothing", async () => {
     const store = counting(memoryStore());
     const ipam = ipamOn(store, "n1");

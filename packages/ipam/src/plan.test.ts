@@ -201,17 +201,17 @@ describe("pools", () => {
     [
       "disabled and asked for by name",
       { pools: two({ disabled: true }) },
-      assign("h", { pools: ["a"] }),
+      assign("h", { pools: { 4: ["a"] } }),
       "ipam: pool a is disabled",
     ],
     ["Manual only when asked for", { pools: two({ assignmentMode: "Manual" }) }, assign("h"), "10.2.0.0"],
     [
       "Manual when asked for",
       { pools: two({ assignmentMode: "Manual" }) },
-      assign("h", { pools: ["a"] }),
+      assign("h", { pools: { 4: ["a"] } }),
       "10.1.0.0",
     ],
-    ["asked for by CIDR", { pools: two({}) }, assign("h", { pools: ["10.2.0.0/28"] }), "10.2.0.0"],
+    ["asked for by CIDR", { pools: two({}) }, assign("h", { pools: { 4: ["10.2.0.0/28"] } }), "10.2.0.0"],
     [
       "nodeSelector matches",
       { pools: two({ nodeSelector: "rack == '7'" }), labels: { rack: "7" } },
@@ -227,11 +227,11 @@ describe("pools", () => {
     [
       "nodeSelector does not count for a named pool",
       { pools: two({ nodeSelector: "rack == '7'" }) },
-      assign("h", { pools: ["a"] }),
+      assign("h", { pools: { 4: ["a"] } }),
       "10.1.0.0",
     ],
     ["a tunnel pool is not for pods", { pools: two({ allowedUses: ["Tunnel"] }) }, assign("h"), "10.2.0.0"],
-    ["unknown name", { pools: two({}) }, assign("h", { pools: ["c"] }), "ipam: pool c does not exist"],
+    ["unknown name", { pools: two({}) }, assign("h", { pools: { 4: ["c"] } }), "ipam: pool c does not exist"],
     [
       "no pool of the family",
       { pools: two({}) },
@@ -265,20 +265,20 @@ describe("pools by namespace and use", () => {
     [
       "asked for by name: the namespace does not count",
       {},
-      assign("h", { ...shop, pools: ["a"] }),
+      assign("h", { ...shop, pools: { 4: ["a"] } }),
       "10.1.0.0",
     ],
     ["a load balancer's", named, assign("h", { use: "LoadBalancer" }), "10.3.0.0"],
     [
       "a tunnel's, where a Tunnel pool selects the node",
       { labels: { gpu: "" } },
-      assign("h", { use: "Tunnel", pools: ["tunnel"] }),
+      assign("h", { use: "Tunnel", pools: { 4: ["tunnel"] } }),
       "10.4.0.0",
     ],
     [
       "a pool for load balancers is not for pods, even by name",
       named,
-      assign("h", { pools: ["lb"] }),
+      assign("h", { pools: { 4: ["lb"] } }),
       "ipam: no enabled IPv4 pool gives Workload addresses on node n1 (see IPPool disabled, nodeSelector, namespaceSelector, assignmentMode, allowedUses)",
     ],
   ])("%s", (_why, scene, operation, expected) => {

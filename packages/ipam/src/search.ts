@@ -49,7 +49,8 @@ export function assignOne(world: World, draft: Draft, request: One): Grant {
   const had = alreadyHeld(draft, request);
   if (had && (!wanted || had.held.address.bits === wanted.bits)) return had;
   if (wanted) return assignExplicit(world, draft, { ...request, wanted });
-  const { family, pools: named, use = "Workload" } = request;
+  const { family, use = "Workload" } = request;
+  const named = request.pools?.[family];
   const { namespace: name } = request.attributes;
   const pools = selectPools(world.pools, {
     ...{ node: world.node, labels: world.labels, family, named, use },

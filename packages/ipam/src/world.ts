@@ -14,8 +14,8 @@ export interface AssignRequest {
   readonly attributes: Attributes;
   /** What for; default: "Workload". */
   readonly use?: Use;
-  /** Pool names or CIDRs; default: every pool that suits the node and the pod's namespace. */
-  readonly pools?: readonly string[];
+  /** Pool names or CIDRs by family; default, for a family without: every pool that suits the node and the pod's namespace. */
+  readonly pools?: Readonly<Partial<Record<Family, readonly string[]>>>;
   /** These very addresses, at most one per family. */
   readonly addresses?: readonly Address[];
 }

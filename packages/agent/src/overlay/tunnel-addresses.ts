@@ -32,7 +32,7 @@ export async function holdTunnelAddress(
       handle: handleOf(family, node),
       families: [family],
       use: "Tunnel",
-      ...(named.length > 0 && { pools: named }),
+      ...(named.length > 0 && { pools: { [family]: named } }),
     },
     attributes: { node, type: "vxlanTunnelAddress", timestamp: now.toISOString() },
   });

@@ -21,6 +21,7 @@ const resource = (kind: string, name: string, spec: object) =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name }, spec }).resource;
 const POOLS = [
   resource("IPPool", "four", { cidr: "10.244.0.0/24", blockSize: 28 }),
+  resource("IPPool", "asked", { cidr: "10.245.0.0/24", blockSize: 28, assignmentMode: "Manual" }),
   resource("IPPool", "six", { cidr: "fd00:10:244::/120", blockSize: 124 }),
 ] as IPPool[]; // just parsed as such
 const CONFIG = (resource("IPAMConfiguration", "default", {}) as IPAMConfiguration).spec; // likewise
