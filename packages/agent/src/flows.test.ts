@@ -62,6 +62,7 @@ test.each<[why: string, connection: Connection, endpoints: readonly string[], ju
   ["from the node itself: always allowed", flow("172.20.0.11 > 10.0.0.2:81"), ["db"], ""],
   ["from elsewhere: not", flow("192.0.2.1 > 10.0.0.2:81"), ["db"], "cut"],
   ["judged by where it really goes", flow("192.0.2.1 > 10.96.0.1:81 as 10.0.0.2"), ["db"], "cut"],
+  ["to itself by a Service", flow("10.0.0.2 > 10.96.0.1:81 as 10.0.0.2"), ["db"], ""],
   ["cut already", flow("192.0.2.1 > 10.0.0.2:81", { mark: CUT | 1 }), ["db"], ""],
   ["cut before and allowed again", flow("192.0.2.1 > 10.0.0.2:80", { mark: CUT }), ["db"], "free"],
   ["part of another connection", flow("192.0.2.1 > 10.0.0.2:81", { isRelated: true }), ["db"], ""],

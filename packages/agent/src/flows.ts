@@ -31,6 +31,7 @@ export function judge(state: Enforced, { connections, endpoints, own, cutBit }: 
     const packet = firstPacket(connection);
     const sender = byAddress.get(formatAddress(packet.source));
     const receiver = isOwn(packet.source) ? undefined : byAddress.get(formatAddress(packet.destination));
+    if (sender && sender === receiver) return true; // to itself by way of a Service
     return (
       (!sender || verdict(state, packet, { endpoint: sender.id, direction: "egress" }).verdict === "allow") &&
       (!receiver ||

@@ -18,10 +18,17 @@ export function leave(journey: Journey): Outcome | undefined {
   if (source.kind !== "pod") return undefined;
   return police(journey, source, {
     direction: "egress",
-    evaluate: (state) => forward(state, packet, { fromInterface: source.interfaceName, staged }).steps,
+    evaluate: (state) =>
+      forward(state, packet, { ...bothIfSame(journey), fromInterface: source.interfaceName, staged }).steps,
     state: stateOf(source.node),
   });
 }
+
+/** By way of a Service a pod's packet may come back to it. */
+const bothIfSame = ({ source, destination }: Journey) =>
+  source.kind === "pod" && destination.kind === "pod" && source.id === destination.id
+    ? { fromInterface: source.interfaceName, toInterface: source.interfaceName }
+    : {};
 
 interface Policing {
   readonly direction: Direction;
@@ -203,7 +210,9 @@ export function arrive(journey: Journey): Outcome | undefined {
   if (source.kind === "host" && source.node === destination.node) return fromOwnHost(journey, destination);
   const denied = police(journey, destination, {
     direction: "ingress",
-    evaluate: (state) => forward(state, packet, { toInterface: destination.interfaceName, staged }).steps,
+    evaluate: (state) =>
+      forward(state, packet, { ...bothIfSame(journey), toInterface: destination.interfaceName, staged })
+        .steps,
     state: stateOf(destination.node),
   });
   return denied ?? summarise(journey);

@@ -23,6 +23,7 @@ export function policyText(step: PolicyStep, before: readonly PolicyStep[]): str
 const DECISIONS: Readonly<Record<string, string>> = {
   [ruleIds.unresolved]: "the endpoint being closed: something it needs cannot be resolved",
   [ruleIds.spoofedAddress]: "anti-spoofing: the source is none of the pod's addresses",
+  [ruleIds.toItself]: "no policy keeping a pod from itself",
   [ruleIds.vxlanFromWorkload]: "no pod being allowed to send VXLAN (allowVXLANPacketsFromWorkloads)",
   [ruleIds.vxlanFromOutside]: "the source being no node's address: only nodes may send VXLAN",
   [ruleIds.unknownInterface]: "there being no endpoint behind that interface",

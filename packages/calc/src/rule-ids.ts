@@ -22,6 +22,8 @@ export const ruleIds = {
   vxlanFromWorkload: "workload/vxlan",
   /** UDP to a node's VXLAN port, from what is no node's address. */
   vxlanFromOutside: "host/vxlan",
+  /** What a workload sends to itself by way of a Service: no policy can forbid that (Kubernetes, "Network Policies"). */
+  toItself: "workload/to-itself",
   /** The way back to the source does not lead to the interface it came from. */
   reversePath: "workload/reverse-path",
   /** A connection that a later policy denied. */

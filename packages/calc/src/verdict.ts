@@ -55,6 +55,8 @@ export function forward(
       return deny([{ endpoint: sender?.id, rule: ruleIds.vxlanFromWorkload, action: "deny" }]);
     const spoofed = sender?.ok ? spoof(sender, packet.source, sourceMac) : undefined;
     if (spoofed) return deny([{ endpoint: sender?.id, rule: spoofed, action: "deny" }]);
+    if (sender?.ok && fromInterface === toInterface)
+      return { verdict: "allow", steps: [{ endpoint: sender.id, rule: ruleIds.toItself, action: "allow" }] };
     const left = verdict(state, packet, { endpoint: sender?.id, direction: "egress", staged });
     if (left.verdict === "deny") return left;
     steps.push(...left.steps);

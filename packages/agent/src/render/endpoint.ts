@@ -161,6 +161,11 @@ function policed(
       id: ruleIds.established,
     },
     ...invalid(config),
+    {
+      match: [direction === "egress" ? "-o" : "-i", endpoint.interfaceName],
+      target: ["-j", "RETURN"],
+      id: ruleIds.toItself,
+    },
     clear(config.both),
     ...counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),

@@ -32,10 +32,10 @@ function rulesWith(policies: number) {
 }
 
 test("a pod is as few rules with a hundred policies as with two, and those of its replica are the same", () => {
-  expect(rulesWith(2)).toEqual({ a: 7, b: 7, groups: [4] });
-  expect(rulesWith(100)).toEqual({ a: 7, b: 7, groups: [200] });
+  expect(rulesWith(2)).toEqual({ a: 8, b: 8, groups: [4] });
+  expect(rulesWith(100)).toEqual({ a: 8, b: 8, groups: [200] });
 });
 
 test("one policy is no group", () => {
-  expect(rulesWith(1)).toEqual({ a: 7, b: 7, groups: [] });
+  expect(rulesWith(1)).toEqual({ a: 8, b: 8, groups: [] });
 });

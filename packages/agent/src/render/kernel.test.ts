@@ -16,7 +16,7 @@ test.each(["nft", "legacy", "nftables"])(
   (backend) => {
     const file = fileURLToPath(new URL("testing/kernel.ts", import.meta.url));
     const seed = fc.readConfigureGlobal().seed;
-    const { disagreements, seen, spoofed, refusedByReversePath, reversePath, logged } = JSON.parse(
+    const { disagreements, seen, spoofed, unpoliced, refusedByReversePath, reversePath, logged } = JSON.parse(
       inNamespace(file, backend, String(seed)),
     );
     expect({ seed, disagreements }).toEqual({ seed, disagreements: [] });
@@ -24,6 +24,7 @@ test.each(["nft", "legacy", "nftables"])(
     expect(seen.allow + seen.deny).toBe(864);
     expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(80);
     expect(spoofed).toBe("deny");
+    expect(unpoliced).toEqual({ toItself: "allow", fromNode: "allow", toOther: "deny" });
     expect(refusedByReversePath).toBeGreaterThan(0);
     expect(logged).toEqual({ unlimited: 10, limited: 3 });
     expect(reversePath).toEqual({ Strict: ["elsewhere", "nowhere"], Loose: ["nowhere"], Disabled: [] });

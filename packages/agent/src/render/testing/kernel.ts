@@ -98,6 +98,24 @@ async function reversePath(probers: Probers): Promise<Record<string, string[]>> 
   return found;
 }
 
+const SERVICE = "10.96.0.9";
+
+/** Under a policy that allows nothing: what a pod sends to itself by way of a Service, as kube-proxy translates it; and its node's packets. */
+async function always(probers: Probers, node: ReturnType<typeof prober>): Promise<Record<string, string>> {
+  const nothing = { selector: "all()", types: ["Ingress", "Egress"] };
+  await apply(stateWith([resource("GlobalNetworkPolicy", "nothing", nothing)]));
+  const own = address("a", 4);
+  run(`/usr/sbin/iptables-nft -t nat -A PREROUTING -d ${SERVICE} -j DNAT --to ${own}`);
+  run(`/usr/sbin/iptables-nft -t nat -A POSTROUTING -s ${own} -d ${own} -j SNAT --to 192.0.2.1`);
+  run("ip addr add 192.0.2.1/32 dev lo");
+  const flow = { from: "a", to: "a", port: 80, family: 4, protocol: "tcp" } as const;
+  const toItself = await probers.a.ask({ ...probeOf(flow, 3000), to: SERVICE });
+  const fromNode = await node.ask({ ...probeOf(flow, 3000), from: "192.0.2.1" });
+  const toOther = await probers.a.ask({ ...probeOf({ ...flow, to: "b" }), from: own });
+  run("/usr/sbin/iptables-nft -t nat -F");
+  return { toItself: toItself.verdict, fromNode: fromNode.verdict, toOther: toOther.verdict };
+}
+
 const SENT = 10;
 
 /** How many of ten new flows a Log rule logs, as the kernel counts what reaches its log target: without and with a limit. */
@@ -125,7 +143,7 @@ async function logged(probers: Probers): Promise<Record<string, number>> {
 
 const apply = loader(process.argv[2]);
 
-const prober = (pod: Pod) => startProber(pod, PORTS);
+const prober = (pod: Pod | undefined) => startProber(pod, PORTS);
 
 /** Every pod to every other, every port, protocol and family. */
 const FLOWS = PODS.flatMap((from) =>
@@ -197,6 +215,10 @@ async function main(): Promise<void> {
   const counters = await apply(state);
   const refused = await reversePath(probers);
   const log = await logged(probers);
+  const node = prober(undefined);
+  await node.ready;
+  const unpoliced = await always(probers, node);
+  node.stop();
   for (const pod of PODS) probers[pod].stop();
   const report = {
     disagreements: results.filter(({ kernel, evaluated }) => kernel !== evaluated),
@@ -204,6 +226,7 @@ async function main(): Promise<void> {
       ["allow", "deny"].map((v) => [v, results.filter(({ kernel }) => kernel === v).length]),
     ),
     spoofed: spoofed.verdict,
+    unpoliced,
     ...{ reversePath: refused, logged: log },
     refusedByReversePath: counters.get("workload/reverse-path") ?? 0,
   };
