@@ -31,6 +31,8 @@ export class Learner {
   readonly #ribs: Readonly<Record<Family, Rib>>;
   readonly #deviceOf: (nextHop: Address) => string | undefined;
   readonly #students = new Map<Source, Student>();
+  /** Sources with another policy, and the next of their prefixes to be judged by it. */
+  readonly #behind = new Map<Source, { readonly wanted: WantedPeer; family: Family; next: number }>();
 
   /** `deviceOf`: the interface towards a next hop, for filters that ask for it. */
   constructor(
@@ -61,6 +63,7 @@ export class Learner {
   /** The session is over; what it said may stay in the RIBs. */
   end(source: Source): void {
     this.#students.delete(source);
+    this.#behind.delete(source);
   }
 
   /** Distinct attribute lists of the sources that are here. */
@@ -102,17 +105,48 @@ export class Learner {
   }
 
   /**
-   * The policy of an established session is another one: its Adj-RIBs-In are judged again, nothing is asked of the peer.
-   * Stale routes wait for the peer to say them again.
+   * The policy of an established session is another one: its Adj-RIBs-In are judged again, by `judgeSome`; nothing is asked of the
+   * peer. Stale routes wait for the peer to say them again.
    */
   relearn(source: Source, wanted: WantedPeer, self: Self | undefined): void {
     this.begin(source, wanted, self);
+    this.#behind.set(source, { wanted, family: 4, next: 0 });
+  }
+
+  /** Routes are left to be judged again. */
+  get isBehind(): boolean {
+    return this.#behind.size > 0;
+  }
+
+  /** Judges again what of so many prefixes is of sources with another policy. */
+  judgeSome(most: number): void {
+    let left = most;
+    for (const [source, place] of this.#behind)
+      for (const family of [4, 6] as const) {
+        if (family < place.family) continue;
+        const from = family === place.family ? place.next : 0;
+        const { size } = this.#ribs[family].prefixes;
+        const to = Math.min(size, from + left);
+        this.#judgeAgain(source, place.wanted, { family, from, to });
+        left -= to - from;
+        Object.assign(place, { family, next: to });
+        if (to < size) return;
+        if (family === 6) this.#behind.delete(source);
+      }
+  }
+
+  #judgeAgain(
+    source: Source,
+    { filters }: WantedPeer,
+    { family, ...range }: { readonly family: Family; readonly from: number; readonly to: number },
+  ): void {
     const student = this.#students.get(source);
     if (!student) return;
-    for (const family of [4, 6] as const) {
-      const rib = this.#ribs[family];
-      const rules = wanted.filters?.import[family] ?? [];
-      rib.eachOf(source, (id, before, pathId) => {
+    const rib = this.#ribs[family];
+    const rules = filters?.import[family] ?? [];
+    rib.eachOf(
+      source,
+      (id, before, pathId) => {
         if (rib.isStale(source, id, pathId)) return;
         const prefix = rib.prefixes.prefix(id);
         const again = before instanceof LearnedRoute ? student.routes.routeOf(before.list) : undefined;
@@ -124,8 +158,9 @@ export class Learner {
         });
         rib.put(id, again && one === whole ? again : one, pathId);
         again?.release();
-      });
-    }
+      },
+      range,
+    );
   }
 }
 

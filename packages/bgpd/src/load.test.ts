@@ -85,4 +85,28 @@ unshared(import.meta.url, () => {
     expect(longestMs).toBeLessThan(1000); // the project's bound for keepalives, whatever the machine's other load
     expect(peerOf(one, 4).counts.flaps).toBe(0);
   });
+
+  test("another import policy for 30,000 routes: judged again in slices, and told as they are", async () => {
+    const sizes: number[] = [];
+    const onChanges = (_family: unknown, { length }: Changes) => void sizes.push(length);
+    const one = await reflector([feeder, 4], { onChanges });
+    const sink = await join(4);
+    const feed = await join(feeder);
+    feed.announce(many(30_000), 1);
+    await eventually(() => sink.announced, 30_001); // and our own
+    sizes.length = 0;
+    const none = { 4: [], 6: [] };
+    const refuse = {
+      action: "reject" as const,
+      cidr: { prefix: parsePrefix("100.64.0.0/10"), operator: "In" as const },
+    };
+    const filters = { import: { 4: [refuse], 6: [] }, export: none };
+    const wanted = new Map([to(1, feeder, { ...client(feeder)[1], filters }), client(4)]);
+    one.setPeers(self(1, { clusterId: 1 }), wanted);
+    await eventually(() => sink.withdrawn, 30_000);
+    expect(sizes).toEqual([8191, 8192, 8192, 30_001 - 3 * 8192]); // the first prefix is our own
+    one.setPeers(self(1, { clusterId: 1 }), new Map([feeder, 4].map(client)));
+    await eventually(() => sink.announced, 60_001);
+    expect(peerOf(one, feeder).counts.flaps).toBe(0);
+  });
 });

@@ -410,6 +410,7 @@ export class Speaker {
     const toldBefore = this.#announcer.told;
     let changed = false;
     this.#sweepDynamic();
+    this.#learner.judgeSome(judgementsInATurn);
     for (const family of families) {
       const changes = this.ribs[family].decide(decisionsInATurn);
       if (changes.length === 0) continue;
@@ -417,7 +418,7 @@ export class Speaker {
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
-    const isUndecided = families.some((family) => this.ribs[family].isUndecided);
+    const isUndecided = this.#learner.isBehind || families.some((family) => this.ribs[family].isUndecided);
     if (!this.#deferral.isActive && !this.#hasConverged && !isUndecided) {
       this.#hasConverged = true;
       this.#options.onConverged?.();
@@ -435,6 +436,8 @@ export class Speaker {
 
 /** Between two turns keepalives are due, and peers are read: a turn takes some 10 ms, however large the table is. */
 const decisionsInATurn = 65_536;
+/** As long: a policy looks at each prefix. */
+const judgementsInATurn = 8192;
 
 const asksDevice = ({ filters }: WantedPeer): boolean =>
   families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));

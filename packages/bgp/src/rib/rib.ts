@@ -138,9 +138,13 @@ export class Rib {
     if (stale) this.#stale.set(to, stale);
   }
 
-  /** Calls `each` for every path of one source; it may put and remove paths of that prefix. */
-  eachOf(source: Source, each: (id: number, route: Route, pathId: number) => void): void {
-    for (let id = 0; id < this.prefixes.size; id++)
+  /** Calls `each` for every path of one source, of prefixes `from` to before `to`; it may put and remove paths of that prefix. */
+  eachOf(
+    source: Source,
+    each: (id: number, route: Route, pathId: number) => void,
+    { from = 0, to = this.prefixes.size }: { readonly from?: number; readonly to?: number } = {},
+  ): void {
+    for (let id = from; id < to; id++)
       for (const pathId of this.#paths.pathIdsOf(id, source)) {
         const number = this.#paths.numberOf(id, source, pathId);
         if (number >= 0) each(id, this.#route(number), pathId);
