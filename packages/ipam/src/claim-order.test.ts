@@ -1,9 +1,13 @@
 import { describe, expect, test } from "@jest/globals";
-import type { IPPool } from "@margay/api";
+import { type IPAMConfiguration, type IPPool, parse } from "@margay/api";
+import { memoryStore, resources } from "@margay/datastore";
 import { formatPrefix, type Prefix, parsePrefix } from "@margay/net";
 import fc from "fast-check";
 import { claimOrder, indexOf } from "./claim-order.ts";
+import { Ipam } from "./ipam.ts";
 import { parsePools } from "./pools.ts";
+
+const RESOURCE = { apiVersion: "margay.dev/v1", metadata: { name: "default" } };
 
 function poolOf(cidr: string, blockSize: number) {
   const spec = { cidr, blockSize } as IPPool["spec"]; // the order depends on nothing else
@@ -120,6 +124,29 @@ describe("100 nodes in 5 racks", () => {
       );
     },
   );
+
+  test("by the allocator itself, each node with its own view: what is confirmed is at most 3 aggregates a rack", async () => {
+    const store = memoryStore();
+    const known = new Map<string, string>();
+    const pools = [
+      parse({ ...RESOURCE, kind: "IPPool", spec: { cidr: "10.244.0.0/16", blockSize: 26 } }).resource,
+    ];
+    const config = parse({ ...RESOURCE, kind: "IPAMConfiguration", spec: {} }).resource;
+    for (const node of NODES) {
+      known.set(node, rackOf(node));
+      const ipam = new Ipam({
+        ...{ store, node, now: () => new Date(0), labels: () => ({}), racks: () => known },
+        pools: () => pools as IPPool[], // just parsed as such
+        config: () => (config as IPAMConfiguration).spec, // likewise
+      });
+      await ipam.assign({ handle: node, families: [4], attributes: { node } });
+    }
+    const affinities = await resources(store, "BlockAffinity").list();
+    const blocks = new Map(affinities.map(({ spec: { node, cidr } }) => [node, [parsePrefix(cidr)]]));
+    expect(affinities.every(({ spec }) => spec.state === "confirmed") && blocks.size).toBe(100);
+    for (const rack of new Set(RACKS.values()))
+      expect(aggregatesOf(rack, blocks).length).toBeLessThanOrEqual(3);
+  });
 
   test("without labels they are scattered, as before", () => {
     const blocks = claimAll(NODES, new Map());
