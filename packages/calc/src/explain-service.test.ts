@@ -138,6 +138,16 @@ describe("a packet for a Service is judged as the packet that it becomes", () =>
   });
 });
 
+test("a pod reaches itself by way of a Service, whatever policy says", () => {
+  const closed = np("shop/closed", { selector: "app == 'db'", types: ["Ingress", "Egress"] });
+  const { backends } = told("shop/db1 > shop/db", [closed]);
+  expect(backends).toMatchObject([
+    { name: "shop/db1", verdict: "allowed", decidedBy: { rule: "workload/to-itself" } },
+    { name: "shop/db2", verdict: "denied" },
+  ]);
+  expect(told("shop/db1 > shop/db1", [closed])).toMatchObject({ verdict: "allowed", steps: [] });
+});
+
 test("an announced service address that no Service has is not forwarded", () => {
   const announced = [bgpSettings({ serviceClusterIPs: [{ cidr: "10.96.0.0/16" }] })];
   expect(told("shop/web > 10.96.0.99", announced)).toMatchObject({

@@ -1,6 +1,7 @@
 import { formatAddress } from "@margay/net";
 import { Calc } from "./calc.ts";
-import { answer, arrive, hostIn, hostOut, leave } from "./explain-policy.ts";
+import { answer, hostIn, hostOut } from "./explain-host.ts";
+import { arrive, leave } from "./explain-policy.ts";
 import { land, proxy, routed, serviceLoop, translate } from "./explain-route.ts";
 import { type BackendPlace, backendText, proxied } from "./explain-service.ts";
 import type { EndView, Explanation, Question } from "./explanation.ts";

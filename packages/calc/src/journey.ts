@@ -25,8 +25,13 @@ export interface Journey {
   readonly staged: boolean;
 }
 
-/** Between a place and itself nothing of ours is on the way. */
-export function stay({ source, destination }: Pick<Journey, "source" | "destination">): Outcome | undefined {
+/** Between a place and itself nothing of ours is on the way; but by way of a Service or floating address a packet comes back. */
+export function stay({
+  source,
+  destination,
+  steps,
+}: Pick<Journey, "source" | "destination" | "steps">): Outcome | undefined {
+  if (steps.length > 0) return undefined;
   if (source.kind === "pod" && destination.kind === "pod" && source.id === destination.id)
     return { verdict: "allowed", because: `the packet does not leave ${source.name}` };
   if (source.kind === "host" && destination.kind === "host" && source.node === destination.node)
