@@ -1,13 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
+import { parse } from "@margay/api";
 import { memoryStore, resources, type Store } from "@margay/datastore";
 import { Ipam } from "@margay/ipam";
 import { type Family, formatAddress, parseAddress } from "@margay/net";
 import { apply } from "./apply.ts";
 import { remove } from "./delete.ts";
 import { show } from "./ipam.ts";
-import { check } from "./ipam-check.ts";
+import { check, type Report } from "./ipam-check.ts";
 import { configure } from "./ipam-configure.ts";
 import { releaseAddresses } from "./ipam-release.ts";
 import { split } from "./ipam-split.ts";
@@ -164,6 +165,102 @@ describe("check", () => {
     await expect(release({ node: "n1" })).rejects.toThrow("node n1 exists");
     await expect(release({ node: "n1", ip: "10.0.0.1" })).rejects.toMatchObject({ code: "usage" });
   });
+
+  const ipamBlock = (cidr: string, of: object = {}) => ({
+    ...{ kind: "IPAMBlock", metadata: { name: cidr.replace("/", "-") } },
+    spec: {
+      ...{ cidr, sequenceNumber: 9, unallocated: [], allocations: {} },
+      ...{ affinityClaimTime: "2026-11-22T12:00:00.000Z", ...of },
+    },
+  });
+  const affinity = (cidr: string, state: string) => ({
+    ...{ kind: "BlockAffinity", metadata: { name: `n1-${cidr.replace("/", "-")}` } },
+    spec: { node: "n1", type: "host", cidr, state },
+  });
+  const held = (handle: string) => ({ handle, sequence: 1, attributes: { node: "n1", type: "other" } });
+
+  test.each<[code: string, broken: object[], repairs: string[]]>([
+    [
+      "pools-overlap",
+      [{ kind: "IPPool", metadata: { name: "q" }, spec: { cidr: "10.0.0.128/25", blockSize: 28 } }],
+      ["margay delete ippool q"],
+    ],
+    [
+      "blocks-overlap",
+      [ipamBlock("10.0.0.0/27"), ipamBlock("10.0.0.16/28")],
+      [
+        "restart the pods in one of them (margay get ipamblock 10.0.0.16-28 -o yaml), then: margay delete ipamblock 10.0.0.16-28",
+        "none is needed: it goes when it is empty",
+      ],
+    ],
+    ["block-outside-pools", [ipamBlock("192.168.0.0/28")], ["margay delete ipamblock 192.168.0.0-28"]],
+    ["block-of-other-size", [ipamBlock("10.0.0.0/27")], ["none is needed: it goes when it is empty"]],
+    [
+      "block-inconsistent",
+      [ipamBlock("10.0.0.0/28", { unallocated: [1, 1] })],
+      [
+        "restart the pods in it (margay get ipamblock 10.0.0.0-28 -o yaml), then: margay delete ipamblock 10.0.0.0-28",
+      ],
+    ],
+    ...(
+      [
+        ["affinity-unsettled", [affinity("10.0.0.0/28", "pending")]],
+        ["affinity-without-block", [affinity("10.0.0.0/28", "confirmed")]],
+        ["block-without-affinity", [ipamBlock("10.0.0.0/28", { affinity: "host:n1" })]],
+      ] as const
+    ).map(([code, broken]): [string, object[], string[]] => [
+      code,
+      [...broken],
+      ["none is needed while the agent of n1 runs: it settles that at its next assignment"],
+    ]),
+    [
+      "held-twice",
+      [ipamBlock("10.0.0.0/28", { allocations: { 1: held("a"), 2: held("a") } })],
+      ["margay ipam release --ip 10.0.0.2, if no pod has it"],
+    ],
+    ["unallocated-in-use", [endpoint("web", "10.0.0.1")], ["restart the pod of shop/n1-k8s-web-eth0"]],
+    [
+      "used-twice",
+      [
+        ipamBlock("10.0.0.0/28", { allocations: { 1: held("a") } }),
+        ...[endpoint("web", "10.0.0.1"), endpoint("web2", "10.0.0.1")],
+      ],
+      ["restart the pods of shop/n1-k8s-web2-eth0"],
+    ],
+  ])("%s: its repair mends it", async (code, broken, repairs) => {
+    const store = await cluster();
+    for (const one of broken) {
+      const { resource } = parse({ apiVersion: "margay.dev/v1", ...one } as object);
+      await resources(store, resource.kind).create(resource as never); // the collection is of its kind
+    }
+    const problems = async () =>
+      (JSON.parse(await printed((t) => check(store, asJson, t))) as Report).problems;
+    expect((await problems()).map(({ repair }) => repair)).toEqual(repairs);
+    expect((await problems())[0]?.code).toBe(code);
+    for (const repair of repairs) await mend(store, repair);
+    expect(await problems()).toEqual([]);
+  });
+
+  /** Does what a repair says; a pod that is restarted loses its endpoint, and an agent that runs assigns and tidies. */
+  async function mend(store: Store, repair: string): Promise<void> {
+    const [, kind, name = ""] = /margay delete (\w+) (\S+)$/.exec(repair) ?? [];
+    const [, ip] = /margay ipam release --ip ([\d.]+)/.exec(repair) ?? [];
+    const [, pods] = /restart the pods? of (.*)/.exec(repair) ?? [];
+    if (kind === "ippool" || kind === "ipamblock") {
+      const of = { kind: kind === "ippool" ? "IPPool" : "IPAMBlock", metadata: { name } } as const;
+      await remove(store, [of], { force: true, ignoreNotFound: false, ...asTable }, recorder());
+    } else if (ip) {
+      await releaseAddresses(store, { ip, fromReport: [], force: false, ...asTable }, recorder());
+    } else if (pods) {
+      for (const one of pods.split(", "))
+        await resources(store, "WorkloadEndpoint").delete(one.split("/")[1] ?? "", "shop");
+    } else {
+      const ipam = await ipamOn(store, "n1");
+      await ipam.assign(pod("new", "10.0.0.200"));
+      await ipam.release({ handle: "k8s.new" });
+      for (let times = 0; times < 2; times++) await ipam.tidy();
+    }
+  }
 
   test("the address of another plugin's pod, which has no endpoint, is no leak, and not released by mistake", async () => {
     const store = await cluster();
