@@ -1,6 +1,6 @@
 /**
- * `margay bgpd --config-file` as a process, between a client and a BIRD that writes its kernel, and a stream of packets through
- * both: what a kill -9 of either costs, and a link that is cut.
+ * `margay bgpd --config-file` as a process, between a client and routers that write their kernels, a BIRD and an FRR with zebra, and
+ * a stream of packets through the first: what a kill -9 of any costs, and a link that is cut.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { controlGet } from "@margay/daemon";
-import { unshared } from "@margay/testing";
+import { unsharedWithUsers } from "@margay/testing";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
+import { Frr } from "./testing/frr.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
 
 jest.setTimeout(60_000); // a busy machine
@@ -19,9 +20,11 @@ const main = fileURLToPath(new URL("../../margay/src/main.ts", import.meta.url))
 
 const routerYaml = `
 local: { as: 64512, router-id: 172.20.0.11 }
-networks: [10.9.0.0/24]
+networks: [10.9.0.0/24, fd00:9::/64]
 neighbors:
   - { name: tor, address: 172.20.0.2, as: 65000, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
+  - { name: leaf, address: 172.20.1.2, as: 65001, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
+  - { name: leaf6, address: fd00:172:21::2, as: 65001, families: [ipv6], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
 `;
 const birdConf = `
 router id 172.20.0.2;
@@ -36,8 +39,36 @@ protocol bgp n1 {
 }
 `;
 
-unshared(import.meta.url, () => {
+const leaf = ["172.20.1.11", "fd00:172:21::11"];
+const frrConf = `
+frr defaults traditional
+router bgp 65001
+ bgp router-id 172.20.1.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ bgp graceful-restart
+ bgp graceful-restart preserve-fw-state
+${leaf
+  .map(
+    (n) => ` neighbor ${n} remote-as 64512
+ neighbor ${n} timers 1 3
+ neighbor ${n} timers connect 1
+ neighbor ${n} advertisement-interval 0`,
+  )
+  .join("\n")}
+ address-family ipv4 unicast
+  network 198.51.100.0/24
+  no neighbor ${leaf[1]} activate
+ exit-address-family
+ address-family ipv6 unicast
+  network 2001:db8:7::/48
+  neighbor ${leaf[1]} activate
+ exit-address-family
+`;
+
+unsharedWithUsers(import.meta.url, () => {
   const bird = new Bird("tor");
+  const frr = new Frr("leaf");
   const dir = mkdtempSync(join(tmpdir(), "margay-forwarding-"));
   let bgpd: ChildProcess | undefined;
   let said = "";
@@ -55,12 +86,16 @@ unshared(import.meta.url, () => {
     const gone = new Promise((resolve) => bgpd?.once("exit", resolve));
     if (bgpd?.kill("SIGKILL")) await gone;
   };
-  const state = async () => {
-    const [peer] = (await controlGet(dir, "bgpd", "/peers").catch(() => [])) as { state: string }[];
-    return peer?.state ?? "not running";
+  const state = async (name = "tor") => {
+    const peers = (await controlGet(dir, "bgpd", "/peers").catch(() => [])) as {
+      name: string;
+      state: string;
+    }[];
+    return peers.find((peer) => peer.name === name)?.state ?? "not running";
   };
+  const leafStates = async () => [await state("leaf"), await state("leaf6")];
 
-  /** Packets from the client to a host behind BIRD, 50 a second; `end` says how many of them came back. */
+  /** Packets from the client to a host behind a router, 50 a second; `end` says how many of them came back. */
   function stream(): { end(): Promise<{ sent: number; back: number }> } {
     const ping = spawn("ip", ["netns", "exec", "client", "ping", "-n", "-q", "-i", "0.02", "192.0.2.1"]);
     let text = "";
@@ -81,6 +116,10 @@ unshared(import.meta.url, () => {
   beforeAll(async () => {
     wire("tor");
     run(`set -e
+      ip netns add leaf; ip link add leaf0 type veth peer name eth0 netns leaf
+      ip addr add 172.20.1.11/24 dev leaf0; ip addr add fd00:172:21::11/64 dev leaf0 nodad; ip link set leaf0 up
+      ip -n leaf addr add 172.20.1.2/24 dev eth0; ip -n leaf addr add fd00:172:21::2/64 dev eth0 nodad
+      ip -n leaf link set eth0 up; ip -n leaf link set lo up
       ip -n tor addr add 192.0.2.1/32 dev lo
       ip netns add client; ip link add c0 type veth peer name eth0 netns client
       ip addr add 10.9.0.1/24 dev c0; ip link set c0 up
@@ -89,8 +128,16 @@ unshared(import.meta.url, () => {
       sysctl -qw net.ipv4.ip_forward=1`);
     writeFileSync(join(dir, "router.yaml"), routerYaml);
     bird.start(birdConf);
+    frr.start({ zebra: "hostname leaf\n", bgpd: frrConf });
     startBgpd();
-    await eventually(state, "Established");
+    await eventually(() => state(), "Established");
+    await eventually(
+      () =>
+        run(
+          "ip -n leaf route show 10.9.0.0/24; ip -n leaf -6 route show fd00:9::/64; ip -6 route show 2001:db8:7::/48",
+        ),
+      expect.stringMatching(/10\.9\.0\.0.*bgp[\s\S]*fd00:9::.*bgp[\s\S]*2001:db8:7::.*143/),
+    );
     await eventually(
       () => run("ip -n tor route show 10.9.0.0/24; ip route show 192.0.2.0/24"),
       expect.stringMatching(/10\.9\.0\.0.*bird[\s\S]*192\.0\.2\.0.*143/),
@@ -98,31 +145,55 @@ unshared(import.meta.url, () => {
   });
   afterAll(async () => {
     await killBgpd();
+    await frr.remove();
     await bird.remove();
     rmSync(dir, { recursive: true });
   });
 
+  /** How many of our networks are in its kernel, by family. */
+  const leafRoutes = () =>
+    [run("ip -n leaf route show 10.9.0.0/24"), run("ip -n leaf -6 route show fd00:9::/64")]
+      .map((text) => text.match(/proto bgp/g)?.length ?? 0)
+      .join(" ");
+
   describe("packets through two speakers", () => {
-    test("ours is killed and comes back: none is lost", async () => {
+    test("ours is killed and comes back: none is lost, and FRR's kernel keeps our networks", async () => {
       const packets = stream();
+      const seen = new Set([leafRoutes()]);
       await killBgpd();
       await eventually(() => bird.control("show protocols n1"), expect.not.stringMatching("Established"));
       startBgpd();
-      await eventually(() => said.includes('"event":"converged"'), true);
-      await eventually(state, "Established");
+      await eventually(() => {
+        seen.add(leafRoutes());
+        return said.includes('"event":"converged"');
+      }, true);
+      await eventually(() => state(), "Established");
+      await eventually(leafStates, ["Established", "Established"]);
       const { sent, back } = await packets.end();
       expect(sent).toBeGreaterThan(20);
       expect(back).toBe(sent);
+      expect([...seen]).toEqual(["1 1"]);
+    });
+
+    test("FRR's bgpd is killed and comes back, sessions over IPv4 and IPv6: no route of it is gone for a moment", async () => {
+      const watch = new RouteWatch();
+      await frr.killBgpd();
+      await eventually(leafStates, expect.not.arrayContaining(["Established"]));
+      frr.startBgpd();
+      await eventually(leafStates, ["Established", "Established"]);
+      await eventually(leafRoutes, "1 1");
+      expect(watch.lost).toEqual([]);
+      watch.close();
     });
 
     test("theirs is killed and comes back: none is lost", async () => {
       const packets = stream();
       const watch = new RouteWatch();
       await bird.kill();
-      await eventually(state, expect.not.stringMatching("Established"));
+      await eventually(() => state(), expect.not.stringMatching("Established"));
       bird.start(birdConf, { recovers: true });
-      await eventually(state, "Established");
-      await eventually(() => bird.routes(), ["10.9.0.0/24 via 172.20.0.11 [64512]"]);
+      await eventually(() => state(), "Established");
+      await eventually(() => bird.routes(), expect.arrayContaining(["10.9.0.0/24 via 172.20.0.11 [64512]"]));
       const { sent, back } = await packets.end();
       expect(back).toBe(sent);
       expect(watch.lost).toEqual([]);
@@ -131,12 +202,12 @@ unshared(import.meta.url, () => {
 
     test("the link is cut for longer than the hold time (3 s): sessions, routes and packets are back after it", async () => {
       run("ip link set eth0 down");
-      await eventually(state, expect.not.stringMatching("Established"));
+      await eventually(() => state(), expect.not.stringMatching("Established"));
       await new Promise((resolve) => setTimeout(resolve, 4000));
       run("ip link set eth0 up");
-      await eventually(state, "Established");
+      await eventually(() => state(), "Established");
       await eventually(() => run("ip route show 192.0.2.0/24"), expect.stringMatching("via 172.20.0.2"));
-      await eventually(() => bird.routes(), ["10.9.0.0/24 via 172.20.0.11 [64512]"]);
+      await eventually(() => bird.routes(), expect.arrayContaining(["10.9.0.0/24 via 172.20.0.11 [64512]"]));
       const answers = () => run("ip netns exec client ping -n -q -c 1 -W 1 192.0.2.1 || true");
       await eventually(answers, expect.stringMatching(" 1 received"));
     });

@@ -22,7 +22,7 @@ export class Frr {
     writeFileSync(join(this.#dir, "bgpd.conf"), bgpd);
     run(`mkdir -p /run/frr && chown -R frr:frr /run/frr ${this.#dir} && chmod 755 ${this.#dir}`);
     this.#spawn("zebra", []);
-    this.#spawn("bgpd", ["-S"]); // root as it is
+    this.startBgpd();
   }
 
   #spawn(name: "zebra" | "bgpd", more: readonly string[]): void {
@@ -61,8 +61,21 @@ export class Frr {
     return run(`cat ${this.#dir}/bgpd.log`);
   }
 
-  async stop(): Promise<void> {
-    for (const child of this.#running.splice(0)) {
+  /** bgpd alone, and what zebra wrote stays as long as bgpd asked for. */
+  killBgpd(): Promise<void> {
+    return this.#kill(this.#running.splice(1));
+  }
+
+  startBgpd(): void {
+    this.#spawn("bgpd", ["-S"]); // root as it is
+  }
+
+  stop(): Promise<void> {
+    return this.#kill(this.#running.splice(0));
+  }
+
+  async #kill(children: readonly ChildProcess[]): Promise<void> {
+    for (const child of children) {
       const gone = new Promise((resolve) => child.once("exit", resolve));
       if (child.kill("SIGKILL")) await gone;
     }
