@@ -69,6 +69,9 @@ export interface Definition<K extends string = string, Spec = unknown> {
 /** By field of the spec. */
 export type Idle = Readonly<Record<string, string>>;
 
+/** How such a field is described. */
+export const withoutEffect = (why: string): string => `Without effect: ${why}.`;
+
 /** What a resource file states; `define` adds what all kinds share. */
 interface Statement<K extends string, S extends z.ZodType> {
   readonly kind: K;

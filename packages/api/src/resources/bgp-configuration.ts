@@ -5,18 +5,26 @@ import { asNumber } from "../fields/as-number.ts";
 import { duration } from "../fields/duration.ts";
 import { interfacePattern, singletonName } from "../fields/names.ts";
 import { secretKeyRef } from "../fields/secret.ts";
-import { define, type SpecOf } from "../resource.ts";
+import { define, type SpecOf, withoutEffect } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
 import { community } from "./bgp-policy.ts";
 
 const communityName = /^[a-zA-Z_][-a-zA-Z0-9_]{0,252}$/;
 const ranges = z.array(z.object({ cidr: cidr().describe("Range.") })).optional();
 
+/** Calico's parameters that are taken, so that its configuration can be, and have no effect. */
+const IDLE = {
+  logSeverityScreen: "bgpd's flag --log-level decides",
+  ignoredInterfaces: "networks of interfaces are not announced",
+  localWorkloadPeeringIPV4: "pods peer with the node's own addresses, where BGPPeers say so",
+  localWorkloadPeeringIPV6: "pods peer with the node's own addresses, where BGPPeers say so",
+} as const;
+
 const settings = z.object({
   logSeverityScreen: z
     .enum(["Trace", "Debug", "Info", "Warning", "Error", "Fatal"])
     .default("Info")
-    .describe("Log level of bgpd."),
+    .describe(withoutEffect(IDLE.logSeverityScreen)),
   nodeToNodeMeshEnabled: z.boolean().default(true).describe("Every node peers with every other."),
   asNumber: asNumber.default(64512).describe("AS of nodes that name none."),
   listenPort: z
@@ -59,12 +67,9 @@ const settings = z.object({
   nodeMeshMaxRestartTime: duration
     .optional()
     .describe("Graceful restart time (RFC 4724) of the mesh; 120s when absent."),
-  ignoredInterfaces: z
-    .array(interfacePattern)
-    .optional()
-    .describe("Globs of interfaces whose networks are not announced."),
-  localWorkloadPeeringIPV4: address(4).optional().describe("Address that pods peer with."),
-  localWorkloadPeeringIPV6: address(6).optional().describe("IPv6 address that pods peer with."),
+  ignoredInterfaces: z.array(interfacePattern).optional().describe(withoutEffect(IDLE.ignoredInterfaces)),
+  localWorkloadPeeringIPV4: address(4).optional().describe(withoutEffect(IDLE.localWorkloadPeeringIPV4)),
+  localWorkloadPeeringIPV6: address(6).optional().describe(withoutEffect(IDLE.localWorkloadPeeringIPV6)),
   programClusterRoutes: z
     .enum(["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"])
     .default("EnabledNoEncapOnly")
@@ -120,6 +125,7 @@ export const bgpConfiguration = define({
   settings,
   between,
   name: singletonName,
+  idle: () => IDLE,
   check: ({ name, spec }) =>
     name === "default"
       ? []
@@ -128,7 +134,6 @@ export const bgpConfiguration = define({
           message: "is allowed in the object named default only",
         })),
   columns: [
-    { title: "LOGSEVERITY", value: ({ spec }) => spec.logSeverityScreen },
     { title: "MESHENABLED", value: ({ spec }) => spec.nodeToNodeMeshEnabled },
     { title: "ASNUMBER", value: ({ spec }) => spec.asNumber },
   ],

@@ -3,7 +3,7 @@ import { address, net } from "../fields/addresses.ts";
 import { duration } from "../fields/duration.ts";
 import { singletonName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
-import { define, type SpecOf } from "../resource.ts";
+import { define, type SpecOf, withoutEffect } from "../resource.ts";
 import { withoutDefaults } from "../settings.ts";
 
 const SEVERITIES = ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"] as const;
@@ -99,7 +99,6 @@ const IDLE = {
   healthEnabled: "/healthz and /readyz are always served",
   prometheusMetricsEnabled: "/metrics is always served",
 } as const;
-const withoutEffect = (field: keyof typeof IDLE): string => `Without effect: ${IDLE[field]}.`;
 
 /** Felix's parameters, with its names and defaults (calico.md §4.14). */
 const settings = z.object({
@@ -115,7 +114,7 @@ const settings = z.object({
     .describe("Allowed packets: accepted at once, or left to later rules."),
   iptablesMangleAllowAction: anyCase(["Accept", "Return"] as const)
     .default("Accept")
-    .describe(withoutEffect("iptablesMangleAllowAction")),
+    .describe(withoutEffect(IDLE.iptablesMangleAllowAction)),
   iptablesFilterDenyAction: anyCase(["Drop", "Reject"] as const)
     .default("Drop")
     .describe("How packets are refused."),
@@ -129,8 +128,8 @@ const settings = z.object({
   iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
   ipsetsRefreshInterval: duration.default("90s").describe("How often ipsets are read back and compared."),
   routeRefreshInterval: duration.default("90s").describe("How often routes are read back and compared."),
-  netlinkTimeout: duration.default("10s").describe(withoutEffect("netlinkTimeout")),
-  maxIpsetSize: z.int().min(1).default(1048576).describe(withoutEffect("maxIpsetSize")),
+  netlinkTimeout: duration.default("10s").describe(withoutEffect(IDLE.netlinkTimeout)),
+  maxIpsetSize: z.int().min(1).default(1048576).describe(withoutEffect(IDLE.maxIpsetSize)),
   ipv6Support: z
     .boolean()
     .default(true)
@@ -169,7 +168,7 @@ const settings = z.object({
     .boolean()
     .default(true)
     .describe("End established connections that policy no longer allows. Margay only."),
-  removeExternalRoutes: z.boolean().default(true).describe(withoutEffect("removeExternalRoutes")),
+  removeExternalRoutes: z.boolean().default(true).describe(withoutEffect(IDLE.removeExternalRoutes)),
   deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
   deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),
   failsafeInboundHostPorts: failsafes([22, 179, 2379, 2380, 5473, 6443, 6666, 6667], [68]).describe(
@@ -197,7 +196,7 @@ const settings = z.object({
   vxlanVNI: z.int().min(1).max(16777215).default(4096).describe("VXLAN network identifier."),
   vxlanMTU: z.int().min(0).default(0).describe("MTU of the IPv4 VXLAN device; 0 is automatic."),
   vxlanMTUV6: z.int().min(0).default(0).describe("MTU of the IPv6 VXLAN device; 0 is automatic."),
-  ipipMTU: z.int().min(0).default(0).describe(withoutEffect("ipipMTU")),
+  ipipMTU: z.int().min(0).default(0).describe(withoutEffect(IDLE.ipipMTU)),
   logPrefix: printable
     .max(127)
     .default("calico-packet")
@@ -220,9 +219,9 @@ const settings = z.object({
     .describe(
       "Packets to a service address that BGPConfiguration announces and nobody translated: they would come back from the router.",
     ),
-  logSeverityScreen: anyCase(SEVERITIES).default("Info").describe(withoutEffect("logSeverityScreen")),
-  healthEnabled: z.boolean().default(false).describe(withoutEffect("healthEnabled")),
-  prometheusMetricsEnabled: z.boolean().default(false).describe(withoutEffect("prometheusMetricsEnabled")),
+  logSeverityScreen: anyCase(SEVERITIES).default("Info").describe(withoutEffect(IDLE.logSeverityScreen)),
+  healthEnabled: z.boolean().default(false).describe(withoutEffect(IDLE.healthEnabled)),
+  prometheusMetricsEnabled: z.boolean().default(false).describe(withoutEffect(IDLE.prometheusMetricsEnabled)),
 });
 
 const spec = withoutDefaults(settings).prefault({});

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { any, type Between, both, check, implies, is, isEmpty, not } from "../between.ts";
 import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
-import { define, type SpecOf } from "../resource.ts";
+import { define, type SpecOf, withoutEffect } from "../resource.ts";
 import { order, rules } from "./rule.ts";
 import { tier } from "./tier.ts";
 
@@ -29,7 +29,7 @@ const shared = {
   performanceHints: z
     .array(z.enum(["AssumeNeededOnEveryNode"]))
     .optional()
-    .describe(`Without effect: ${HINTS.performanceHints}.`),
+    .describe(withoutEffect(HINTS.performanceHints)),
 };
 
 /** Calico's defaulting of `types`; a given list, even an empty one, is kept. */
