@@ -152,6 +152,14 @@ unshared(import.meta.url, () => {
     expect(await linkByName(nl, WIRING.hostInterface)).toBeUndefined();
   });
 
+  test("the kernel refuses the node's end when the pod's is done: nothing left at either", async () => {
+    newNamespace(POD);
+    const owner = { ...WIRING.owner, network: "x".repeat(300) }; // an alias has 255 bytes
+    await expect(wire(nl, { ...WIRING, owner })).rejects.toMatchObject({ name: "NetlinkError" });
+    expect(await linkByName(nl, WIRING.hostInterface)).toBeUndefined();
+    expect(inPod("ip -br link | grep -v ^lo || true")).toBe("");
+  });
+
   test("unwire from either side, and again; what is gone, or not a veth, is left in peace", async () => {
     newNamespace(POD);
     await wire(nl, WIRING);
