@@ -134,7 +134,9 @@ export class Peer {
   accept(connection: Connection): void {
     const { device } = this.wanted;
     const isElsewhere = device !== undefined && (connection.zone ?? device) !== device;
-    if (this.wanted.problem || this.#barred || this.isShutDown || isElsewhere) {
+    // A third one beside a rival that lacks but the peer's KEEPALIVE.
+    const isTooMany = this.#rival?.session.state === "OpenConfirm";
+    if (this.wanted.problem || this.#barred || this.isShutDown || isElsewhere || isTooMany) {
       connection.close();
       return;
     }

@@ -1,11 +1,13 @@
 /** Restarts, our own and those of peers (RFC 4724), with many speakers in one process over real TCP. */
+import { connect, type Socket } from "node:net";
 import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { Framer, writeMessage } from "@margay/bgp";
 import { parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import { Engine, stillForwards } from "./engine.ts";
 import type { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
-import { block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
+import { block, full, port, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
 
 jest.setTimeout(30_000); // a busy machine
 
@@ -18,6 +20,40 @@ unshared(import.meta.url, () => {
 
   /** What the only peer of `s` said of its restart. */
   const said = (s: Speaker) => s.negotiatedOf([...s.peers.values()][0]!)?.gracefulRestart;
+
+  test("§5 a third connection does not end the one that a restarted peer is opening", async () => {
+    const one = await start(1, [to(1, 2, { passive: true })]);
+    const dialled: Socket[] = [];
+    speakers.add({ stop: () => dialled.forEach((socket) => void socket.destroy()) });
+    /** A connection of the peer, with its OPEN; how much was heard on it. */
+    const dial = () => {
+      const socket = connect({ port, host: "10.0.0.1", localAddress: "10.0.0.2" });
+      const gracefulRestart = { restarting: true, restartTimeSeconds: 60, families: [] };
+      const capabilities = { families: [4] as const, as4: 64512, gracefulRestart };
+      socket.write(writeMessage({ kind: "open", as: 64512, holdTimeSeconds: 9, bgpId: 2, capabilities }));
+      const heard = { socket, messages: 0, isClosed: false };
+      const framer = new Framer();
+      socket.on("data", (bytes) => {
+        heard.messages += [...framer.push(bytes)].length;
+      });
+      socket.on("close", () => {
+        heard.isClosed = true;
+      });
+      dialled.push(socket);
+      return heard;
+    };
+    const alive = writeMessage({ kind: "keepalive" });
+    const established = () => [...one.peers.values()][0]?.counts.established;
+    dial().socket.write(alive);
+    await eventually(established, 1);
+    const second = dial();
+    await eventually(() => second.messages, 2); // OPEN, KEEPALIVE: it is in OpenConfirm there
+    const third = dial();
+    await eventually(() => third.isClosed, true);
+    second.socket.write(alive);
+    await eventually(established, 2);
+    expect(second.isClosed).toBe(false);
+  });
 
   describe("ours", () => {
     test("§4.1 a reflector without kernel routes: no client hears End-of-RIB before all have said theirs", async () => {
