@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
@@ -401,6 +401,22 @@ unshared(import.meta.url, () => {
     });
     await put(store, { kind: "Node", metadata: { name: "n1" }, spec: {} });
     await until(() => context.notReady().length === 0);
+  });
+
+  test("rules that the kernel refuses: STATUS says why, as a thing that pods suffer from, until it takes them", async () => {
+    sh("nft delete table ip filter 2>/dev/null || true");
+    const other = spawn("nft", ["-i"], { stdio: ["pipe", "ignore", "ignore"] }); // a table of which it lets nobody else write
+    other.stdin.write("add table ip filter { flags owner; }\n");
+    await until(() => sh("nft list tables ip").includes("table ip filter"));
+    const { events, notReady } = await start(await cluster());
+    await until(() => events("apply-failed").length > 0);
+    expect(JSON.parse((await call("STATUS", "")).stdout)).toMatchObject({
+      code: 51,
+      msg: expect.stringContaining("rules and routes cannot be written"),
+    });
+    other.stdin.end();
+    await until(() => notReady().length === 0, 10_000);
+    expect((await call("STATUS", "")).exitCode).toBe(0);
   });
 
   test("a change of configuration needs no restart: the other backend, and no IPv6", async () => {
