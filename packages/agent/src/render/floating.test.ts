@@ -18,8 +18,12 @@ test.each(["nftables", "nft", "legacy"])(
         sourcesOfA: OWN,
         sourcesOfB: NODE,
       },
-      // A node always reaches its own pods.
-      "a has it, and lets nobody in": { reached: ["node4", "node6"], sourcesOfA: OWN, sourcesOfB: NODE },
+      // A node always reaches its own pods, and a pod itself.
+      "a has it, and lets nobody in": {
+        reached: ["node4", "node6", "a4", "a6"],
+        sourcesOfA: OWN,
+        sourcesOfB: NODE,
+      },
       "a has it, but they are switched off": neither,
     });
   },
