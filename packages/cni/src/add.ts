@@ -3,14 +3,14 @@ import { setImmediate } from "node:timers/promises";
 import { ApiError, decode, encode, keyOf, type WorkloadEndpoint } from "@margay/api";
 import { type Change, StoreError } from "@margay/datastore";
 import { type Address, formatAddress, sameAddress } from "@margay/net";
-import { addressSource, wishesOf } from "./addresses.ts";
+import { addressSource, podIn, wishesOf } from "./addresses.ts";
 import type { Configuration } from "./configuration.ts";
 import { endpointAsSeen, hostInterfaceOf, remove } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
-import { endpointOf, podOf } from "./pod.ts";
+import { endpointOf } from "./pod.ts";
 import { formatResult } from "./result.ts";
 import { HOST_MAC } from "./wire.ts";
 
@@ -22,7 +22,7 @@ export async function add(deps: CniDeps, invocation: Invocation): Promise<Reply>
   const { cniVersion, ifname, netns, conf } = invocation;
   if (netns === undefined) throw new CniError("invalid-environment", "CNI_NETNS is missing");
   refuseTaken(invocation);
-  const named = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const named = podIn(deps, invocation);
   const pod = { ...named, ...deps, hostInterface: hostInterfaceOf(deps, named), now: deps.now() };
   const mtu = conf.mtu || deps.mtu();
   const asked = wishesOf(invocation);

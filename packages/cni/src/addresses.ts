@@ -8,7 +8,7 @@ import type { CniDeps } from "./deps.ts";
 import { CniError } from "./errors.ts";
 import type { Invocation } from "./invocation.ts";
 import { ownerOfHandle, sameOwner } from "./owner.ts";
-import { attributesOf, type Pod } from "./pod.ts";
+import { attributesOf, type Pod, podOf } from "./pod.ts";
 import { type Wishes, wishes } from "./wishes.ts";
 
 /**
@@ -59,7 +59,10 @@ function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
       if (addresses.length > 0) return { addresses, wroteAlong: false };
       return assign(deps, invocation, { pod, asked, onChosen });
     },
-    release: (reason) => Promise.all(handlesOf(held, pod).map((handle) => ipam.release({ handle, reason }))),
+    release: (reason) => {
+      const handles = new Set([pod.handle, ...heldHandles(held, pod)]);
+      return Promise.all([...handles].map((handle) => ipam.release({ handle, reason })));
+    },
     problems: async (addresses) => {
       if (wishesOf(invocation).addressesWithoutIpam.length > 0) return [];
       const mine = [...held()].filter(({ handle }) => handle === pod.handle).map(({ address }) => address);
@@ -70,14 +73,21 @@ function own(deps: CniDeps, invocation: Invocation, pod: Pod): AddressSource {
   };
 }
 
-/** A container with a dot in its name may have its addresses under the handle of before: see `handleOf`. */
-function handlesOf(held: CniDeps["held"], { handle, owner }: Pod): string[] {
-  if (!handle.includes("/")) return [handle];
+/** Whose call it is, with the handle that it has: that of before, if its addresses are under it and none under the new one. */
+export function podIn(deps: Pick<CniDeps, "node" | "interfacePrefix" | "held">, invocation: Invocation): Pod {
+  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const handles = heldHandles(deps.held, pod);
+  return { ...pod, handle: handles.find((one) => one === pod.handle) ?? handles[0] ?? pod.handle };
+}
+
+/** A container or network with a dot in its name may have its addresses under the handle of before: see `handleOf`. */
+function heldHandles(held: CniDeps["held"], { owner }: Pod): string[] {
+  if (![owner.network, owner.containerId].some((name) => name.includes("."))) return [];
   const mine = [...held()].filter((one) => {
     const found = one.containerId === owner.containerId && ownerOfHandle(one.handle, owner);
     return found && sameOwner(found, owner);
   });
-  return [...new Set([handle, ...mine.map((one) => one.handle)])];
+  return mine.map(({ handle }) => handle);
 }
 
 async function assign(

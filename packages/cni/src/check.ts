@@ -1,13 +1,13 @@
 import { keyOf } from "@margay/api";
 import { type Address, formatPrefix, hostPrefix } from "@margay/net";
-import { addressSource, parsedAddresses } from "./addresses.ts";
+import { addressSource, parsedAddresses, podIn } from "./addresses.ts";
 import type { PreviousResult } from "./configuration.ts";
 import { hostInterfaceOf } from "./del.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
-import { type Pod, podOf } from "./pod.ts";
+import type { Pod } from "./pod.ts";
 import { previous, verdict } from "./verdict.ts";
 
 /**
@@ -17,7 +17,7 @@ import { previous, verdict } from "./verdict.ts";
 export async function check(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   try {
     const addresses = ownAddresses(previous(invocation), invocation);
-    const named = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+    const named = podIn(deps, invocation);
     const pod = { ...named, hostInterface: hostInterfaceOf(deps, named) };
     const problems = [
       ...(await addressSource(deps, invocation, pod).problems(addresses)),

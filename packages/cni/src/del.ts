@@ -1,12 +1,12 @@
 import { ApiError, type ReleaseReason, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
-import { addressSource } from "./addresses.ts";
+import { addressSource, podIn } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
 import { cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
 import { sameOwner } from "./owner.ts";
-import { type Pod, podOf } from "./pod.ts";
+import type { Pod } from "./pod.ts";
 import { DONE } from "./result.ts";
 
 /** How often the endpoint is read and deleted again when somebody else writes it meanwhile. */
@@ -28,7 +28,7 @@ export async function del(deps: CniDeps, invocation: Invocation): Promise<Reply>
  * nobody gets it while a route still leads here.
  */
 export async function remove(deps: CniDeps, invocation: Invocation, reason: ReleaseReason): Promise<void> {
-  const pod = podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
+  const pod = podIn(deps, invocation);
   const { netns, ifname, containerId } = invocation;
   const [endpoint] = await Promise.allSettled([
     deleteEndpoint(deps, pod, (found) => belongs(found, containerId)),

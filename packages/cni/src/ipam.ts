@@ -1,10 +1,9 @@
 import { contains, formatAddress, offset, sameAddress, width } from "@margay/net";
-import { addressSource, parsedAddresses } from "./addresses.ts";
+import { addressSource, parsedAddresses, podIn } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniError, cniError } from "./errors.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
-import { podOf } from "./pod.ts";
 import { DONE, formatIpamResult, type IpamAddress } from "./result.ts";
 import { previous, verdict } from "./verdict.ts";
 
@@ -48,9 +47,6 @@ export async function checkIpam(deps: CniDeps, invocation: Invocation): Promise<
   const lost = held.filter(({ address }) => !given.some((one) => sameAddress(one, address)));
   return verdict(lost.map(({ address }) => `address ${formatAddress(address)}: not in the result of ADD`));
 }
-
-const podIn = (deps: CniDeps, invocation: Invocation) =>
-  podOf(invocation, { node: deps.node, interfacePrefix: deps.interfacePrefix() });
 
 const sourceOf = (deps: CniDeps, invocation: Invocation) =>
   addressSource(deps, invocation, podIn(deps, invocation));

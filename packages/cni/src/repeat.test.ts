@@ -1,6 +1,7 @@
 import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { StoreError } from "@margay/datastore";
+import { formatAddress } from "@margay/net";
 import { unshared } from "@margay/testing";
 import { attach, detach, parseLabels } from "./attach.ts";
 import { type Called, NOTHING, SOCKET, TestNode } from "./testing/node.ts";
@@ -335,6 +336,35 @@ unshared(import.meta.url, () => {
     await node.deps().ipam.assignWith({ handle: "attach-shop.vm.1", families: [4], attributes }, () => []);
     await node.observe();
     await detach(SOCKET, { name: "vm.1", namespace: "shop", ifname: "eth0", netns: "" });
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
+  test("a container with a dot whose addresses have the handle of before: repeated and checked with it", async () => {
+    await node.start();
+    const call = { sandbox: node.sandbox("web.v2") };
+    const attributes = { node: "n1", containerID: "web.v2" };
+    const { ipam } = node.deps();
+    await ipam.assignWith({ handle: "net.web.v2", families: [4, 6], attributes }, () => []);
+    const before = [...node.deps().held()].map(({ address }) => formatAddress(address));
+    const { stdout } = await add(call);
+    const prevResult = JSON.parse(stdout) as { ips: { address: string }[] };
+    expect(prevResult.ips.map(({ address }) => address.split("/")[0])).toEqual(before);
+    expect(await node.cni("CHECK", { ...call, conf: { prevResult } })).toEqual(OK);
+    await del(call);
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
+  test("... and as margay-ipam: a repeat that fails frees nothing", async () => {
+    await node.start();
+    const call = { sandbox: "web.v2", plugin: "margay-ipam" };
+    const attributes = { node: "n1", containerID: "web.v2" };
+    const { ipam } = node.deps();
+    await ipam.assignWith({ handle: "net.web.v2", families: [4, 6], attributes }, () => []);
+    expect((await add({ ...call, conf: { type: "bridge" } })).code).toBe(1); // no gateway in the block
+    expect((await node.world()).addresses).toBe(2);
+    const prevResult = JSON.parse((await add(call)).stdout) as object;
+    expect(await node.cni("CHECK", { ...call, conf: { prevResult } })).toEqual(OK);
+    await del(call);
     expect(await node.world()).toEqual(NOTHING);
   });
 
