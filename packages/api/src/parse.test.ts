@@ -756,6 +756,13 @@ test.each<[string, string, string]>([
   expect(() => decode(key, value)).toThrow(expect.objectContaining({ code: "corrupt", origin: key }));
 });
 
+test("a pattern of interfaces that was written before it was refused is read as it is, so that it stays in force", () => {
+  const stored = document("HostEndpoint", { node: "n1", interfaceName: "eth+" }, "a");
+  expect(decode("/margay/v1/hostendpoints/a", JSON.stringify(stored)).spec).toMatchObject({
+    interfaceName: "eth+",
+  });
+});
+
 describe("effective: default, then node.<name>, then built-in defaults", () => {
   const configuration = (name: string, spec: object) =>
     parse(document("FelixConfiguration", spec, name)).resource;

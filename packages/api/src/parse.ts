@@ -20,20 +20,21 @@ export interface Parsed {
 export function parse(document: unknown, origin?: string): Parsed {
   const given = withoutNulls(document);
   const definition = definitionFor(given, origin);
-  return check(
-    definition,
-    { ...(given as object), apiVersion: API_VERSION, kind: definition.kind },
-    (issues) => {
-      const name = nameIn(given);
-      return new ApiError({
-        code: "invalid",
-        kind: definition.kind,
-        issues,
-        ...(origin && { origin }),
-        ...(name && { name }),
-      });
-    },
-  );
+  const refuse = (issues: readonly Issue[]) => {
+    const name = nameIn(given);
+    return new ApiError({
+      code: "invalid",
+      kind: definition.kind,
+      issues,
+      ...(origin && { origin }),
+      ...(name && { name }),
+    });
+  };
+  const whole = { ...(given as object), apiVersion: API_VERSION, kind: definition.kind };
+  const parsed = check(definition, whole, refuse);
+  const outdated = definition.outdated?.(parsed.resource.spec as never) ?? [];
+  if (outdated.length > 0) throw refuse(outdated);
+  return parsed;
 }
 
 /** Validates against one definition; `refuse` makes the error. Unknown fields stay in the resource. */

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { Between } from "./between.ts";
+import type { Issue } from "./errors.ts";
 import { labelName, labelValue, nameOf } from "./fields/names.ts";
 import { text } from "./fields/text.ts";
 
@@ -61,6 +62,11 @@ export interface Definition<K extends string = string, Spec = unknown> {
   /** The whole document: apiVersion, kind, metadata, spec, status. */
   readonly schema: z.ZodType<Resource<K, Spec>>;
   readonly columns: readonly Column<Resource<K, Spec>>[];
+  /**
+   * What is wrong with a spec that is written now, by path, though values of former versions have it: those stay in force as they
+   * were. A method, as in Column.
+   */
+  outdated?(spec: Spec): readonly Issue[];
   /** Fields that have no effect where a spec has them, and why: taken, as Calico takes them, and warned of. A method, as in Column. */
   idle?(spec: Spec): Idle;
   readonly example: unknown;
@@ -92,6 +98,7 @@ interface Statement<K extends string, S extends z.ZodType> {
     spec: z.output<S>;
   }) => readonly { path: string; message: string }[];
   readonly columns: readonly Column<Resource<K, SpecOf<S>>>[];
+  outdated?(spec: SpecOf<S>): readonly Issue[];
   idle?(spec: SpecOf<S>): Idle;
   readonly example: { metadata: Metadata; spec: z.input<S> };
 }
@@ -121,6 +128,7 @@ export function define<K extends string, S extends z.ZodType>(
     ...{ kind, plural, singular: kind.toLowerCase(), aliases, scope, description, columns },
     ...(statement.settings && { settings: statement.settings }),
     ...(statement.between && { between: statement.between }),
+    ...(statement.outdated && { outdated: statement.outdated }),
     ...(statement.idle && { idle: statement.idle }),
     // The read-only view of what the schemas give; nothing is different at run time.
     spec: statement.spec as unknown as z.ZodType<SpecOf<S>>,

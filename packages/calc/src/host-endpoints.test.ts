@@ -1,4 +1,5 @@
 import { expect, test } from "@jest/globals";
+import { decode, encode, type HostEndpoint } from "@margay/api";
 import { Calc, type Update } from "./calc.ts";
 import type { InterfaceAddresses } from "./host-endpoints.ts";
 import { gone, hep } from "./testing/resources.ts";
@@ -13,6 +14,11 @@ const INTERFACES: InterfaceAddresses = new Map([
 const byIp = (name: string, ...expectedIPs: string[]): Update =>
   hep(name, { node: "n1", interfaceName: undefined, expectedIPs });
 const byName = (name: string, interfaceName: string): Update => hep(name, { node: "n1", interfaceName });
+/** As the datastore has it: nobody could write it now. */
+const stored = (name: string, interfaceName: string): Update => {
+  const { key, value } = byName(name, "eth0");
+  return { key, value: decode(key, encode(value as HostEndpoint).replace('"eth0"', `"${interfaceName}"`)) };
+};
 
 /** The endpoints by interface, and what is wrong with which. */
 function placed(updates: readonly Update[], interfaces: InterfaceAddresses | "unknown" = INTERFACES) {
@@ -58,6 +64,14 @@ test.each<[why: string, updates: readonly Update[], at: object, problems: readon
     [byIp("a", "203.0.113.1")],
     {},
     ["hep:a not enforced: no interface of the node has 203.0.113.1"],
+  ],
+  [
+    "a pattern of a former version is still given to the packet filter, and is named",
+    [stored("a", "eth+")],
+    { "eth+": "hep:a" },
+    [
+      "hep:a spec.interfaceName of a former version: must be the name of one interface: 1 to 15 of A-Z a-z 0-9 '_' '.' '@' '=' '~' '-'",
+    ],
   ],
 ])("%s", (_why, updates, at, problems) => {
   expect(placed(updates)).toEqual({ at, problems });

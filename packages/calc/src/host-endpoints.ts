@@ -6,6 +6,8 @@ export interface BareHostEndpoint extends Omit<LocalHostEndpoint, HostStage | "o
   /** Absent: every interface that has one of `expected`. */
   readonly interfaceName?: string;
   readonly expected: readonly Address[];
+  /** What would be refused of it now: it is enforced as it always was. */
+  readonly outdated?: string;
 }
 
 /** The addresses of the node's interfaces, as text, by the interface's name. */
@@ -65,11 +67,12 @@ export class HostEndpoints {
   resolve(against: Against): readonly LocalHostEndpoint[] {
     if (this.#all) return this.#all;
     const isThere = (name: string) => against.hasProfile(name);
-    const problems = [...this.#bare.values()].flatMap(({ id, profiles }) =>
-      profiles
+    const problems = [...this.#bare.values()].flatMap(({ id, profiles, outdated }) => [
+      ...(outdated === undefined ? [] : [{ subject: id, why: outdated }]),
+      ...profiles
         .filter((name) => !isThere(name))
         .map((name) => ({ subject: id, why: `there is no profile ${name}` })),
-    );
+    ]);
     const taken = new Map<string, string>();
     const all: LocalHostEndpoint[] = [];
     for (const { bare, interfaceName } of this.#places(problems)) {

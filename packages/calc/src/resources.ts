@@ -16,7 +16,7 @@ import type {
   Tier,
   WorkloadEndpoint,
 } from "@margay/api";
-import { ApiError, stagedForm } from "@margay/api";
+import { ApiError, definitions, stagedForm } from "@margay/api";
 import {
   type Address,
   type Family,
@@ -234,7 +234,13 @@ export const readHostEndpoint = ({ metadata, spec }: HostEndpoint): BareHostEndp
   ...(spec.interfaceName !== undefined && { interfaceName: spec.interfaceName }),
   expected: spec.expectedIPs.map((text) => parseAddress(text)),
   profiles: spec.profiles,
+  ...outdatedOf(spec),
 });
+
+function outdatedOf(spec: HostEndpoint["spec"]): Pick<BareHostEndpoint, "outdated"> {
+  const [issue] = definitions.HostEndpoint.outdated?.(spec) ?? [];
+  return issue ? { outdated: `${issue.path} of a former version: ${issue.message}` } : {};
+}
 
 /** A host endpoint is in no namespace, and has no service account, whatever it says. */
 export function hostEndpointLabels({ metadata }: HostEndpoint): Labels {

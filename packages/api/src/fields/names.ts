@@ -29,16 +29,14 @@ export const labelValue = text((value) =>
     : "must be a label value: at most 63 of A-Z a-z 0-9 '-' '_' '.', beginning and ending with a letter or digit",
 );
 
-const notOneInterface = (value: string): string | undefined =>
+/** Why `value` is no name of one interface, or could be taken for a pattern by a packet filter; undefined if it is fine. */
+export const notOneInterface = (value: string): string | undefined =>
   /^[\w.@=~-]{1,15}$/.test(value)
     ? undefined
     : "must be the name of one interface: 1 to 15 of A-Z a-z 0-9 '_' '.' '@' '=' '~' '-'";
 
 /** The name of one interface: nothing that a packet filter could take for a pattern. */
 export const interfaceName = text(notOneInterface);
-
-/** The same, or `*` for all. */
-export const interfaceOrAll = text((value) => (value === "*" ? undefined : notOneInterface(value)));
 
 /** An interface name, or a glob of them. */
 export const interfacePattern = text((value) =>

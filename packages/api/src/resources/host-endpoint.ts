@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { any, type Between, check, has, isEmpty, not } from "../between.ts";
 import { address } from "../fields/addresses.ts";
-import { interfaceOrAll } from "../fields/names.ts";
+import { interfacePattern, notOneInterface } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { endpointPort } from "./workload-endpoint.ts";
 
@@ -15,7 +15,7 @@ const between: readonly Between[] = [
 const spec = z
   .object({
     node: z.string().min(1).describe("The node whose interface it is."),
-    interfaceName: interfaceOrAll
+    interfaceName: interfacePattern
       .optional()
       .describe(
         "Name of the interface, or \"*\" for all that are no pod's nor another host endpoint's; if absent, found by expectedIPs.",
@@ -41,6 +41,10 @@ export const hostEndpoint = define({
   description: "An interface of a node itself, for policies over what the node sends, receives and forwards.",
   spec,
   between,
+  outdated: ({ interfaceName = "*" }) => {
+    const message = interfaceName === "*" ? undefined : notOneInterface(interfaceName);
+    return message === undefined ? [] : [{ path: "spec.interfaceName", message }];
+  },
   columns: [
     { title: "NODE", value: ({ spec }) => spec.node },
     { title: "INTERFACE", value: ({ spec }) => spec.interfaceName ?? "" },
