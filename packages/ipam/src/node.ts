@@ -1,4 +1,4 @@
-import type { IPAMConfiguration } from "@margay/api";
+import { ApiError, type IPAMConfiguration } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
 import { sameAddress } from "@margay/net";
 import { releaseAffinity } from "./affinity.ts";
@@ -53,8 +53,15 @@ type Rules = IPAMConfiguration["spec"];
 const allocatorOf = ({ store, now }: Cluster, { node, config }: { node: string; config: Rules }): Ipam =>
   new Ipam({ store, node, now, pools: () => [], config: () => config, labels: () => ({}) });
 
-const rulesOf = async (store: Store): Promise<Rules> =>
-  (await resources(store, "IPAMConfiguration").get("default"))?.spec ?? NO_RULES;
+/** Those that nobody can read hold nothing up: without them nothing would ever be freed. */
+async function rulesOf(store: Store): Promise<Rules> {
+  try {
+    return (await resources(store, "IPAMConfiguration").get("default"))?.spec ?? NO_RULES;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "corrupt") return NO_RULES;
+    throw error;
+  }
+}
 
 const NO_RULES: Rules = {
   ...{ strictAffinity: true, autoAllocateBlocks: false, maxBlocksPerHost: 0, ipCooldownSeconds: 0 },

@@ -162,6 +162,18 @@ test("a deleted node: its addresses are free, its blocks gone, others' pods in t
   expect(await deleteNode({ store, now: () => new Date() }, "n1")).toEqual([]);
 });
 
+test("an IPAMConfiguration that nobody can read holds no freeing up", async () => {
+  const store = memoryStore();
+  const one = rig({}, "n1", store);
+  for (const handle of handles(2)) await one.assign(handle);
+  await store.put("/margay/v1/ipamconfigurations/default", "rubbish");
+  const now = () => new Date();
+  const [found] = await one.ipam.garbage({ goneNodes: new Set(["n1"]) });
+  expect(await releaseFound({ store, now }, [found!])).toEqual([found]);
+  expect(await deleteNode({ store, now }, "n1")).toHaveLength(1);
+  expect(await keys(store, BLOCKS)).toEqual([]);
+});
+
 describe("whoever frees for others lets the addresses rest as the configuration says", () => {
   async function busy() {
     const store = memoryStore();
