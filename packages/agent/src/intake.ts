@@ -121,8 +121,8 @@ export type OnCorrupt = (key: string, error: Error) => void;
 const BLOCKS = kindPrefix("IPAMBlock");
 
 /**
- * Datastore values as resources. One that cannot be read stands for what it was: closed, not absent. Blocks are left
- * out: IPAM's view alone reads them, and they are what is written most.
+ * Datastore values as resources. One that cannot be read stands for what it was: closed, not absent; of settings, the fields that can
+ * be read hold. Blocks are left out: IPAM's view alone reads them, and they are what is written most.
  */
 export function decodeUpdates(updates: readonly SyncUpdate[], onCorrupt: OnCorrupt): Update[] {
   return updates
@@ -134,7 +134,7 @@ export function decodeUpdates(updates: readonly SyncUpdate[], onCorrupt: OnCorru
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         onCorrupt(key, error);
-        return { key, corrupt: error.message };
+        return { key, corrupt: error.message, ...(error.readable && { value: error.readable }) };
       }
     });
 }

@@ -1,3 +1,5 @@
+import type { AnyResource } from "./definitions.ts";
+
 /** One fault of a document. `path` is the field, such as `spec.ingress[0].protocol`; empty for the document itself. */
 export interface Issue {
   readonly path: string;
@@ -14,6 +16,8 @@ export class ApiError extends Error {
   /** metadata.name of the document. */
   readonly resource: string | undefined;
   readonly issues: readonly Issue[];
+  /** Of corrupt settings: the object without the fields at fault. */
+  readonly readable: AnyResource | undefined;
 
   constructor(facts: {
     code: ApiError["code"];
@@ -21,6 +25,7 @@ export class ApiError extends Error {
     kind?: string;
     name?: string;
     issues: readonly Issue[];
+    readable?: AnyResource | undefined;
     cause?: unknown;
   }) {
     super(text(facts), { cause: facts.cause });
@@ -29,6 +34,7 @@ export class ApiError extends Error {
     this.kind = facts.kind;
     this.resource = facts.name;
     this.issues = facts.issues;
+    this.readable = facts.readable;
   }
 }
 

@@ -763,6 +763,21 @@ test("a pattern of interfaces that was written before it was refused is read as 
   });
 });
 
+test("of settings, what can be read is kept beside a field that cannot", () => {
+  const key = "/margay/v1/felixconfigurations/default";
+  const stored = document("FelixConfiguration", { natOutgoingInterfaceFilter: "a b", vxlanVNI: 7 });
+  expect(() => decode(key, JSON.stringify(stored))).toThrow(
+    expect.objectContaining({
+      issues: [expect.objectContaining({ path: "spec.natOutgoingInterfaceFilter" })],
+      readable: expect.objectContaining({ spec: { vxlanVNI: 7 } }),
+    }),
+  );
+  const elsewhere = { ...stored, metadata: { name: "other" } };
+  expect(() => decode(key, JSON.stringify(elsewhere))).toThrow(
+    expect.objectContaining({ code: "corrupt", readable: undefined }),
+  );
+});
+
 describe("effective: default, then node.<name>, then built-in defaults", () => {
   const configuration = (name: string, spec: object) =>
     parse(document("FelixConfiguration", spec, name)).resource;

@@ -189,7 +189,7 @@ export class Intake {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#onCorrupt(key, error);
-      return undefined;
+      return error.readable;
     }
   }
 

@@ -14,7 +14,7 @@ import * as read from "./resources.ts";
 import type { NodeState } from "./state.ts";
 import { Workloads } from "./workloads.ts";
 
-/** A change of one datastore key. Neither `value` nor `corrupt`: the key is gone. */
+/** A change of one datastore key. Neither `value` nor `corrupt`: the key is gone; of settings both: what of them can be read. */
 export interface Update {
   readonly key: string;
   readonly value?: AnyResource;

@@ -2,7 +2,7 @@ import { expect, test } from "@jest/globals";
 import { keyOf } from "@margay/api";
 import { parseAddress } from "@margay/net";
 import { Calc, type Update } from "./calc.ts";
-import { gnetset, gnp, gone, namespace, netset, np, pod } from "./testing/resources.ts";
+import { felix, gnetset, gnp, gone, namespace, netset, np, pod } from "./testing/resources.ts";
 import { forward } from "./verdict.ts";
 
 /** a/web (10.0.0.1) is asked whether 192.0.2.1 reaches it: the one that the value which cannot be read would name. */
@@ -166,4 +166,11 @@ test("pods whose namespace's profile cannot be read are in no set that rules all
   expect(reaches(calc, "10.0.0.3")).toBe(false);
   calc.apply([namespace("b", { team: "red" })]);
   expect(reaches(calc, "10.0.0.3")).toBe(true);
+});
+
+test("settings of which one field cannot be read keep the others, and are named", () => {
+  const readable = felix("default", { vxlanVNI: 7 });
+  const { config, problems } = calcWith({ ...readable, corrupt: "it has a field that is wrong" }).state();
+  expect(config.vxlanVNI).toBe(7);
+  expect(problems).toEqual([{ subject: readable.key, why: "it has a field that is wrong" }]);
 });

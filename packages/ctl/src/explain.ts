@@ -62,7 +62,7 @@ function updateOf(entry: Entry, terminal: Terminal): Update {
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.code === "corrupt") terminal.warn(`closed: ${error.message}`);
-    return { key: entry.key, corrupt: error.message };
+    return { key: entry.key, corrupt: error.message, ...(error.readable && { value: error.readable }) };
   }
 }
 
