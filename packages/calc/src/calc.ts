@@ -214,8 +214,10 @@ export class Calc {
       return;
     }
     this.#sets.setItem(id, labels, contribution);
-    this.#sets.deleteItem(localItem(id));
-    if (!this.#workloads.has(id) && !this.#hosts.has(id)) return;
+    if (!this.#workloads.has(id) && !this.#hosts.has(id)) {
+      this.#sets.deleteItem(localItem(id));
+      return;
+    }
     this.#sets.setItem(localItem(id), labels, { ...contribution, among: "local" });
     this.#policies.setEndpoint(id, labels);
   }

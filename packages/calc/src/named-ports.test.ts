@@ -53,7 +53,7 @@ test.each<[why: string, policy: Update, members: number]>([
   expect(portSet(policy).members()).toEqual([members]);
 });
 
-test("policies that use a name share its set, and pods elsewhere change nothing in it", () => {
+test("policies that use a name share its set; pods elsewhere, and labels that none of them asks for, change nothing in it", () => {
   const policies = Array.from({ length: 20 }, (_, i) =>
     np(`a/p${i}`, { selector: `app == 'web' && p${i} != 'x'`, ingress: [{ action: "Allow", ...named }] }),
   );
@@ -61,6 +61,7 @@ test("policies that use a name share its set, and pods elsewhere change nothing 
   expect(members()).toEqual([2]);
   const [set] = calc.state().sets.values();
   calc.apply([onN1("a/more", "10.0.2.1", { node: "n2" })]);
+  calc.apply([onN1("a/web1", "10.0.0.1", { labels: { app: "web", version: "2" } })]);
   expect([...calc.state().sets.values()]).toEqual([set]);
   expect([...calc.state().sets.values()][0]).toBe(set);
 });
