@@ -121,6 +121,9 @@ describe("a packet for a Service is judged as the packet that it becomes", () =>
     expect(told("shop/web > 10.96.0.5", [], { destinationPort: 81 })).toMatchObject({
       ...{ verdict: "unreachable", because: "service shop/db has no port tcp:81" },
     });
+    expect(told("shop/web > 10.96.0.5", [], { destinationPort: 30_080 })).toMatchObject({
+      ...{ verdict: "unreachable", because: "service shop/db has no port tcp:30080" },
+    });
     expect(told("198.51.100.1 > n2", [], { destinationPort: 30_080 }).backends?.length).toBe(2);
     expect(told("198.51.100.1 > n2", [], { destinationPort: 30_081 }).backends).toBeUndefined();
   });

@@ -25,13 +25,16 @@ export type Proxied =
  */
 export function proxied(survey: Survey, question: Question): Proxied | undefined {
   const { to } = endsOf(question.source, question.destination, question.family);
-  const found = serviceAt(survey, to, question);
-  if (!found) return undefined;
+  const at = serviceAt(survey, to, question);
+  if (!at) return undefined;
+  const { found, by } = at;
   const { metadata, spec } = found;
   const [service, flow] = [`service ${metadata.namespace}/${metadata.name}`, portText(question)];
   if (!spec.ports)
     return { kind: "unknown", why: `the datastore does not say yet which ports ${service} has` };
-  const port = spec.ports.find((one) => serves(one, question));
+  const port = spec.ports.find(
+    (one) => one[by] === question.destinationPort && isProtocol(one, question.protocol),
+  );
   if (!port) return { kind: "none", why: `${service} has no port ${flow}` };
   const backends = survey.slices
     .filter((slice) => isOf(slice, found))
@@ -45,21 +48,26 @@ export function proxied(survey: Survey, question: Question): Proxied | undefined
 type Port = NonNullable<Service["spec"]["ports"]>[number];
 type Flow = Pick<Question, "protocol" | "destinationPort">;
 
+interface Found {
+  readonly found: Service;
+  /** Which of its ports the packet's is: what it has at its own addresses, or at nodes. */
+  readonly by: "port" | "nodePort";
+}
+
 /** By one of its own addresses, or by the port of a node. */
-function serviceAt({ services }: Survey, to: Address, question: Question): Service | undefined {
+function serviceAt({ services }: Survey, to: Address, question: Question): Found | undefined {
   const holds = ({ clusterIPs, externalIPs, loadBalancerIPs }: Service["spec"]) =>
     [...clusterIPs, ...externalIPs, ...loadBalancerIPs].some((ip) => sameAddress(parseAddress(ip), to));
   const byAddress = services.find(({ spec }) => holds(spec));
-  if (byAddress || question.destination.kind !== "host") return byAddress;
-  return services.find(({ spec }) =>
+  if (byAddress) return { found: byAddress, by: "port" };
+  if (question.destination.kind !== "host") return undefined;
+  const byPort = services.find(({ spec }) =>
     spec.ports?.some(
       (port) => port.nodePort === question.destinationPort && isProtocol(port, question.protocol),
     ),
   );
+  return byPort && { found: byPort, by: "nodePort" };
 }
-
-const serves = (port: Port, { protocol, destinationPort }: Flow): boolean =>
-  (port.port === destinationPort || port.nodePort === destinationPort) && isProtocol(port, protocol);
 
 const isProtocol = ({ protocol }: Pick<Port, "protocol">, number: number): boolean =>
   PORT_PROTOCOLS[number] === protocol.toLowerCase();
