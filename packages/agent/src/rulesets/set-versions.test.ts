@@ -1,6 +1,8 @@
 import { expect, test } from "@jest/globals";
+import { Calc } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
-import type { Rendered } from "../render/index.ts";
+import { type Rendered, render } from "../render/index.ts";
+import { base, resource, updateOf } from "../render/testing/pods.ts";
 import { SetVersions } from "./set-versions.ts";
 
 const chain = (target: string): Chain => ({
@@ -113,4 +115,19 @@ test.each<[why: string, steps: readonly Step[], names: string]>([
   }
   expect([...(last?.ipsets.keys() ?? [])]).toEqual([name, "t"]);
   for (const { rules } of last?.chains4.values() ?? []) expect(rules[0]?.match).toContain(name);
+});
+
+test("a policy that changes renames no set that its change is not about, as they are rendered", () => {
+  const calc = new Calc("n1");
+  const policy = (action: string) =>
+    updateOf(resource("NetworkPolicy", "p", { selector: "app == 'a'", ingress: [{ action }] }));
+  const pool = resource("IPPool", "p4", { cidr: "10.244.0.0/16", natOutgoing: true });
+  calc.apply([...base(), pool].map(updateOf));
+  calc.apply([policy("Deny")]);
+  const versions = new SetVersions();
+  const before = versions.next(render(calc.state()));
+  versions.settled();
+  calc.apply([policy("Allow")]);
+  const after = versions.next(render(calc.state()));
+  expect([...after.ipsets.keys()]).toEqual([...before.ipsets.keys()]);
 });

@@ -68,8 +68,12 @@ export class SetVersions {
   }
 }
 
+/** The same set may be another object: those with names of their own are made anew with the chains. */
 const changedSets = (before: ReadonlyMap<string, IpSet>, now: ReadonlyMap<string, IpSet>): string[] =>
-  [...now].flatMap(([name, set]) => (before.has(name) && before.get(name) !== set ? [name] : []));
+  [...now].flatMap(([name, set]) => {
+    const old = before.get(name);
+    return old === undefined || old === set || isDeepStrictEqual(old, set) ? [] : [name];
+  });
 
 const decidesOtherwise = (before: Rendered, now: Rendered): boolean =>
   decides(before.chains4, now.chains4) || decides(before.chains6, now.chains6);
