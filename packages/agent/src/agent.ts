@@ -86,6 +86,7 @@ export class Agent {
         this.#addresses.heedLink(link.index);
       },
       onAddress: (change, address) => this.#addresses.heed(change, address),
+      onRoute: (route) => this.#mtu.heedRoute(route),
       onLost: () => void this.#addresses.read(), // what it throws ends the process, as with the links
       onError: (error) => {
         throw error; // without notifications the agent is blind: crash and start anew
@@ -112,6 +113,7 @@ export class Agent {
       endpoints: this.localEndpoints.list,
       onFollowed: (mtu, interfaces) =>
         context.log.info({ event: "mtu", mtu, interfaces }, `pods now have MTU ${mtu}, as the uplink`),
+      onUplink: () => this.overlay.check(),
       onError: (error) =>
         context.log.warn({ event: "mtu-unknown", err: error }, `pods get MTU ${this.mtu}: ${String(error)}`),
     });

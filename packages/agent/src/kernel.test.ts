@@ -20,7 +20,12 @@ const withAddressOf = (pod: Pod, whose: Pod) =>
 
 const kernelOf = () =>
   new Kernel({
-    ...{ onChange: () => undefined, onLink: () => undefined, onAddress: () => undefined },
+    ...{
+      onChange: () => undefined,
+      onLink: () => undefined,
+      onAddress: () => undefined,
+      onRoute: () => undefined,
+    },
     ...{ onLost: () => undefined, onRepaired: () => undefined, onError: raise, onRemembered: raise },
   });
 

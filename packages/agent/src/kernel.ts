@@ -28,6 +28,8 @@ export interface KernelOptions {
   readonly onLink: (link: Link) => void;
   /** The kernel told of an address of an interface. */
   readonly onAddress: (change: "new" | "deleted", address: ListedAddress) => void;
+  /** The kernel told of a route that is there now, whosever it is. */
+  readonly onRoute: (route: Route) => void;
   /** Notifications were lost: what was told may be wrong. */
   readonly onLost: () => void;
   /** No more notifications. */
@@ -248,6 +250,8 @@ export class Kernel {
         this.#ask(`link ${link.name} ${change}`);
     }
     if (notification.kind === "address") this.#options.onAddress(notification.change, notification.address);
+    if (notification.kind === "route" && notification.change === "new")
+      this.#options.onRoute(notification.route);
     if (notification.kind === "route" && !notification.own && this.#concerns(notification)) {
       this.#routes.distrust();
       this.#ask(`route ${formatPrefix(notification.route.dst)} ${notification.change}`);

@@ -3,6 +3,8 @@ import { expect, test } from "@jest/globals";
 import type { Node } from "@margay/api";
 import { Netlink } from "@margay/netlink";
 import { unshared } from "@margay/testing";
+import { PodMtu } from "./pod-mtu.ts";
+import { pause } from "./testing/context.ts";
 import { uplink } from "./uplink.ts";
 
 unshared(import.meta.url, () => {
@@ -14,6 +16,33 @@ unshared(import.meta.url, () => {
       spec: { bgp: { ipv4Address } },
     }) as Node; // all that is read
 
+  test("the way out comes after the agent's start: pods follow it", async () => {
+    execSync("ip link set lo up; ip addr add 192.0.2.1/32 dev lo");
+    const found: number[] = [];
+    const netlink = Netlink.open({
+      groups: ["route4"],
+      onNotification: (news) => news.kind === "route" && mtu.heedRoute(news.route),
+    });
+    const mtu = new PodMtu({
+      ...{ netlink, self: () => node("192.0.2.1/32"), overhead: () => 50, endpoints: () => [] },
+      onUplink: () => found.push(mtu.bytes),
+      onFollowed: () => {},
+      onError: (error) => {
+        throw error;
+      },
+    });
+    try {
+      execSync(`ip link add up0 mtu 1400 type veth peer name up1; ip link set up0 up; ip link set up1 up
+        ip addr add 172.20.0.11/24 dev up0; ip route add default via 172.20.0.1`);
+      for (const end = performance.now() + 3000; mtu.bytes !== 1350; await pause(20))
+        if (performance.now() > end) throw new Error(`still ${mtu.bytes} bytes`);
+      expect(found).toHaveLength(1);
+    } finally {
+      netlink.close();
+      execSync("ip link del up0; ip addr del 192.0.2.1/32 dev lo");
+    }
+  });
+
   test.each([
     ["the interface that has the node's address", "172.20.0.11/24", "up0 1500"],
     ["on lo: the way to a gateway with the least MTU, not 65536 bytes", "192.0.2.1/32", "up2 1400"],
@@ -24,6 +53,8 @@ unshared(import.meta.url, () => {
       ip link add up0 type veth peer name up1; ip link add up2 mtu 1400 type veth peer name up3; ip link add small mtu 1300 type veth peer name big
       for dev in up0 up1 up2 up3 small big; do ip link set $dev up; done
       ip addr add 172.20.0.11/24 dev up0; ip addr add 172.21.0.11/24 dev up2; ip addr add 172.22.0.11/24 dev small
+      ip link add vxlan.margay mtu 1350 type vxlan id 4096 dstport 4789 local 192.0.2.1; ip link set vxlan.margay up
+      ip route add 10.244.1.0/26 via 10.244.1.0 dev vxlan.margay onlink
       ip route add default nexthop via 172.20.0.1 dev up0 nexthop via 172.21.0.1 dev up2`);
     const netlink = Netlink.open();
     try {
@@ -31,7 +62,9 @@ unshared(import.meta.url, () => {
       expect(link && `${link.name} ${link.mtu}`).toBe(found);
     } finally {
       netlink.close();
-      execSync("ip link del up0; ip link del up2; ip link del small; ip addr del 192.0.2.1/32 dev lo");
+      execSync(
+        "ip link del up0; ip link del up2; ip link del small; ip link del vxlan.margay; ip addr del 192.0.2.1/32 dev lo",
+      );
     }
   });
 });

@@ -19,7 +19,7 @@ export class OverlayKernel {
   readonly #options: OverlayKernelOptions;
   readonly refused = new Map<string, NetlinkError>();
   #open: Open | undefined;
-  /** Interfaces that the node's own addresses are on. */
+  /** Interfaces that the node's own addresses are on, and by which its packets leave. */
   #underlay: ReadonlySet<string> = new Set();
 
   constructor(options: OverlayKernelOptions) {
@@ -38,7 +38,7 @@ export class OverlayKernel {
 
   async ground(): Promise<Ground[]> {
     const ground = await readGround(this.#opened().netlink);
-    this.#underlay = new Set(ground.map(({ dev }) => dev));
+    this.#underlay = new Set(ground.flatMap(({ dev, way }) => (way ? [dev, way.name] : [dev])));
     return ground;
   }
 

@@ -245,6 +245,20 @@ unshared(import.meta.url, () => {
     await until(() => device().includes("mtu 1300 "));
   });
 
+  test("the node's address is on lo: the device fits the way out, not lo, and follows it", async () => {
+    sh("ip addr add 192.0.2.1/32 dev lo; ip route add default via 172.20.0.1 dev eth0");
+    try {
+      const store = await cluster("Always");
+      await put(store, "Node", "n1", { bgp: { ipv4Address: "192.0.2.1/32" } });
+      await start(store);
+      await until(() => /mtu 1550 .*vxlan id 4096 local 192.0.2.1 /s.test(device()));
+      sh("ip link set eth0 mtu 1400");
+      await until(() => device().includes("mtu 1350 "));
+    } finally {
+      sh("ip link set eth0 mtu 1600; ip route del default; ip addr del 192.0.2.1/32 dev lo");
+    }
+  });
+
   test("checksums by the node itself where those below cannot: same device, and back", async () => {
     const store = await cluster("Always");
     await start(store);

@@ -24,6 +24,7 @@ import {
   sysctl,
 } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
+import { wayOut } from "../uplink.ts";
 import { DEVICES, type Device, type Ground, type Neighbouring } from "./wanted.ts";
 
 type On<T> = T & { readonly dev: string };
@@ -174,10 +175,13 @@ async function unlessGone(act: () => Promise<void>): Promise<void> {
 
 /** The node's addresses as the kernel has them now; not those of our own devices. */
 export async function readGround(nl: Netlink): Promise<Ground[]> {
-  const links = new Map((await listLinks(nl)).map((link) => [link.index, link]));
-  return (await listAddresses(nl)).flatMap(({ index, address, length, scope }) => {
-    const link = links.get(index);
+  const links = await listLinks(nl);
+  const byIndex = new Map(links.map((link) => [link.index, link]));
+  const all = (await listAddresses(nl)).map(async ({ index, address, length, scope }) => {
+    const link = byIndex.get(index);
     if (!link || scope !== "global" || NAMES.includes(link.name)) return [];
-    return [{ dev: link.name, mtu: link.mtu, address, subnet: prefixOf(address, length) }];
+    const way = await wayOut(nl, link, { family: address.family, links });
+    return [{ dev: link.name, way, address, subnet: prefixOf(address, length) }];
   });
+  return (await Promise.all(all)).flat();
 }

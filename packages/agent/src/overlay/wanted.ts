@@ -41,10 +41,11 @@ export interface WantedOverlay {
   readonly routes: ReadonlyMap<string, Route>;
 }
 
-/** What the node's kernel has: its own addresses, where, and how long a packet may be there. */
+/** What the node's kernel has: its own addresses, and where. */
 export interface Ground {
   readonly dev: string;
-  readonly mtu: number;
+  /** By which its packets leave, as long as this may be (bytes); undefined while there is none. */
+  readonly way: { readonly name: string; readonly mtu: number } | undefined;
   readonly address: Address;
   readonly subnet: Prefix;
 }
@@ -127,7 +128,7 @@ export function mtuOf({ family, local, config, ground }: Measured): number {
   const uplink = ground.find(
     ({ address }) => local && address.bits === local.bits && address.family === family,
   );
-  return Math.max(LEAST_MTU, (uplink?.mtu ?? 1500) - OVERHEAD[family]);
+  return Math.max(LEAST_MTU, (uplink?.way?.mtu ?? 1500) - OVERHEAD[family]);
 }
 
 /** One better than BGP's, so that neither is in the other's place while one takes over from the other. */

@@ -25,7 +25,12 @@ const kernel = new Kernel({
     say({ changed: why });
     dataplane.check();
   },
-  ...{ onLink: () => undefined, onAddress: () => undefined, onLost: () => undefined },
+  ...{
+    onLink: () => undefined,
+    onAddress: () => undefined,
+    onRoute: () => undefined,
+    onLost: () => undefined,
+  },
   onRepaired: (what) => say({ repaired: what }),
   ...{ onError: raise, onRemembered: raise },
 });
