@@ -92,6 +92,7 @@ export class ClusterNodes extends Queued {
     const { store, writes, log, now } = this.#surroundings;
     const endpoints = await this.#endpointsOf(name);
     if (!(await this.#isGone(name))) return;
+    await this.#refusePods(name, {}); // a cache may lag, and what is freed is free
     await Promise.all(endpoints.map(([endpoint, revision]) => writes.delete(endpoint, revision)));
     if (!(await this.#isGone(name))) return;
     const freed = await deleteNode({ store, now }, name);
@@ -100,10 +101,7 @@ export class ClusterNodes extends Queued {
     log.info({ event: "node-deleted", name, ...facts }, `node ${name} is gone: all that it had is free`);
   }
 
-  /**
-   * The API server itself is asked: a cache may lag, and what is freed is free. Throws while pods are bound to the node: they may
-   * run, and its kubelet may register it again. Kubernetes' own garbage collection ends them, a minute later or so.
-   */
+  /** The API server itself is asked. Throws while pods are bound to the node, as far as its cache knows: that costs it little. */
   async #isGone(name: string): Promise<boolean> {
     const { server } = this.#surroundings;
     try {
@@ -112,16 +110,26 @@ export class ClusterNodes extends Queued {
     } catch (error) {
       if (!(error instanceof KubernetesError) || error.code !== "not-found") throw error;
     }
-    const query = { fieldSelector: `spec.nodeName=${name}`, limit: "1" };
-    const { items } = (await server.call({ path: "/api/v1/pods", query, metadataOnly: true })) as {
+    await this.#refusePods(name, { resourceVersion: "0" });
+    return true;
+  }
+
+  /**
+   * Pods that are bound to the node may run, and its kubelet may register it again. Kubernetes' own garbage collection ends them, a
+   * minute later or so.
+   * @param version none: not the API server's cache is asked, but its datastore for all pods there are
+   */
+  async #refusePods(node: string, version: { readonly resourceVersion?: string }): Promise<void> {
+    const query = { fieldSelector: `spec.nodeName=${node}`, limit: "1", ...version };
+    const asked = { path: "/api/v1/pods", query, metadataOnly: true };
+    const { items } = (await this.#surroundings.server.call(asked)) as {
       items?: readonly KubernetesObject[] | null;
     };
     const [pod] = items ?? [];
-    if (pod)
-      throw new Error(
-        `the node is gone, but pods are bound to it, as ${nameOf(pod)}: they keep what they have`,
-      );
-    return true;
+    if (!pod) return;
+    throw new Error(
+      `the node is gone, but pods are bound to it, as ${nameOf(pod)}: they keep what they have`,
+    );
   }
 
   /** Keys with their revisions. */

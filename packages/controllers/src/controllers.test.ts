@@ -592,8 +592,12 @@ describe("nodes", () => {
     await lookedAt(2);
     expect(await read(endpoint)).toBeDefined();
     expect(await read(KEY)).toBeDefined();
+    const whole = () =>
+      cluster.kubernetes.requests.filter((text) => /nodeName=n1/.test(text) && !/Version=0/.test(text));
+    expect(whole()).toEqual([]); // its cache says so already
     cluster.kubernetes.remove(PODS, "shop/web");
     await until(async () => (await read(KEY)) === undefined);
+    expect(whole()).toHaveLength(1);
     expect(await read(endpoint)).toBeUndefined();
   });
 
