@@ -3,10 +3,17 @@ import { IptablesError } from "@margay/iptables";
 import { NetlinkError } from "@margay/netlink";
 import { chains } from "./render/names.ts";
 
+/** What the kernel answers about a rule itself; all else (ENOMEM, ENOBUFS, EINTR) says that it could not, and may at the next try. */
+const JUDGEMENTS: ReadonlySet<string> = new Set([
+  ...["EINVAL", "ENOENT", "ERANGE", "E2BIG", "EOVERFLOW", "EDOM", "ENXIO", "EMLINK", "ELOOP", "ENAMETOOLONG"],
+  ...["EOPNOTSUPP", "EPROTONOSUPPORT", "EAFNOSUPPORT"],
+]);
+
 /** The name, as the renderer has it, of the chain of which the kernel or a tool refused a rule; undefined where the error names none. */
 export function refusedChain(error: unknown): string | undefined {
-  if (error instanceof IptablesError) return /^-[AI] (\S+)/.exec(error.facts.text ?? "")?.[1];
-  if (!(error instanceof NetlinkError)) return undefined;
+  if (error instanceof IptablesError)
+    return error.code === "rejected" ? /^-[AI] (\S+)/.exec(error.facts.text ?? "")?.[1] : undefined;
+  if (!(error instanceof NetlinkError) || !JUDGEMENTS.has(error.code)) return undefined;
   const name = /^add rule .* to chain \w+?-(\S+) \(IPv[46]\)$/.exec(error.request)?.[1];
   return name === undefined ? undefined : `margay-${name}`;
 }

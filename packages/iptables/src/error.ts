@@ -2,6 +2,7 @@
  * Why a tool's run failed.
  * - `rejected`: the tool or the kernel refused a line; nothing of that line's table was changed (iptables),
  *   or the lines before it were applied (ipset)
+ * - `exhausted`: the kernel had no memory, or was interrupted: nothing is said of the lines
  * - `too-long`: the transaction does not fit the netlink socket (nft backend in a user namespace)
  * - `locked`: another program held the xtables lock for longer than we wait
  * - `missing-tool`: not installed; the message names the Debian package
@@ -11,6 +12,7 @@
  */
 export type IptablesErrorCode =
   | "rejected"
+  | "exhausted"
   | "too-long"
   | "locked"
   | "missing-tool"

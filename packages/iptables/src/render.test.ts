@@ -220,6 +220,24 @@ describe("failures", () => {
       "too-long",
       undefined,
     ],
+    [
+      "nft, the kernel has no memory: the rule is not to blame",
+      "iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Cannot allocate memory): rule in chain margay-a",
+      "exhausted",
+      undefined,
+    ],
+    [
+      "legacy, the same",
+      "iptables: Memory allocation problem.\nError occurred at line: 3",
+      "exhausted",
+      undefined,
+    ],
+    [
+      "nft, a word of a rule that its kernel does not know",
+      "line 3: RULE_APPEND failed (Operation not supported): rule in chain margay-a",
+      "rejected",
+      "-A margay-a -j NOSUCH",
+    ],
   ])("%s", (_why, said, code, text) => {
     const error = failure({ tool: "iptables-nft-restore", args: [], input }, { exit: 1, said });
     expect([error.code, error.facts.text]).toEqual([code, text]);

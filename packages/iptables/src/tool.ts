@@ -94,6 +94,10 @@ export interface Ending {
   readonly linesBefore?: number;
 }
 
+/** ENOMEM, ENOBUFS, EINTR, EAGAIN, EMFILE, ENFILE and EPERM, as the tools say them: another time the same lines may go in. */
+const NO_JUDGEMENT =
+  /Memory allocation problem|Cannot allocate memory|No buffer space available|Interrupted system call|Resource temporarily unavailable|Too many open files|Operation not permitted/;
+
 /** What the exit and the words of a tool mean (pure). */
 export function failure(job: Run, { exit, said, linesBefore = 0 }: Ending): IptablesError {
   const { tool, namespace } = job;
@@ -101,6 +105,7 @@ export function failure(job: Run, { exit, said, linesBefore = 0 }: Ending): Ipta
   if (/holding the xtables lock/.test(said)) return new IptablesError("locked", { tool, reason: said });
   if (/Message too long/.test(said)) return new IptablesError("too-long", { tool, reason: said });
   const reason = said || `exit ${exit}`;
+  if (NO_JUDGEMENT.test(said)) return new IptablesError("exhausted", { tool, reason });
   const number = Number(/\bline:? (\d+)/.exec(said)?.[1] ?? Number.NaN) - linesBefore;
   return new IptablesError("rejected", { tool, reason, ...culprit(job.input ?? "", number, said) });
 }
