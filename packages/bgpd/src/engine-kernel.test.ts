@@ -20,21 +20,38 @@ unshared(import.meta.url, () => {
   let engine: Engine;
   const sources: Source[] = [];
   const apply = (more = "") => engine.apply(wantedOf(readText(file(more), "f.yaml"), { interfaces: [] }));
-  /** Equal paths of as many peers. */
+  /** Equal paths of as many peers, which each says again when called. */
   const learn = (prefix: string, ...hops: string[]) => {
-    for (const [n, hop] of hops.entries()) {
+    const again = [...hops.entries()].map(([n, hop]) => {
       const address = parseAddress(`172.20.0.${100 + n}`);
       const source: Source = { kind: "ibgp", name: `n${n}`, as: 64512, bgpId: n, address, client: false };
       const attributes: Attributes = { origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } };
       const dst = parsePrefix(prefix);
-      engine.speaker.ribs[dst.family].announce(packPrefixes(dst.family, [dst]), {
-        source,
-        received: attributes,
-        attributes,
-      });
       sources.push(source);
-    }
-    apply(); // a turn
+      return () =>
+        engine.speaker.ribs[dst.family].announce(packPrefixes(dst.family, [dst]), {
+          source,
+          received: attributes,
+          attributes,
+        });
+    });
+    const announce = () => {
+      for (const one of again) one();
+      apply(); // a turn
+    };
+    announce();
+    return announce;
+  };
+  const withdraw = () => {
+    for (const source of sources)
+      for (const family of [4, 6] as const) engine.speaker.ribs[family].forget(source);
+    apply();
+  };
+  /** What was done to the kernel so far was heard, and followed. */
+  const heard = async () => {
+    const { repairs } = engine.kernel.counts;
+    run("ip route add 10.99.0.0/24 dev d0 proto 143");
+    await eventually(() => engine.kernel.counts.repairs > repairs && engine.isSettled, true);
   };
   const shown = () =>
     run("ip -4 route show proto 143; ip -6 route show proto 143")
@@ -49,9 +66,8 @@ unshared(import.meta.url, () => {
     apply();
   });
   afterEach(async () => {
-    for (const source of sources.splice(0))
-      for (const family of [4, 6] as const) engine.speaker.ribs[family].forget(source);
-    apply();
+    withdraw();
+    sources.length = 0;
     await eventually(shown, [""]);
   });
   afterAll(() => engine.stop());
@@ -77,6 +93,26 @@ unshared(import.meta.url, () => {
     await eventually(shown, [""]);
     run("ip route add 10.62.0.0/24 via 172.20.0.7");
     await eventually(shown, via("172.20.0.7"));
+  });
+
+  test.each<[when: string, before: string | undefined, meanwhile: readonly string[], after: string]>([
+    ["was gone before that, and is back", undefined, ["172.20.0.6"], "172.20.0.6"],
+    ["is another, and another once more", "172.20.0.5", ["172.20.0.6", "172.20.0.7"], "172.20.0.7"],
+  ])("one session withdraws and announces again; the way %s", async (_when, before, meanwhile, after) => {
+    const by = (via: string | undefined) => [via ? `10.7.2.0/24 via ${via} dev d0 metric 1024` : ""];
+    run("ip route replace 10.63.0.0/24 via 172.20.0.5");
+    const again = learn("10.7.2.0/24", "10.63.0.1");
+    await eventually(shown, by("172.20.0.5"));
+    if (!before) run("ip route flush 10.63.0.0/24");
+    await eventually(shown, by(before));
+    withdraw();
+    await eventually(shown, by(undefined));
+    for (const via of meanwhile) {
+      run(`ip route replace 10.63.0.0/24 via ${via}`);
+      await heard();
+    }
+    again();
+    await eventually(shown, by(after));
   });
 
   test("IPv6: equal paths are one route of two next hops, and of one when the way to the other goes", async () => {

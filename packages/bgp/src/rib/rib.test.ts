@@ -122,6 +122,19 @@ describe("the RIB", () => {
     ]);
   });
 
+  test("a next hop that no route has any more is asked for again by the next that has it: the way may be another", () => {
+    let cost: number | undefined;
+    const r = new Rib({ family: 4, cost: () => cost });
+    const same = route(0); // as in one session: one object for a next hop
+    r.announce(nlri("10.1.0.0/16"), accept(a, same));
+    expect(changes(r)).toEqual([]);
+    r.withdraw(a, nlri("10.1.0.0/16"));
+    changes(r);
+    cost = 1; // unsaid: nobody uses it
+    r.announce(nlri("10.1.0.0/16"), accept(a, same));
+    expect(changes(r)).toEqual([["10.1.0.0/16", "n1"]]);
+  });
+
   test("an announcement that says nothing new changes nothing", () => {
     const r = rib();
     const same = route(0);

@@ -62,6 +62,8 @@ export class RouteNumbers {
     const route = this.routes[number]!; // numbered
     this.routes[number] = undefined;
     this.#free.push(number);
+    const hop = hopOf(route);
+    if (hop) this.#hops.delete(hop); // perhaps in use no more: nobody would say that the way is another
     if (route instanceof LearnedRoute && route.numberedBy === this) route.numberedBy = undefined;
     else this.#numbers.delete(route);
     if (route instanceof LearnedRoute) route.release();
@@ -110,13 +112,13 @@ export class RouteNumbers {
 
   #askCost(number: number): number {
     const route = this.routes[number]!; // numbered
-    const hop = route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop;
+    const hop = hopOf(route);
     let cost = 0; // routes of our own need no next hop
     if (route.source.kind !== "local" && hop) {
-      const known = this.#hops.get(hop.address);
-      cost = known ?? this.#cost(hop.address) ?? unusable;
+      const known = this.#hops.get(hop);
+      cost = known ?? this.#cost(hop) ?? unusable;
       if (this.#hops.size >= mostHops) this.#hops.clear();
-      if (known === undefined) this.#hops.set(hop.address, cost);
+      if (known === undefined) this.#hops.set(hop, cost);
     }
     this.#costs[number] = cost;
     return cost;
@@ -151,5 +153,8 @@ export class RouteNumbers {
     return number;
   }
 }
+
+const hopOf = (route: Route): Address | undefined =>
+  (route instanceof LearnedRoute ? route : route.attributes)?.nextHop?.address;
 
 const mostHops = 65_536;
