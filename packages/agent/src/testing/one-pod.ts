@@ -65,6 +65,7 @@ async function writes(...resources: readonly AnyResource[]) {
     })),
   );
   const outcomes = await reconcile(ruleset.works(calc.state()));
+  ruleset.settled();
   const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
   return Object.fromEntries(changed.map(({ target, put, removed }) => [target, [put, removed]]));
 }

@@ -78,7 +78,10 @@ async function main(): Promise<void> {
   const count = Number(values.policies);
   calc.apply([...base(), ...others].map(updateOf));
   const ruleset = rulesetOf(values.backend as RulesetKind, () => undefined); // a wrong one has no tool
-  const apply = () => reconcile(ruleset.works(calc.state()));
+  const apply = async () => {
+    await reconcile(ruleset.works(calc.state()));
+    ruleset.settled();
+  };
   const startedAt = performance.now();
   calc.apply(Array.from({ length: count }, (_, n) => updateOf(policy(n))));
   await apply();
