@@ -63,6 +63,29 @@ unshared(import.meta.url, () => {
     },
   );
 
+  test.each(["nft", "legacy"] as const)(
+    "iptables-%s: rules that ask for a set which somebody removed are refused, and none of it is the policy's fault",
+    async (backend) => {
+      const settings = resource("FelixConfiguration", "default", BACKENDS[`iptables-${backend}`]);
+      const stateOf = (action: string) =>
+        stateWith([
+          settings,
+          resource("NetworkPolicy", "p", {
+            ...{ selector: "app == 'a'", ingress: [{ action, source: { selector: "app == 'b'" } }] },
+          }),
+        ]);
+      await kernel.apply(stateOf("Allow"));
+      for (const tool of ["iptables", "ip6tables"])
+        for (const table of ["raw", "mangle", "nat", "filter"])
+          sh(`${tool}-${backend} -t ${table} -F; ${tool}-${backend} -t ${table} -X`);
+      sh("ipset destroy");
+      const state = stateOf("Deny");
+      await kernel.apply(state);
+      expect(kernel.enforced(state)).toBe(state);
+      expect([...(await kernel.counters()).keys()]).toContain("np/x/p/in/0");
+    },
+  );
+
   test.each([4, 6] as const)(
     "addresses that change hands in one pass lose their connections (IPv%s)",
     async (family) => {

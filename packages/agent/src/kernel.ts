@@ -150,7 +150,7 @@ export class Kernel {
 
   /**
    * As much as the packet filter takes. A rule may be refused since we believed wrongly what is there: only what is refused again
-   * after a new reading is closed.
+   * after a new reading, of the sets too, is closed.
    */
   async #writeAllTaken(state: NodeState): Promise<Written> {
     let before: string | undefined;
@@ -162,6 +162,7 @@ export class Kernel {
         if (chain === undefined || tries >= 2 * REFUSED_AT_MOST) throw error;
         if (chain === before && !this.#closed.blame(chain, String(error), state)) throw error;
         before = chain === before ? undefined : chain;
+        if (before !== undefined) this.#tables.distrust("sets"); // the rules' own target already has
       }
     }
   }
