@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "@jest/globals";
@@ -303,27 +303,110 @@ describe("refused, in words", () => {
   });
 });
 
-test("every value is used by a template", () => {
-  const folder = join(CHART, "templates");
-  const files = (readdirSync(folder, { recursive: true }) as string[]).filter((name) =>
-    /\.(yaml|tpl|txt)$/.test(name),
-  );
-  const templates = files.map((name) => readFileSync(join(folder, name), "utf8")).join("\n");
-  const schema = JSON.parse(readFileSync(join(CHART, "values.schema.json"), "utf8")) as Schema;
-  const unused = leaves(schema).filter((path) => !new RegExp(`\\.${path.at(-1)}\\b`).test(templates));
-  expect(unused.map((path) => path.join("."))).toEqual([]);
-});
+/** Values under which every other one has an effect. */
+const bases: readonly object[] = [
+  {
+    ...EXTERNAL,
+    kubernetesAPI: { host: "10.0.0.9" },
+    metrics: { podMonitor: { enabled: true }, dashboard: { enabled: true } },
+  },
+  { ...EXTERNAL, bgpConfiguration: { nodeToNodeMeshEnabled: false }, reflectors: { enabled: true } },
+  bundled(),
+  bundled({ nodeName: "n1", storage: { type: "hostPath" } }),
+];
+/** What a value is changed to, where its schema does not tell. */
+const changes: Readonly<Record<string, unknown>> = {
+  ...{ pools: [], imagePullSecrets: [{ name: "regcred" }], bgpConfiguration: { asNumber: 65001 } },
+  bgpPeers: [{ name: "tor", peerIP: "10.0.0.1", asNumber: 65000 }],
+  bgpFilters: [{ name: "f", exportV4: [{ action: "Reject" }] }],
+  felixConfiguration: { vxlanMTU: 1400 },
+  "etcd.external.endpoints": ["https://10.0.0.6:2379"],
+  "etcd.bundled.clusterIPs": ["10.96.0.61"],
+  "node.bgpd.secrets": ["changed"],
+  "node.maxUnavailable": 2,
+};
+
+/** What is rendered, without what is new each time; or what the chart's own checks say. */
+const shown = (values: object): string => {
+  const { status, stdout, stderr } = helm(["template", "margay", CHART, "-n", "margay-system"], values);
+  if (/at \(margay\/templates\/checks.yaml/.test(stderr)) return stderr;
+  if (status !== 0) throw new Error(stderr);
+  return stdout.replace(/^.*(tls\.crt|tls\.key|ca\.crt|margay.dev\/certificate): .*$/gm, "");
+};
+
+test("every value has an effect: what is rendered has it, or changes with it", () => {
+  const all = leaves(JSON.parse(readFileSync(join(CHART, "values.schema.json"), "utf8")) as Schema);
+  const marks = all.map(([path, value], i) => (changes[path.join(".")] ? undefined : mark(value, i)));
+  const texts = bases.map((base) => {
+    const values = structuredClone(base);
+    for (const [i, [path]] of all.entries())
+      if (marks[i] !== undefined && at(base, path) === undefined) set(values, path, marks[i]);
+    return shown(values);
+  });
+  const isShown = (i: number) => texts.some((text) => text.includes(markText(marks[i])));
+  const rest = all.filter((_, i) => marks[i] === undefined || !isShown(i));
+  const before = new Map<object, string>();
+  const unused = rest.filter(([path, value]) => {
+    const base = bases[path[1] === "bundled" ? 2 : 0] ?? {};
+    if (!before.has(base)) before.set(base, shown(base));
+    const values = structuredClone(base);
+    set(
+      values,
+      path,
+      changes[path.join(".")] ?? other({ ...value, default: at(base, path) ?? value.default }),
+    );
+    return shown(values) === before.get(base);
+  });
+  // in certificates, which are new each time
+  expect(unused.map(([path]) => path.join("."))).toEqual(["etcd.bundled.certificateDays"]);
+}, 60_000);
+
+/** Text or number that is nowhere else, if the schema takes one. */
+function mark({ type, enum: choices, maximum = 0, minimum = 0, pattern = "^/" }: Schema, i: number): unknown {
+  if (type === "object") return { [`changed-${i}-`]: "yes" };
+  if (type === "integer" && minimum < 20_000 && maximum > 30_000) return 20_000 + i;
+  return type === "string" && !choices && pattern === "^/" ? `/changed-${i}-` : undefined;
+}
+const markText = (value: unknown): string =>
+  typeof value === "object" && value !== null ? (Object.keys(value)[0] ?? "") : String(value);
+
+function other({ type, default: was, enum: choices, minimum = 0, pattern = "" }: Schema): unknown {
+  if (choices) return choices.find((choice) => choice !== was);
+  if (type === "boolean") return !was;
+  if (type === "integer") return was === minimum ? minimum + 1 : Number(was) - 1;
+  if (type === "array") return [{ name: "changed", key: "changed" }];
+  if (pattern.includes("first-found")) return "first-found";
+  return pattern.includes("sha256") ? `sha256:${"1".repeat(64)}` : "changed";
+}
+
+const at = (values: object, [name = "", ...rest]: readonly string[]): unknown => {
+  const found = (values as Record<string, object>)[name];
+  return rest.length === 0 || found === undefined ? found : at(found, rest);
+};
+function set(values: object, [name = "", ...rest]: readonly string[], value: unknown): void {
+  const target = values as Record<string, object>;
+  if (rest.length === 0) target[name] = value as object;
+  else {
+    target[name] ??= {};
+    set(target[name], rest, value);
+  }
+}
 
 interface Schema {
+  readonly type?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly pattern?: string;
 }
-/** Names of values; what a resource's spec holds is handed on whole. */
-function leaves({ properties = {} }: Schema, at: readonly string[] = []): (readonly string[])[] {
+/** Values with their names; what a resource's spec holds is handed on whole. */
+function leaves({ properties = {} }: Schema, at: readonly string[] = []): (readonly [string[], Schema])[] {
   return Object.entries(properties)
     .filter(([name]) => name !== "global")
     .flatMap(([name, value]) => {
       const path = [...at, name];
-      return value.properties && value.default === undefined ? leaves(value, path) : [path];
+      return value.properties && value.default === undefined ? leaves(value, path) : [[path, value] as const];
     });
 }
