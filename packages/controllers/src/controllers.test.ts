@@ -281,6 +281,52 @@ describe("nothing is open before the policies are there", () => {
     10_000,
   );
 
+  test("a policy that the datastore does not take is closed, and nobody waits for it", async () => {
+    const own = "/apis/margay.dev/v1/networkpolicies";
+    const { commit } = cluster.store;
+    cluster.store.commit = async (changes) => {
+      if (changes.some((change) => change.type !== "delete" && change.value.length > 2000))
+        throw new StoreError("too-large", "it is larger than etcd's --max-request-bytes");
+      return commit.call(cluster.store, changes);
+    };
+    const nets = Array.from({ length: 250 }, (_, i) => `10.0.${i}.0/24`);
+    const ipBlock = { cidr: "10.0.0.0/16", except: nets };
+    cluster.kubernetes.put("/api/v1/namespaces", { metadata: { name: "shop" } });
+    cluster.kubernetes.put(NODES, { metadata: { name: "n1" } });
+    cluster.kubernetes.put(
+      POLICIES,
+      named("large", "shop", { spec: { podSelector: {}, ingress: [{ from: [{ ipBlock }] }] } }),
+    );
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    cluster.kubernetes.put(
+      own,
+      named("large", "shop", {
+        spec: { selector: "app == 'db'", ingress: [{ action: "Allow", source: { nets } }] },
+      }),
+    );
+    const replica = await cluster.replica("a");
+    await revisionOf("/margay/v1/profiles/kns.shop");
+    await revisionOf("/margay/v1/nodes/n1");
+    const deny = { types: ["Ingress"], ingress: [{ action: "Deny" }] };
+    const stored = (name: string) => read(`/margay/v1/networkpolicies/shop/${name}`);
+    expect(await stored("knp.default.web")).toBeDefined();
+    expect(await stored("knp.default.large")).toMatchObject({ spec: deny });
+    expect(await stored("large")).toMatchObject({ spec: { ...deny, selector: "app == 'db'" } });
+    expect(cluster.kubernetes.objects(own)).toMatchObject([
+      {
+        status: {
+          conditions: [
+            { status: "False", message: expect.stringMatching(/more than the datastore takes.*is closed/) },
+          ],
+        },
+      },
+    ]);
+    expect(replica.events("refused").map(({ kind, name }) => `${kind} ${name}`)).toEqual(
+      Array(2).fill("NetworkPolicy large"),
+    );
+    await until(() => replica.notReady().length === 0);
+  }, 10_000);
+
   test("a kind that the cluster does not have is not waited for, and followed once it has it", async () => {
     const path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
     for (let tries = 0; tries < 2; tries++) cluster.kubernetes.fail({ on: path, status: 404 });

@@ -6,6 +6,7 @@ import {
   closedPolicy,
   convertedPolicyPrefixes,
   customKinds,
+  decode,
   definitions,
   type Kind,
   keyOf,
@@ -89,8 +90,10 @@ function custom(kind: Kind): Conversion {
       const { name, namespace } = object.metadata;
       const key = keyOf(kind, name, namespace);
       const made = attempt(() => parse({ ...clean(object), apiVersion: "margay.dev/v1", kind }).resource);
-      if (typeof made === "string")
-        return { key, text: undefined, refused: made, ...closedText(object, kind) };
+      if (typeof made === "string") {
+        const closed = closedText(object, { kind, from });
+        return { key, text: undefined, refused: made, ...(closed && { closed }) };
+      }
       const taken = convertedPolicyPrefixes.find((prefix) => name.startsWith(prefix));
       if (taken)
         return { key, text: undefined, refused: `metadata.name: "${taken}…" are Kubernetes' own policies` };
@@ -102,10 +105,17 @@ function custom(kind: Kind): Conversion {
 /** On what stands for an object of ours that is refused. */
 const CLOSED = "margay.dev/closed";
 
-function closedText(object: KubernetesObject, kind: Kind): Pick<Converted, "closed"> {
+function closedText(
+  object: Parameters<typeof closedPolicy>[1],
+  { kind, from }: Pick<Conversion, "kind" | "from">,
+): string | undefined {
   const closed = closedPolicy(kind, object);
-  return closed ? { closed: markedText(closed, `margay.dev/v1 ${kind}`, { [CLOSED]: "refused" }) } : {};
+  return closed && markedText(closed, from, { [CLOSED]: "refused" });
 }
+
+/** What fails closed in place of a value that the datastore does not take; undefined for what is no policy. */
+export const closedInstead = (key: string, text: string, conversion: Conversion): string | undefined =>
+  closedText(decode(key, text), conversion);
 
 /** Whether an entry's text stands for an object that was refused, and is none that ever was in force as written. */
 export const standsClosed = (text: string): boolean => text.includes(`${JSON.stringify(CLOSED)}:`);

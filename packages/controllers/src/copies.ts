@@ -1,9 +1,10 @@
 import { type Kind, kindPrefix, parseKey } from "@margay/api";
 import type { Entry } from "@margay/datastore";
 import type { KubernetesObject, ListWatch } from "@margay/kubernetes";
-import { type Conversion, type Converted, standsClosed } from "./converted.ts";
+import { type Conversion, type Converted, closedInstead, standsClosed } from "./converted.ts";
 import { tellWarning } from "./events.ts";
 import { unread } from "./follow.ts";
+import { isTooLarge } from "./grouped.ts";
 import { isMadeFrom } from "./mark.ts";
 import { Mirror } from "./mirror.ts";
 import type { Surroundings } from "./parts.ts";
@@ -137,7 +138,7 @@ export class Copies extends Queued {
     const wish = this.#wishes.get(key);
     if (!wish) return this.#remove(key);
     const refused =
-      wish.text === undefined ? await this.#close(key, wish) : await this.#put(key, wish, wish.text);
+      wish.text === undefined ? await this.#close(key, wish) : await this.#take(key, wish, wish.text);
     if (this.#reported.has(wish) && this.#reported.get(wish) === refused) return;
     await this.#report(wish, refused);
     this.#reported.set(wish, refused);
@@ -152,6 +153,24 @@ export class Copies extends Queued {
       return isClosed ? closed : (now?.value ?? null);
     });
     return isClosed ? `${refused}; until it is corrected what it selects is closed` : refused;
+  }
+
+  /**
+   * One that the datastore will never take is refused like one that cannot be read: nobody else's waits for it.
+   * @returns why it was not, or not wholly, taken
+   */
+  async #take(key: string, wish: Wish, text: string): Promise<string | undefined> {
+    try {
+      return await this.#put(key, wish, text);
+    } catch (error) {
+      if (!isTooLarge(error)) throw error;
+    }
+    const refused = `becomes ${text.length} characters, more than the datastore takes: make several of it`;
+    const closed = closedInstead(key, text, wish.conversion);
+    if (closed === undefined) return refused;
+    if (wish.conversion.hasStatus) return this.#close(key, { ...wish, closed, refused });
+    await this.#write(key, () => closed);
+    return refused;
   }
 
   /** @returns why it was not, or not wholly, taken */

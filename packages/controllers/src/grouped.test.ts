@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { MAX_CHANGES, memoryStore, type Store } from "@margay/datastore";
+import { MAX_CHANGES, memoryStore, type Store, StoreError } from "@margay/datastore";
 import { grouped } from "./grouped.ts";
 
 /** A store that counts the changes of each commit. */
@@ -45,6 +45,18 @@ test("what stands against one key is told of that key alone", async () => {
   ]);
   expect(done[5]).toMatchObject({ reason: { code: "exists", key: "/k/5" } });
   expect(await store.get("/k/5")).toMatchObject({ value: "somebody's" });
+});
+
+test("a group that etcd does not take as a whole goes one by one", async () => {
+  const store = memoryStore();
+  const { commit } = store;
+  store.commit = async (changes) => {
+    if (changes.some(({ key }) => key === "/k/5")) throw new StoreError("too-large", "more than it takes");
+    return commit.call(store, changes);
+  };
+  const group = grouped(store);
+  const done = await Promise.allSettled(all(10).map((key) => group.create(key, "ours")));
+  expect(done.flatMap(({ status }, i) => (status === "rejected" ? [i] : []))).toEqual([5]);
 });
 
 test("a commit that etcd may have taken is not asked again: all of it fails, what comes later does not", async () => {

@@ -77,7 +77,8 @@ async function write(store: Store, group: readonly Asked[]): Promise<void> {
     const at = new Map(entries.map((entry) => [entry.key, entry]));
     for (const { change, resolve } of group) resolve(at.get(change.key));
   } catch (error) {
-    if (group.length > 1 && isRefusal(error)) await Promise.all(group.map((one) => write(store, [one])));
+    if (group.length > 1 && (isRefusal(error) || isTooLarge(error)))
+      await Promise.all(group.map((one) => write(store, [one])));
     else for (const { reject } of group) reject(error);
   }
 }
@@ -85,6 +86,10 @@ async function write(store: Store, group: readonly Asked[]): Promise<void> {
 /** Whether a key was not as its writer thought. */
 export const isRefusal = (error: unknown): boolean =>
   error instanceof StoreError && ["exists", "conflict", "not-found"].includes(error.code);
+
+/** Whether the datastore will never take it: no work that is left. */
+export const isTooLarge = (error: unknown): boolean =>
+  error instanceof StoreError && error.code === "too-large";
 
 function written(key: string, entry: Entry | undefined): Entry {
   if (!entry) throw new Error(`${key} was committed without an entry`);

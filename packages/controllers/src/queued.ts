@@ -1,5 +1,6 @@
 import type { DaemonContext, Troubles } from "@margay/daemon";
 import { StoreError } from "@margay/datastore";
+import { isTooLarge } from "./grouped.ts";
 import type { Controller } from "./parts.ts";
 import { WorkQueue } from "./work-queue.ts";
 
@@ -39,7 +40,7 @@ export abstract class Queued implements Controller {
         if (!troubles.begin(event, error))
           log.warn({ event, key, err: error, retryInMs }, `${key}: ${messageOf(error)}`);
       },
-      isLeft: (error) => error instanceof StoreError,
+      isLeft: (error) => error instanceof StoreError && !isTooLarge(error),
       onIdle: () => {
         if (this.isDone) for (const resume of this.#followers) resume();
       },

@@ -84,6 +84,7 @@ export type StoreErrorCode =
   | "conflict"
   | "not-found"
   | "compacted"
+  | "too-large"
   | "unavailable"
   | "unauthorized";
 

@@ -75,8 +75,8 @@ const table: readonly Row[] = [
     text: () => "its database is full: compact and defragment it, then run `etcdctl alarm disarm`",
   },
   {
-    when: /too large/,
-    code: "unavailable",
+    when: /too large|larger than max/, // far more than it takes is refused by its grpc already
+    code: "too-large",
     text: (f) => `${f.key ?? "a value"} is larger than etcd's --max-request-bytes`,
   },
   {

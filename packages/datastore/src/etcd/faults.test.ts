@@ -326,12 +326,14 @@ describe("what people get to read", () => {
     expect(Date.now() - before).toBeLessThan(4000);
   });
 
-  test("a value over etcd's limit names the key", async () => {
+  test("a value over etcd's limit, and one over grpc's, name the key", async () => {
     const server = await etcd();
     const store = storeAt({ endpoints: [server.endpoint] });
-    await expect(store.put(`${PREFIX}big`, "x".repeat(2_000_000))).rejects.toThrow(
-      `${PREFIX}big is larger than etcd's --max-request-bytes`,
-    );
+    for (const length of [2_000_000, 3_000_000])
+      await expect(store.put(`${PREFIX}big`, "x".repeat(length))).rejects.toMatchObject({
+        code: "too-large",
+        message: expect.stringContaining(`${PREFIX}big is larger than etcd's --max-request-bytes`),
+      });
   });
 
   test("answers larger than grpc's usual 4 MB arrive", async () => {
