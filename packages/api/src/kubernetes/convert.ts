@@ -50,8 +50,8 @@ const conversions: Readonly<Record<string, Conversion<z.ZodType>>> = {
 export const kubernetesKinds: readonly string[] = Object.keys(conversions);
 
 /**
- * Characters of what is stored. etcd takes 1.5 MiB in a request, and what is refused here is closed, while what could not be written
- * would be open: one object may become much more than it is, as each list of ports repeats its peers.
+ * Characters of what is stored. etcd takes 1.5 MiB in a request; what is refused here is closed before it is sent there. One object may
+ * become much more than it is, as each list of ports repeats its peers.
  */
 const LARGEST = 1_400_000;
 
