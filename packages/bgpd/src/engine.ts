@@ -104,7 +104,7 @@ export class Engine {
       restarting: true,
       forwarding: stillForwards(kernel, uptime()),
       cost: (hop) => kernel.cost(hop),
-      device: (hop) => kernel.fabric.hopsTo(hop)?.[0]?.dev,
+      device: (hop) => kernel.hopsTo(hop)?.[0]?.dev,
       onChanges: (family, changes) => late.engine?.learned(family, changes),
       onConverged: () => kernel.release(),
     });
@@ -174,7 +174,7 @@ export class Engine {
   /** Routes that no path decides on. */
   #hold(): void {
     const metric = this.#wanted?.self?.metric ?? { 4: 1024, 6: 1024 };
-    const held = gatewayRoutes(this.#gateways, { fabric: this.kernel.fabric, metric });
+    const held = gatewayRoutes(this.#gateways, { fabric: this.kernel, metric });
     for (const dst of this.#wanted?.unreachable ?? [])
       held.set(formatPrefix(dst), {
         ...{ dst, protocol: bgpProtocol, type: "unreachable", metric: metric[dst.family], nexthops: [] },
@@ -221,7 +221,7 @@ export class Engine {
     const route =
       isAgents || isNobodys
         ? undefined
-        : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel.fabric, metric });
+        : kernelRoute({ prefix, paths: rib.equal(id), fabric: this.kernel, metric });
     this.kernel.want(key, route);
   }
 

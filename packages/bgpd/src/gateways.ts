@@ -5,7 +5,7 @@
 import { type Address, formatAddress, formatPrefix, prefixOf } from "@margay/net";
 import type { Route } from "@margay/netlink";
 import { isLinkLocal, type WantedPeer } from "./config.ts";
-import { bgpProtocol, type Fabric } from "./kernel-routes.ts";
+import { bgpProtocol, type Ways } from "./kernel-routes.ts";
 
 /** By the peer's address, as text. */
 export type Gateways = ReadonlyMap<string, Way>;
@@ -25,7 +25,7 @@ export const gatewaysOf = (peers: ReadonlyMap<string, WantedPeer>): Gateways =>
 /** Their host routes by destination; undefined where the gateway itself cannot be reached. */
 export function gatewayRoutes(
   gateways: Gateways,
-  { fabric, metric }: { readonly fabric: Fabric; readonly metric: Readonly<Record<4 | 6, number>> },
+  { fabric, metric }: { readonly fabric: Ways; readonly metric: Readonly<Record<4 | 6, number>> },
 ): Map<string, Route | undefined> {
   return new Map(
     [...gateways.values()].flatMap((way) => {

@@ -114,11 +114,14 @@ export class Fabric {
 /** Costs are kept as signed words. */
 const mostCost = 2 ** 31 - 1;
 
+/** Who says where packets for a next hop go. */
+export type Ways = Pick<Fabric, "hopsTo">;
+
 export interface RouteInputs {
   readonly prefix: Prefix;
   /** The best path and its equals. */
   readonly paths: readonly BgpRoute[];
-  readonly fabric: Fabric;
+  readonly fabric: Ways;
   readonly metric: number;
 }
 
@@ -134,7 +137,7 @@ export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Rou
   return { dst: prefix, protocol: bgpProtocol, type: "unicast", metric: priority, nexthops };
 }
 
-const hopsOf = (attributes: Attributes | undefined, fabric: Fabric): readonly Nexthop[] =>
+const hopsOf = (attributes: Attributes | undefined, fabric: Ways): readonly Nexthop[] =>
   (attributes?.nextHop && fabric.hopsTo(attributes.nextHop.address)) ?? [];
 
 /**

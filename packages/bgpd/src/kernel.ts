@@ -6,6 +6,7 @@ import {
   listRoutes,
   mainTable,
   Netlink,
+  type Nexthop,
   type Notification,
   type RefusedRoute,
   type Route,
@@ -15,13 +16,13 @@ import {
 } from "@margay/netlink";
 import { Loop, reconcile, type Target, Tracked } from "@margay/reconcile";
 import type { Gateways } from "./gateways.ts";
-import { bgpProtocol, Fabric } from "./kernel-routes.ts";
+import { bgpProtocol, Fabric, type Ways } from "./kernel-routes.ts";
 import type { Log } from "./speaker.ts";
 import { WantedRoutes } from "./wanted-routes.ts";
 
 export interface KernelOptions {
   readonly log: Log;
-  /** Next hops may be reached another way now; `kernel.fabric` is new. */
+  /** Next hops may be reached another way now. */
   readonly onFabric: () => void;
   /** Next hops in use: only where one of these is reached another way the fabric is said to be new. */
   readonly nextHops: () => Iterable<Address>;
@@ -32,10 +33,9 @@ export interface KernelOptions {
 }
 
 /** Where routes are wanted, and how next hops are reached: the kernel, or nothing at all. */
-export interface RouteTable {
+export interface RouteTable extends Ways {
   /** Whether routes wanted here go anywhere. */
   readonly isWritten: boolean;
-  readonly fabric: Fabric;
   /** Of a next hop, for the decision process; undefined when there is no way. */
   cost(nextHop: Address): number | undefined;
   readonly hasOldRoutes: boolean;
@@ -117,15 +117,12 @@ export class Kernel implements RouteTable {
     return kernel;
   }
 
-  /** How next hops are reached now. */
-  get fabric(): Fabric {
-    return this.#fabric;
+  cost(nextHop: Address): number | undefined {
+    return this.#asked(this.#fabric.cost(nextHop));
   }
 
-  cost(nextHop: Address): number | undefined {
-    const cost = this.#fabric.cost(nextHop);
-    if (this.#fabric.isSpent && !this.#fabricStale) this.#renew();
-    return cost;
+  hopsTo(nextHop: Address): readonly Nexthop[] | undefined {
+    return this.#asked(this.#fabric.hopsTo(nextHop));
   }
 
   /** Our routes are in the kernel already: this process follows another one. */
@@ -180,6 +177,12 @@ export class Kernel implements RouteTable {
     clearTimeout(this.#retry);
     await this.#loop.stop();
     this.#nl.close();
+  }
+
+  /** The fabric's answer; another fabric is due when that is spent. */
+  #asked<A>(answer: A): A {
+    if (this.#fabric.isSpent && !this.#fabricStale) this.#renew();
+    return answer;
   }
 
   #renew(): void {

@@ -1,10 +1,9 @@
 import type { RouteTable } from "./kernel.ts";
-import { Fabric } from "./kernel-routes.ts";
 
 /** Of a speaker that only passes routes on: nothing is read or written, and every next hop is as near as the next. */
 export const noKernel = (): RouteTable => ({
   isWritten: false,
-  fabric: new Fabric([]),
+  hopsTo: () => undefined,
   cost: () => 0,
   hasOldRoutes: false,
   isSettled: true,
