@@ -289,6 +289,9 @@ test("a snapshot is made, the data is lost, the snapshot is restored as docs/gui
   );
   await settled(cluster, NODES.length);
   expect(await endpoints()).toEqual(before);
+  for (const node of NODES) rmSync(join(nodeFolder(node), SNAPSHOTS, file)); // taken already: nobody needs it
+  await kubectl("-n", NAMESPACE, "delete", "pod", "margay-etcd-1");
+  await cluster.eventually("three are healthy again", async () => (await healthy()) === 3, 60_000);
   await createPods(cluster, [["default/after", "n3", { role: "client" }]]);
   await answers(true, "default/after", "10.96.7.7");
   expect(new Set((await endpoints()).map((line) => line.split(" ").at(-1))).size).toBe(before.length + 1);

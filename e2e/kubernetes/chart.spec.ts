@@ -93,6 +93,12 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "/snapshots/by-hand-0.db",
   ],
   [
+    "whose jobs spare it",
+    bundled({ restoreFrom: "by-hand-0.db" }),
+    "CronJob/margay-etcd-snapshots-0",
+    '"12","by-hand-0.db"]',
+  ],
+  [
     "of every member on its own node",
     bundled({ clusterIPs: ["10.96.0.51", "10.96.0.52", "10.96.0.53"] }),
     "CronJob/margay-etcd-snapshots-2",
