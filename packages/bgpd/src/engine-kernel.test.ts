@@ -1,7 +1,8 @@
 /** From the RIB through the fabric to a real kernel: what `ip route` shows of paths and of networks of our own. */
-import { afterAll, afterEach, beforeAll, jest, test } from "@jest/globals";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
 import { type Attributes, packPrefixes, type Source } from "@margay/bgp";
-import { parseAddress, parsePrefix } from "@margay/net";
+import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import { Engine } from "./engine.ts";
 import { readText } from "./standalone/read.ts";
@@ -21,15 +22,16 @@ unshared(import.meta.url, () => {
   const sources: Source[] = [];
   const apply = (more = "") => engine.apply(wantedOf(readText(file(more), "f.yaml"), { interfaces: [] }));
   /** Equal paths of as many peers, which each says again when called. */
-  const learn = (prefix: string, ...hops: string[]) => {
+  const learn = (to: string | readonly Prefix[], ...hops: string[]) => {
+    const prefixes = typeof to === "string" ? [parsePrefix(to)] : to;
+    const family = prefixes[0]!.family; // there are some, of one family
     const again = [...hops.entries()].map(([n, hop]) => {
       const address = parseAddress(`172.20.0.${100 + n}`);
       const source: Source = { kind: "ibgp", name: `n${n}`, as: 64512, bgpId: n, address, client: false };
       const attributes: Attributes = { origin: "igp", asPath: [], nextHop: { address: parseAddress(hop) } };
-      const dst = parsePrefix(prefix);
       sources.push(source);
       return () =>
-        engine.speaker.ribs[dst.family].announce(packPrefixes(dst.family, [dst]), {
+        engine.speaker.ribs[family].announce(packPrefixes(family, prefixes), {
           source,
           received: attributes,
           attributes,
@@ -123,6 +125,20 @@ unshared(import.meta.url, () => {
     await eventually(shown, [two, hop("fd00::6"), hop("fd00::7")]);
     run("ip -6 route del fd61::/64");
     await eventually(shown, ["fd07::/64 via fd00::6 dev d0 metric 1024 pref medium"]);
+  });
+
+  test("whatever changes meanwhile, the last of many prefixes has its turn", async () => {
+    const many = Array.from({ length: 10_000 }, (_, i) => `10.7.${i >> 8}.${i & 255}/32`);
+    learn(
+      many.map((text) => parsePrefix(text)),
+      "172.20.0.6",
+    );
+    await eventually(() => engine.isSettled, true);
+    for (let turn = 0; turn < 10; turn++) {
+      apply("kernel: { metric: 700 }");
+      await nextTurn();
+    }
+    expect(engine.kernel.wanted(many.at(-1)!)?.metric).toBe(700); // there are some
   });
 
   test("`unreachable`: each network of ours has such a route, until the file says otherwise", async () => {

@@ -67,6 +67,7 @@ export class Engine {
   readonly #routers: Routers;
   /** Of a walk over all prefixes, those to come. */
   #left: Generator<readonly [Family, number]> | undefined;
+  #isWalkDue = false;
   readonly #handover = new Handover(() => this.#allRoutes());
   #gateways: Gateways = new Map();
   #held: ReadonlySet<string> = new Set();
@@ -184,12 +185,16 @@ export class Engine {
     this.#held = new Set(held.keys());
   }
 
-  /** Every route is thought over again: some now, the others after peers were heard. One that is under way begins anew. */
+  /** Every route is thought over again: some now, the others after peers were heard. A walk that is under way is ended first: the last have their turn. */
   #allRoutes(): void {
     if (!this.kernel.isWritten) return;
-    const isUnderWay = this.#left !== undefined;
+    if (this.#left) {
+      this.#isWalkDue = true;
+      return;
+    }
+    this.#isWalkDue = false;
     this.#left = this.#everyPrefix();
-    if (!isUnderWay) this.#someRoutes();
+    this.#someRoutes();
   }
 
   #someRoutes(): void {
@@ -197,6 +202,7 @@ export class Engine {
       const next = this.#left?.next();
       if (!next || next.done || this.#stopped) {
         this.#left = undefined;
+        if (this.#isWalkDue && !this.#stopped) this.#allRoutes();
         return;
       }
       this.#route(...next.value);
