@@ -127,6 +127,19 @@ unshared(import.meta.url, () => {
     await eventually(shown, ["fd07::/64 via fd00::6 dev d0 metric 1024 pref medium"]);
   });
 
+  test("another metric: of all that we write, also where no path decides", async () => {
+    const unreachable = (metric: number) => apply(`kernel: { unreachable: true, metric: ${metric} }`);
+    learn("10.7.0.0/24", "172.20.0.6");
+    for (const metric of [1024, 700]) {
+      unreachable(metric);
+      await eventually(shown, [
+        `10.7.0.0/24 via 172.20.0.6 dev d0 metric ${metric}`,
+        `unreachable 10.9.0.0/16 metric ${metric}`,
+        `unreachable fd09::/48 dev lo metric ${metric} pref medium`,
+      ]);
+    }
+  });
+
   test("whatever changes meanwhile, the last of many prefixes has its turn", async () => {
     const many = Array.from({ length: 10_000 }, (_, i) => `10.7.${i >> 8}.${i & 255}/32`);
     learn(

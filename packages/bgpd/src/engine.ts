@@ -125,7 +125,7 @@ export class Engine {
     if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
     if (before?.origins !== wanted.origins || before?.leftToAgent !== wanted.leftToAgent) this.#allRoutes();
     this.#setGateways(gatewaysOf(wanted.peers));
-    if (textOf(before?.unreachable) !== textOf(wanted.unreachable)) this.#hold();
+    if (heldKey(before) !== heldKey(wanted)) this.#hold();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers, wanted.ranges);
     this.#listenAs(wanted.self);
@@ -258,6 +258,9 @@ export class Engine {
     });
   }
 }
+
+/** Changes with what routes are held, beside gateways, and their metric. */
+const heldKey = (wanted: Wanted | undefined): string => textOf([wanted?.unreachable, wanted?.self?.metric]);
 
 const passwordsOf = ({ peers, ranges = [] }: Wanted): Passwords =>
   new Map([
