@@ -27,12 +27,22 @@ interface Student {
   readonly own?: Policy | undefined;
 }
 
+/** What of a source is to be judged by another policy. */
+interface Arrears {
+  readonly wanted: WantedPeer;
+  /** Of the next prefix. */
+  readonly family: Family;
+  readonly next: number;
+  /** The policy changed on the way: then all once more. */
+  readonly isDueAgain: boolean;
+}
+
 export class Learner {
   readonly #ribs: Readonly<Record<Family, Rib>>;
   readonly #deviceOf: (nextHop: Address) => string | undefined;
   readonly #students = new Map<Source, Student>();
-  /** Sources with another policy, and the next of their prefixes to be judged by it. */
-  readonly #behind = new Map<Source, { readonly wanted: WantedPeer; family: Family; next: number }>();
+  /** Those whose turn comes first are first. */
+  readonly #behind = new Map<Source, Arrears>();
 
   /** `deviceOf`: the interface towards a next hop, for filters that ask for it. */
   constructor(
@@ -106,11 +116,12 @@ export class Learner {
 
   /**
    * The policy of an established session is another one: its Adj-RIBs-In are judged again, by `judgeSome`; nothing is asked of the
-   * peer. Stale routes wait for the peer to say them again.
+   * peer. Stale routes wait for the peer to say them again. Judging that is under way is ended first: the last have their turn.
    */
   relearn(source: Source, wanted: WantedPeer, self: Self | undefined): void {
     this.begin(source, wanted, self);
-    this.#behind.set(source, { wanted, family: 4, next: 0 });
+    const { family, next } = this.#behind.get(source) ?? start;
+    this.#behind.set(source, { wanted, family, next, isDueAgain: family > 4 || next > 0 });
   }
 
   /** Routes are left to be judged again. */
@@ -121,7 +132,7 @@ export class Learner {
   /** Judges again what of so many prefixes is of sources with another policy. */
   judgeSome(most: number): void {
     let left = most;
-    for (const [source, place] of this.#behind)
+    for (const [source, place] of this.#behind) {
       for (const family of [4, 6] as const) {
         if (family < place.family) continue;
         const from = family === place.family ? place.next : 0;
@@ -129,10 +140,12 @@ export class Learner {
         const to = Math.min(size, from + left);
         this.#judgeAgain(source, place.wanted, { family, from, to });
         left -= to - from;
-        Object.assign(place, { family, next: to });
+        this.#behind.set(source, { ...place, family, next: to });
         if (to < size) return;
-        if (family === 6) this.#behind.delete(source);
       }
+      this.#behind.delete(source);
+      if (place.isDueAgain) this.#behind.set(source, { ...place, ...start, isDueAgain: false });
+    }
   }
 
   #judgeAgain(
@@ -163,6 +176,8 @@ export class Learner {
     );
   }
 }
+
+const start: Pick<Arrears, "family" | "next"> = { family: 4, next: 0 };
 
 /** A route that a policy of its prefix made, from the start. */
 const judgedAgain = ({ source, received }: Route, policy: ImportPolicy): Route => ({
