@@ -5,7 +5,6 @@ import { type AsPath, isConfederation, isPrivateAs, mapAses, prepend } from "../
 import { type Attributes, isLinkLocal, type NextHop } from "../wire/attributes.ts";
 import type { Role } from "../wire/capabilities.ts";
 import { communities } from "../wire/code-points.ts";
-
 import { defaultLocalPref } from "./import.ts";
 import { sendOnlyToCustomer } from "./role.ts";
 
@@ -21,7 +20,7 @@ export interface ExportPolicy {
   readonly self: Readonly<Partial<Record<Family, NextHop>>>;
   /**
    * `auto`: our own routes and all to eBGP get our address, reflected ones keep theirs (RFC 4271 §5.1.3, RFC 4456 §10);
-   * `self`: ours always; `keep`: as learned, where there is one.
+   * `self`: ours always; `keep`: as learned, where there is one that the peer can use.
    */
   readonly nextHop: "auto" | "self" | "keep";
   /** The subnet that we share with the peer: a next hop in it is the peer's neighbour too and stays (RFC 4271 §5.1.3, third party). */
@@ -90,7 +89,7 @@ export function nextHopFor(
   const ours = policy.self[family] ?? (policy.extendedNextHop ? policy.self[6] : undefined);
   if (source.kind === "local" || !learned || policy.nextHop === "self" || foreign(learned)) return ours;
   const isShared = policy.shared !== undefined && contains(policy.shared, learned.address);
-  const stays = policy.nextHop === "keep" || (policy.to === "ibgp" && !isLinkLocal(learned.address));
+  const stays = (policy.nextHop === "keep" || policy.to === "ibgp") && !isLinkLocal(learned.address);
   if (!stays && !isShared) return ours;
   return isShared || !learned.linkLocal ? learned : { address: learned.address };
 }

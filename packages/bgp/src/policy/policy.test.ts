@@ -264,6 +264,7 @@ describe("export", () => {
     ["to eBGP on that link: both", { shared: parsePrefix("2001:db8:2::/64") }, six, six],
     ["kept, for a peer elsewhere", { nextHop: "keep" }, six, { address: six.address }],
     ["learned without a global one: ours, to iBGP too", internal, alone, self6],
+    ["learned without a global one: ours, where it would be kept", { nextHop: "keep" }, alone, self6],
   ])(
     "RFC 2545 §3 a link-local next hop goes no farther than its link: %s",
     (_why, policy, nextHop, expected) => {
