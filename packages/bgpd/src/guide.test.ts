@@ -106,6 +106,7 @@ unsharedWithUsers(import.meta.url, () => {
       const { updatesIn } = engine.speaker.peers.values().next().value!.counts; // there is one
       operate(engine.speaker, "refresh", { peer: "rack-1", direction: "in" });
       await eventually(() => engine.speaker.peers.values().next().value!.counts.updatesIn > updatesIn, true);
+      await eventually(() => engine.isSettled, true);
       expect(await metric("update_to_advertise_seconds")).toEqual(before); // nothing changed
       expect(await metric("peer_flaps_total")).toEqual([0]);
     });
