@@ -220,8 +220,8 @@ test("the rule that explain names counts the packets, on the node that decides",
   expect((JSON.parse(stdout) as { policies: object[] }).policies).toMatchObject([
     { id: "np/shop/p", rules: [{ id: decidedBy.rule, action: "deny", packets: 3, bytes: 252 }] },
   ]);
-  const scraped = await lab.exec(decidedBy.node, ["curl", "-sS", "http://127.0.0.1:9099/metrics"]);
-  expect(scraped.stdout.split("\n").filter((line) => line.includes(`rule="${decidedBy.rule}"`))).toEqual([
+  const scraped = await lab.get(decidedBy.node, "http://127.0.0.1:9099/metrics");
+  expect(scraped.split("\n").filter((line) => line.includes(`rule="${decidedBy.rule}"`))).toEqual([
     'margay_agent_rule_packets_total{rule="np/shop/p/in/0"} 3',
     'margay_agent_rule_bytes_total{rule="np/shop/p/in/0"} 252',
   ]);

@@ -142,12 +142,7 @@ test("etcd away: forwarding goes on, ADD fails with a code to try again, everyth
 }, 90_000);
 
 /** Status and text of a daemon's readiness on n1. */
-const readyz = (port: number) =>
-  onNode(
-    process.execPath,
-    "-e",
-    `fetch("http://127.0.0.1:${port}/readyz").then(async (r) => process.stdout.write(r.status + " " + (await r.text())))`,
-  );
+const readyz = (port: number) => lab.get("n1", `http://127.0.0.1:${port}/readyz`);
 
 /** The processes of agents and speakers. */
 async function daemons(): Promise<unknown> {

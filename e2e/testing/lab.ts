@@ -114,7 +114,13 @@ export class TestLab {
     return margay(["lab", "exec", place, "--name", this.name, "--", ...command], input);
   }
 
-  /** The same, left running with pipes. */
+  /** What answers an HTTP GET there: status and text. */
+  async get(place: string, url: string): Promise<string> {
+    const script = `fetch("${url}").then(async (r) => process.stdout.write(r.status + " " + (await r.text())))`;
+    return (await this.exec(place, [process.execPath, "-e", script])).stdout;
+  }
+
+  /** A command at a place, left running with pipes. */
   spawn(place: string, command: readonly string[]): ChildProcess {
     return start(["lab", "exec", place, "--name", this.name, "--", ...command]);
   }
