@@ -3,6 +3,7 @@ import { Calc, type NodeState } from "@margay/calc";
 import { loader } from "./loader.ts";
 import { FAR, outside } from "./outside.ts";
 import { address, asNode, base, endpoint, type Pod, resource, run, updateOf } from "./pods.ts";
+import { sourcesSeen } from "./sources-seen.ts";
 import { startProber } from "./start-prober.ts";
 
 /**
@@ -44,25 +45,6 @@ const SCENARIOS: Readonly<Record<string, NodeState>> = {
   "a has it, but they are switched off": state(floating("a"), resource("FelixConfiguration", "default", {})),
 };
 
-/** Sources that `far` has seen since the last call, of what is no answer. */
-function sourcesSeen(): () => string[] {
-  run("ip netns exec far nft add table inet seen");
-  for (const family of ["ip", "ip6"]) {
-    const type = family === "ip" ? "ipv4_addr" : "ipv6_addr";
-    run(`ip netns exec far nft add set inet seen from-${family} { type ${type} ; flags dynamic ; }`);
-  }
-  run("ip netns exec far nft add chain inet seen in { type filter hook input priority 0 ; }");
-  for (const family of ["ip", "ip6"])
-    run(
-      `ip netns exec far nft add rule inet seen in udp dport ${PORT} add @from-${family} { ${family} saddr }`,
-    );
-  return () => {
-    const found = [...run("ip netns exec far nft list ruleset").matchAll(/elements = \{ ([^}]+) \}/g)];
-    for (const family of ["ip", "ip6"]) run(`ip netns exec far nft flush set inet seen from-${family}`);
-    return found.flatMap(([, list = ""]) => list.trim().split(/,\s*/));
-  };
-}
-
 async function main(): Promise<void> {
   asNode({ routes: true });
   outside();
@@ -70,7 +52,8 @@ async function main(): Promise<void> {
   const probers = { a: start("a"), b: start("b"), far: start("far"), node: start(undefined) };
   await Promise.all(Object.values(probers).map(({ ready }) => ready));
   const apply = loader(process.argv[2]);
-  const seen = sourcesSeen();
+  const sources = sourcesSeen("far", PORT);
+  const seen = () => sources().map(({ address }) => address);
   run("ip -n far route add 198.51.100.0/24 via 192.0.2.1");
   run("ip route add default via 192.0.2.2"); // as any node has one
   run("ip -6 route add default via fd00:2::2");

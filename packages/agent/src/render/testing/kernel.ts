@@ -5,6 +5,7 @@ import { loader } from "./loader.ts";
 import { address, asNode, endpoint, mac, PODS, type Pod, resource, run, stateWith } from "./pods.ts";
 import type { Probe } from "./prober.ts";
 import { randomPolicies } from "./random-policies.ts";
+import { spoofing, toHost } from "./spoofing.ts";
 import { startProber } from "./start-prober.ts";
 
 /**
@@ -206,18 +207,13 @@ async function main(): Promise<void> {
     const probed = await Promise.all(FLOWS.map((flow) => probe(state, flow, probers)));
     results.push(...probed.map((one) => ({ scenario, ...one })));
   }
-  // c takes the address of b: nothing may come of it.
-  run(`ip -n c addr add ${address("b", 4)}/32 dev lo`);
-  const state = stateWith([]);
-  await apply(state);
-  const fromC = probeOf({ from: "c", to: "a", port: 80, family: 4, protocol: "udp" });
-  const spoofed = await probers.c.ask({ ...fromC, from: address("b", 4) });
-  const counters = await apply(state);
+  const spoofed = await spoofing(probers.c, apply);
   const refused = await reversePath(probers);
   const log = await logged(probers);
   const node = prober(undefined);
   await node.ready;
   const unpoliced = await always(probers, node);
+  const asked = await toHost(probers.c, apply, "192.0.2.1"); // which is the node's by now
   node.stop();
   for (const pod of PODS) probers[pod].stop();
   const report = {
@@ -225,10 +221,8 @@ async function main(): Promise<void> {
     seen: Object.fromEntries(
       ["allow", "deny"].map((v) => [v, results.filter(({ kernel }) => kernel === v).length]),
     ),
-    spoofed: spoofed.verdict,
-    unpoliced,
+    ...{ spoofed, toHost: asked, unpoliced },
     ...{ reversePath: refused, logged: log },
-    refusedByReversePath: counters.get("workload/reverse-path") ?? 0,
   };
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }
