@@ -45,6 +45,7 @@ const SECONDS = { second: 1, minute: 60, hour: 3600, day: 86_400 } as const;
 const fib = { source: 1, destination: 2, mark: 4, iif: 8, present: 32, oif: 1, addressType: 3 } as const;
 const ADDRESS_TYPES = { unicast: 1, local: 2, broadcast: 3 } as const; // RTN_*
 const RANDOM_FULLY = 1 << 4; // NF_NAT_RANGE_PROTO_RANDOM_FULLY
+const PORTS_GIVEN = 1 << 1; // NF_NAT_RANGE_PROTO_SPECIFIED: `masq`, unlike `nat`, does not set it itself, and then heeds no ports
 const OVER = 1; // NFT_CONNLIMIT_F_INV
 /** ICMP port unreachable, as iptables' REJECT sends by default. */
 const UNREACHABLE = { 4: 3, 6: 4 } as const;
@@ -296,8 +297,9 @@ class Writer {
 
   #masquerade({ ports, random }: Extract<Action, { do: "masquerade" }>): void {
     if (ports) this.#ports(ports, REG);
+    const flags = (random ? RANDOM_FULLY : 0) | (ports ? PORTS_GIVEN : 0);
     this.#expression("masq", (d) => {
-      if (random) number(d, 1, RANDOM_FULLY);
+      if (flags > 0) number(d, 1, flags);
       if (ports) number(number(d, 2, REG), 3, REG + 1);
     });
   }
