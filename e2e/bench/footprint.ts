@@ -14,7 +14,7 @@ export async function footprint({ relay, quick, say }: Inside): Promise<Result[]
   const plugin = margay(relay, "n1");
   const pods = Array.from({ length: 100 }, (_, i) => podNamespace(`foot-${i}`));
   for (const pod of pods) await call(plugin, pod, "ADD");
-  const [settleMs, watchMs] = quick ? [2000, 5000] : [10_000, 30_000];
+  const [settleMs, watchMs] = quick ? [2000, 5000] : [20_000, 30_000]; // at rest the agent collects its garbage, once
   say(`100 pods run; looking for ${(settleMs + watchMs) / 1000} s`);
   await delay(settleMs);
   const before = DAEMONS.map(({ name }) => cpuMs(pidOf(name)));

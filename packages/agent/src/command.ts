@@ -1,5 +1,5 @@
 import { FEATURES } from "@margay/cni";
-import { daemonFlags, runDaemon } from "@margay/daemon";
+import { collectGarbage, daemonFlags, runDaemon } from "@margay/daemon";
 import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule, Options } from "yargs";
 import type { AgentOptions } from "./options.ts";
@@ -56,7 +56,10 @@ export const command: CommandModule<object, AgentOptions> = {
   handler: async (options) => {
     process.exitCode = await runDaemon({
       ...{ name: "agent", options, start: startAgent },
-      onQuiet: releaseFilePages,
+      onQuiet: () => {
+        collectGarbage();
+        releaseFilePages();
+      },
     });
   },
 };

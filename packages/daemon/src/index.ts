@@ -1,3 +1,4 @@
+export { collectGarbage } from "./collect.ts";
 export { connectionTeller } from "./connection.ts";
 export {
   type Control,

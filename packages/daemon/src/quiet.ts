@@ -8,7 +8,7 @@ const BUSY_MS = 200;
 interface Seen {
   /** CPU of the process since its start, in ms. */
   readonly cpuMs: number;
-  /** The same when it last acted. */
+  /** The same when it had last acted. */
   readonly actedAtMs: number;
   /** At the last look. */
   readonly beforeMs: number;
@@ -22,13 +22,15 @@ export const isDue = ({ cpuMs, actedAtMs, beforeMs }: Seen): boolean =>
 export function whenQuiet(act: () => void): () => Promise<void> {
   let [actedAtMs, beforeMs] = [0, 0];
   const timer = setInterval(() => {
-    const { user, system } = process.cpuUsage();
-    const cpuMs = (user + system) / 1000;
-    if (isDue({ cpuMs, actedAtMs, beforeMs })) {
-      act();
-      actedAtMs = cpuMs;
-    }
-    beforeMs = cpuMs;
+    const isNow = isDue({ cpuMs: cpuMs(), actedAtMs, beforeMs });
+    if (isNow) act();
+    beforeMs = cpuMs();
+    if (isNow) actedAtMs = beforeMs; // what acting costs is no reason to act
   }, LOOK_MS).unref();
   return async () => clearInterval(timer);
+}
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
