@@ -3,13 +3,13 @@
  * a stream of packets through the first: what a kill -9 of any costs, and a link that is cut.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { controlGet } from "@margay/daemon";
-import { unsharedWithUsers } from "@margay/testing";
+import { scratch, unsharedWithUsers } from "@margay/testing";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { Frr } from "./testing/frr.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
@@ -69,7 +69,7 @@ ${leaf
 unsharedWithUsers(import.meta.url, () => {
   const bird = new Bird("tor");
   const frr = new Frr("leaf");
-  const dir = mkdtempSync(join(tmpdir(), "margay-forwarding-"));
+  const dir = scratch(tmpdir(), "forwarding");
   let bgpd: ChildProcess | undefined;
   let said = "";
 

@@ -35,7 +35,7 @@ export class Peer {
   #rival: Link | undefined;
   /** Given up for too many prefixes, until the idle hold time is over. */
   #barred = false;
-  /** When the last attempt to connect began. */
+  /** As they were when the last attempt to connect began. */
   #drops: Md5Drops = { failure: 0, notFound: 0, unexpected: 0 };
   /** By the operator. */
   isShutDown = false;

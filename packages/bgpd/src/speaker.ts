@@ -8,7 +8,7 @@
  * Events only record; the turn runs once per event-loop turn, however many events came.
  */
 import {
-  BgpError,
+  type BgpError,
   type Changes,
   type Ending,
   keptFor,
@@ -24,16 +24,17 @@ import { Announcer } from "./announcer.ts";
 import { Away } from "./away.ts";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { Deferral } from "./deferral.ts";
-import { memberOf, rangeFor } from "./dynamic.ts";
 import { Latency } from "./latency.ts";
 import { Learner } from "./learner.ts";
 import type { Log } from "./log.ts";
 import { OwnRoutes } from "./own-routes.ts";
-import { Pace } from "./pace.ts";
-import { Peer } from "./peer.ts";
+import type { Peer } from "./peer.ts";
+import type { PeerHooks } from "./peer-hooks.ts";
 import type { Presence } from "./presence.ts";
-import { keyOf, same, sessionOf, settingsOf } from "./settings.ts";
+import { Roster } from "./roster.ts";
+import { keyOf, same, settingsOf } from "./settings.ts";
 import type { Connection } from "./transport.ts";
+import { Turns } from "./turns.ts";
 import { watchLimits } from "./watch-limits.ts";
 
 export type { Log } from "./log.ts";
@@ -63,21 +64,16 @@ const families = [4, 6] as const;
 export class Speaker {
   readonly #options: SpeakerOptions;
   readonly ribs: Readonly<Record<Family, Rib>>;
-  #self: Self | undefined;
-  /** Peers, by key, that the operator has shut down. */
-  readonly #shutDown = new Set<string>();
   readonly #latency = new Latency<WantedPeer>();
   /** Seconds from an UPDATE to the first announcement of what it changed; whoever measures sets it. */
   onAdvertised: (seconds: number, from: WantedPeer) => void = () => {};
-  #ranges: readonly ListenRange[] = [];
-  readonly #peers = new Map<string, Peer>();
   readonly #presences = new Map<Peer, Presence>();
   readonly #away: Away;
   readonly #learner: Learner;
   readonly #announcer: Announcer;
   readonly #own: OwnRoutes;
-  #turnDue = false;
-  readonly #pace = new Pace();
+  readonly #roster: Roster;
+  readonly #turns = new Turns(() => this.#turn());
   readonly #deferral: Deferral;
   #hasConverged: boolean;
   #stopped = false;
@@ -95,6 +91,28 @@ export class Speaker {
       mayEnd: (family) => !this.#deferral.isActive && !this.ribs[family].isUndecided,
       ...(options.device ? { deviceOf: options.device } : {}),
     });
+    this.#roster = new Roster({
+      log: options.log,
+      hooks: this.#hooks(),
+      settings: (wanted, self) => this.#settingsOf(wanted, self),
+      onReconfigured: (peer, next, isSameSelf) => this.#reconfigure(peer, next, isSameSelf),
+      onRemoved: (key) => this.#away.forget(key),
+      hasRoutes: (peer, key) => this.#presences.has(peer) || this.#away.sourceOf(key) !== undefined,
+    });
+  }
+
+  #hooks(): PeerHooks {
+    return {
+      established: (peer, negotiated) => this.#established(peer, negotiated),
+      ended: (peer, ending) => this.#ended(peer, ending),
+      routes: (peer, update) => this.#routes(peer, update),
+      refresh: (peer, refresh) => this.#refresh(peer, refresh),
+      drained: () => this.#due(),
+      changed: ({ wanted, session: { state } }) => {
+        this.#options.log.debug({ event: "session", peer: keyOf(wanted), state }, "session");
+        if (wanted.dynamic !== undefined) this.#due();
+      },
+    };
   }
 
   #rib(family: Family): Rib {
@@ -102,12 +120,12 @@ export class Speaker {
   }
 
   get peers(): ReadonlyMap<string, Peer> {
-    return this.#peers;
+    return this.#roster.peers;
   }
 
   /** Nothing waits to be decided, or to be sent to a peer that can take it. */
   get isSettled(): boolean {
-    return !this.#turnDue && this.#announcer.isSettled;
+    return !this.#turns.isDue && this.#announcer.isSettled;
   }
 
   /** Distinct attribute lists that the peers sent. */
@@ -135,39 +153,14 @@ export class Speaker {
     return presence ? this.#announcer.prefixesOut(presence.source) : 0;
   }
 
-  /** Makes the peers be as wanted, without touching those that stay the same. What we are is part of every policy; another BGP Identifier resets all. */
+  /** Makes the peers be as wanted: see `Roster.set`. */
   setPeers(
     self: Self | undefined,
     wanted: ReadonlyMap<string, WantedPeer>,
     ranges: readonly ListenRange[] = [],
   ): void {
-    const isSame = same(self, this.#self);
-    const isSameSpeaker = self?.bgpId === this.#self?.bgpId; // each peer's `localAs` says our AS
-    this.#self = self;
-    this.#ranges = ranges;
-    for (const [key, peer] of this.#peers) {
-      const next = wanted.get(key) ?? this.#wantedOf(peer);
-      if (next && isSameSpeaker && same(sessionOf(next), sessionOf(peer.wanted))) {
-        this.#reconfigure(peer, next, isSame);
-        continue;
-      }
-      const code = next ? "configuration-change" : "peer-deconfigured";
-      this.#options.log.info(
-        { event: "peer-removed", peer: key, reason: code },
-        `peer ${peer.wanted.name} removed`,
-      );
-      peer.stop(new BgpError(code));
-      this.#away.forget(key);
-      this.#peers.delete(key);
-    }
-    for (const [key, next] of wanted) if (self && !this.#peers.has(key)) this.#add(key, next, self);
+    this.#roster.set(self, wanted, ranges);
     this.#checkConverged();
-  }
-
-  /** What a peer that came by itself should be now; undefined when nobody may come from there any more. */
-  #wantedOf({ wanted: { dynamic, address } }: Peer): WantedPeer | undefined {
-    const range = dynamic === undefined ? undefined : rangeFor(this.#ranges, address);
-    return range && memberOf(range, address);
   }
 
   /** Soft reconfiguration: another policy for the same session. Both directions are judged again; nothing is reset. */
@@ -178,8 +171,8 @@ export class Speaker {
     if (hasNewPassword) peer.rekey();
     const presence = this.#presences.get(peer);
     if (isSame || !presence) return;
-    this.#learner.relearn(presence.source, next, this.#self);
-    this.#announcer.move({ peer, ...presence }, this.#self);
+    this.#learner.relearn(presence.source, next, this.#roster.self);
+    this.#announcer.move({ peer, ...presence }, this.#roster.self);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     this.#options.log.info(
       { event: "policy-changed", peer: keyOf(next) },
@@ -204,58 +197,31 @@ export class Speaker {
   costsChanged(): void {
     for (const family of families) this.ribs[family].costsChanged();
     for (const [peer, { source }] of this.#presences)
-      if (asksDevice(peer.wanted)) this.#learner.relearn(source, peer.wanted, this.#self);
+      if (asksDevice(peer.wanted)) this.#learner.relearn(source, peer.wanted, this.#roster.self);
     this.#announcer.devicesChanged();
     this.#due();
   }
 
   /** A connection that somebody opened: only configured peers are let in, and those out of a configured network. */
   accept(connection: Connection, from: Address): void {
-    const key = formatAddress(from);
-    const peer = this.#stopped ? undefined : (this.#peers.get(key) ?? this.#welcome(key, from));
+    const peer = this.#stopped ? undefined : this.#roster.whoComesFrom(from);
     if (peer) {
       peer.accept(connection);
       return;
     }
+    const key = formatAddress(from);
     this.#options.log.info({ event: "refused", from: key }, "connection from no peer of ours");
     connection.close();
   }
 
-  /** A new peer out of a network that may connect, while there is room. */
-  #welcome(key: string, from: Address): Peer | undefined {
-    const range = rangeFor(this.#ranges, from);
-    if (!range || !this.#self) return undefined;
-    const wanted = memberOf(range, from);
-    const count = [...this.#peers.values()].filter((p) => p.wanted.dynamic === wanted.dynamic).length;
-    if (count < range.limit) return this.#add(key, wanted, this.#self);
-    this.#options.log.warn(
-      { event: "listen-limit", from: key, range: wanted.dynamic, limit: range.limit },
-      `${key} is one too many for ${wanted.dynamic}: it has ${range.limit} peers`,
-    );
-    return undefined;
-  }
-
-  /** Peers that came by themselves are nothing once they are gone, none of their routes is kept, and no fault of theirs is remembered. */
-  #sweepDynamic(): void {
-    for (const [key, peer] of this.#peers) {
-      if (peer.wanted.dynamic === undefined || peer.isConnected || peer.isHeldDown) continue;
-      if (this.#presences.has(peer) || this.#away.sourceOf(key)) continue;
-      peer.stop();
-      this.#peers.delete(key);
-    }
-  }
-
   /** The operator's word: the session ends and stays down, whatever the configuration becomes. */
   shutDown(peer: Peer, error: BgpError): void {
-    this.#shutDown.add(keyOf(peer.wanted));
-    peer.shutDown(error);
+    this.#roster.shutDown(peer, error);
   }
 
   /** Whether it was shut down. */
   startAgain(peer: Peer): boolean {
-    if (!this.#shutDown.delete(keyOf(peer.wanted))) return false;
-    peer.startAgain();
-    return true;
+    return this.#roster.startAgain(peer);
   }
 
   /** Tells the peer all routes of a family again. */
@@ -270,33 +236,10 @@ export class Speaker {
   /** Ends all sessions without a NOTIFICATION, so that peers keep our routes while we restart (RFC 4724 §4). */
   stop(): void {
     this.#stopped = true;
+    this.#turns.stop();
     this.#deferral.stop();
-    for (const peer of this.#peers.values()) peer.stop();
+    this.#roster.stop();
     this.#away.stop();
-  }
-
-  #add(key: string, wanted: WantedPeer, self: Self): Peer {
-    const peer = new Peer({
-      wanted,
-      settings: (now) => this.#settingsOf(now, self),
-      hooks: {
-        established: (p, negotiated) => this.#established(p, negotiated),
-        ended: (p, ending) => this.#ended(p, ending),
-        routes: (p, update) => this.#routes(p, update),
-        refresh: (p, refresh) => this.#refresh(p, refresh),
-        drained: () => this.#due(),
-        changed: (p) => {
-          this.#options.log.debug({ event: "session", peer: key, state: p.session.state }, "session");
-          if (p.wanted.dynamic !== undefined) this.#due();
-        },
-      },
-    });
-    this.#peers.set(key, peer);
-    for (const warning of wanted.warnings ?? [])
-      this.#options.log.warn({ event: "not-supported", peer: key }, warning);
-    if (this.#shutDown.has(key)) peer.shutDown();
-    peer.start();
-    return peer;
   }
 
   /** Restarting until its peers have said all; from then on this process forwards what it announced. */
@@ -321,9 +264,9 @@ export class Speaker {
     const presence: Presence = { source, negotiated, ended: new Set(), limits: new Map() };
     this.#away.takeBack(key, presence);
     this.#presences.set(peer, presence);
-    this.#pace.arrived(performance.now());
-    this.#learner.begin(source, wanted, this.#self);
-    this.#announcer.join({ peer, source, negotiated }, this.#self);
+    this.#turns.arrived();
+    this.#learner.begin(source, wanted, this.#roster.self);
+    this.#announcer.join({ peer, source, negotiated }, this.#roster.self);
     this.#options.log.info(
       { event: "established", peer: key, as, name: wanted.name },
       `session with ${wanted.name} is up`,
@@ -370,11 +313,11 @@ export class Speaker {
 
   #checkConverged(): void {
     this.#deferral.check(
-      [...this.#peers.values()].map((peer) => ({
+      [...this.peers.values()].map((peer) => ({
         presence: this.#presences.get(peer),
         hopeless: Boolean(peer.wanted.problem),
       })),
-      this.#ranges.length > 0,
+      this.#roster.isOpen,
     );
   }
 
@@ -390,26 +333,15 @@ export class Speaker {
     this.#due();
   }
 
-  /** A turn of work as soon as the pace allows; many requests make one. */
   #due(): void {
-    if (this.#turnDue || this.#stopped) return;
-    this.#turnDue = true;
-    this.#begin();
+    this.#turns.ask();
   }
 
-  #begin(): void {
-    const wait = this.#pace.wait(performance.now());
-    if (wait < 1) setImmediate(() => this.#turn());
-    else setTimeout(() => this.#begin(), wait);
-  }
-
-  #turn(): void {
-    this.#turnDue = false;
-    if (this.#stopped) return;
-    const before = process.cpuUsage();
+  /** @returns whether there is more to do */
+  #turn(): boolean {
     const toldBefore = this.#announcer.told;
     let changed = false;
-    this.#sweepDynamic();
+    this.#roster.sweep();
     this.#learner.judgeSome(judgementsInATurn);
     for (const family of families) {
       const changes = this.ribs[family].decide(decisionsInATurn);
@@ -428,9 +360,7 @@ export class Speaker {
     const turn = { changed, isUndecided, told, owes: !this.#announcer.isSettled };
     for (const [from, ms] of this.#latency.turned(turn, performance.now()))
       this.onAdvertised(ms / 1000, from);
-    const { user, system } = process.cpuUsage(before); // microseconds
-    this.#pace.worked((user + system) / 1000, { now: performance.now(), owesMore });
-    if (owesMore) this.#due();
+    return owesMore;
   }
 }
 

@@ -30,7 +30,6 @@ const HOOKS: Readonly<Record<Base["hook"], number>> = {
   ...{ prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 },
 };
 
-export const hookNumber = (hook: Base["hook"]): number => HOOKS[hook];
 export const hookName = (number: number): Base["hook"] | undefined =>
   (Object.keys(HOOKS) as Base["hook"][]).find((name) => HOOKS[name] === number);
 

@@ -53,10 +53,6 @@ export function decide(routes: readonly Route[], cost: Cost, onLost: OnLost = un
   return { best, equal: distinctHops([best, ...equal.filter((r) => r !== best)]) };
 }
 
-/** Whether a lone route can be used: there is nothing to compare it with. */
-export const isUsable = (route: Route, cost: Cost): boolean =>
-  accepted(route) && costOf(route, cost) !== undefined;
-
 /** Routes of our own need no next hop. */
 const costOf = ({ source, attributes }: Candidate, cost: Cost): number | undefined =>
   source.kind === "local" || !attributes.nextHop ? 0 : cost(attributes.nextHop.address);

@@ -1,8 +1,9 @@
 /** FRR's zebra and bgpd together in a namespace: what needs interfaces and router advertisements. Needs root: zebra becomes another user. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { scratch } from "@margay/testing";
 import { run } from "./bird.ts";
 
 /** For `lacking`. */
@@ -10,7 +11,7 @@ export const frrProgram = { program: "/usr/lib/frr/zebra", needsUsers: true } as
 
 export class Frr {
   readonly #namespace: string;
-  readonly #dir = mkdtempSync(join(tmpdir(), "margay-frr-"));
+  readonly #dir = scratch(tmpdir(), "frr");
   readonly #running: ChildProcess[] = [];
 
   constructor(namespace: string) {

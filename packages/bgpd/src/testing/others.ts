@@ -1,8 +1,9 @@
 /** BIRD, FRR, GoBGP and OpenBGPD with two neighbours of ours, each in a namespace of its own; read through their own tools. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { scratch } from "@margay/testing";
 import { run } from "./bird.ts";
 
 /** One of our speakers, as a neighbour of the other daemon. */
@@ -191,7 +192,7 @@ export class Other {
   readonly #recipe: Recipe;
   readonly #namespace: string;
   readonly #own: string | undefined;
-  readonly dir = mkdtempSync(join(tmpdir(), "margay-other-"));
+  readonly dir = scratch(tmpdir(), "other");
   readonly #command: string;
   #process: ChildProcess;
 

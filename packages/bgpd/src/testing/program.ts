@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { scratch } from "@margay/testing";
 
 /** Another's daemon with one file of configuration, in a namespace. It dies with this process. */
 export class Program {
-  readonly dir = mkdtempSync(join(tmpdir(), "margay-program-"));
+  readonly dir = scratch(tmpdir(), "program");
   readonly #process: ChildProcess;
 
   /** `command` is told the directory in which the file `name` lies. */
