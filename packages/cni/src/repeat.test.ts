@@ -42,6 +42,23 @@ unshared(import.meta.url, () => {
       },
     ],
     [
+      "ADD repeated with another address asked for: refused, with the one that it has, which it keeps",
+      async () => {
+        const first = await add();
+        const env = { CNI_ARGS: "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;IP=10.244.0.77" };
+        for (const plugin of ["margay-cni", "margay-ipam"] as const)
+          expect(JSON.parse((await add({ ...web, env, plugin })).stdout)).toMatchObject({
+            code: 101,
+            msg: expect.stringMatching(
+              /^ipam: address 10\.244\.0\.77 is asked for by net\.web, which has 10\.244\./,
+            ),
+          });
+        expect(await node.world()).toEqual({ links: 1, addresses: 2, endpoints: ["n1-k8s-web-eth0"] });
+        expect(ips(await add())).toEqual(ips(first));
+        expect(await del()).toEqual(OK);
+      },
+    ],
+    [
       "ADD twice at once: the same",
       async () => {
         const [a, b] = await Promise.all([add(), add()]);

@@ -21,6 +21,14 @@ export type IpamFailure =
       readonly owner: string;
       readonly node: string;
     }
+  | {
+      readonly code: "address-besides";
+      readonly address: string;
+      /** What the handle has of that family already. */
+      readonly held: string;
+      readonly handle: string;
+      readonly node: string;
+    }
   | { readonly code: "corrupt-block"; readonly cidr: string; readonly node: string }
   | { readonly code: "contention"; readonly node: string; readonly attempts: number }
   | { readonly code: "datastore"; readonly node: string; readonly reason: string };
@@ -65,6 +73,8 @@ function sentence(f: IpamFailure): string {
       return `address ${f.address} is in use by ${f.by}`;
     case "address-of-other-node":
       return `address ${f.address} is in a block of ${f.owner}, and strictAffinity is on`;
+    case "address-besides":
+      return `address ${f.address} is asked for by ${f.handle}, which has ${f.held}: it gets no second one, and keeps what it has until its DEL`;
     case "corrupt-block":
       return `block ${f.cidr} cannot be read: nothing in it is given or taken back until it is mended or deleted (margay ipam check)`;
     case "contention":

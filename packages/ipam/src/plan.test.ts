@@ -429,6 +429,18 @@ describe("addresses asked for", () => {
       "10.0.0.9",
     ],
     [
+      "by a handle that has another: no second one",
+      { blocks: [block("10.0.0.8/30", "n1", { 0: "h" })] },
+      ask("10.0.0.9"),
+      "ipam: address 10.0.0.9 is asked for by h, which has 10.0.0.8: it gets no second one, and keeps what it has until its DEL",
+    ],
+    [
+      "by a handle that has two, from a version that gave a second: that of them",
+      { blocks: [block("10.0.0.8/30", "n1", { 0: "h", 1: "h" })] },
+      ask("10.0.0.9"),
+      "10.0.0.9",
+    ],
+    [
       "in another's block: read it first",
       { blocks: [block("10.0.0.8/30", "n2")] },
       ask("10.0.0.9"),

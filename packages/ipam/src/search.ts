@@ -42,12 +42,13 @@ type One = AssignRequest & { readonly family: Family };
 
 /**
  * Finds one address and puts its block into the draft: what the handle has; else the address it asks for;
- * else own block with room, a new block, a borrowed address. Throws IpamError when there is none.
+ * else own block with room, a new block, a borrowed address. Throws IpamError when there is none, or the handle has another
+ * than it asks for: one of a family is all that it gets, and a living container keeps it.
  */
 export function assignOne(world: World, draft: Draft, request: One): Grant {
   const wanted = request.addresses?.find((address) => address.family === request.family);
-  const had = alreadyHeld(draft, request);
-  if (had && (!wanted || had.held.address.bits === wanted.bits)) return had;
+  const had = alreadyHeld(world, draft, { ...request, wanted });
+  if (had) return had;
   if (wanted) return assignExplicit(world, draft, { ...request, wanted });
   const { family, use = "Workload" } = request;
   const named = request.pools?.[family];
@@ -64,12 +65,23 @@ export function assignOne(world: World, draft: Draft, request: One): Grant {
   );
 }
 
-function alreadyHeld(draft: Draft, { handle, family }: One): Granted | undefined {
-  for (const block of draft.blocks()) {
-    const held = heldBy(block, handle).find(({ address }) => address.family === family);
-    if (held) return { cidr: block.cidr, held, fresh: false };
-  }
-  return undefined;
+/** What the handle has of the family: what it asks for, if it has that. */
+function alreadyHeld(
+  world: World,
+  draft: Draft,
+  { handle, family, wanted }: One & { wanted?: Address | undefined },
+): Granted | undefined {
+  const all = [...draft.blocks()].flatMap((block) =>
+    heldBy(block, handle)
+      .filter(({ address }) => address.family === family)
+      .map((held) => ({ cidr: block.cidr, held, fresh: false })),
+  );
+  const [first] = all;
+  if (!first || !wanted) return first;
+  const same = all.find(({ held }) => held.address.bits === wanted.bits);
+  if (same) return same;
+  const [address, held] = [formatAddress(wanted), formatAddress(first.held.address)];
+  throw new IpamError({ code: "address-besides", address, held, handle, node: world.node });
 }
 
 interface Search {
