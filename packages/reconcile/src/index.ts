@@ -1,5 +1,6 @@
+export { Bucketed } from "./bucketed.ts";
 export { Edited } from "./edited.ts";
 export * from "./loop.ts";
-export { Parts } from "./parts.ts";
+export { changedKeys, oncePer, Parts, partsOf } from "./parts.ts";
 export * from "./reconciler.ts";
 export * from "./target.ts";

@@ -48,6 +48,36 @@ export class Parts<V> implements ReadonlyMap<string, V> {
   }
 }
 
+/** Its parts; any other map is one part. */
+export const partsOf = <V>(map: ReadonlyMap<string, V>): ReadonlyMap<string, ReadonlyMap<string, V>> =>
+  map instanceof Parts ? map.parts : new Map([["all", map]]);
+
+/** What `make` made of the same object the last time. */
+export function oncePer<K extends object, V>(make: (from: K) => V): (from: K) => V {
+  const kept = new WeakMap<K, { readonly made: V }>();
+  return (from) => {
+    const known = kept.get(from) ?? { made: make(from) };
+    kept.set(from, known);
+    return known.made;
+  };
+}
+
+/** Keys that came, went, or have another value (pure); parts that are the same objects are not looked into. */
+export function changedKeys<V>(before: ReadonlyMap<string, V>, now: ReadonlyMap<string, V>): Set<string> {
+  const changed = new Set<string>();
+  if (before === now) return changed;
+  const [olds, news] = [partsOf(before), partsOf(now)];
+  const compare = (a: ReadonlyMap<string, V> | undefined, b: ReadonlyMap<string, V> | undefined) => {
+    if (a === b) return;
+    for (const key of a?.keys() ?? []) if (a?.get(key) !== b?.get(key)) changed.add(key);
+    for (const key of b?.keys() ?? []) if (!a?.has(key)) changed.add(key);
+  };
+  for (const [id, part] of news) compare(olds.get(id), part);
+  for (const [id, part] of olds) if (!news.has(id)) compare(part, undefined);
+  for (const key of changed) if (before.get(key) === now.get(key)) changed.delete(key); // moved to another part
+  return changed;
+}
+
 /** What is there, and the desired state that it was last made to match. */
 export interface Held<V> {
   readonly actual: ReadonlyMap<string, V>;
