@@ -67,6 +67,7 @@ export class EtcdClient {
   /** All calls go to one endpoint until it fails. */
   #current = 0;
   #token: string | undefined;
+  #loggingIn: Promise<void> | undefined;
 
   constructor(options: EtcdOptions) {
     this.#options = options;
@@ -130,11 +131,19 @@ export class EtcdClient {
     return this.#clients[index] as Etcd3; // `index` was #current, which stays below the length
   }
 
+  /** One at a time for all who wait: comparing a password costs etcd a tenth of a second of computing. */
   async #login(): Promise<void> {
     const { username, password = "" } = this.#options;
     if (username === undefined || this.#token !== undefined) return;
+    this.#loggingIn ??= this.#fetchToken(username, password).finally(() => {
+      this.#loggingIn = undefined;
+    });
+    await this.#loggingIn;
+  }
+
+  async #fetchToken(name: string, password: string): Promise<void> {
     try {
-      this.#token = (await this.#client(this.#current).auth.authenticate({ name: username, password })).token;
+      this.#token = (await this.#client(this.#current).auth.authenticate({ name, password })).token;
     } catch (error) {
       if (!isAuthDisabled(error)) throw error;
       this.#token = "";
