@@ -224,7 +224,14 @@ async function contradictions(store: Store, end: ReadonlyMap<string, Certain>): 
     .filter((handle) => !end.has(handle))
     .map((handle) => `${handle} is nobody's`);
   const nodes = new Set(NODES);
-  const problems = audit({ pools: parsePools(pools), blocks, affinities, nodes, endpoints: new Map() });
+  const problems = audit({
+    pools: parsePools(pools),
+    blocks,
+    affinities,
+    nodes,
+    endpoints: new Map(),
+    podCidrs: [],
+  });
   const broken = problems.filter(({ code }) => code !== "leaked").map((problem) => JSON.stringify(problem));
   return [...wrong, ...untrue, ...strangers, ...broken];
 }

@@ -1,3 +1,4 @@
+import { podCidrsOf } from "@margay/calc";
 import { resources, type Store } from "@margay/datastore";
 import { audit, type Problem } from "@margay/ipam";
 import { remedyOf, sentenceOf } from "./ipam-problems.ts";
@@ -40,6 +41,7 @@ async function reportOf(store: Store, terminal: Terminal): Promise<Report> {
   const problems = audit({
     ...{ pools, blocks, endpoints, affinities: affinities.map(({ spec }) => spec) },
     nodes: new Set(nodes.map(({ metadata }) => metadata.name)),
+    podCidrs: nodes.flatMap(podCidrsOf),
   });
   return {
     ...(guid && { clusterGUID: guid }),

@@ -58,7 +58,9 @@ export function remedyOf(p: Problem): string {
     case "held-twice":
       return `margay ipam release --ip ${p.addresses.at(-1)}, if no pod has it`;
     case "unallocated-in-use":
-      return `restart the pod of ${p.endpoint}`;
+      return p.podCidr
+        ? `margay apply pool ${p.pool} with disabled: true: ${p.podCidr} is a node's own range, for another plugin`
+        : `restart the pod of ${p.endpoint}`;
     case "used-twice":
       return `restart the pods of ${p.endpoints.slice(1).join(", ")}`;
   }

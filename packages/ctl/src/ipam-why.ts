@@ -54,18 +54,30 @@ const lastFreed = (block: Block, address: Address): Freed | undefined =>
 
 function textOf(answer: Why): string {
   const { address, pool, block, owner, holder, before, endpoints } = answer;
-  const { type, timestamp, containerID } = holder?.attributes ?? {};
+  const { timestamp, containerID } = holder?.attributes ?? {};
   return facts({
     address,
-    state: holder ? `in use by ${nameOf(holder)}` : freeText(answer),
+    state: stateOf(answer),
     since: timestamp,
     by: holder && (containerID ? `CNI ADD of container ${containerID}` : `handle ${holder.handle}`),
-    endpoint: endpoints.join(", ") || (holder && !type ? "none: see margay ipam check" : undefined),
+    endpoint: endpoints.join(", ") || (holder && withoutEndpoint(holder)),
     pool,
     block: block && `${block} of ${owner ?? "no node"}${holder?.borrowedFrom ? " (borrowed)" : ""}`,
     before:
       before && `${nameOf({ ...before, attributes: before })} until ${before.at}, freed by ${before.reason}`,
   });
+}
+
+function stateOf(answer: Why): string {
+  const { holder, endpoints } = answer;
+  if (holder) return `in use by ${nameOf(holder)}`;
+  return endpoints.length > 0 ? "in use, and not held in Margay's IPAM" : freeText(answer);
+}
+
+/** Tunnels, services and other plugins' pods have none. */
+function withoutEndpoint({ attributes: { type, plugin } }: InUse): string | undefined {
+  if (plugin) return `none: the plugin ${plugin} made its interface`;
+  return type ? undefined : "none: see margay ipam check";
 }
 
 type Named = Pick<InUse, "handle" | "attributes">;

@@ -275,6 +275,20 @@ describe("check", () => {
     expect(await release(true)).toMatch(/released; h had it/);
   });
 
+  test("an address of a node's own range, from another plugin: a danger only while the pool may give it too", async () => {
+    const node = { kind: "Node", metadata: { name: "n1" }, status: { podCIDRs: ["10.0.0.64/26"] } };
+    const store = await cluster(node, endpoint("web", "10.0.0.65"));
+    const report = JSON.parse(await printed((t) => check(store, asJson, t))) as Report;
+    expect(report.problems.map(({ code, repair }) => [code, repair])).toEqual([
+      [
+        "unallocated-in-use",
+        "margay apply pool p with disabled: true: 10.0.0.64/26 is a node's own range, for another plugin",
+      ],
+    ]);
+    await apply(store, located({ ...POOL, spec: { ...POOL.spec, disabled: true } }), asTable, recorder());
+    expect(await check(store, asTable, recorder())).toBe(true);
+  });
+
   test("a corrupt block is no clean bill", async () => {
     const store = await cluster();
     await store.put("/margay/v1/ipamblocks/10.0.0.0-28", "{");
@@ -347,11 +361,33 @@ describe("why", () => {
       ].join("\n"),
     );
     await ipam.release({ handle: "k8s.web" });
+    expect(await ask("10.0.0.1")).toContain("state:  in use, and not held in Margay's IPAM\n");
+    await resources(store, "WorkloadEndpoint").delete("n1-k8s-web-eth0", "shop");
     expect(await ask("10.0.0.1")).toContain("state:  free\n");
     expect(await ask("10.0.0.1")).toContain("before:  pod shop/web on node n1 until");
     expect(await ask("10.0.0.15")).toContain("free, reserved by gw");
     expect(await ask("192.0.2.1")).toBe("address:  192.0.2.1\nstate:  in no pool");
     await expect(ask("web")).rejects.toMatchObject({ code: "usage" });
+  });
+
+  test("what other plugins made, or gave: so it is said, as by show --ip", async () => {
+    const store = await cluster(endpoint("web", "192.0.2.7"));
+    const attributes = { node: "n1", pod: "db", namespace: "shop", containerID: "c1", plugin: "bridge" };
+    await (await ipamOn(store, "n1")).assign({
+      ...{ handle: "net.c1", families: [4], attributes },
+      addresses: [parseAddress("10.0.0.3")],
+    });
+    const ask = (ip: string) => printed((t) => why(store, { ip, ...asTable }, t));
+    const shown = (ip: string) => printed((t) => show(store, { ip, showBlocks: false, ...asTable }, t));
+    expect(await ask("10.0.0.3")).toContain("endpoint:  none: the plugin bridge made its interface\n");
+    expect(await shown("10.0.0.3")).toContain("plugin:  bridge\n");
+    expect(await ask("192.0.2.7")).toBe(
+      "address:  192.0.2.7\nstate:  in use, and not held in Margay's IPAM\nendpoint:  shop/n1-k8s-web-eth0",
+    );
+    expect(await shown("192.0.2.7")).toBe(
+      "address:  192.0.2.7\nendpoint:  shop/n1-k8s-web-eth0\nhandle:  none: not held in Margay's IPAM",
+    );
+    await expect(shown("192.0.2.8")).rejects.toThrow("192.0.2.8 is free; it lies in no pool");
   });
 });
 

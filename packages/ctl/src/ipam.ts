@@ -3,7 +3,7 @@ import { addressesOf, type InUse, type PoolUsage, summarise, whoHas } from "@mar
 import { contains, formatAddress } from "@margay/net";
 import { CtlError } from "./error.ts";
 import { heatMap } from "./ipam-map.ts";
-import { addressOf, facts, poolsAndBlocks } from "./ipam-read.ts";
+import { addressOf, endpointsByAddress, facts, poolsAndBlocks } from "./ipam-read.ts";
 import { json, type Terminal, table } from "./terminal.ts";
 
 export interface ShowRequest {
@@ -83,15 +83,23 @@ async function showAddress(
   if (holder) return terminal.print(output === "json" ? json(holder) : holderText(holder));
   const text = formatAddress(address);
   const pool = pools.find(({ cidr }) => contains(cidr, address));
+  const endpoints = (await endpointsByAddress(store, terminal)).get(text);
+  if (endpoints) {
+    const told = { address: text, endpoint: endpoints.join(", "), pool: pool?.name, handle: NOT_OURS };
+    return terminal.print(output === "json" ? json({ address: text, endpoints }) : facts(told));
+  }
   throw new CtlError("not-found", `${text} is free${pool ? ` (pool ${pool.name})` : "; it lies in no pool"}`);
 }
 
+/** Of another plugin's addresses (host-local, say), and those that were given past IPAM. */
+const NOT_OURS = "none: not held in Margay's IPAM";
+
 function holderText({ address, block, handle, attributes, borrowedFrom }: InUse): string {
-  const { pod, namespace, node, containerID, timestamp, type, service } = attributes;
+  const { pod, namespace, node, containerID, timestamp, type, service, plugin } = attributes;
   return facts({
     address,
     block: borrowedFrom === undefined ? block : `${block} (borrowed from ${borrowedFrom})`,
     pod: pod && `${namespace}/${pod}`,
-    ...{ service, type, node, container: containerID, since: timestamp, handle },
+    ...{ service, type, plugin, node, container: containerID, since: timestamp, handle },
   });
 }

@@ -101,7 +101,7 @@ test("audit: each invariant that is broken is found once", () => {
   );
   const nodes = new Set(["n1", "n2"]);
   const twin = { ...pools[0]!, name: "q" }; // one pool above
-  const found = audit({ pools: [...pools, twin], blocks, affinities, endpoints, nodes });
+  const found = audit({ pools: [...pools, twin], blocks, affinities, endpoints, nodes, podCidrs: [] });
   expect(found.map(({ code, ...facts }) => `${code}: ${Object.values(facts).slice(0, 2).join(" ")}`)).toEqual(
     [
       "pools-overlap: p q",

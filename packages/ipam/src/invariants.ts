@@ -5,6 +5,7 @@ import {
   type Family,
   formatPrefix,
   overlaps,
+  type Prefix,
   parseAddress,
   parsePrefix,
 } from "@margay/net";
@@ -30,7 +31,14 @@ export type Problem =
   | { readonly code: "node-gone"; readonly node: string; readonly blocks: number; readonly addresses: number }
   | ({ readonly code: "leaked" } & InUse)
   | { readonly code: "held-twice"; readonly handle: string; readonly addresses: readonly string[] }
-  | { readonly code: "unallocated-in-use"; readonly address: string; readonly endpoint: string }
+  | {
+      readonly code: "unallocated-in-use";
+      readonly address: string;
+      readonly endpoint: string;
+      /** It is from this range of a node's, from which another plugin gives addresses (`usePodCidr`). */
+      readonly podCidr?: string;
+      readonly pool: string;
+    }
   | { readonly code: "used-twice"; readonly address: string; readonly endpoints: readonly string[] };
 
 export interface AuditInput {
@@ -41,6 +49,8 @@ export interface AuditInput {
   readonly nodes: ReadonlySet<string>;
   /** Addresses that workload endpoints have now, to the endpoints' names. */
   readonly endpoints: ReadonlyMap<string, readonly string[]>;
+  /** Ranges of the nodes, from which other plugins may give addresses. */
+  readonly podCidrs: readonly Prefix[];
 }
 
 /** Every invariant of pools, blocks, affinities, nodes and endpoints; what the daemons are mending now included. */
@@ -143,16 +153,23 @@ function heldTwice(blocks: readonly Block[]): Problem[] {
   });
 }
 
-function endpointProblems({ pools, blocks, endpoints }: AuditInput): Problem[] {
-  const allocated = new Set(blocks.flatMap(addressesOf).map(({ address }) => address));
-  const inPools = (address: string) => pools.some((pool) => contains(pool.cidr, parseAddress(address)));
-  return [...endpoints].flatMap(([address, names]): Problem[] => {
+function endpointProblems(input: AuditInput): Problem[] {
+  const allocated = new Set(input.blocks.flatMap(addressesOf).map(({ address }) => address));
+  return [...input.endpoints].flatMap(([address, names]): Problem[] => {
     const [endpoint = ""] = names;
     return [
       ...(names.length > 1 ? [{ code: "used-twice", address, endpoints: names } as const] : []),
-      ...(allocated.has(address) || !inPools(address)
-        ? []
-        : [{ code: "unallocated-in-use", address, endpoint } as const]),
+      ...(allocated.has(address) ? [] : unallocated(input, { address, endpoint })),
     ];
   });
+}
+
+/** Outside of all pools it is somebody else's, and in a node's own range too while the pool gives nothing out. */
+function unallocated({ pools, podCidrs }: AuditInput, use: { address: string; endpoint: string }): Problem[] {
+  const address = parseAddress(use.address);
+  const pool = pools.find(({ cidr }) => contains(cidr, address));
+  const range = podCidrs.find((one) => contains(one, address));
+  if (!pool || (range && pool.spec.disabled)) return [];
+  const podCidr = range && { podCidr: formatPrefix(range) };
+  return [{ code: "unallocated-in-use", ...use, ...podCidr, pool: pool.name }];
 }
