@@ -15,6 +15,7 @@ import {
   wireExporter,
 } from "@margay/bgp";
 import { type Address, contains, type Family, type Prefix } from "@margay/net";
+import { AdjRibOut } from "./adj-rib-out.ts";
 import { isLinkLocal, type Self, type WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
 import { textOf } from "./text-of.ts";
@@ -39,16 +40,9 @@ export interface AnnouncerOptions {
   readonly deviceOf?: (nextHop: Address) => string | undefined;
 }
 
-interface Group {
-  readonly family: Family;
-  readonly group: UpdateGroup;
-  /** A filter of its members looks at the interface that a route leads to. */
-  readonly asksDevice: boolean;
-}
-
 export class Announcer {
   readonly #options: AnnouncerOptions;
-  readonly #groups = new Map<string, Group>();
+  readonly #groups = new Map<string, AdjRibOut>();
   readonly #members = new Map<Source, Peer>();
   #isExported: (prefix: Prefix) => boolean = everything;
   /** How often bytes were handed to a peer. */
@@ -60,7 +54,7 @@ export class Announcer {
 
   /** Nothing is owed to anybody. */
   get isSettled(): boolean {
-    return [...this.#groups.values()].every(({ group }) => !group.pending);
+    return [...this.#groups.values()].every(({ group, isBehind }) => !group.pending && !isBehind);
   }
 
   /** Prefixes that a peer has been, or is being, told. */
@@ -68,45 +62,76 @@ export class Announcer {
     return this.#groupsOf(source).reduce((sum, { group }) => sum + group.sizeFor(source), 0);
   }
 
-  /** Which prefixes may leave us at all; every prefix is looked at again. */
+  /** Which prefixes may leave us at all; every prefix is looked at again, by `judgeSome`. */
   setExported(isExported: (prefix: Prefix) => boolean): void {
     this.#isExported = isExported;
-    for (const { family, group } of this.#groups.values()) this.#fill(group, family);
+    for (const out of this.#groups.values()) out.judgeAll();
   }
 
   /** Next hops are reached another way: what filters say of the interface is asked again. */
   devicesChanged(): void {
-    for (const { family, group, asksDevice } of this.#groups.values())
-      if (asksDevice) this.#fill(group, family);
+    for (const out of this.#groups.values()) if (out.asksDevice) out.judgeAll();
+  }
+
+  /** Prefixes are left to be judged. */
+  get isBehind(): boolean {
+    return [...this.#groups.values()].some((out) => out.isBehind);
+  }
+
+  /** Judges so many prefixes for groups whose policy is new or another; who waited for that comes in. */
+  judgeSome(most: number): void {
+    const behind = [...this.#groups.values()].filter((out) => out.isBehind);
+    for (const out of behind) {
+      out.judgeSome(Math.ceil(most / behind.length));
+      this.#admit(out);
+    }
+    if (behind.length > 0) this.#sweep();
   }
 
   /** The member is owed the whole table of each family that was negotiated. */
   join(member: Member, self: Self | undefined): void {
     this.#members.set(member.source, member.peer);
     for (const family of member.negotiated.families)
-      this.#groupOf(member, family, self).join(member.source, { endOfRib: true });
+      this.#enter(this.#groupOf(member, family, self), member.source);
   }
 
   /** The export policy of a member is another one: it is told the difference, in the same session. */
   move(member: Member, self: Self | undefined): void {
-    const before = this.#groupsOf(member.source);
-    for (const family of member.negotiated.families) {
-      const old = before.find((b) => b.family === family)?.group;
-      const group = this.#groupOf(member, family, self);
-      if (old && old !== group) group.adopt(member.source, old);
-    }
+    for (const family of member.negotiated.families)
+      this.#enter(this.#groupOf(member, family, self), member.source);
     this.#sweep();
+  }
+
+  /** At once, or when the group is whole; until then a member stays where it was. */
+  #enter(out: AdjRibOut, source: Source): void {
+    for (const other of this.#groups.values()) if (other.family === out.family) other.waiting.delete(source);
+    out.waiting.add(source);
+    this.#admit(out);
+  }
+
+  #admit(out: AdjRibOut): void {
+    if (!out.isWhole) return;
+    for (const source of out.waiting) {
+      const old = this.#groupsOf(source).find(({ family }) => family === out.family);
+      if (!old) out.group.join(source, { endOfRib: true });
+      else if (old !== out) out.group.adopt(source, old.group);
+    }
+    out.waiting.clear();
   }
 
   leave(source: Source): void {
     this.#members.delete(source);
-    for (const { group } of this.#groups.values()) group.leave(source);
+    for (const { group, waiting } of this.#groups.values()) {
+      group.leave(source);
+      waiting.delete(source);
+    }
     this.#sweep();
   }
 
-  /** Groups that nobody is in. */
+  /** Groups that nobody is in, or waits for. */
   #sweep(): void {
-    for (const [key, { group }] of this.#groups) if (group.members.length === 0) this.#groups.delete(key);
+    for (const [key, { group, waiting }] of this.#groups)
+      if (group.members.length + waiting.size === 0) this.#groups.delete(key);
     this.#askForPaths();
   }
 
@@ -126,18 +151,11 @@ export class Announcer {
 
   /** Best paths are others now. */
   put(wanted: Family, changes: Changes): void {
-    for (const { family, group } of this.#groups.values()) {
-      if (family !== wanted) continue;
-      for (const id of changes.best) this.#tell(group, family, id);
-      if (group.maxPaths !== undefined) for (const id of changes.others) this.#tell(group, family, id);
+    for (const out of this.#groups.values()) {
+      if (out.family !== wanted) continue;
+      for (const id of changes.best) out.tell(id);
+      if (out.group.maxPaths !== undefined) for (const id of changes.others) out.tell(id);
     }
-  }
-
-  /** What a group says of a prefix now: its best route, or several (RFC 7911). */
-  #tell(group: UpdateGroup, family: Family, id: number): void {
-    const rib = this.#options.ribs[family];
-    if (group.maxPaths === undefined) group.put(id, rib.best(id));
-    else group.putPaths(id, rib.ranked(id, group.maxPaths));
   }
 
   /** One batch for each group, to the peers that can take it. Whether some of them are owed more. */
@@ -158,7 +176,7 @@ export class Announcer {
     return [...this.#groups.values()].filter(({ group }) => group.members.includes(source));
   }
 
-  #groupOf({ peer, negotiated }: Member, family: Family, self: Self | undefined): UpdateGroup {
+  #groupOf({ peer, negotiated }: Member, family: Family, self: Self | undefined): AdjRibOut {
     const { wanted } = peer;
     const { as4, internal, extendedMessage, extendedNextHop } = negotiated;
     const write = { as4, internal, maxLength: extendedMessage ? lengths.maxExtended : lengths.max };
@@ -180,15 +198,16 @@ export class Announcer {
     wanted: WantedPeer;
     /** Paths of a prefix at most; undefined: without path identifiers. */
     max: number | undefined;
-  }): UpdateGroup {
+  }): AdjRibOut {
     const { family, policy, write, wanted, max } = of;
     const rules = wanted.filters?.export[family] ?? [];
     const own = wanted.policyTerms?.export;
     const peer = { address: wanted.address, as: wanted.peerAs };
     const key = textOf([family, policy, write, rules, own, max, ...(own && looksAtPeer(own) ? [peer] : [])]);
     const known = this.#groups.get(key);
-    if (known) return known.group;
-    const { prefixes, slots } = this.#options.ribs[family];
+    if (known) return known;
+    const rib = this.#options.ribs[family];
+    const { prefixes, slots } = rib;
     const out = exporter(policy, family);
     const toWire = wireExporter(policy, family, write);
     const asksDevice = rules.some((r) => r.interface !== undefined);
@@ -222,14 +241,10 @@ export class Announcer {
         return told.accept ? told.attributes : undefined;
       },
     });
-    this.#groups.set(key, { family, group, asksDevice });
+    const made = new AdjRibOut({ family, rib, group, asksDevice });
+    this.#groups.set(key, made);
     this.#askForPaths();
-    this.#fill(group, family);
-    return group;
-  }
-
-  #fill(group: UpdateGroup, family: Family): void {
-    for (const id of this.#options.ribs[family].ids()) this.#tell(group, family, id);
+    return made;
   }
 }
 

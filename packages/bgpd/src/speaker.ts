@@ -187,7 +187,7 @@ export class Speaker {
     this.#due();
   }
 
-  /** Which prefixes may leave us at all; asked for every prefix again, now. */
+  /** Which prefixes may leave us at all; asked for every prefix again, in the next turns. */
   setExported(exported: (prefix: Prefix) => boolean): void {
     this.#announcer.setExported(exported);
     this.#due();
@@ -350,12 +350,13 @@ export class Speaker {
       this.#announcer.put(family, changes);
       this.#options.onChanges(family, changes);
     }
+    this.#announcer.judgeSome(judgementsInATurn);
     const isUndecided = this.#learner.isBehind || families.some((family) => this.ribs[family].isUndecided);
     if (!this.#deferral.isActive && !this.#hasConverged && !isUndecided) {
       this.#hasConverged = true;
       this.#options.onConverged?.();
     }
-    const owesMore = this.#announcer.send() || isUndecided;
+    const owesMore = this.#announcer.send() || isUndecided || this.#announcer.isBehind;
     const told = this.#announcer.told > toldBefore;
     const turn = { changed, isUndecided, told, owes: !this.#announcer.isSettled };
     for (const [from, ms] of this.#latency.turned(turn, performance.now()))

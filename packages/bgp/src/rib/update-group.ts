@@ -178,20 +178,24 @@ export class UpdateGroup {
    */
   adopt(member: Source, from: UpdateGroup): void {
     const before = from.#cursors.of(member);
-    const owed = before ? from.#saidTo(member, before).filter((id) => !this.#says(id + 1, member)) : [];
+    const owed = before ? from.#saidWithout(this, member, before) : [];
     from.leave(member);
     this.join(member, { endOfRib: before?.endOfRib ?? true });
     const cursor = this.#cursors.of(member);
     if (cursor) Object.assign(cursor, { owed, refresh: before?.refresh });
   }
 
-  /** Prefixes that the member may have from us: those we say, and those it has not been told that they are gone. */
-  #saidTo(member: Source, cursor: Cursor): number[] {
-    const said = new Set(cursor.owed);
-    for (let entry = 1; entry <= this.#used; entry++) if (this.#says(entry, member)) said.add(entry - 1);
+  /** Prefixes that the member may have from us and not from the next group: those we say, and those it has not been told that they are gone. */
+  #saidWithout(next: UpdateGroup, member: Source, cursor: Cursor): number[] {
+    const untold = new Set(cursor.owed);
     const journal = this.#journal;
-    for (let entry = journal.after(cursor.at); entry !== 0; entry = journal.after(entry)) said.add(entry - 1);
-    return [...said].toSorted((a, b) => a - b);
+    for (let entry = journal.after(cursor.at); entry !== 0; entry = journal.after(entry))
+      untold.add(entry - 1);
+    const said = [...untold].filter((id) => !next.#says(id + 1, member));
+    for (let entry = 1; entry <= this.#used; entry++)
+      if (this.#says(entry, member) && !next.#says(entry, member) && !untold.has(entry - 1))
+        said.push(entry - 1);
+    return said.toSorted((a, b) => a - b);
   }
 
   leave(member: Source): void {
