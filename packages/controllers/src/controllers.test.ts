@@ -749,6 +749,22 @@ test("who starts while neither answers waits, says so in one line each with what
   await until(() => !replica.notReady().join().includes("etcd"));
 }, 10_000);
 
+test("a pool waits for the pools that the datastore has, without a word of its own", async () => {
+  const { list, watch } = cluster.store;
+  const away = () => {
+    throw new StoreError("unavailable", "etcd does not answer at 127.0.0.1:2379: is it running?");
+  };
+  Object.assign(cluster.store, { list: async () => away(), watch: away });
+  const pool = { metadata: { name: "first" }, spec: { cidr: "10.244.0.0/16" } };
+  cluster.kubernetes.put("/apis/margay.dev/v1/ippools", pool);
+  const replica = await cluster.replica("a");
+  await until(() => replica.events("leader").length > 0 && replica.events("datastore-lost").length > 0);
+  await sleep(1500); // some more tries
+  expect(replica.texts("warn")).toEqual([expect.stringContaining("etcd does not answer at 127.0.0.1:2379")]);
+  Object.assign(cluster.store, { list, watch });
+  await until(() => read("/margay/v1/ippools/first"));
+}, 10_000);
+
 describe("services", () => {
   const SERVICES = "/api/v1/services";
   const SLICES = "/apis/discovery.k8s.io/v1/endpointslices";

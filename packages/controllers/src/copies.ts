@@ -137,6 +137,8 @@ export class Copies extends Queued {
   protected async settle(key: string): Promise<void> {
     const wish = this.#wishes.get(key);
     if (!wish) return this.#remove(key);
+    // its mirror names it again when it has read all
+    if (wish.conversion.kind === "IPPool" && !this.#mirrors.get("IPPool")?.synced) return;
     const refused =
       wish.text === undefined ? await this.#close(key, wish) : await this.#take(key, wish, wish.text);
     if (this.#reported.has(wish) && this.#reported.get(wish) === refused) return;
@@ -180,9 +182,7 @@ export class Copies extends Queued {
       return refused;
     }
     const turn = this.#pools.then(async () => {
-      const pools = this.#mirrors.get("IPPool");
-      if (!pools?.synced) throw new Error("the datastore's pools have not been read yet");
-      const conflict = poolConflict(key, text, pools.entries());
+      const conflict = poolConflict(key, text, this.#mirrors.get("IPPool")?.entries() ?? []);
       if (conflict === undefined) await this.#write(key, () => text);
       return conflict;
     });
