@@ -37,6 +37,18 @@ test("a datastore that is away is one line, however many notice, each in words o
   expect(troubles.texts()).toEqual([]);
 });
 
+test("a datastore that does not let us in is one line, whichever key it names; being away before was another", () => {
+  const { lines, troubles } = logged();
+  troubles.begin("nodes", etcd("etcd: refused"));
+  for (const source of ["nodes", "pods", "nodes"])
+    troubles.begin(source, new StoreError("unauthorized", `etcd: "margay" may not use ${source}`));
+  expect(lines).toEqual([
+    "warn datastore-lost etcd: refused",
+    'warn datastore-lost etcd: "margay" may not use nodes',
+  ]);
+  expect(troubles.texts()).toHaveLength(1);
+});
+
 test("rights that are missing are told one by one: each has its own remedy", () => {
   const { lines, troubles } = logged();
   for (const path of ["/a", "/b", "/a"]) troubles.begin(path, forbidden(path));

@@ -12,6 +12,9 @@ interface Trouble {
 /** Codes of what lasts until somebody does something about it. */
 const LASTING = new Set(["unavailable", "unauthorized", "forbidden", "throttled", "expired", "compacted"]);
 
+/** Those that are the same trouble for whoever asks, whatever for: only their words differ. */
+const COMMON = new Set(["unavailable", "unauthorized"]);
+
 /**
  * What is out of reach, or refuses us, and for how long. A datastore that is away stops two dozen parts and all that they have
  * under way, and each tries again and again: that is one line in the log and one reason in readiness, and one line more when all
@@ -34,7 +37,7 @@ export class Troubles {
     if (kind === undefined) return false;
     const { code, message } = error as InstanceType<ErrorClass>; // one of the kinds
     if (!LASTING.has(code)) return false;
-    const cause = code === "unavailable" ? kind : message;
+    const cause = COMMON.has(code) ? `${kind} ${code}` : message;
     if (!this.#causes().has(cause)) this.#log.warn({ event: `${kind}-lost`, source }, message);
     this.#lasting.set(source, { cause, message });
     return true;
