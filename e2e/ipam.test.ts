@@ -2,8 +2,14 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
+import type { IPPool } from "@margay/api";
+import { etcdStore, resources, type Store } from "@margay/datastore";
+import { addressesOf, audit, Ipam, type IpamError, parsePools } from "@margay/ipam";
 import fc from "fast-check";
+import { follow, resource } from "./ipam/cluster.ts";
+import { startEtcd } from "./ipam/etcd.ts";
 import { formatLine, judge, type Kind, parseLines } from "./ipam/history.ts";
+import { eventually } from "./testing/lab.ts";
 
 /** "n1.a assigned 10.0.0.1" and so on, in this order. */
 function history(...words: string[]) {
@@ -70,3 +76,51 @@ test("8 processes on one etcd, killed, their nodes deleted, their pools changed:
     stdout: expect.stringMatching(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/),
   });
 }, 60_000);
+
+test("two writers make overlapping pools at one moment, and a node of each claims: no address twice, and all is well without one", async () => {
+  const etcd = await startEtcd();
+  const stores = [1, 2].map(() => etcdStore({ endpoints: [etcd.endpoint] }));
+  const nodes = await Promise.all(stores.map((store, i) => nodeOn(store, `n${i}`, { n: `${i}` })));
+  const pools = [
+    resource<IPPool>("IPPool", "one", { cidr: "10.0.0.0/25", blockSize: 29, nodeSelector: "n == '0'" }),
+    resource<IPPool>("IPPool", "two", { cidr: "10.0.0.0/25", blockSize: 27, nodeSelector: "n == '1'" }),
+  ];
+  const seen = (count: number) =>
+    eventually(`${count} pools`, async () => nodes.every(({ pools }) => pools().length === count));
+  try {
+    await Promise.all(stores.map((store, i) => resources(store, "IPPool").apply(pools[i]!))); // as many
+    await seen(2);
+    const told = await Promise.all(nodes.map(({ fill }) => fill(40)));
+    const blocks = (await resources(stores[0]!, "IPAMBlock").list()).map(({ spec }) => spec); // there are two
+    const given = blocks.flatMap(addressesOf).map(({ address }) => address);
+    expect(given).toEqual([...new Set(given)]);
+    expect(told.flat()).toEqual(Array(80).fill("pools-overlap"));
+    const input = { affinities: [], nodes: new Set<string>(), endpoints: new Map(), podCidrs: [] };
+    const [problem] = audit({ ...input, pools: parsePools(pools), blocks });
+    expect(problem).toEqual({ code: "pools-overlap", pool: "one", other: "two" });
+    await resources(stores[1]!, "IPPool").delete("two");
+    await seen(1);
+    expect(await nodes[0]?.fill(1)).toEqual([1]);
+  } finally {
+    await Promise.all(nodes.map(({ stop }) => stop()));
+    await Promise.all(stores.map((store) => store.close()));
+    await etcd.remove();
+  }
+}, 60_000);
+
+/** A node with a watched view. `fill` asks for so many addresses at once: how many each got, or the code of the failure. */
+async function nodeOn(store: Store, node: string, labels: Record<string, string>) {
+  const { pools, config, blocks, stop } = await follow(store, node);
+  const ipam = new Ipam({
+    ...{ store, node, pools, config, blocks },
+    labels: () => labels,
+    now: () => new Date(),
+  });
+  const give = (handle: string) =>
+    ipam.assign({ handle, families: [4], attributes: { node } }).then(
+      ({ length }) => length,
+      (error: IpamError) => error.code,
+    );
+  const fill = (count: number) => Promise.all(Array.from({ length: count }, (_, i) => give(`${node}.${i}`)));
+  return { pools, fill, stop };
+}

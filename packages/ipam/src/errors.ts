@@ -12,6 +12,7 @@ export type IpamFailure =
       readonly blocks: bigint;
       readonly why: "strict" | "full" | "no-auto-allocate";
     }
+  | { readonly code: "pools-overlap"; readonly pool: string; readonly other: string; readonly node: string }
   | { readonly code: "block-limit"; readonly pool: string; readonly node: string; readonly limit: number }
   | { readonly code: "address-not-in-pool"; readonly address: string; readonly node: string }
   | { readonly code: "address-in-use"; readonly address: string; readonly by: string; readonly node: string }
@@ -65,6 +66,8 @@ function sentence(f: IpamFailure): string {
       return `pool ${f.pool} is disabled`;
     case "pool-exhausted":
       return exhausted(f);
+    case "pools-overlap":
+      return `pool ${f.pool} overlaps pool ${f.other}, whose blocks have another size: no new block is given of what both have; delete or disable one of them (margay ipam check)`;
     case "block-limit":
       return `node ${f.node} has all of the ${f.limit} blocks that IPAMConfiguration.maxBlocksPerHost allows, and they are full (pool ${f.pool})`;
     case "address-not-in-pool":

@@ -286,6 +286,55 @@ describe("pools by namespace and use", () => {
   });
 });
 
+describe("pools over the same ground whose blocks have another size", () => {
+  const p = pool("p", "10.0.0.0/28", { blockSize: 30 });
+  const q = (cidr: string, spec: object = {}) => pool("q", cidr, { blockSize: 29, ...spec });
+  const ask = assign("h", { addresses: [parseAddress("10.0.0.9")] });
+  const REFUSED =
+    "ipam: pool p overlaps pool q, whose blocks have another size: no new block is given of what both have; delete or disable one of them (margay ipam check)";
+  test.each<[why: string, Scene, Operation, string]>([
+    [
+      "all of it: none is given",
+      { pools: [p, q("10.0.0.0/28")] },
+      assign("h"),
+      REFUSED.replace("p o", "p, q o"),
+    ],
+    ["... nor asked for", { pools: [p, q("10.0.0.0/28")] }, ask, REFUSED],
+    [
+      "a block that is there is one key for both",
+      { pools: [p, q("10.0.0.0/28")], blocks: [block("10.0.0.8/30", "n1")] },
+      ask,
+      "10.0.0.9",
+    ],
+    ["the rest of the larger one is given", { pools: [p, q("10.0.0.0/29")] }, ask, "10.0.0.9"],
+    ["... what both have is not, though the pool is in use", { pools: [p, q("10.0.0.8/29")] }, ask, REFUSED],
+    [
+      "a pool that gives nothing stands in no way",
+      { pools: [p, q("10.0.0.0/28", { disabled: true })] },
+      ask,
+      "10.0.0.9",
+    ],
+    [
+      "blocks of one size are one key: no matter",
+      { pools: [p, q("10.0.0.8/29", { blockSize: 30 })] },
+      ask,
+      "10.0.0.9",
+    ],
+  ])("%s", (_why, scene, operation, expected) => {
+    expect(answer(scene, operation)).toEqual([expected]);
+  });
+
+  test("no block is claimed of what both have, though it is the first in order", () => {
+    const pools = [p, q("10.0.0.0/29", { nodeSelector: "none == 'here'" })];
+    const pods = Array.from({ length: 9 }, (_, i) => assign(`h${i}`));
+    const given = answer({ pools }, ...pods);
+    expect(given.slice(0, 8).sort()).toEqual(
+      ["10", "11", "12", "13", "14", "15", "8", "9"].map((last) => `10.0.0.${last}`),
+    );
+    expect(given[8]).toBe(REFUSED);
+  });
+});
+
 describe("reserved addresses", () => {
   const pods = (n: number) => Array.from({ length: n }, (_, i) => assign(`h${i}`));
   const small = [pool("p", "10.0.0.0/29", { blockSize: 30 })];

@@ -1,5 +1,13 @@
 import { evaluate, type IPPool, parseSelector } from "@margay/api";
-import { type Address, contains, type Family, formatPrefix, type Prefix, parsePrefix } from "@margay/net";
+import {
+  type Address,
+  contains,
+  type Family,
+  formatPrefix,
+  overlaps,
+  type Prefix,
+  parsePrefix,
+} from "@margay/net";
 import { IpamError } from "./errors.ts";
 
 /** A pool with its text parsed. */
@@ -21,6 +29,17 @@ export const parsePools = (pools: readonly IPPool[]): Pool[] =>
 
 /** How many blocks the pool divides into. */
 export const blocksIn = (pool: Pool): bigint => 1n << BigInt(pool.blockSize - pool.cidr.length);
+
+/**
+ * Pools over the same ground whose blocks have another size: they cannot stand beside each other, but two who wrote at one
+ * moment may have made them. What both have gives no new block, for blocks of two sizes are two keys, and a node that has not
+ * yet seen the other's could give the same address. Whoever sees the later pool sees the earlier one, too.
+ */
+export const rivalsOf = (pools: readonly Pool[], pool: Pool): Pool[] =>
+  pools.filter(
+    ({ cidr, blockSize, spec }) =>
+      !spec.disabled && blockSize !== pool.blockSize && overlaps(cidr, pool.cidr),
+  );
 
 export type Use = IPPool["spec"]["allowedUses"][number];
 

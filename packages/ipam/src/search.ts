@@ -25,7 +25,7 @@ import {
 import { claimOrder, indexOf, spread } from "./claim-order.ts";
 import type { Draft } from "./draft.ts";
 import { IpamError } from "./errors.ts";
-import { blocksIn, type Pool, poolOf, selectPools } from "./pools.ts";
+import { blocksIn, type Pool, poolOf, rivalsOf, selectPools } from "./pools.ts";
 import type { AssignRequest, World } from "./world.ts";
 
 /** A grant of one address in one block, or the block to read first. */
@@ -151,6 +151,9 @@ function assignExplicit(world: World, draft: Draft, request: One & { wanted: Add
   const pool = poolOf(world.pools, wanted, request.use ?? "Workload");
   if (!pool) throw new IpamError({ code: "address-not-in-pool", address, node });
   const cidr = blockFor(draft, wanted, pool);
+  const rival = rivalsOf(world.pools, pool).find((other) => overlaps(other.cidr, cidr));
+  if (rival && !draft.block(formatPrefix(cidr)))
+    throw new IpamError({ code: "pools-overlap", pool: pool.name, other: rival.name, node });
   const block = draft.block(formatPrefix(cidr)) ?? newBlock(cidr, node, world.now);
   if (block === "unread") return { read: formatPrefix(cidr) };
   if (block.affinity !== affinityOf(node) && world.limits.strictAffinity)
@@ -191,16 +194,19 @@ function ownBlocks(world: World, draft: Draft, pools: readonly Pool[]): Block[] 
 const blockLimit = ({ limits }: World): number => limits.maxBlocksPerHost || Number.POSITIVE_INFINITY;
 
 /** The pool's blocks that no existing block covers or lies in, those to be preferred first. */
-function* unclaimed(draft: Draft, pool: Pool, { node, racks, reserved }: World): Generator<Prefix> {
+function* unclaimed(draft: Draft, pool: Pool, { node, pools, racks, ...world }: World): Generator<Prefix> {
+  const contested = rivalsOf(pools, pool).map(({ cidr }) => cidr);
+  const reserved = [...world.reserved, ...contested];
   const existing = [...draft.existing()];
   const regular = existing.filter((one) => isOwn(pool, one.prefix));
   if (BigInt(regular.length) >= blocksIn(pool)) return;
-  const odd = existing.filter(({ prefix }) => prefix.length !== pool.blockSize);
+  const odd = existing.map(({ prefix }) => prefix).filter(({ length }) => length !== pool.blockSize);
+  const closed = [...odd, ...contested];
   const owners = new Map(
     regular.map(({ prefix, affinity }) => [indexOf(pool, prefix), affinity && nodeOf(affinity)]),
   );
   for (const cidr of claimOrder(pool, { node, racks, reserved, owners })) {
-    if (!owners.has(indexOf(pool, cidr)) && !odd.some((other) => overlaps(cidr, other.prefix))) yield cidr;
+    if (!owners.has(indexOf(pool, cidr)) && !closed.some((other) => overlaps(cidr, other))) yield cidr;
   }
 }
 
@@ -216,6 +222,8 @@ function exhausted(world: World, draft: Draft, pools: readonly Pool[]): never {
   const pool = pools.map(({ name }) => name).join(", ");
   if (ownBlocks(world, draft, pools).length >= blockLimit(world))
     throw new IpamError({ code: "block-limit", pool, node, limit: limits.maxBlocksPerHost });
+  const rival = pools.flatMap((one) => rivalsOf(world.pools, one))[0];
+  if (rival) throw new IpamError({ code: "pools-overlap", pool, other: rival.name, node });
   const claimed = pools.reduce((sum, p) => sum + claimedIn(draft, p), 0);
   const blocks = pools.reduce((sum, p) => sum + blocksIn(p), 0n);
   const why = limits.strictAffinity ? "strict" : limits.autoAllocateBlocks ? "full" : "no-auto-allocate";
