@@ -13,6 +13,7 @@ export { NetlinkError } from "./error.ts";
 export { checksumOffload, setChecksumOffload } from "./ethtool.ts";
 export { type EventOptions, EventSocket } from "./events.ts";
 export { deleteForwarding, type Forwarding, listForwarding, setForwarding } from "./forwarding.ts";
+export { setSizes } from "./ipset.ts";
 export type { Link, LinkChange, Veth, Vxlan } from "./link.ts";
 export {
   createBridge,
