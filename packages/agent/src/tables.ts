@@ -29,8 +29,8 @@ export class Tables {
   constructor(options: TablesOptions) {
     this.#options = options;
     this.#foreign = new ForeignChanges({
-      onForeign: (why) => {
-        this.distrust("rules");
+      onForeign: (what, why) => {
+        this.distrust(what);
         options.onForeign(why);
       },
       onError: options.onError,

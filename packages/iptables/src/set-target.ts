@@ -13,6 +13,11 @@ export interface IpsetOptions {
   readonly namespace?: string;
 }
 
+export interface SetTarget extends Target<IpSet> {
+  /** The sets as last read or written, members as the kernel has them; undefined before that and while a write is under way. */
+  known(): ReadonlyMap<string, IpSet> | undefined;
+}
+
 /** The kernel lets go of a set some 10 ms after the rule that named it has gone. */
 const RETRY_MS = [0, 20, 60, 120];
 
@@ -20,7 +25,7 @@ const RETRY_MS = [0, 20, 60, 120];
  * The sets whose names begin with a prefix. A put is one `ipset restore`; it is not a transaction: after a failure the
  * lines before the offending one stand. Put sets before the chains that name them, and remove them after.
  */
-export function ipsetTarget({ prefix, namespace }: IpsetOptions): Target<IpSet> {
+export function ipsetTarget({ prefix, namespace }: IpsetOptions): SetTarget {
   let known: Map<string, SavedSet> | undefined;
   const read = async () => {
     known = parseSets(await run({ tool: "ipset", args: ["save"], namespace }), prefix);
@@ -32,6 +37,7 @@ export function ipsetTarget({ prefix, namespace }: IpsetOptions): Target<IpSet> 
   };
   return {
     name: `ipsets ${prefix}`,
+    known: () => known,
     list: async () => new Map(await read()),
     put: async (wanted) => {
       const before = known ?? (await read());

@@ -1,18 +1,22 @@
-import { type LegacyTable, legacyTable, legacyTables, type NetlinkError } from "@margay/netlink";
+import { type LegacyTable, legacyTable, legacyTables, NetlinkError } from "@margay/netlink";
 import { type RuleChange, watchRules } from "@margay/nftables";
 import type { Ruleset } from "./ruleset.ts";
 
 export interface ForeignOptions {
-  readonly onForeign: (why: string) => void;
+  /** What was changed is ours, or stands before it. */
+  readonly onForeign: (what: "rules" | "sets", why: string) => void;
   readonly onError: (error: NetlinkError) => void;
 }
 
 /** Legacy tables tell nobody of changes: looked at so often, by one getsockopt a table. */
 const LOOK_MS = 200;
+/** ipsets tell nobody either: the sizes of all are looked at so often, or as seldom as keeps it to this share of a processor. */
+const LOOK_AT_SETS_MS = 400;
+const LOOK_AT_SETS_SHARE = 0.03;
 /** What comes together is one; the rules are read back this often at most while somebody keeps changing them. */
 const PAUSE_MS = 250;
 
-/** Tells when somebody else changed the rules: of nf_tables because the kernel says so, of legacy tables by looking. */
+/** Tells when somebody else changed the rules: of nf_tables because the kernel says so, of legacy tables and ipsets by looking. */
 export class ForeignChanges {
   readonly #options: ForeignOptions;
   readonly #events: ReturnType<typeof watchRules>;
@@ -20,6 +24,8 @@ export class ForeignChanges {
   #ruleset: Ruleset | undefined;
   #legacy: Look | undefined;
   #isWriting = false;
+  #isClosed = false;
+  #nextLookAtSets: NodeJS.Timeout | undefined;
   #pending: NodeJS.Timeout | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
 
@@ -31,6 +37,7 @@ export class ForeignChanges {
       onError: options.onError,
     });
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
+    void this.#lookAtSets();
   }
 
   /** A pass begins: fewer rules are our own doing, as far as legacy tables go. */
@@ -52,6 +59,8 @@ export class ForeignChanges {
   }
 
   close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#nextLookAtSets);
     clearInterval(this.#timer);
     clearTimeout(this.#pending);
     this.#events.close();
@@ -75,6 +84,26 @@ export class ForeignChanges {
     );
   }
 
+  async #lookAtSets(): Promise<void> {
+    const before = process.cpuUsage();
+    const why = this.#isWriting ? undefined : await this.#whyReadSets();
+    if (this.#isClosed) return;
+    if (why !== undefined) this.#options.onForeign("sets", why);
+    const { user, system } = process.cpuUsage(before);
+    const pause = Math.max(LOOK_AT_SETS_MS, (user + system) / 1000 / LOOK_AT_SETS_SHARE);
+    this.#nextLookAtSets = setTimeout(() => void this.#lookAtSets(), pause).unref();
+  }
+
+  async #whyReadSets(): Promise<string | undefined> {
+    try {
+      const changed = (await this.#ruleset?.changedSets()) ?? [];
+      return changed.length > 0 ? `sets ${changed.join(", ")} changed by others` : undefined;
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+      return `sets could not be looked at: ${error.message}`;
+    }
+  }
+
   #compare(before: Look, now: Look, isSame: (now: LegacyTable, then: LegacyTable) => boolean): void {
     for (const [key, then] of before) {
       const found = now.get(key);
@@ -88,7 +117,7 @@ export class ForeignChanges {
     this.#pending = setTimeout(() => {
       this.#pending = undefined;
       this.#lastAt = performance.now();
-      this.#options.onForeign(why);
+      this.#options.onForeign("rules", why);
     }, wait);
   }
 }

@@ -10,6 +10,7 @@ import {
   isOurTool,
 } from "@margay/iptables";
 import type { Family } from "@margay/net";
+import { setSizes } from "@margay/netlink";
 import type { RuleChange } from "@margay/nftables";
 import { Tracked, type Work } from "@margay/reconcile";
 import { chainsOf } from "../audit.ts";
@@ -34,12 +35,15 @@ interface Rules {
 export class IptablesRuleset implements Ruleset {
   readonly kind: Ruleset["kind"];
   readonly #rules: Readonly<Record<Family, Rules>>;
-  readonly #ipsets: Tracked<IpSet> = new Tracked(ipsetTarget({ prefix: "margay" }));
-
+  readonly #sets = ipsetTarget({ prefix: "margay" });
+  readonly #ipsets: Tracked<IpSet>;
   readonly #versions = new SetVersions();
 
   constructor(backend: Backend, onRepaired: OnRepaired) {
     this.kind = `iptables-${backend}`;
+    this.#ipsets = new Tracked(
+      telling(this.#sets, (names) => onRepaired(names.map((name) => `set ${name}`))),
+    );
     this.#rules = { 4: rulesOf(4, backend, onRepaired), 6: rulesOf(6, backend, onRepaired) };
   }
 
@@ -111,6 +115,15 @@ export class IptablesRuleset implements Ruleset {
     if (set !== undefined || !TABLES.includes(table) || isOurTool(port)) return false;
     if (chain === undefined) return change === "deleted";
     return chain.startsWith(PREFIX) || BUILTINS.includes(chain);
+  }
+
+  /** Nothing is said while we write: what was read then may be of before. */
+  async changedSets(): Promise<readonly string[]> {
+    const known = this.#sets.known();
+    if (!known || known.size === 0) return [];
+    const sizes = await setSizes();
+    if (this.#sets.known() !== known) return [];
+    return [...known].flatMap(([name, { members }]) => (sizes.get(name) === members.size ? [] : [name]));
   }
 
   async close(): Promise<void> {

@@ -68,6 +68,11 @@ export class NftablesRuleset implements Ruleset {
     return table === TABLE && port !== this.#tables.port;
   }
 
+  /** The kernel tells of these. */
+  async changedSets(): Promise<readonly string[]> {
+    return [];
+  }
+
   async close(): Promise<void> {
     this.#tables.close();
   }

@@ -22,6 +22,8 @@ export interface Ruleset {
   differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]>;
   /** Whether somebody else's change may have touched what is ours, or what we hook into. */
   concerns(change: RuleChange): boolean;
+  /** Sets of which the kernel tells nobody that they change, and which have by now more members than we gave them, or fewer. */
+  changedSets(): Promise<readonly string[]>;
   /** Lets go; what was written stays. */
   close(): Promise<void>;
 }
