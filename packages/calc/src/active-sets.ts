@@ -1,5 +1,6 @@
 import { canonical, type Labels, type Selector, selectorId } from "@margay/api";
 import type { Family } from "@margay/net";
+import { Bucketed } from "@margay/reconcile";
 import { certainty, type Doubt } from "./doubt.ts";
 import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
@@ -63,7 +64,9 @@ export class ActiveSets {
   readonly #items = new Map<string, Contribution>();
   readonly #indexes: Readonly<Record<Among, SelectorIndex>>;
   #doubts: readonly Doubt[] = [];
-  #snapshot: ReadonlyMap<string, NeutralSet> | undefined;
+  #snapshot = Bucketed.empty<NeutralSet>();
+  /** Since the last snapshot. */
+  readonly #changed = new Set<string>();
 
   constructor() {
     const listener = {
@@ -119,7 +122,7 @@ export class ActiveSets {
       ...{ spec, users: 1, snapshot: undefined },
       ...{ members: { 4: new Set(), 6: new Set() }, more: new Map() },
     });
-    this.#snapshot = undefined;
+    this.#changed.add(id);
     this.#indexOf(spec).addSelector(id, spec.selector);
   }
 
@@ -129,12 +132,17 @@ export class ActiveSets {
     if (!set || --set.users > 0) return;
     this.#sets.delete(id);
     this.#indexOf(set.spec).deleteSelector(id);
-    this.#snapshot = undefined;
+    this.#changed.add(id);
   }
 
   /** All sets by id. A set, and the whole, is the same object until it changes. */
   snapshot(): ReadonlyMap<string, NeutralSet> {
-    this.#snapshot ??= new Map([...this.#sets].map(([id, set]) => [id, snapshotOf(set)]));
+    const current = (id: string): NeutralSet | undefined => {
+      const set = this.#sets.get(id);
+      return set && snapshotOf(set);
+    };
+    this.#snapshot = this.#snapshot.edited([...this.#changed].map((id) => [id, current(id)] as const));
+    this.#changed.clear();
     return this.#snapshot;
   }
 
@@ -148,17 +156,19 @@ export class ActiveSets {
     if (!set || !item) return;
     for (const family of [4, 6] as const)
       for (const member of membersOf(set.spec, item, family))
-        if (by === 1 ? isFirst(set, family, member) : isLast(set, member)) this.#change(set, family, member);
+        if (by === 1 ? isFirst(set, family, member) : isLast(set, member)) {
+          this.#changed.add(setId);
+          change(set, family, member);
+        }
   }
+}
 
-  /** Adds a member, or removes it if it is there. */
-  #change(set: ActiveSet, family: Family, member: string): void {
-    if (set.snapshot) set.members[4] = new Set(set.members[4]);
-    if (set.snapshot) set.members[6] = new Set(set.members[6]);
-    set.snapshot = undefined;
-    this.#snapshot = undefined;
-    if (!set.members[family].delete(member)) set.members[family].add(member);
-  }
+/** Adds a member, or removes it if it is there. */
+function change(set: ActiveSet, family: Family, member: string): void {
+  if (set.snapshot) set.members[4] = new Set(set.members[4]);
+  if (set.snapshot) set.members[6] = new Set(set.members[6]);
+  set.snapshot = undefined;
+  if (!set.members[family].delete(member)) set.members[family].add(member);
 }
 
 /** Whether nobody contributes it yet. */

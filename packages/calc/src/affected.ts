@@ -1,3 +1,4 @@
+import { changedKeys, oncePer, partsOf } from "@margay/reconcile";
 import type { CompiledPolicy, CompiledRule, EntityMatch, LocalEndpoint, TierPolicies } from "./model.ts";
 import type { NodeState } from "./state.ts";
 
@@ -30,12 +31,11 @@ export function hostsAffected(before: NodeState | undefined, now: NodeState): bo
 
 /** Whether any of an endpoint's profiles and policies, or a set that one of these refers to, is another. */
 function changesBetween(before: NodeState, now: NodeState) {
-  const changedSets = changedIn(before.sets, now.sets);
-  const refers = ({ ingress, egress }: CompiledPolicy) =>
-    [...ingress, ...egress].flatMap(setsOf).some((id) => changedSets.has(id));
+  const changedSets = changedKeys(before.sets, now.sets);
   const changedAmong = (was: Policies, is: Policies) => {
-    const changed = changedIn(was, is);
-    for (const [id, policy] of is) if (changedSets.size > 0 && refers(policy)) changed.add(id);
+    const changed = changedKeys(was, is);
+    for (const part of changedSets.size > 0 ? partsOf(is).values() : [])
+      for (const set of changedSets) for (const id of referringTo(part).get(set) ?? []) changed.add(id);
     return changed;
   };
   const policies = changedAmong(before.policies, now.policies);
@@ -47,11 +47,14 @@ function changesBetween(before: NodeState, now: NodeState) {
 
 type Policies = ReadonlyMap<string, CompiledPolicy>;
 
-/** Keys that came, went, or have another value. */
-function changedIn(before: ReadonlyMap<string, unknown>, now: ReadonlyMap<string, unknown>): Set<string> {
-  if (before === now) return new Set();
-  return new Set([...before.keys(), ...now.keys()].filter((key) => before.get(key) !== now.get(key)));
-}
+/** The policies that refer to a set, by the set. */
+const referringTo = oncePer((policies: Policies) => {
+  const found = new Map<string, string[]>();
+  for (const [id, { ingress, egress }] of policies)
+    for (const set of new Set([...ingress, ...egress].flatMap(setsOf)))
+      found.set(set, [...(found.get(set) ?? []), id]);
+  return found;
+});
 
 const setsOf = ({ source, destination }: CompiledRule): readonly string[] => [
   ...setsIn(source),

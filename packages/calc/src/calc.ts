@@ -1,11 +1,12 @@
 import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
+import { oncePer, partsOf } from "@margay/reconcile";
 import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { doubtsOf } from "./doubts.ts";
 import { FloatingTable, floatingClaim } from "./floating.ts";
 import { HostEndpoints, type InterfaceAddresses } from "./host-endpoints.ts";
 import { Inheritance } from "./inheritance.ts";
-import type { Problem } from "./model.ts";
+import type { CompiledPolicy, Problem } from "./model.ts";
 import { compareText } from "./order.ts";
 import { OwnBlocks } from "./own-blocks.ts";
 import { PolicyTable } from "./policy-table.ts";
@@ -263,19 +264,22 @@ export class Calc {
   }
 
   #collectProblems({ policies, profiles }: Pick<NodeState, "policies" | "profiles">): readonly Problem[] {
-    const compiled = [...policies.values(), ...profiles.values()];
-    const broken = compiled.flatMap(({ id, problem }) =>
-      problem !== undefined ? [{ subject: id, why: problem }] : [],
-    );
+    const compiled = [...partsOf(policies).values(), ...partsOf(profiles).values()];
     const all = [
       ...this.#corrupt.values(),
-      ...broken,
+      ...compiled.flatMap(problemsIn),
       ...this.#workloads.problems(),
       ...this.#hosts.problems(),
     ];
     return all.sort((a, b) => compareText(a.subject, b.subject) || compareText(a.why, b.why));
   }
 }
+
+const problemsIn = oncePer((policies: ReadonlyMap<string, CompiledPolicy>): readonly Problem[] =>
+  [...policies.values()].flatMap(({ id, problem }) =>
+    problem !== undefined ? [{ subject: id, why: problem }] : [],
+  ),
+);
 
 /** An endpoint of this node once more, among these alone. */
 const localItem = (id: string): string => `local:${id}`;

@@ -1,3 +1,4 @@
+import { Bucketed } from "@margay/reconcile";
 import type { ActiveSets } from "./active-sets.ts";
 import { type Compiled, closed, compile, type PolicySource } from "./compile.ts";
 import type { CompiledPolicy } from "./model.ts";
@@ -6,9 +7,11 @@ import type { CompiledPolicy } from "./model.ts";
 export class Compilations {
   readonly #sets: ActiveSets;
   readonly #compiled = new Map<string, Compiled>();
-  /** What each closed policy stands for, as long as the reason is the same. */
-  #closed: ReadonlyMap<CompiledPolicy, CompiledPolicy> = new Map();
-  #snapshot: ReadonlyMap<string, CompiledPolicy> | undefined;
+  /** What last stood for each that was closed: the same as long as the reason is the same. */
+  readonly #closed = new WeakMap<CompiledPolicy, CompiledPolicy>();
+  #snapshot = Bucketed.empty<CompiledPolicy>();
+  /** Since the last snapshot. */
+  readonly #changed = new Set<string>();
   #doubts: ActiveSets["doubts"] = [];
 
   constructor(sets: ActiveSets) {
@@ -24,7 +27,7 @@ export class Compilations {
     for (const set of old?.sets.keys() ?? []) this.#sets.release(set);
     if (next) this.#compiled.set(id, next);
     else this.#compiled.delete(id);
-    this.#snapshot = undefined;
+    this.#changed.add(id);
   }
 
   has(id: string): boolean {
@@ -34,19 +37,15 @@ export class Compilations {
   /** All by id; the same object until one changes. One that needs to know a set whole, and cannot, is closed. */
   snapshot(): ReadonlyMap<string, CompiledPolicy> {
     const { doubts } = this.#sets;
-    if (this.#snapshot && this.#doubts === doubts) return this.#snapshot;
-    const closedNow = new Map<CompiledPolicy, CompiledPolicy>();
-    const next = new Map(
-      [...this.#compiled].map(([id, compiled]) => {
-        const stand = this.#standIn(compiled);
-        if (stand) closedNow.set(compiled.policy, stand);
-        return [id, stand ?? compiled.policy];
-      }),
-    );
-    this.#closed = closedNow;
+    if (this.#doubts !== doubts) for (const id of this.#compiled.keys()) this.#changed.add(id);
     this.#doubts = doubts;
-    this.#snapshot = next;
-    return next;
+    const current = (id: string): CompiledPolicy | undefined => {
+      const compiled = this.#compiled.get(id);
+      return compiled && (this.#standIn(compiled) ?? compiled.policy);
+    };
+    this.#snapshot = this.#snapshot.edited([...this.#changed].map((id) => [id, current(id)] as const));
+    this.#changed.clear();
+    return this.#snapshot;
   }
 
   #standIn({ policy, critical }: Compiled): CompiledPolicy | undefined {
@@ -54,6 +53,8 @@ export class Compilations {
     const why = [...critical].map((set) => this.#sets.doubtOf(set)).find((doubt) => doubt !== undefined);
     if (why === undefined) return undefined;
     const before = this.#closed.get(policy);
-    return before?.problem === why ? before : closed(policy, why);
+    const stand = before?.problem === why ? before : closed(policy, why);
+    this.#closed.set(policy, stand);
+    return stand;
   }
 }

@@ -23,17 +23,21 @@ export class Workloads {
     string,
     { readonly endpoint: LocalEndpoint; readonly problems: readonly Problem[] }
   >();
+  /** In order; undefined once one came or went. */
+  #ids: readonly string[] | undefined;
   #all: readonly LocalEndpoint[] | undefined;
   #maySpoof = false;
   #isFloating = false;
 
   set(endpoint: BareEndpoint): void {
     const { id, interfaceName } = endpoint;
+    const inOrder = this.#bare.has(id) ? this.#ids : undefined;
     this.delete(id);
     this.#bare.set(id, endpoint);
     const ids = this.#byInterface.get(interfaceName) ?? new Set();
     this.#byInterface.set(interfaceName, ids.add(id));
     for (const rival of ids) this.forget(rival);
+    this.#ids = inOrder;
   }
 
   delete(id: string): void {
@@ -44,6 +48,7 @@ export class Workloads {
     ids.delete(id);
     if (ids.size === 0) this.#byInterface.delete(name);
     this.#bare.delete(id);
+    this.#ids = undefined;
   }
 
   has(id: string): boolean {
@@ -73,8 +78,10 @@ export class Workloads {
     this.#maySpoof = against.maySpoof;
     this.#isFloating = isFloating;
     if (this.#all) return this.#all;
-    const ids = [...this.#bare.keys()].sort(compareText);
-    this.#all = ids.map((id) => this.#resolve(id, against)).filter((endpoint) => endpoint !== undefined);
+    this.#ids ??= [...this.#bare.keys()].sort(compareText);
+    this.#all = this.#ids
+      .map((id) => this.#resolve(id, against))
+      .filter((endpoint) => endpoint !== undefined);
     return this.#all;
   }
 
