@@ -1,6 +1,7 @@
 import { isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
+import { Bucketed, changedKeys } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import { type EndpointChains, type EndpointContext, endpointChains } from "./endpoint.ts";
 import type { PolicyChain } from "./policy.ts";
@@ -9,8 +10,8 @@ import type { PolicyChain } from "./policy.ts";
 export interface Workloads {
   /** Each one's chains, by its id; the same object for the same chains. */
   readonly parts: ReadonlyMap<string, ReadonlyMap<string, Chain>>;
-  /** Those that their chains jump to, and how many of them do. */
-  readonly policies: ReadonlyMap<PolicyChain, number>;
+  /** Those that their chains jump to, by name. */
+  readonly policies: Bucketed<PolicyChain>;
   /** Theirs, in the order of the state; the same array for the same interfaces. */
   readonly interfaces: readonly string[];
 }
@@ -23,7 +24,9 @@ interface Last extends Workloads {
   interfaces: readonly string[];
   readonly known: Map<string, { readonly endpoint: LocalEndpoint; readonly its: EndpointChains }>;
   readonly parts: Map<string, ReadonlyMap<string, Chain>>;
-  readonly policies: Map<PolicyChain, number>;
+  policies: Bucketed<PolicyChain>;
+  /** How many workloads' chains jump to each. */
+  readonly uses: Map<string, number>;
 }
 
 const lasts = new WeakMap<RenderConfig, Partial<Record<Family, Last>>>();
@@ -43,13 +46,15 @@ export function workloadsOf(facts: Facts, config: RenderConfig, family: Family):
 
 const empty = (): Last => ({
   facts: { endpoints: [], policies: new Map(), profiles: new Map() },
-  ...{ interfaces: [], known: new Map(), parts: new Map(), policies: new Map() },
+  ...{ interfaces: [], known: new Map(), parts: new Map() },
+  ...{ policies: Bucketed.empty<PolicyChain>(), uses: new Map() },
 });
 
 function follow(last: Last, facts: Facts, context: EndpointContext): void {
   const { endpoints } = facts;
   const refers = changedBetween(last.facts, facts);
   const present = new Set<string>();
+  const touched: Touched = new Map();
   let isMoved = false;
   for (const endpoint of endpoints) {
     const known = last.known.get(endpoint.id);
@@ -58,52 +63,61 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
     else if (isInFamily(endpoint, context.family)) {
       present.add(endpoint.id);
       isMoved ||= known?.endpoint.interfaceName !== endpoint.interfaceName;
-      put(last, endpoint, endpointChains(endpoint, isSame ? known.its : undefined, context));
+      const its = endpointChains(endpoint, isSame ? known.its : undefined, context);
+      use(last, its.policies, touched);
+      leave(last, known?.its.policies, touched);
+      last.known.set(endpoint.id, { endpoint, its });
+      last.parts.set(endpoint.id, its.chains);
     }
   }
   for (const id of last.known.keys()) {
     if (present.has(id)) continue;
-    remove(last, id);
+    leave(last, last.known.get(id)?.its.policies, touched);
+    last.known.delete(id);
+    last.parts.delete(id);
     isMoved = true;
   }
+  last.policies = inUse(last, touched);
   if (isMoved)
     last.interfaces = endpoints.filter(({ id }) => present.has(id)).map(({ interfaceName }) => interfaceName);
   last.facts = facts;
 }
 
-function put(last: Last, endpoint: LocalEndpoint, its: EndpointChains): void {
-  remove(last, endpoint.id);
-  for (const policy of its.policies) last.policies.set(policy, (last.policies.get(policy) ?? 0) + 1);
-  last.known.set(endpoint.id, { endpoint, its });
-  last.parts.set(endpoint.id, its.chains);
+/** By name: the chain as one that began to use it has it, if any did. */
+type Touched = Map<string, PolicyChain | undefined>;
+
+function use({ uses }: Last, policies: readonly PolicyChain[], touched: Touched): void {
+  for (const policy of policies) {
+    uses.set(policy.name, (uses.get(policy.name) ?? 0) + 1);
+    touched.set(policy.name, policy);
+  }
 }
 
-function remove({ known, parts, policies }: Last, id: string): void {
-  for (const policy of known.get(id)?.its.policies ?? []) {
-    const uses = (policies.get(policy) ?? 0) - 1;
-    if (uses > 0) policies.set(policy, uses);
-    else policies.delete(policy);
+function leave({ uses }: Last, policies: readonly PolicyChain[] | undefined, touched: Touched): void {
+  for (const { name } of policies ?? []) {
+    uses.set(name, (uses.get(name) ?? 0) - 1);
+    if (!touched.has(name)) touched.set(name, undefined);
   }
-  known.delete(id);
-  parts.delete(id);
+}
+
+function inUse({ policies, uses }: Last, touched: Touched): Bucketed<PolicyChain> {
+  const edits = new Map<string, PolicyChain | undefined>();
+  for (const [name, policy] of touched) {
+    const isUsed = (uses.get(name) ?? 0) > 0;
+    if (!isUsed) uses.delete(name);
+    if (policy || !isUsed) edits.set(name, isUsed ? policy : undefined);
+  }
+  return policies.edited(edits);
 }
 
 /** Whether an endpoint names a policy or profile that became another; undefined when none did. */
 function changedBetween(before: Facts, now: Facts): ((endpoint: LocalEndpoint) => boolean) | undefined {
-  const policies = changedIn(before.policies, now.policies);
-  const profiles = changedIn(before.profiles, now.profiles);
+  const policies = changedKeys(before.policies, now.policies);
+  const profiles = changedKeys(before.profiles, now.profiles);
   if (policies.size + profiles.size === 0) return undefined;
   return ({ ingress, egress, staged, profiles: names }) =>
     names.some((name) => profiles.has(name)) ||
     [ingress, egress, staged?.ingress ?? [], staged?.egress ?? []].some((tiers) =>
       tiers.some((tier) => tier.policies.some((id) => policies.has(id))),
     );
-}
-
-function changedIn(before: ReadonlyMap<string, unknown>, now: ReadonlyMap<string, unknown>): Set<string> {
-  const changed = new Set<string>();
-  if (before === now) return changed;
-  for (const [id, value] of now) if (before.get(id) !== value) changed.add(id);
-  for (const id of before.keys()) if (!now.has(id)) changed.add(id);
-  return changed;
 }

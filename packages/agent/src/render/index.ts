@@ -1,7 +1,7 @@
 import type { NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { Parts } from "@margay/reconcile";
+import { oncePer, Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
@@ -13,6 +13,7 @@ import * as host from "./host.ts";
 import { type HostChains, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import { packetRateRules } from "./packet-rate.ts";
+import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
 
 export { type RenderConfig, renderConfig } from "./config.ts";
@@ -93,9 +94,10 @@ function familyChains(
   putHosts(parts, hosts, sets);
   const { parts: its, policies, interfaces } = workloadsOf(state, config, family);
   for (const [id, chains] of its) parts.set(id, chains);
-  for (const policy of policies.keys()) {
-    parts.set(policy.name, policy.part);
-    sets.include(policy.sets);
+  for (const [id, some] of policies.parts) {
+    const { chains, refs } = chainsIn(some);
+    parts.set(`policies-${id}`, chains);
+    sets.join(`${family}/${id}`, refs);
   }
   const shared = hookedByHosts(hosts, host.preroutingRules(state, config, family));
   for (const dispatch of [fromWorkload, toWorkload])
@@ -108,8 +110,18 @@ function familyChains(
     shared.set(`nat/${names.chains.floating}`, { rules: floating.destination });
   const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
-  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a policy's chain our prefix
+  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a host's policy our prefix
 }
+
+const chainsIn = oncePer((policies: ReadonlyMap<string, PolicyChain>) => {
+  const chains = new Map<string, Chain>();
+  const refs = new SetRefs();
+  for (const { part, sets } of policies.values()) {
+    for (const [key, chain] of part) chains.set(key, chain);
+    refs.include(sets);
+  }
+  return { chains, refs };
+});
 
 const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRules): Chains =>
   inFilter({

@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Chain, IpSet, Rule } from "@margay/iptables";
-import { Parts } from "@margay/reconcile";
+import { changedKeys, Parts, partsOf } from "@margay/reconcile";
 import type { Rendered } from "../render/index.ts";
 
 type Chains = ReadonlyMap<string, Chain>;
+type Sets = ReadonlyMap<string, IpSet>;
 type Names = ReadonlySet<string>;
 
 /** Chains that decide. Others lead to them: a pod that comes has no packets yet, one that goes none any more. */
@@ -29,14 +30,17 @@ export class SetVersions {
     const last = this.#last;
     const isPending = this.#renamed !== undefined;
     this.#renamed ??= new Set();
-    if (last && last.ipsets !== rendered.ipsets) {
-      const changed = changedSets(last.ipsets, rendered.ipsets);
-      if (changed.length > 0 && (isPending || decidesOtherwise(last, rendered))) this.#rename(changed);
-    }
-    if ([...this.#second].some((name) => !rendered.ipsets.has(name)))
-      this.#second = new Set([...this.#second].filter((name) => rendered.ipsets.has(name)));
+    if (last) this.#follow(last, rendered, isPending);
     this.#last = rendered;
     return this.named(rendered);
+  }
+
+  #follow(last: Rendered, now: Rendered, isPending: boolean): void {
+    const touched = changedKeys(last.ipsets, now.ipsets);
+    const changed = [...touched].filter((name) => isOther(last.ipsets.get(name), now.ipsets.get(name)));
+    if (changed.length > 0 && (isPending || decidesOtherwise(last, now))) this.#rename(changed);
+    const gone = [...touched].filter((name) => this.#second.has(name) && !now.ipsets.has(name));
+    if (gone.length > 0) this.#second = new Set([...this.#second].filter((name) => !gone.includes(name)));
   }
 
   /** All of the last state is in the kernel. */
@@ -50,11 +54,9 @@ export class SetVersions {
     if (second.size === 0) return rendered;
     return {
       ...rendered,
-      chains4: renamedChains(rendered.chains4, second),
-      chains6: renamedChains(rendered.chains6, second),
-      ipsets: new Map(
-        [...rendered.ipsets].map(([name, set]) => [second.has(name) ? secondName(name) : name, set]),
-      ),
+      chains4: renamedIn(rendered.chains4, second, renamedChains),
+      chains6: renamedIn(rendered.chains6, second, renamedChains),
+      ipsets: renamedIn(rendered.ipsets, second, renamedSets),
     };
   }
 
@@ -69,11 +71,8 @@ export class SetVersions {
 }
 
 /** The same set may be another object: those with names of their own are made anew with the chains. */
-const changedSets = (before: ReadonlyMap<string, IpSet>, now: ReadonlyMap<string, IpSet>): string[] =>
-  [...now].flatMap(([name, set]) => {
-    const old = before.get(name);
-    return old === undefined || old === set || isDeepStrictEqual(old, set) ? [] : [name];
-  });
+const isOther = (before: IpSet | undefined, now: IpSet | undefined): boolean =>
+  before !== undefined && now !== undefined && !isDeepStrictEqual(before, now);
 
 const decidesOtherwise = (before: Rendered, now: Rendered): boolean =>
   decides(before.chains4, now.chains4) || decides(before.chains6, now.chains6);
@@ -92,9 +91,6 @@ function decides(before: Chains, now: Chains): boolean {
 const differs = (before: Chain | undefined, now: Chain): boolean =>
   before !== undefined && before !== now && !isDeepStrictEqual(before.rules, now.rules);
 
-const partsOf = (chains: Chains): ReadonlyMap<string, Chains> =>
-  chains instanceof Parts ? chains.parts : new Map([["all", chains]]);
-
 interface Made<T> {
   readonly second: Names;
   readonly made: T;
@@ -110,21 +106,30 @@ function once<T extends object>(from: T, second: Names, make: () => T): T {
   return made;
 }
 
-const renamedChains = (chains: Chains, second: Names): Chains =>
+/** Part by part, as far as they name one. */
+const renamedIn = <V>(
+  all: ReadonlyMap<string, V>,
+  second: Names,
+  rename: (part: ReadonlyMap<string, V>, second: Names) => ReadonlyMap<string, V>,
+): ReadonlyMap<string, V> =>
   once(
-    chains,
+    all,
     second,
-    () => new Parts(new Map([...partsOf(chains)].map(([id, part]) => [id, renamedPart(part, second)]))),
+    () =>
+      new Parts(
+        new Map([...partsOf(all)].map(([id, part]) => [id, once(part, second, () => rename(part, second))])),
+      ),
   );
 
-const renamedPart = (part: Chains, second: Names): Chains =>
-  once(part, second, () =>
-    [...part.values()].some(({ rules }) => rules.some((rule) => names(rule, second)))
-      ? new Map(
-          [...part].map(([key, { rules }]) => [key, { rules: rules.map((one) => renamed(one, second)) }]),
-        )
-      : part,
-  );
+const renamedSets = (part: Sets, second: Names): Sets =>
+  [...part.keys()].some((name) => second.has(name))
+    ? new Map([...part].map(([name, set]) => [second.has(name) ? secondName(name) : name, set]))
+    : part;
+
+const renamedChains = (part: Chains, second: Names): Chains =>
+  [...part.values()].some(({ rules }) => rules.some((rule) => names(rule, second)))
+    ? new Map([...part].map(([key, { rules }]) => [key, { rules: rules.map((one) => renamed(one, second)) }]))
+    : part;
 
 const names = ({ match }: Rule, second: Names): boolean => match.some((word) => second.has(word));
 

@@ -2,7 +2,7 @@ import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Hook, IpSet, Chain as Words } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type Base, type Item, itemKey } from "@margay/nftables";
-import { Parts } from "@margay/reconcile";
+import { oncePer, Parts, partsOf } from "@margay/reconcile";
 import { chainsOf } from "../../audit.ts";
 import { type RenderConfig, type Rendered, render, renderConfig } from "../index.ts";
 import { type ChainContext, type Translated, translateAnew, translateChain } from "./chain.ts";
@@ -33,14 +33,14 @@ function withMaps(config: RenderConfig): RenderConfig {
 
 export function translate({ chains4, chains6, hooks4, hooks6, ipsets }: Rendered): ReadonlyMap<string, Item> {
   const withNetworks = namesWithNetworks(ipsets);
-  const parts = new Map<string, Translated>([["sets", sets(ipsets)]]);
+  const parts = new Map<string, Translated>();
+  for (const [id, some] of partsOf(ipsets)) parts.set(`sets/${id}`, sets(some));
   for (const [family, chains, hooks] of [
     [4, chains4, hooks4],
     [6, chains6, hooks6],
   ] as const) {
     const context = { family, withNetworks };
-    const its = chains instanceof Parts ? chains.parts : new Map([["all", chains]]);
-    for (const { key, items } of translateParts(its, context)) parts.set(key, items);
+    for (const { key, items } of translateParts(partsOf(chains), context)) parts.set(key, items);
     parts.set(`${family}/hooks`, baseChains(hooks, context));
   }
   return new Parts(parts);
@@ -50,19 +50,24 @@ let lastNames: ReadonlySet<string> = new Set();
 
 /** The same object while it says the same. */
 function namesWithNetworks(ipsets: ReadonlyMap<string, IpSet>): ReadonlySet<string> {
-  const names = new Set([...ipsets].flatMap(([name, set]) => (hasNetworks(set) ? [name] : [])));
+  const names = new Set([...partsOf(ipsets).values()].flatMap(namesIn));
   if (names.size !== lastNames.size || [...names].some((name) => !lastNames.has(name))) lastNames = names;
   return lastNames;
 }
 
-function sets(ipsets: ReadonlyMap<string, IpSet>): Translated {
-  return new Map(
-    [...ipsets].map(([name, set]) => [
-      itemKey(set.family, "set", setName(name, hasNetworks(set))),
-      translateSet(set),
-    ]),
-  );
-}
+const namesIn = oncePer((ipsets: ReadonlyMap<string, IpSet>): readonly string[] =>
+  [...ipsets].flatMap(([name, set]) => (hasNetworks(set) ? [name] : [])),
+);
+
+const sets = oncePer(
+  (ipsets: ReadonlyMap<string, IpSet>): Translated =>
+    new Map(
+      [...ipsets].map(([name, set]) => [
+        itemKey(set.family, "set", setName(name, hasNetworks(set))),
+        translateSet(set),
+      ]),
+    ),
+);
 
 interface KeptPart {
   readonly key: string;

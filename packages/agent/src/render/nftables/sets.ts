@@ -41,8 +41,19 @@ function portMember(member: string): string {
   return `${address} . ${protocolNumber(protocol)} . ${port}`;
 }
 
-/** `80,443,8000:8080` */
-export const portSet = (list: string, family: 4 | 6): NftSet => ({
+const KEPT_AT_MOST = 10_000;
+const portSets = new Map<string, NftSet>();
+
+/** `80,443,8000:8080`; the same object for the same list, which many chains name. */
+export function portSet(list: string, family: 4 | 6): NftSet {
+  if (portSets.size > KEPT_AT_MOST) portSets.clear();
+  const key = `${family} ${list}`;
+  const set = portSets.get(key) ?? ports(list, family);
+  portSets.set(key, set);
+  return set;
+}
+
+const ports = (list: string, family: 4 | 6): NftSet => ({
   ...{ kind: "set", family, fields: ["dport"], interval: true },
   members: new Set(list.split(",").map((range) => range.replace(":", "-"))),
 });
