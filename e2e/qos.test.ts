@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { eventually, TestLab } from "./testing/lab.ts";
 
-/** Limits of pods' traffic, measured with real traffic. Pods: t/free on n1; t/slow on n2, 20 Mbit/s in, 10 Mbit/s out. */
+/** Limits of pods' traffic, measured with real traffic. Pods: t/free on n1 and t/other on n2; t/slow on n2, 20 Mbit/s in, 10 Mbit/s out. */
 let lab: TestLab;
 const Q = "qos.projectcalico.org/";
 beforeAll(async () => {
   lab = await TestLab.up("e2e-qos", ["--nodes", "2"]);
   await lab.must(["pod", "add", "t/free", "--node", "n1"]);
+  await lab.must(["pod", "add", "t/other", "--node", "n2"]);
   const limits = { ingressBandwidth: "20M", ingressBurst: "1M", egressBandwidth: "10M", egressBurst: "1M" };
   const annotations = Object.entries(limits).flatMap(([key, value]) => [
     "--annotation",
@@ -46,7 +47,6 @@ test("what a pod receives and sends is limited to within a tenth, and nobody els
   expect([receives, sends].map(Math.round).every((n) => n > 0)).toBe(true);
   expect(Math.abs(receives - 20) / 20).toBeLessThan(0.1);
   expect(Math.abs(sends - 10) / 10).toBeLessThan(0.1);
-  await lab.must(["pod", "add", "t/other", "--node", "n2"]);
   expect(await throughput("t/free", "t/other")).toBeGreaterThan(200);
 }, 60_000);
 
@@ -67,12 +67,45 @@ test("packets a second, of long connections too, and nobody else's", async () =>
   expect((await lab.exec("t/free", [...flood, other])).stdout).toContain(" 0% packet loss");
 }, 60_000);
 
-test("a limit that somebody removes comes back; with its pod it goes", async () => {
+/** Executes the upstream plugin `bandwidth` on n2, 8 Mbit/s both ways, as if it came after ours in the list. */
+async function bandwidth(command: string, pod: string, host: string) {
+  const netns = `/run/netns/${pod.replace("/", ".")}`;
+  const rates = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 8e6, egressBurst: 8e5 };
+  const conf = {
+    ...{ cniVersion: "1.0.0", name: "margay", type: "bandwidth", runtimeConfig: { bandwidth: rates } },
+    prevResult: {
+      cniVersion: "1.0.0",
+      interfaces: [{ name: host }, { name: "eth0", sandbox: netns }],
+      ips: [],
+    },
+  };
+  const env = [`CNI_COMMAND=${command}`, "CNI_CONTAINERID=c", `CNI_NETNS=${netns}`, "CNI_IFNAME=eth0"];
+  const words = ["env", ...env, "CNI_PATH=/usr/lib/cni", "/usr/lib/cni/bandwidth"];
+  return lab.exec("n2", words, JSON.stringify(conf));
+}
+const HOST = { slow: "caliec780ed8772", other: "cali675b669a9b5" }; // cali and sha1 of t.slow, t.other
+
+test("the plugin bandwidth after ours: one limit or the other, never two", async () => {
+  const before = await queues();
+  const { code, stdout } = await bandwidth("ADD", "t/slow", HOST.slow);
+  expect([code, JSON.parse(stdout)]).toEqual([1, { code: 999, msg: "create qdisc: file exists" }]);
+  expect((await bandwidth("DEL", "t/slow", HOST.slow)).code).toBe(0);
+  expect(await queues()).toEqual(before);
+  expect((await bandwidth("ADD", "t/other", HOST.other)).code).toBe(0);
+  expect(await theirs()).toMatch(/^qdisc tbf 1: root .* rate 8Mbit/);
+}, 60_000);
+
+/** What limits t/other. */
+const theirs = async () => (await lab.exec("n2", ["tc", "qdisc", "show", "dev", HOST.other])).stdout;
+
+test("a limit that somebody removes comes back, another program's stays; with its pod it goes", async () => {
   const [pod = ""] = await queues();
   await lab.exec("n2", ["tc", "qdisc", "del", "dev", pod, "root"]);
   await lab.must(["kill", "n2/agent"]);
   await lab.must(["start", "n2/agent"]);
   await eventually("both are back", async () => (await queues()).length === 2);
+  expect(await theirs()).toMatch(/^qdisc tbf 1: root .* rate 8Mbit/);
+  expect((await bandwidth("DEL", "t/other", HOST.other)).code).toBe(0);
   await lab.must(["pod", "rm", "t/slow"]);
   await eventually("none is left", async () => (await queues()).length === 0);
   expect((await lab.exec("n2", ["ip", "-br", "link", "show", "type", "ifb"])).stdout).toBe("");
