@@ -48,23 +48,22 @@ export function endpointChains(
 }
 
 function groupsOf(endpoint: LocalEndpoint, context: EndpointContext): readonly PolicyChain[] {
-  const groups = (["ingress", "egress"] as const).flatMap((direction) =>
-    counted(endpoint[direction], endpoint.staged?.[direction]).map((tier) =>
+  return (["ingress", "egress"] as const).flatMap((direction) =>
+    counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier) =>
       grouped(tier, { ...context, direction }),
     ),
   );
-  return groups.filter((group) => group !== undefined);
 }
 
-/** The tier's policies, if that saves anything. */
+/** The tier's policies as chains, the first of which is the one to jump to; none if that saves nothing. */
 function grouped(
   { policies }: TierPolicies,
   context: EndpointContext & { readonly direction: Direction },
-): PolicyChain | undefined {
+): readonly PolicyChain[] {
   const { config, direction, state } = context;
   const chains = policies.map((id) => link(state.policies.get(id), direction, context));
   const there = chains.filter((chain) => chain !== undefined);
-  return there.length > 1 ? groupOf(there, direction, config) : undefined;
+  return there.length > 1 ? groupOf(there, direction, config) : [];
 }
 
 const sameNames = (a: readonly PolicyChain[], b: readonly PolicyChain[]): boolean =>
@@ -169,7 +168,7 @@ function policed(
     clear(config.both),
     ...counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),
-      ...tierRules(tier, context, grouped(tier, context)),
+      ...tierRules(tier, context, grouped(tier, context)[0]),
     ]),
     ...profiles.flatMap((profile) => jumps(profile, { ...context, unlessPassed: false })),
     { match: [], target: config.deny, id: ruleIds.noMatch(direction) },

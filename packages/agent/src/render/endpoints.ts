@@ -1,7 +1,7 @@
 import { isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { Bucketed, changedKeys } from "@margay/reconcile";
+import { Bucketed, changedKeys, oncePer } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import { type EndpointChains, type EndpointContext, endpointChains } from "./endpoint.ts";
 import type { PolicyChain } from "./policy.ts";
@@ -115,9 +115,22 @@ function changedBetween(before: Facts, now: Facts): ((endpoint: LocalEndpoint) =
   const policies = changedKeys(before.policies, now.policies);
   const profiles = changedKeys(before.profiles, now.profiles);
   if (policies.size + profiles.size === 0) return undefined;
-  return ({ ingress, egress, staged, profiles: names }) =>
-    names.some((name) => profiles.has(name)) ||
-    [ingress, egress, staged?.ingress ?? [], staged?.egress ?? []].some((tiers) =>
-      tiers.some((tier) => tier.policies.some((id) => policies.has(id))),
-    );
+  return (endpoint) =>
+    endpoint.profiles.some((name) => profiles.has(name)) || meet(policiesOf(endpoint), policies);
+}
+
+const policiesOf = oncePer(
+  ({ ingress, egress, staged }: LocalEndpoint): ReadonlySet<string> =>
+    new Set(
+      [ingress, egress, staged?.ingress ?? [], staged?.egress ?? []].flatMap((tiers) =>
+        tiers.flatMap(({ policies }) => policies),
+      ),
+    ),
+);
+
+/** Whether they share one; as many steps as the smaller one has. */
+function meet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  const [few, many] = a.size < b.size ? [a, b] : [b, a];
+  for (const one of few) if (many.has(one)) return true;
+  return false;
 }

@@ -1,7 +1,9 @@
 import { expect, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
+import type { Chain } from "@margay/iptables";
 import { render } from "./index.ts";
+import { chains } from "./names.ts";
 
 const resource = (kind: string, name: string, spec: object): AnyResource =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, namespace: "a" }, spec }).resource;
@@ -13,27 +15,61 @@ const pod = (name: string, address: string) =>
 const policy = (name: string) =>
   resource("NetworkPolicy", name, { ingress: [{ action: "Allow", protocol: "TCP" }] });
 
-/** Rules of each chain towards pods `a` and `b`, with so many policies on both. */
-function rulesWith(policies: number) {
-  const names = Array.from({ length: policies }, (_, i) => `p${i}`);
-  const all = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), ...names.map(policy)];
+/** The chains towards pods `a` and `b`, with these policies on both. */
+function chainsWith(policies: readonly string[]): ReadonlyMap<string, Chain> {
+  const all = [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), ...policies.map(policy)];
   const calc = new Calc("n1");
   calc.apply(
     all.map((value) => ({ key: keyOf(value.kind, value.metadata.name, value.metadata.namespace), value })),
   );
-  const { chains4 } = render(calc.state());
-  const count = (name: string) => chains4.get(`filter/margay-${name}`)?.rules.length;
-  const groups = [...chains4.keys()].filter((key) => key.startsWith("filter/margay-gi-"));
-  return {
-    a: count("tw-calia"),
-    b: count("tw-calib"),
-    groups: groups.map((key) => chains4.get(key)?.rules.length),
-  };
+  return render(calc.state()).chains4;
 }
 
-test("a pod is as few rules with a hundred policies as with two, and those of its replica are the same", () => {
+const many = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${1000 + i}`);
+
+const groups = (chains: ReadonlyMap<string, Chain>): number[] =>
+  [...chains].filter(([key]) => key.startsWith("filter/margay-gi-")).map(([, { rules }]) => rules.length);
+
+function rulesWith(policies: number) {
+  const chains = chainsWith(many(policies));
+  const count = (name: string) => chains.get(`filter/margay-${name}`)?.rules.length;
+  return { a: count("tw-calia"), b: count("tw-calib"), groups: groups(chains) };
+}
+
+/** The policies of a pod in the order in which they are asked. */
+function asked(chains: ReadonlyMap<string, Chain>, from: string): string[] {
+  const called = chains
+    .get(`filter/${from}`)
+    ?.rules.flatMap(({ target: [word, to = ""] }) =>
+      word === "-j" && /^margay-(gi|in)-/.test(to) ? [to] : [],
+    );
+  return (called ?? []).flatMap((name) => (name.startsWith("margay-in-") ? [name] : asked(chains, name)));
+}
+
+test("a pod is as few rules with a thousand policies as with two, and those of its replica are the same", () => {
   expect(rulesWith(2)).toEqual({ a: 8, b: 8, groups: [4] });
-  expect(rulesWith(100)).toEqual({ a: 8, b: 8, groups: [200] });
+  expect(rulesWith(32)).toEqual({ a: 8, b: 8, groups: [64] });
+  const { a, b, groups: its } = rulesWith(1000);
+  expect([a, b]).toEqual([8, 8]);
+  expect(Math.max(...its)).toBeLessThanOrEqual(64);
+});
+
+test("groups of groups ask each policy once, in order", () => {
+  const names = many(1000);
+  const inOrder = names.map((name) => chains.ingress(`np/a/${name}`));
+  expect(asked(chainsWith(names), "margay-tw-calia")).toEqual(inOrder);
+});
+
+test.each([
+  ["in front", "p0"],
+  ["in the middle", "p1500x"],
+  ["at the end", "p9"],
+])("one policy more %s of a thousand is a few short chains", (_where, name) => {
+  const before = chainsWith(many(1000));
+  const after = chainsWith([...many(1000), name]);
+  const fresh = [...after].filter(([key]) => !before.has(key)).map(([, { rules }]) => rules.length);
+  expect(fresh.length).toBeLessThanOrEqual(6); // its own, and on each level one, or two where one is cut
+  expect(fresh.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(260);
 });
 
 test("one policy is no group", () => {

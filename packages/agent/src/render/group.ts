@@ -17,15 +17,41 @@ export const backIfAllowed = ({ accept }: RenderConfig): Rule => ({
 const KEPT_AT_MOST = 10_000;
 const kept = new WeakMap<RenderConfig, Map<string, PolicyChain>>();
 
+type Member = Pick<PolicyChain, "name">;
+
+/** A group of more is one of smaller groups. */
+const AT_MOST = 32;
+const AT_LEAST = 4;
+
 /**
  * The policies of one tier in a chain of their own, which all endpoints with the same ones share: a pod with a thousand
- * policies is as few rules more as one with two, and a replica of it none. The same object for the same policies.
+ * policies is as few rules more as one with two, and a replica of it none. The same objects for the same policies. One policy
+ * more is a few short chains, however many there are: where a large group is cut depends on the policies next to the cut alone.
+ * @returns the chain to jump to, then those below it
  */
 export function groupOf(
-  policies: readonly Pick<PolicyChain, "name">[],
+  policies: readonly Member[],
   direction: Direction,
   config: RenderConfig,
-): PolicyChain {
+): readonly [PolicyChain, ...PolicyChain[]] {
+  if (policies.length <= AT_MOST) return [chainOf(policies, direction, config)];
+  const groups = cut(policies).map((some) => chainOf(some, direction, config));
+  return [...groupOf(groups, direction, config), ...groups];
+}
+
+/** Behind the policies whose name, a hash, ends with 0: one in sixteen. */
+function cut(policies: readonly Member[]): readonly (readonly Member[])[] {
+  const pieces: Member[][] = [[]];
+  for (const policy of policies) {
+    const last = pieces.at(-1);
+    last?.push(policy);
+    const length = last?.length ?? 0;
+    if (length >= AT_MOST || (length >= AT_LEAST && policy.name.endsWith("0"))) pieces.push([]);
+  }
+  return pieces.filter((piece) => piece.length > 0);
+}
+
+function chainOf(policies: readonly Member[], direction: Direction, config: RenderConfig): PolicyChain {
   const all = kept.get(config) ?? new Map<string, PolicyChain>();
   kept.set(config, all);
   if (all.size > KEPT_AT_MOST) all.clear();

@@ -197,6 +197,7 @@ function endpointRules(endpoint: LocalHostEndpoint, place: HostPlace, context: C
       ];
     case "forward":
       return [
+        ...cutConnections(config, []),
         // On the way out the mark says that somebody let the packet in, a workload's egress policy perhaps.
         direction === "ingress" ? isAllowed : clear(config.accept),
         tracked(["-j", "RETURN"]),
