@@ -1,4 +1,7 @@
-/** A session between link-local addresses alone: IPv4 by way of IPv6 next hops (RFC 8950), the verdict is BIRD's table and the kernel's. */
+/**
+ * Sessions over one interface only: between link-local addresses alone, IPv4 by way of IPv6 next hops (RFC 8950), and between global
+ * ones. The verdict is BIRD's table and the kernel's.
+ */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
@@ -6,6 +9,7 @@ import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { Engine } from "./engine.ts";
+import { keyOf } from "./settings.ts";
 import { Bird, eventually, kernelRoutes, run } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
 
@@ -18,6 +22,11 @@ const peer: WantedPeer = {
   ...{ localAs: 64512, peerAs: 65000, client: false, nextHop: "auto", holdTimeSeconds: 9 },
   ...{ restartTimeSeconds: 30, allowedLocalAs: 0, sessionTerms: { extendedNextHop: true } },
 };
+/** Peers that dial us. */
+const caller = (text: string): WantedPeer => ({
+  ...{ ...peer, name: text, address: parseAddress(text), passive: true, sessionTerms: {} },
+});
+const callers = ["203.0.113.2", "198.51.100.2", "2001:db8:9::2"];
 const birdConf = `
 router id 172.20.0.2;
 protocol device {}
@@ -28,6 +37,10 @@ protocol bgp n1 {
   hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 1;
   ipv4 { import all; export where source = RTS_STATIC; extended next hop on; };
   ipv6 { import all; export where source = RTS_STATIC; };
+}
+protocol bgp caller {
+  local 203.0.113.2 as 65000; neighbor 203.0.113.1 as 64512;
+  connect delay time 1; connect retry time 1; error wait time 1, 1; ipv4 { import none; export none; };
 }
 `;
 
@@ -43,13 +56,21 @@ unshared(import.meta.url, () => {
       ip link add eth0 type bridge; ip addr add fe80::11/64 dev eth0 nodad; ip link set eth0 up
       ip netns add mallory; ip link add m0 master eth0 type veth peer name eth0 netns mallory; ip link set m0 up
       ip -n mallory addr add fe80::2/64 dev eth0 nodad; ip -n mallory link set eth0 up
+      ip addr add 198.51.100.1/24 dev eth0; ip -n mallory addr add 198.51.100.2/24 dev eth0
+      ip addr add 2001:db8:9::1/64 dev eth0 nodad; ip -n mallory addr add 2001:db8:9::2/64 dev eth0 nodad
       ip netns add tor; ip link add eth1 type veth peer name eth0 netns tor
       ip addr add fe80::11/64 dev eth1 nodad; ip link set eth1 up
+      ip addr add 203.0.113.1/24 dev eth1; ip -n tor addr add 203.0.113.2/24 dev eth0
       ip -n tor addr add fe80::2/64 dev eth0 nodad; ip -n tor link set eth0 up; ip -n tor link set lo up`);
     engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
     bird.start(birdConf);
     engine.apply({
-      ...{ self, peers: new Map([["fe80::2", peer]]), isExported: () => true, exportKey: "all" },
+      ...{
+        self,
+        peers: new Map([peer, ...callers.map(caller)].map((p) => [keyOf(p), p])),
+        isExported: () => true,
+        exportKey: "all",
+      },
       origins: { blocks: [parsePrefix("10.244.1.0/26"), parsePrefix("fd00:10:244::40/122")], borrowed: [] },
     });
   });
@@ -58,8 +79,8 @@ unshared(import.meta.url, () => {
     await bird.remove();
   });
 
-  describe("a link-local peer", () => {
-    test("routes of both families go both ways, over the peer's interface", async () => {
+  describe("a peer on one interface", () => {
+    test("a link-local one: routes of both families go both ways, over the peer's interface", async () => {
       await eventually(
         () => bird.routes(),
         ["10.244.1.0/26 via fe80::11 [64512]", "fd00:10:244::40/122 via fe80::11 [64512]"],
@@ -71,10 +92,21 @@ unshared(import.meta.url, () => {
       expect(bird.control("show protocols n1")).toMatch(/Established/);
     });
 
-    test("who has its address on another interface is not let in, whatever state the session is in", async () => {
-      const heard = "exec 3<>/dev/tcp/fe80::11%eth0/179 || echo refused; timeout 5 head -c 1 <&3 | wc -c";
-      const { stdout } = await promisify(execFile)("ip", ["netns", "exec", "mallory", "bash", "-c", heard]);
-      expect(stdout.trim()).toBe("0"); // not even our OPEN
+    test("a peer with a global address that dials us over its interface is let in", async () => {
+      await eventually(() => bird.control("show protocols caller"), expect.stringMatching(/Established/));
     });
+
+    test.each([
+      ["a link-local", "fe80::11%eth0"],
+      ["an IPv4", "198.51.100.1"],
+      ["an IPv6", "2001:db8:9::1"],
+    ])(
+      "who has %s address of a peer on another interface is not let in, whatever state the session is in",
+      async (_which, us) => {
+        const heard = `exec 3<>/dev/tcp/${us}/179 || echo refused; timeout 5 head -c 1 <&3 | wc -c`;
+        const { stdout } = await promisify(execFile)("ip", ["netns", "exec", "mallory", "bash", "-c", heard]);
+        expect(stdout.trim()).toBe("0"); // not even our OPEN
+      },
+    );
   });
 });

@@ -133,7 +133,7 @@ export class Peer {
   /** A connection that the peer opened. */
   accept(connection: Connection): void {
     const { device } = this.wanted;
-    const isElsewhere = device !== undefined && (connection.zone ?? device) !== device;
+    const isElsewhere = device !== undefined && !connection.isFrom(device);
     // A third one beside a rival that lacks but the peer's KEEPALIVE.
     const isTooMany = this.#rival?.session.state === "OpenConfirm";
     if (this.wanted.problem || this.#barred || this.isShutDown || isElsewhere || isTooMany) {

@@ -1,7 +1,7 @@
 /** TCP for BGP: listening sockets, dialling, and what is ready to take more. */
 import { connect, createServer, type Server, Socket } from "node:net";
 import { type Address, type Family, formatAddress, parseAddress } from "@margay/net";
-import { NetlinkError, setHops, socketIn, tcpMd5 } from "@margay/netlink";
+import { bindAccepted, NetlinkError, setHops, socketIn, tcpMd5 } from "@margay/netlink";
 
 /** A peer whose socket holds this much unsent is given nothing more until it drains. */
 const unsentLimitBytes = 256 * 1024;
@@ -64,6 +64,18 @@ export class Connection {
 
   get unsentBytes(): number {
     return this.#socket.writableLength;
+  }
+
+  /** Whether a connection that the peer opened came by this interface, where it stays from now on. */
+  isFrom(device: string): boolean {
+    const fd = this.#fd;
+    if (fd === undefined || !this.localAddress) return false;
+    try {
+      return bindAccepted(fd, this.localAddress.family, device);
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+      return false; // the interface is gone
+    }
   }
 
   /** What a connection that the peer opened lacks; its password it has from the listening socket. */

@@ -39,6 +39,7 @@ export { RequestSocket } from "./socket.ts";
 export { readSysctl, sysctl } from "./sysctl.ts";
 export {
   allNodesSocket,
+  bindAccepted,
   closeSocket,
   md5KeyLimit,
   type SocketOptions,

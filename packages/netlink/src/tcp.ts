@@ -9,6 +9,7 @@ const level = { socket: 1, ip: 0, tcp: 6, ip6: 41 } as const;
 const types = { stream: 1, datagram: 2 } as const;
 const SO_REUSEADDR = 2;
 const SO_BINDTODEVICE = 25;
+const SO_BINDTOIFINDEX = 62;
 const TCP_MD5SIG = 14;
 /** The same, for all of a network. */
 const TCP_MD5SIG_EXT = 32;
@@ -60,16 +61,39 @@ function apply(fd: number, family: Family, o: SocketOptions): void {
     check(native().setsockopt(fd, at, name, value), words);
   if (family === 6) set(level.ip6, IPV6_V6ONLY, int(1), "set IPV6_V6ONLY");
   if (o.reuse) set(level.socket, SO_REUSEADDR, int(1), "set SO_REUSEADDR");
-  if (o.bindToDevice !== undefined)
-    set(
-      level.socket,
-      SO_BINDTODEVICE,
-      new TextEncoder().encode(`${o.bindToDevice}\0`),
-      `bind to device ${o.bindToDevice}`,
-    );
+  if (o.bindToDevice !== undefined) bindToDevice(fd, o.bindToDevice);
   setHops(fd, family, o);
   for (const { peer, key } of o.md5 ?? []) tcpMd5(fd, peer, key);
   if (o.bind) bind(fd, o.bind);
+}
+
+const bindToDevice = (fd: number, device: string): number =>
+  check(
+    native().setsockopt(fd, level.socket, SO_BINDTODEVICE, new TextEncoder().encode(`${device}\0`)),
+    `bind to device ${device}`,
+  );
+
+/** Options that ask where packets came in, and the control message (header 16 bytes) that tells of the one that made the connection. */
+const arrival = {
+  4: { level: level.ip, ask: 8, options: 9, index: 16 }, // IP_PKTINFO, IP_PKTOPTIONS; struct in_pktinfo
+  6: { level: level.ip6, ask: 49, options: 6, index: 32 }, // IPV6_RECVPKTINFO, IPV6_2292PKTOPTIONS; struct in6_pktinfo
+} as const;
+
+/**
+ * Binds an accepted connection to an interface, for all that is still to come; whether it came in there, too. NetlinkError ENODEV
+ * when there is no such interface.
+ */
+export function bindAccepted(fd: number, family: Family, device: string): boolean {
+  const words = `ask where a connection from ${device} came in`;
+  bindToDevice(fd, device);
+  const bound = new Uint8Array(4);
+  check(native().getsockopt(fd, level.socket, SO_BINDTOIFINDEX, bound), words);
+  const { level: at, ask, options, index } = arrival[family];
+  check(native().setsockopt(fd, at, ask, int(1)), words);
+  const told = new Uint8Array(64);
+  check(native().getsockopt(fd, at, options, told), words);
+  check(native().setsockopt(fd, at, ask, int(0)), words);
+  return new DataView(told.buffer).getInt32(index, true) === new DataView(bound.buffer).getInt32(0, true);
 }
 
 /** TTL of what is sent and the least accepted (RFC 5082), on any socket. Throws NetlinkError. */
