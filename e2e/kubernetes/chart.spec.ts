@@ -12,6 +12,7 @@ const HELM = join(toolsFolder(), "helm");
 const EXTERNAL = {
   etcd: { mode: "external", external: { endpoints: ["https://10.0.0.5:2379"], tlsSecret: "etcd" } },
 };
+const HOST_LOCAL = { ...EXTERNAL, node: { agent: { ipam: { type: "host-local", subnet: "usePodCidr" } } } };
 const bundled = (more: object = {}) => ({ etcd: { bundled: { clusterIPs: ["10.96.0.51"], ...more } } });
 
 interface Rendered {
@@ -221,6 +222,17 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "DaemonSet/margay-node",
     "--ip-autodetection-method=cidr=10.0.0.0/8",
   ],
+  ...[
+    '--cni-ipam={\\"subnet\\":\\"usePodCidr\\",\\"type\\":\\"host-local\\"}',
+    '{"name":"CNI_PATH","value":"/host/cni/bin"}',
+    '{"name":"cni-data","mountPath":"/var/lib/cni"}',
+    '{"name":"cni-data","hostPath":{"path":"/var/lib/cni","type":"DirectoryOrCreate"}}',
+  ].map((shown): (typeof rows)[number] => [
+    "addresses from host-local",
+    HOST_LOCAL,
+    "DaemonSet/margay-node",
+    shown,
+  ]),
   [
     "no BGP",
     { ...EXTERNAL, node: { bgpd: { enabled: false } } },

@@ -1,4 +1,4 @@
-import { FEATURES } from "@margay/cni";
+import { FEATURES, parseIpam } from "@margay/cni";
 import { collectGarbage, daemonFlags, runDaemon } from "@margay/daemon";
 import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule, Options } from "yargs";
@@ -21,6 +21,11 @@ const FLAGS = {
     array: true,
     coerce: (given: readonly string[]) => given.flatMap((text) => text.split(",")), // as the environment has it
     describe: "An annotation that pods may use: addresses past IPAM, or floating ones",
+  },
+  "cni-ipam": {
+    type: "string",
+    coerce: (text: string | undefined) => (text === undefined ? undefined : parseIpam(text)),
+    describe: "Another plugin that gives addresses, as JSON: the `ipam` of the installed configuration",
   },
   "nftables-mode": {
     choices: ["Auto", "Enabled", "Disabled"],

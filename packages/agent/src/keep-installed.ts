@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { type Feature, install, installed, installPaths } from "@margay/cni";
+import { type Feature, install, installed, installPaths, type OtherIpam } from "@margay/cni";
 
 export interface KeepInstalledOptions {
   /** Directories of the container runtime's configurations and plugins. */
@@ -7,6 +7,7 @@ export interface KeepInstalledOptions {
   readonly binDir: string;
   readonly socket: string;
   readonly features: readonly Feature[] | undefined;
+  readonly ipam: OtherIpam | undefined;
   /** Why no pod could be served now. */
   readonly whyNot: () => string | undefined;
   readonly onInstalled: (paths: readonly string[]) => void;
@@ -21,13 +22,13 @@ const LOOK_MS = 1000;
  * not even end pods, and STATUS says what is wrong. @returns what ends it
  */
 export function keepInstalled(options: KeepInstalledOptions): () => void {
-  const { confDir, binDir, socket, features, whyNot, onInstalled, onError } = options;
+  const { confDir, binDir, socket, features, ipam, whyNot, onInstalled, onError } = options;
   let isCurrent = false; // what an older version left is replaced once
   const look = () => {
     const isThere = isCurrent && installPaths({ confDir, binDir }).every((path) => existsSync(path));
     if (isThere || whyNot() !== undefined) return;
     try {
-      onInstalled(install({ ...installed(), confDir, binDir, socket, features }));
+      onInstalled(install({ ...installed(), confDir, binDir, socket, features, ipam }));
       isCurrent = true;
     } catch (error) {
       onError(error);

@@ -1,4 +1,4 @@
-import type { Feature } from "@margay/cni";
+import type { Feature, OtherIpam } from "@margay/cni";
 import type { DaemonOptions } from "@margay/daemon";
 import type { NftablesMode } from "./rulesets/choose.ts";
 
@@ -9,6 +9,8 @@ export interface AgentOptions extends DaemonOptions {
   readonly cniBinDir?: string | undefined;
   /** Annotations that the installed configuration lets pods use. */
   readonly cniFeature?: readonly Feature[] | undefined;
+  /** Who gives addresses instead of Margay, in the installed configuration. */
+  readonly cniIpam?: OtherIpam | undefined;
   /** Instead of FelixConfiguration's nftablesMode. */
   readonly nftablesMode?: NftablesMode | undefined;
   /** How to reach the API server; in a pod its service account, if it has one. */

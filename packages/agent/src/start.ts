@@ -31,10 +31,10 @@ export async function startAgent(context: DaemonContext<AgentOptions>): Promise<
 
 /** Does nothing unless told where. */
 function installFor({ options, log }: DaemonContext<AgentOptions>, agent: Agent): () => void {
-  const { cniConfDir: confDir, cniBinDir: binDir, cniFeature: features, runDir } = options;
+  const { cniConfDir: confDir, cniBinDir: binDir, cniFeature: features, cniIpam: ipam, runDir } = options;
   if (!confDir || !binDir) return () => undefined;
   return keepInstalled({
-    ...{ confDir, binDir, features, socket: join(runDir, "cni.sock") },
+    ...{ confDir, binDir, features, ipam, socket: join(runDir, "cni.sock") },
     whyNot: () => agent.notReady() ?? agent.trouble()?.why,
     onInstalled: (paths) => log.info({ event: "cni-installed", paths }, `CNI installed in ${confDir}`),
     onError: (error) => log.error({ event: "cni-not-installed", err: error }, `CNI not installed: ${error}`),

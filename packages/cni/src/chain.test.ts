@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { unshared } from "@margay/testing";
-import { type ListRun, NOTHING, TestNode } from "./testing/node.ts";
+import { type ListRun, NOTHING, TestNode, UPSTREAM } from "./testing/node.ts";
 
 interface Result {
   interfaces: { name: string; sandbox?: string }[];
@@ -175,6 +175,24 @@ unshared(import.meta.url, () => {
       expect(await node.list("CHECK", { ...run, result })).toMatchObject({ code: 0 });
       await removed(run, result);
       expect(node.sh("find /run/host-local -name '10.*' -o -name 'fd*'")).toBe("");
+    });
+
+    test("the agent in a container, where the runtime's folder has another name: it has a CNI_PATH of its own", async () => {
+      await node.start();
+      const run = {
+        ...{ list: listOf([hostLocal({ subnet: "10.7.0.0/24" })]), sandbox: node.sandbox("web") },
+        env: { CNI_PATH: "/opt/not-here" },
+      };
+      expect(resultOf(await node.list("ADD", run))).toMatchObject({ code: 7 });
+      const before = process.env.CNI_PATH;
+      process.env.CNI_PATH = UPSTREAM;
+      try {
+        const result = await added(run);
+        expect(result.ips.map(({ address }) => address)).toEqual(["10.7.0.2/32"]);
+        await removed(run, result);
+      } finally {
+        process.env.CNI_PATH = before ?? "";
+      }
     });
 
     test("a failure after it gave an address gives it back", async () => {

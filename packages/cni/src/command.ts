@@ -1,5 +1,5 @@
 import type { CommandModule } from "yargs";
-import { FEATURES, type Feature, install, installed } from "./install.ts";
+import { FEATURES, type Feature, install, installed, type OtherIpam, parseIpam } from "./install.ts";
 import { serveStdio } from "./stdio.ts";
 
 interface InstallFlags {
@@ -9,7 +9,7 @@ interface InstallFlags {
   readonly socket: string | undefined;
   readonly mtu: number | undefined;
   readonly feature: readonly Feature[] | undefined;
-  readonly "cni-version": string | undefined;
+  readonly ipam: OtherIpam | undefined;
 }
 
 const installCommand: CommandModule<object, InstallFlags> = {
@@ -38,23 +38,16 @@ const installCommand: CommandModule<object, InstallFlags> = {
         array: true,
         describe: "an annotation that pods may use [default: neither]",
       })
-      .option("cni-version", {
-        choices: ["1.0.0", "1.1.0"] as const,
-        describe: "of the configuration; 1.1.0 if every plugin in it knows that [default: 1.0.0]",
+      .option("ipam", {
+        type: "string",
+        coerce: (text: string | undefined) => (text === undefined ? undefined : parseIpam(text)),
+        describe: "another plugin that gives addresses, as JSON [default: Margay's own]",
       })
       .usage(
         "$0 cni install\n\nCopies margay-cni and margay-ipam, then writes 10-margay.conflist; from then on the runtime calls the agent " +
           "for every new pod. Repeating it updates all three.",
       ),
-  handler: ({
-    "bin-dir": binDir,
-    "conf-dir": confDir,
-    relay,
-    socket,
-    mtu,
-    feature,
-    "cni-version": cniVersion,
-  }) => {
+  handler: ({ "bin-dir": binDir, "conf-dir": confDir, relay, socket, mtu, feature, ipam }) => {
     const written = install({
       ...installed(),
       ...{ binDir, confDir },
@@ -62,7 +55,7 @@ const installCommand: CommandModule<object, InstallFlags> = {
       ...(socket && { socket }),
       ...(mtu && { mtu }),
       ...(feature && { features: feature }),
-      ...(cniVersion && { cniVersion }),
+      ...(ipam && { ipam }),
     });
     process.stdout.write(written.map((path) => `installed ${path}\n`).join(""));
   },

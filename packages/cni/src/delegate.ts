@@ -21,7 +21,8 @@ type Command = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS";
 
 /**
  * Executes another plugin for this call (CNI specification §4): the same environment, the same configuration, except
- * that "usePodCidr" has become the node's. Throws CniError with the plugin's own words.
+ * that "usePodCidr" has become the node's. It is looked for where the runtime says, then in the agent's own CNI_PATH: in a container
+ * the runtime's folder has another name. Throws CniError with the plugin's own words.
  */
 export async function delegate(
   invocation: Invocation,
@@ -29,7 +30,7 @@ export async function delegate(
 ): Promise<PreviousResult> {
   const { env, document } = invocation.raw;
   const input = JSON.stringify(withPodCidrs(document, podCidrs));
-  const path = find(type, env.CNI_PATH ?? "");
+  const path = find(type, [env.CNI_PATH, process.env.CNI_PATH].filter(Boolean).join(":"));
   const { code, stdout, stderr } = await run(path, { ...env, CNI_COMMAND: command }, input);
   if (code !== 0) throw failure(type, stdout || stderr || `exit code ${code}`);
   const parsed = result.safeParse(stdout.trim() === "" ? {} : decoded(type, stdout));

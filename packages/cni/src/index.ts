@@ -17,6 +17,8 @@ export {
   install,
   installed,
   installPaths,
+  type OtherIpam,
+  parseIpam,
   uninstall,
 } from "./install.ts";
 export { type Invocation, parseCall } from "./invocation.ts";

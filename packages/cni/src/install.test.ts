@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { conflist, install } from "./install.ts";
+import { conflist, install, parseIpam } from "./install.ts";
 
 let root: string;
 beforeEach(() => {
@@ -78,6 +78,26 @@ test("annotations that pods may use, when they are asked for", () => {
     .plugins;
   expect(first).toMatchObject({ feature_control: { floating_ips: true } });
 });
+
+test.each<[why: string, plugin: string | undefined, versions: string[] | undefined]>([
+  ["one that knows STATUS", `echo '{"supportedVersions":["1.0.0","1.1.0"]}'`, ["1.0.0", "1.1.0"]],
+  ["one of before", `echo '{"supportedVersions":["1.0.0"]}'`, undefined],
+  ["one that is not there yet: what it knows is not known", undefined, undefined],
+])("another plugin gives addresses: %s", (_why, plugin, versions) => {
+  mkdirSync(join(root, "bin"));
+  if (plugin) writeFileSync(join(root, "bin/host-local"), `#!/bin/sh\n${plugin}\n`, { mode: 0o755 });
+  install({ ...options(), ipam: parseIpam('{"type":"host-local","subnet":"usePodCidr"}') });
+  const conf = JSON.parse(readFileSync(join(root, "conf/10-margay.conflist"), "utf8"));
+  expect(conf.plugins[0].ipam).toEqual({ type: "host-local", subnet: "usePodCidr" });
+  expect(conf.cniVersions).toEqual(versions);
+});
+
+test.each(["{", "null", '"host-local"', '{"subnet":"usePodCidr"}'])(
+  "no plugin's configuration: %s",
+  (text) => {
+    expect(() => parseIpam(text)).toThrow();
+  },
+);
 
 test("a runtime that looks all the time never sees half a file, or none", async () => {
   writeFileSync(join(root, "relay"), "x".repeat(1 << 20));

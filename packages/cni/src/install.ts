@@ -21,6 +21,21 @@ export interface InstallOptions {
   readonly mtu?: number;
   /** Annotations that pods may use, by Calico's names of them in `feature_control`. */
   readonly features?: readonly Feature[] | undefined;
+  /** Who gives addresses, as the configuration's `ipam` says it; Margay when absent. */
+  readonly ipam?: OtherIpam | undefined;
+}
+
+/** Another plugin's configuration, such as host-local's. */
+export interface OtherIpam {
+  readonly type: string;
+  readonly [setting: string]: unknown;
+}
+
+/** As it stands on a command line. Throws Error. */
+export function parseIpam(text: string): OtherIpam {
+  const parsed = JSON.parse(text) as Partial<OtherIpam> | null;
+  if (typeof parsed?.type !== "string") throw new Error(`no JSON object with a "type": ${text}`);
+  return { ...parsed, type: parsed.type };
 }
 
 /** The running executable and its compiled relay, as `install` wants them. */
@@ -82,12 +97,14 @@ export function conflist({
   mtu,
   binDir,
   features = [],
-}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "features">): object {
-  const portmap = join(binDir, PORTMAP.type);
-  const hasPortmap = existsSync(portmap);
+  ipam,
+}: Pick<InstallOptions, "socket" | "mtu" | "binDir" | "features" | "ipam">): object {
+  const hasPortmap = existsSync(join(binDir, PORTMAP.type));
+  const others = [...(hasPortmap ? [PORTMAP.type] : []), ...(ipam ? [ipam.type] : [])];
+  const areNew = others.every((type) => knowsNewest(join(binDir, type)));
   return {
     cniVersion: "1.0.0",
-    ...((!hasPortmap || knowsNewest(portmap)) && { cniVersions: ["1.0.0", NEWEST] }),
+    ...(areNew && { cniVersions: ["1.0.0", NEWEST] }),
     name: "margay",
     plugins: [
       {
@@ -95,6 +112,7 @@ export function conflist({
         capabilities: { ips: true, mac: true, dns: true },
         ...(socket && { socket }),
         ...(mtu && { mtu }),
+        ...(ipam && { ipam }),
         ...(features.length > 0 && {
           feature_control: Object.fromEntries(features.map((name) => [name, true])),
         }),

@@ -30,7 +30,7 @@ export const BIN = "/run/bin";
 export const SOCKET = "/run/margay/cni.sock";
 
 /** containernetworking-plugins. */
-const UPSTREAM = "/usr/lib/cni";
+export const UPSTREAM = "/usr/lib/cni";
 
 export interface ListRun {
   readonly list: {

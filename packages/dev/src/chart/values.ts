@@ -160,6 +160,9 @@ export const values: Value = group("Values of charts/margay.", {
       healthPort: port("Port of health and metrics on the node.", 9099),
       ipAutodetectionMethod: autodetection("IPv4"),
       ip6AutodetectionMethod: autodetection("IPv6"),
+      ipam: map(
+        "Another plugin of cniBinDir that gives addresses, such as {type: host-local, subnet: usePodCidr}; Margay's own IPAM when empty.",
+      ),
       resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "512Mi" }),
       env: list("More environment variables.", { type: "object" }),
     }),
