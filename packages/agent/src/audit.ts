@@ -3,7 +3,7 @@ import type { Chain } from "@margay/iptables";
 import { formatPrefix } from "@margay/net";
 import { formatRoute, listRoutes, type Netlink, NetlinkError, readSysctl, sameRoute } from "@margay/netlink";
 import { chains } from "./render/names.ts";
-import { ROUTE_PROTOCOL, wantedRoutes, wantedSysctls } from "./wanted.ts";
+import { ROUTE_PROTOCOL, Wanted } from "./wanted.ts";
 
 /**
  * The chains that one workload's packets pass, in either direction: those that lead to its own, its own, and all that
@@ -37,11 +37,14 @@ export async function auditNetwork(
   const alone = { ...state, endpoints: [endpoint], blocks: [] };
   const routes = await listRoutes(netlink, { protocol: ROUTE_PROTOCOL });
   const there = new Map(routes.map((route) => [formatPrefix(route.dst), route]));
-  const lost = [...wantedRoutes(alone, () => true)].filter(([dst, route]) => {
+  const wanted = new Wanted().update(alone, () => true);
+  const lost = [...wanted.routes].filter(([dst, route]) => {
     const found = there.get(dst);
     return !found || !sameRoute(found, route);
   });
-  const settings = [...wantedSysctls(alone, () => true)].filter(([name, value]) => settingOf(name) !== value);
+  const settings = [...wanted.settings.values()]
+    .flatMap((its) => [...its])
+    .filter(([name, value]) => settingOf(name) !== value);
   return [
     ...lost.map(([, route]) => `route ${formatRoute(route)} on the node: gone`),
     ...settings.map(

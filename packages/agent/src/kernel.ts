@@ -19,7 +19,7 @@ import { Refused, refusedChain } from "./refused.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
-import { notOurs, ROUTE_PROTOCOL, routesOf, wantedRoutes, wantedSettings } from "./wanted.ts";
+import { notOurs, ROUTE_PROTOCOL, routesOf, Wanted } from "./wanted.ts";
 
 export interface KernelOptions {
   /** The kernel is no longer what was written, or an interface came: run a pass. */
@@ -50,6 +50,8 @@ interface Written {
   readonly isWhole: boolean;
 }
 
+const NONE: ReadonlyMap<string, Route> = new Map();
+
 /** So many rules that are refused are found in one pass. */
 const REFUSED_AT_MOST = 100;
 
@@ -65,8 +67,9 @@ export class Kernel {
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
-  /** Routes of the last pass that succeeded, by destination; the refused ones are among them. */
-  #written: ReadonlyMap<string, Route> = new Map();
+  readonly #wanted = new Wanted();
+  /** Routes of the last pass that succeeded, by destination, the refused ones among them; none while they are being written. */
+  #written: ReadonlyMap<string, Route> = NONE;
   /** Those of the last pass that succeeded. */
   #endpoints: ReadonlySet<LocalEndpoint> = new Set();
   /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
@@ -169,22 +172,19 @@ export class Kernel {
 
   /** Interfaces are looked at when all rules are written: the kernel may have told of a new one meanwhile. */
   async #write(state: NodeState): Promise<Written> {
-    let routes: ReadonlyMap<string, Route> = new Map();
     let unrouted: ReadonlySet<string> = new Set();
     const isUp = (name: string) => this.#links.isUp(name) && !unrouted.has(name);
     const outcomes = await reconcile([
       ...(await this.#tables.works(state)),
       late("sysctls", () => {
         unrouted = this.#options.unrouted?.() ?? unrouted;
-        return this.#sysctls.to(wantedSettings(state, isUp));
+        this.#written = NONE;
+        return this.#sysctls.to(this.#wanted.update(state, isUp).settings);
       }),
-      late("routes", () => {
-        routes = wantedRoutes(state, isUp);
-        return this.#routes.to(routes);
-      }),
+      late("routes", () => this.#routes.to(this.#wanted.routes)),
     ]);
     await this.#tables.settled();
-    this.#written = routes;
+    this.#written = this.#wanted.routes;
     return { outcomes, isWhole: unrouted.size === 0 };
   }
 

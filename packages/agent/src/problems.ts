@@ -28,6 +28,8 @@ export class ProblemTeller {
   }
 
   tell({ problems, policies, profiles, endpoints }: Told): void {
+    this.#tellTaken(endpoints);
+    if (problems.length + this.#told.size === 0) return;
     const all = [...policies.values(), ...profiles.values()];
     this.#closed.set(all.filter(({ problem }) => problem !== undefined).length);
     const now = new Map(problems.map((one) => [`${one.subject}\n${one.why}`, one]));
@@ -37,12 +39,13 @@ export class ProblemTeller {
     for (const [key, { subject, why }] of this.#told)
       if (!now.has(key)) this.#log.info({ event: "resolved", subject, why }, `${subject} is resolved`);
     this.#told = now;
-    this.#tellTaken(endpoints);
   }
 
   /** Floating addresses that endpoints here ask for and others have. */
   #tellTaken(endpoints: NodeState["endpoints"]): void {
-    const taken = endpoints.flatMap(({ id, floatingTaken = [] }) =>
+    const asking = endpoints.filter(({ floatingTaken }) => floatingTaken !== undefined);
+    if (asking.length + this.#taken.size === 0) return;
+    const taken = asking.flatMap(({ id, floatingTaken = [] }) =>
       floatingTaken.map(({ external, by }) => ({ id, external: formatAddress(external), by })),
     );
     const now = new Map(taken.map((one) => [`${one.id} ${one.external} ${one.by}`, one]));

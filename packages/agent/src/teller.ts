@@ -23,6 +23,7 @@ export class Teller {
   /** Why the datastore cannot be followed now, and why the last pass failed. */
   storeLost: string | undefined;
   passFailed: string | undefined;
+  #hasApplied = false;
   /** Destinations whose refusal has been logged. */
   #told: ReadonlySet<string> = new Set();
 
@@ -56,7 +57,9 @@ export class Teller {
       metrics.changes.inc({ target, change: "removed" }, removed);
     }
     const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
-    if (changed.length > 0) log.info({ event: "applied", changed, milliseconds }, "kernel updated");
+    const level = this.#hasApplied ? "debug" : "info"; // a pod makes two of them, and has a line of its own
+    if (changed.length > 0) log[level]({ event: "applied", changed, milliseconds }, "kernel updated");
+    this.#hasApplied = true;
     this.#tellRefused(kernel);
     health.ready("dataplane", true);
   }

@@ -2,9 +2,10 @@ import { expect, test } from "@jest/globals";
 import { parse } from "@margay/api";
 import { Calc, type NodeState } from "@margay/calc";
 import { formatRoute, type Link } from "@margay/netlink";
+import fc from "fast-check";
 import { fileInto } from "./intake.ts";
 import { LinkTable } from "./link-table.ts";
-import { notOurs, wantedRoutes, wantedSysctls } from "./wanted.ts";
+import { notOurs, Wanted } from "./wanted.ts";
 
 const resource = (kind: string, name: string, spec: object, namespace?: string) =>
   parse({ apiVersion: "margay.dev/v1", kind, metadata: { name, ...(namespace && { namespace }) }, spec })
@@ -34,7 +35,10 @@ function stateOf(...updates: Parameters<Calc["apply"]>[0]): NodeState {
   return calc.state();
 }
 const up = () => true;
-const routesOf = (state: NodeState, isUp = up) => [...wantedRoutes(state, isUp).values()].map(formatRoute);
+const routesOf = (state: NodeState, isUp = up) =>
+  [...new Wanted().update(state, isUp).routes.values()].map(formatRoute);
+const wantedSysctls = (state: NodeState, isUp: (name: string) => boolean) =>
+  new Map([...new Wanted().update(state, isUp).settings.values()].flatMap((settings) => [...settings]));
 
 test("a pod has its addresses routed to its interface, an own block goes nowhere", () => {
   const state = stateOf(affinity("10.244.0.0/26"), endpoint("a", ["10.244.0.1/32", "fd00::1/128"]));
@@ -184,4 +188,33 @@ test.each<[string, (table: LinkTable) => void]>([
     true,
     false,
   ]);
+});
+
+/** Few addresses and interfaces, so that endpoints claim each other's. */
+const anyPod = fc.record({
+  pod: fc.constantFrom("a", "b", "c", "d"),
+  ip: fc.constantFrom("10.0.0.1/32", "10.0.0.2/32", "fd00::1/128"),
+  interfaceName: fc.constantFrom("cali1", "cali2", "eth0"),
+  isGone: fc.boolean(),
+  down: fc.constantFrom("cali1", "cali2", "none"),
+  block: fc.constantFrom(undefined, "confirmed", "pending"),
+  ipv6Support: fc.boolean(),
+});
+
+test("edited step by step, they are those of a node that is told all at once", () => {
+  fc.assert(
+    fc.property(fc.array(anyPod, { maxLength: 12 }), (steps) => {
+      const [calc, edited] = [new Calc("n1"), new Wanted()];
+      for (const { pod, ip, interfaceName, isGone, down, block, ipv6Support } of steps) {
+        const { key, value } = endpoint(pod, [ip], { interfaceName });
+        calc.apply([isGone ? { key, value: undefined } : { key, value }, felix({ ipv6Support })]);
+        if (block) calc.apply([affinity("10.0.0.0/26", block)]);
+        const isUp = (name: string) => name !== down;
+        const { routes, settings } = edited.update(calc.state(), isUp);
+        const anew = new Wanted().update(calc.state(), isUp);
+        expect(new Map(routes)).toEqual(new Map(anew.routes));
+        expect(new Map(settings)).toEqual(new Map(anew.settings));
+      }
+    }),
+  );
 });

@@ -1,6 +1,7 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
 import { type Address, formatPrefix, hostPrefix, type Prefix, parseAddress, width } from "@margay/net";
 import type { Route } from "@margay/netlink";
+import { Edited } from "@margay/reconcile";
 
 /** The agent's mark on its kernel routes. */
 export const ROUTE_PROTOCOL = 142;
@@ -13,11 +14,6 @@ export function notOurs({ interfaceName }: LocalEndpoint, config: NodeState["con
   const prefixes = config.interfacePrefix.split(",");
   if (prefixes.some((prefix) => interfaceName.startsWith(prefix))) return undefined;
   return `interface ${interfaceName} does not begin with ${prefixes.join(" or ")} (FelixConfiguration.interfacePrefix)`;
-}
-
-function programmable({ endpoints, config }: NodeState, isUp: IsUp): Kept[] {
-  const up = endpoints.filter(({ interfaceName }) => isUp(interfaceName));
-  return up.map((endpoint) => ofEndpoint(endpoint, config)).filter(({ isOurs }) => isOurs);
 }
 
 /** Kernel settings by name. */
@@ -60,17 +56,68 @@ export const routesOf = (endpoint: LocalEndpoint, config: NodeState["config"]): 
   ofEndpoint(endpoint, config).routes;
 
 /**
- * The routes of a node, by destination: `<pod>/32 dev cali...` for each address of an endpoint whose interface is up, and
- * `blackhole <block>` for each own block, so that packets to addresses nobody has do not loop. A block of a single
- * address needs none: its pod's route is the same one.
+ * What a node wants of routes and settings, edited as endpoints and their interfaces come and go: those that stay are looked at,
+ * and neither made nor compared again.
+ *
+ * - routes, by destination: `<pod>/32 dev cali...` for each address of an endpoint whose interface is up, and `blackhole <block>` for
+ *   each own block, so that packets to addresses nobody has do not loop. A block of a single address needs none: its pod's
+ *   route is the same one.
+ * - settings, by what they belong to: forwarding of the "node", and for each workload's interface what makes it a gateway of one
+ *   address. Nothing else global is touched.
  */
-export function wantedRoutes(state: NodeState, isUp: IsUp): Map<string, Route> {
-  const isOn = ({ family }: { family: 4 | 6 }) => family === 4 || state.config.ipv6Support;
-  const blocks = state.blocks.filter((block) => isOn(block) && block.length < width(block.family));
-  const routes = new Map(blocks.map(blackhole).map((r) => [formatPrefix(r.dst), r]));
-  for (const { routes: its } of programmable(state, isUp))
-    for (const [dst, route] of its) routes.set(dst, route);
-  return routes;
+export class Wanted {
+  readonly routes = new Edited<Route>();
+  readonly settings = new Edited<Settings>();
+  #blocks: NodeState["blocks"] | undefined;
+  #config: NodeState["config"] | undefined;
+  #in: ReadonlySet<Kept> = new Set();
+  /** Two endpoints claim one address or interface: the later in order has it, however they came. */
+  #isContested = false;
+
+  update(state: NodeState, isUp: IsUp): this {
+    if (state.config !== this.#config || state.blocks !== this.#blocks || this.#isContested)
+      this.#anew(state);
+    const [before, now] = [this.#in, new Set<Kept>()];
+    for (const endpoint of state.endpoints)
+      if (isUp(endpoint.interfaceName)) now.add(ofEndpoint(endpoint, state.config));
+    this.#in = now;
+    for (const one of before) if (!now.has(one)) this.#drop(one);
+    for (const one of now) if (!before.has(one)) this.#add(one);
+    return this.#isContested && before.size > 0 ? this.update(state, isUp) : this;
+  }
+
+  /** Without any endpoint. */
+  #anew({ blocks, config }: NodeState): void {
+    [this.#blocks, this.#config, this.#isContested, this.#in] = [blocks, config, false, new Set()];
+    this.routes.clear();
+    this.settings.clear();
+    for (const block of blocks)
+      if ((block.family === 4 || config.ipv6Support) && block.length < width(block.family))
+        this.routes.set(formatPrefix(block), blackhole(block));
+    if (config.ipForwarding === "Enabled") this.settings.set("node", nodeSettings(config));
+  }
+
+  #add({ isOurs, owner, routes, settings }: Kept): void {
+    if (!isOurs) return;
+    if (this.settings.has(owner)) this.#isContested = true;
+    this.settings.set(owner, settings);
+    for (const [dst, route] of routes) {
+      if (this.routes.has(dst)) this.#isContested = true;
+      this.routes.set(dst, route);
+    }
+  }
+
+  #drop({ isOurs, owner, routes }: Kept): void {
+    if (!isOurs) return;
+    this.settings.delete(owner);
+    for (const dst of routes.keys()) this.routes.delete(dst);
+  }
+}
+
+function nodeSettings({ ipv6Support }: NodeState["config"]): Settings {
+  const node = new Map([["net.ipv4.ip_forward", "1"]]);
+  if (ipv6Support) node.set("net.ipv6.conf.all.forwarding", "1");
+  return node;
 }
 
 const blackhole = (dst: Prefix): Route => ({
@@ -91,23 +138,6 @@ function workload({ interfaceName }: LocalEndpoint, address: Address, config: No
     ...(source !== undefined && { source: parseAddress(source) }),
   };
 }
-
-/**
- * Kernel settings by what they belong to: forwarding of the "node", and for each workload's interface what makes it a
- * gateway of one address. Nothing else global is touched.
- */
-export function wantedSettings(state: NodeState, isUp: IsUp): Map<string, Settings> {
-  const { ipForwarding, ipv6Support } = state.config;
-  const node = new Map([["net.ipv4.ip_forward", "1"]]);
-  if (ipv6Support) node.set("net.ipv6.conf.all.forwarding", "1");
-  const wanted = new Map<string, Settings>(ipForwarding === "Enabled" ? [["node", node]] : []);
-  for (const { owner, settings } of programmable(state, isUp)) wanted.set(owner, settings);
-  return wanted;
-}
-
-/** The same in one map, by name. */
-export const wantedSysctls = (state: NodeState, isUp: IsUp): Settings =>
-  new Map([...wantedSettings(state, isUp).values()].flatMap((settings) => [...settings]));
 
 /** sysctl's spelling of an interface name: its dots are slashes. */
 const spelled = (interfaceName: string): string => interfaceName.replaceAll(".", "/");

@@ -84,7 +84,10 @@ unshared(import.meta.url, () => {
 
   test("the node's end: MAC, up, settings of this interface only, the pod's addresses permanent neighbours", async () => {
     newNamespace(POD);
-    const before = ["all", "default", "lo"].map((dev) => readSysctl(`net.ipv4.conf.${dev}.proxy_arp`));
+    // What makes it a gateway (proxy_arp, forwarding ...) the agent sets before the route: its tests hold that.
+    const of = (dev: string) =>
+      ["accept_ra", "accept_dad", "disable_ipv6"].map((name) => readSysctl(`net.ipv6.conf.${dev}.${name}`));
+    const before = ["all", "default", "lo"].map(of);
     const { mac } = await wire(nl, WIRING);
     const dev = WIRING.hostInterface;
     expect(await linkByName(nl, dev)).toMatchObject({
@@ -93,23 +96,8 @@ unshared(import.meta.url, () => {
       mtu: 1450,
       kind: "veth",
     });
-    const of = (family: string, names: string[]) =>
-      names.map((name) => `${name}=${readSysctl(`net.${family}.conf.${dev}.${name}`)}`);
-    expect(of("ipv4", ["proxy_arp", "rp_filter", "forwarding", "route_localnet"])).toEqual([
-      "proxy_arp=1",
-      "rp_filter=1",
-      "forwarding=1",
-      "route_localnet=0",
-    ]);
-    expect(of("ipv6", ["proxy_ndp", "forwarding", "accept_ra", "disable_ipv6"])).toEqual([
-      "proxy_ndp=1",
-      "forwarding=1",
-      "accept_ra=0",
-      "disable_ipv6=0",
-    ]);
-    expect(["all", "default", "lo"].map((other) => readSysctl(`net.ipv4.conf.${other}.proxy_arp`))).toEqual(
-      before,
-    );
+    expect(of(WIRING.hostInterface)).toEqual(["0", "0", "0"]);
+    expect(["all", "default", "lo"].map(of)).toEqual(before);
     expect(lines(run(`ip neigh show dev ${dev} nud permanent`))).toEqual([
       `10.244.0.5 lladdr ${mac} PERMANENT`,
       `fd00:10:244::5 lladdr ${mac} PERMANENT`,

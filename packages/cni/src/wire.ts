@@ -4,6 +4,7 @@ import {
   configureLink,
   createVeth,
   deleteLink,
+  inNamespace,
   type Link,
   linkBesideLoopback,
   linkByName,
@@ -28,7 +29,7 @@ const BOOT = 3;
  *
  *   node                                           pod
  *   caliXXXXXXXXXXX  ee:ee:ee:ee:ee:ee ◄─────────► eth0  10.244.0.5/32, fd00::5/128
- *   proxy_arp, forwarding, rp_filter               169.254.1.1 dev eth0; default via 169.254.1.1
+ *   no router of its own: accept_ra 0              169.254.1.1 dev eth0; default via 169.254.1.1
  *   the pod's addresses permanent neighbours       both gateways permanent neighbours, ee:ee:ee:ee:ee:ee
  *   alias: whose it is
  *
@@ -99,10 +100,11 @@ async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link
  * second.
  */
 async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<Link> {
-  if (has6(addresses)) {
-    sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0, netns);
-    sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0, netns);
-  }
+  if (has6(addresses))
+    inNamespace(netns, () => {
+      sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0);
+      sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0);
+    });
   const link = await linkBesideLoopback(pod, ifname);
   if (!link?.mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
   const gateways = addresses.map(({ family }) => parseAddress(GATEWAY[family]));
@@ -129,25 +131,22 @@ export function routesVia(gateway: Address, dev: string): Route[] {
   ];
 }
 
-/** The node's side: settings of this one interface, before it comes up. */
+/** The node's side: the settings that must be there before it comes up. The agent makes the others (`Wanted`) before its route. */
 async function wireHost(
   nl: Netlink,
   link: Link,
   { hostInterface, owner, addresses, mac }: Wiring & { mac: string },
 ): Promise<void> {
-  const four = { proxy_arp: 1, rp_filter: 1, forwarding: 1 };
-  const six = { disable_ipv6: 0, accept_dad: 0, accept_ra: 0, proxy_ndp: 1, forwarding: 1 };
-  set("ipv4", hostInterface, four);
-  if (has6(addresses)) set("ipv6", hostInterface, six);
-  else if (existsSync("/proc/sys/net/ipv6")) set("ipv6", hostInterface, { accept_ra: 0 });
+  const set = (name: string, value: number) => sysctl(`net.ipv6.conf.${hostInterface}.${name}`, value);
+  if (has6(addresses)) {
+    set("disable_ipv6", 0);
+    set("accept_dad", 0);
+  }
+  if (existsSync("/proc/sys/net/ipv6")) set("accept_ra", 0);
   await configureLink(nl, link, {
     link: { up: true, alias: aliasOf(owner) },
     neighbours: addresses.map((address) => ({ address, mac })),
   });
-}
-
-function set(family: "ipv4" | "ipv6", dev: string, values: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(values)) sysctl(`net.${family}.conf.${dev}.${name}`, value);
 }
 
 const has6 = (addresses: readonly Address[]): boolean => addresses.some(({ family }) => family === 6);

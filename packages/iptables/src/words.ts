@@ -1,5 +1,12 @@
 /** Words of one iptables-restore line, joined; quoted as iptables-save quotes. */
-export const joinWords = (words: readonly string[]): string => words.map(quote).join(" ");
+export function joinWords(words: readonly string[]): string {
+  const line = words.join(" ");
+  const isPlain = PLAIN_LINE.test(line) && !words.some((word) => word === "" || word.includes(" "));
+  return isPlain ? line : words.map(quote).join(" ");
+}
+
+/** One look at a line whose words need no quotes, as nearly all. */
+const PLAIN_LINE = /^[\w.,:/@%+=~!^* -]+$/;
 
 function quote(word: string): string {
   if (/^[\w.,:/@%+=~!^*-]+$/.test(word)) return word;

@@ -4,12 +4,8 @@
  */
 import { setFlagsFromString } from "node:v8";
 
-const DAEMONS = ["agent", "bgpd", "controllers"];
-
-/** Flags of V8 that may be set while it runs, and why. */
-const FLAGS = [
-  "--semi-space-growth-factor=1", // the space for new objects stays as it starts; a burst would make it 64 MB, for ever
-];
+/** The space for new objects stays as it starts; a burst would make it 64 MB, for ever. */
+const STEADY = ["--semi-space-growth-factor=1"];
 
 /** They read a cluster at their start, and keep a tenth of it. */
 const CONTROLLERS = ["--heap-growing-percent=20"];
@@ -21,7 +17,11 @@ const SERIAL = ["--no-parallel-scavenge"];
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
-const name = process.argv[2] ?? "";
-const flags = name === "controllers" ? [...FLAGS, ...CONTROLLERS] : FLAGS;
-if (DAEMONS.includes(name) && !isRouter) for (const flag of flags) setFlagsFromString(flag);
-if (name === "bgpd" || name === "agent") for (const flag of SERIAL) setFlagsFromString(flag);
+/** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
+const OF: Readonly<Record<string, readonly string[]>> = {
+  agent: SERIAL,
+  bgpd: isRouter ? SERIAL : [...STEADY, ...SERIAL],
+  controllers: [...STEADY, ...CONTROLLERS],
+};
+
+for (const flag of OF[process.argv[2] ?? ""] ?? []) setFlagsFromString(flag);
