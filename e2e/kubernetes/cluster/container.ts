@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Container, SecurityContext } from "./objects.ts";
+import { runtimeDefault } from "./seccomp.ts";
 
 export interface Place {
   /** Unpacked image. */
@@ -43,7 +44,7 @@ export function capabilities({ capabilities: { drop = [], add = [] } = {} }: Sec
 const MASKED = ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
 const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/** The OCI runtime's config.json for a container (no seccomp, no cgroup: the lab has neither). Pure. */
+/** The OCI runtime's config.json for a container (no cgroup: the lab has none). */
 export function ociConfig(container: Container, place: Place): object {
   const { securityContext = {}, command, args = [] } = container;
   const { runAsUser: uid = 0, runAsGroup: gid = 0, privileged = false } = securityContext;
@@ -85,6 +86,7 @@ export function ociConfig(container: Container, place: Place): object {
         { type: "network", path: place.netns },
       ],
       ...(!privileged && { maskedPaths: MASKED, readonlyPaths: READ_ONLY }),
+      ...(securityContext.seccompProfile?.type === "RuntimeDefault" && { seccomp: runtimeDefault(all) }),
     },
   };
 }

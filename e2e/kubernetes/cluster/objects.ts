@@ -33,6 +33,7 @@ export interface SecurityContext {
   readonly readOnlyRootFilesystem?: boolean;
   readonly runAsUser?: number;
   readonly runAsGroup?: number;
+  readonly seccompProfile?: { readonly type: string };
   readonly capabilities?: { readonly drop?: readonly string[]; readonly add?: readonly string[] };
 }
 
@@ -54,6 +55,7 @@ export interface Container {
   readonly volumeMounts?: readonly Mount[];
   readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
   readonly securityContext?: SecurityContext;
+  readonly resources?: { readonly requests?: { readonly memory?: string } };
   readonly readinessProbe?: {
     readonly httpGet?: { readonly host?: string; readonly path: string; readonly port: number };
   };
