@@ -2,7 +2,7 @@
 export interface Recipe {
   readonly title: string;
   readonly yaml: string;
-  /** "from > to", optionally ":port". */
+  /** "from > to", optionally ":port" or ":port/udp"; asked over IPv4 and IPv6. */
   readonly reached: readonly string[];
   readonly refused: readonly string[];
 }
@@ -63,7 +63,7 @@ export const recipes: readonly Recipe[] = [
       `
   podSelector: { matchLabels: { role: frontend } }
   policyTypes: [Egress]
-  egress: [{ to: [{ ipBlock: { cidr: 10.244.0.0/16 } }], ports: [{ protocol: TCP, port: 5000, endPort: 6000 }] }]`,
+  egress: [{ to: [{ ipBlock: { cidr: 10.244.0.0/16 } }, { ipBlock: { cidr: "fd00:10:244::/56" } }], ports: [{ protocol: TCP, port: 5000, endPort: 6000 }] }]`,
     ),
     reached: ["default/client > default/web:5000"],
     refused: ["default/client > default/web", "default/client > default/web:8080"],
@@ -79,5 +79,38 @@ export const recipes: readonly Recipe[] = [
     ),
     reached: ["other/client > default/web"],
     refused: ["default/client > default/web", "other/stranger > default/web"],
+  },
+  {
+    title: "allow all egress traffic, beside the denial of all",
+    yaml:
+      policy("default-deny-egress", "{ podSelector: {}, policyTypes: [Egress] }") +
+      `---\n${policy("allow-all-egress", "{ podSelector: {}, egress: [{}], policyTypes: [Egress] }")}`,
+    reached: ["default/client > default/web", "default/web > other/client"],
+    refused: [],
+  },
+  {
+    title: "everywhere but a range, and labels by expressions",
+    yaml: policy(
+      "except",
+      `
+  podSelector: { matchExpressions: [{ key: app, operator: In, values: [web, db] }] }
+  policyTypes: [Ingress]
+  ingress:
+    - from:
+        - ipBlock: { cidr: 0.0.0.0/0, except: [10.244.0.0/16] }
+        - ipBlock: { cidr: "::/0", except: ["fd00:10:244::/56"] }
+        - podSelector: { matchExpressions: [{ key: role, operator: NotIn, values: [other] }, { key: role, operator: Exists }] }`,
+    ),
+    reached: ["default/client > default/web"],
+    refused: ["default/stranger > default/web", "other/client > default/web"],
+  },
+  {
+    title: "one port of UDP, as for DNS",
+    yaml: policy(
+      "udp",
+      "{ podSelector: { matchLabels: { role: frontend } }, policyTypes: [Egress], egress: [{ ports: [{ protocol: UDP, port: 5000 }] }] }",
+    ),
+    reached: ["default/client > default/web:5000/udp"],
+    refused: ["default/client > default/web:5000", "default/client > default/web:8080/udp"],
   },
 ];

@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ApiServer, accessTo, apiServer } from "@margay/kubernetes";
 import { bare, ENDPOINT, FABRIC, type Processes, until } from "@margay/lab";
 import { ensure } from "./api.ts";
+import { authority, openssl, signed } from "./certificates.ts";
 
 export const API_HOST = bare(FABRIC.ipv4);
 export const API_PORT = 6443;
@@ -94,44 +94,12 @@ export async function createNamespace(admin: ApiServer, name: string, labels: ob
 }
 
 function certificates(folder: string): void {
-  const openssl = (...words: string[]) => execFileSync("openssl", words, { cwd: folder, stdio: "pipe" });
-  const days = ["-days", "2"];
-  const key = (name: string) => [
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:P-256",
-    "-nodes",
-    "-keyout",
-    `${name}.key`,
-  ];
-  openssl("req", "-x509", ...key("ca"), "-subj", "/CN=lab-ca", "-out", "ca.crt", ...days);
-  openssl("genrsa", "-out", "sa.key", "2048");
-  const signed = [
-    [
-      "server",
-      "/CN=kube-apiserver",
-      `subjectAltName=IP:${API_HOST},IP:${SERVICE_ADDRESS},DNS:kubernetes.default.svc`,
-    ],
-    ["admin", "/O=system:masters/CN=admin", "extendedKeyUsage=clientAuth"],
-  ] as const;
-  for (const [name, subject, extension] of signed) {
-    openssl("req", ...key(name), "-subj", subject, "-out", `${name}.csr`);
-    writeFileSync(join(folder, `${name}.ext`), `${extension}\n`);
-    const ca = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
-    openssl(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      ...ca,
-      "-out",
-      `${name}.crt`,
-      "-extfile",
-      `${name}.ext`,
-      ...days,
-    );
-  }
+  authority(folder, "ca");
+  openssl(folder, "genrsa", "-out", "sa.key", "2048");
+  const extension = `subjectAltName=IP:${API_HOST},IP:${SERVICE_ADDRESS},DNS:kubernetes.default.svc`;
+  signed(folder, { name: "server", subject: "/CN=kube-apiserver", extension });
+  const admin = { name: "admin", subject: "/O=system:masters/CN=admin" };
+  signed(folder, { ...admin, extension: "extendedKeyUsage=clientAuth" });
 }
 
 function kubeconfig(folder: string): string {

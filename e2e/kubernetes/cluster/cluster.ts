@@ -16,6 +16,7 @@ import {
   layCables,
   must,
   NAMESPACES,
+  namespacePath,
   type Outcome,
   type Party,
   Prober,
@@ -37,6 +38,8 @@ import { driveWorkloads } from "./workloads.ts";
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const IMAGES = "/run/images";
 const PASS_MS = 250;
+/** USER_HZ, in which /proc counts. */
+const TICKS = 100;
 
 /** A cluster of lab nodes with a real API server, to be made inside namespaces of its own (run.mjs). */
 export class Cluster {
@@ -162,21 +165,26 @@ export class Cluster {
     }
   }
 
+  /** What the tools need to find each other and this API server. */
+  get environment() {
+    return {
+      KUBECONFIG: this.server.kubeconfig,
+      HELM_CACHE_HOME: "/run/helm",
+      HELM_CONFIG_HOME: "/run/helm",
+      HELM_DATA_HOME: "/run/helm",
+      HOME: "/run",
+      PATH: `${toolsFolder()}:${process.env.PATH}`,
+    };
+  }
+
   /** A tool of ours against this API server. */
   run(
     tool: "helm" | "kubectl",
     words: readonly string[],
     { input, timeoutMs = 180_000 }: { input?: string; timeoutMs?: number } = {},
   ): Promise<Outcome> {
-    const env = {
-      KUBECONFIG: this.server.kubeconfig,
-      HELM_CACHE_HOME: "/run/helm",
-      HELM_CONFIG_HOME: "/run/helm",
-      HELM_DATA_HOME: "/run/helm",
-      HOME: "/run",
-    };
     return exec([join(toolsFolder(), tool), ...words], {
-      env,
+      env: this.environment,
       timeoutMs,
       ...(input !== undefined && { input }),
     });
@@ -230,6 +238,34 @@ export class Cluster {
     return stdout;
   }
 
+  /** What a daemon on the node's network answers; exit code 22 for anything but 2xx, with its text all the same. */
+  answer(node: string, port: number, path: string): Promise<Outcome> {
+    const curl = ["curl", "-s", "--fail-with-body", "--max-time", "5", `127.0.0.1:${port}/${path}`];
+    return exec(["nsenter", `--net=${namespacePath(node)}`, "--", ...curl]);
+  }
+
+  /** What a container's own process has used since its start, and what its spec requests. */
+  async usage(pod: string, container: string) {
+    const kubelet = this.kubelets.find((one) => one.processOf(pod, container) !== undefined);
+    if (!kubelet) throw new Error(`no running container ${container} of ${pod}`);
+    const pid = await kubelet.pid(pod, container);
+    const [status, stat, uptime] = [`${pid}/status`, `${pid}/stat`, "uptime"].map((what) =>
+      readFileSync(`/proc/${what}`, "utf8"),
+    );
+    const fields =
+      stat
+        ?.replace(/^.*\) /, "")
+        .split(" ")
+        .map(Number) ?? [];
+    const [user = 0, system = 0, started = 0] = [fields[11], fields[12], fields[19]];
+    return {
+      peakMiB: Number(/VmHWM:\s+(\d+)/.exec(status ?? "")?.[1]) / 1024,
+      cpuSeconds: (user + system) / TICKS,
+      seconds: Number.parseFloat(uptime ?? "") - started / TICKS,
+      requestedMiB: kubelet.requestedMiB(pod, container),
+    };
+  }
+
   pods = (): Promise<Pod[]> => items<Pod>(this.admin, "/api/v1/pods");
 
   party(pod: string) {
@@ -258,7 +294,7 @@ export class Cluster {
     expected: boolean,
     from: string,
     to: string,
-    options: { port?: number; protocol?: "tcp" | "udp" } = {},
+    options: { port?: number; protocol?: "tcp" | "udp"; family?: 4 | 6 } = {},
   ): Promise<void> {
     let answer: Answer | undefined;
     const asExpected = async () => {

@@ -75,9 +75,27 @@ export class Kubelet {
     return this.#runtime.exec(this.processOf(pod, container) ?? "", words);
   }
 
+  /** As the lab sees it, of the container's own process. */
+  pid(pod: string, container: string): Promise<number> {
+    return this.#runtime.pid(this.processOf(pod, container) ?? "");
+  }
+
+  /** The memory that a container requests ("128Mi"), as its kubelet would reserve it. */
+  requestedMiB(pod: string, container: string): number {
+    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
+    const found = held?.containers.find(({ spec }) => spec.name === container);
+    return Number.parseInt(found?.spec.resources?.requests?.memory ?? "", 10);
+  }
+
   /** Kills a container as the kernel would that has no memory left: it is started again. */
   async kill(pod: string, container: string): Promise<void> {
     await this.#runtime.kill(this.processOf(pod, container) ?? "");
+  }
+
+  /** Starts again what has ended of a pod, which a kubelet does also while the API server is away. */
+  async startAgain(pod: string): Promise<void> {
+    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
+    if (held) await this.#driveContainers(held);
   }
 
   /** Stops a container's process where it stands. */

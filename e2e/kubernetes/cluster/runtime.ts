@@ -1,7 +1,7 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { ApiServer } from "@margay/kubernetes";
-import { exec, type Outcome, type Processes } from "@margay/lab";
+import { exec, must, type Outcome, type Processes } from "@margay/lab";
 import { get } from "./api.ts";
 import { SERVICE_ADDRESS } from "./api-server.ts";
 import { bundle, CRUN, ociConfig } from "./container.ts";
@@ -71,6 +71,11 @@ export class Runtime {
     return exec([...CRUN, "exec", this.#ids.get(name) ?? "", ...words]);
   }
 
+  async pid(name: string): Promise<number> {
+    const state = await must([...CRUN, "state", this.#ids.get(name) ?? ""]);
+    return (JSON.parse(state) as { pid: number }).pid;
+  }
+
   /** As when its memory ran out. */
   async kill(name: string): Promise<void> {
     await exec([...CRUN, "delete", "--force", this.#ids.get(name) ?? ""]);
@@ -115,11 +120,11 @@ export class Runtime {
       mkdirSync(path, { recursive: true });
       return path;
     }
-    mkdirSync(folder, { recursive: true });
-    const path = subPath ? join(folder, subPath) : folder;
-    if (volume.emptyDir) chmodSync(folder, 0o777);
-    else await this.#fill(pod, volume, folder);
-    return path;
+    if (volume.emptyDir) {
+      mkdirSync(folder, { recursive: true });
+      chmodSync(folder, 0o777);
+    } else if (!existsSync(folder)) await this.#fill(pod, volume, folder); // a container's next start asks nobody
+    return subPath ? join(folder, subPath) : folder;
   }
 
   async #fill(pod: Pod, { name, secret, configMap, projected }: Volume, folder: string): Promise<void> {
@@ -142,10 +147,10 @@ export class Runtime {
         spec: { expirationSeconds: 3600 },
       };
       const { status } = (await admin.call({ method: "POST", path, body })) as { status: { token: string } };
-      const { readFileSync } = await import("node:fs");
       Object.assign(files, { token: status.token, namespace, "ca.crt": readFileSync(ca) });
     } else throw new Error(`volume ${name}: a kind that the lab's kubelet does not know`);
     const gid = pod.spec.securityContext?.fsGroup ?? 0;
+    mkdirSync(folder, { recursive: true });
     for (const [key, bytes] of Object.entries(files)) {
       writeFileSync(join(folder, key), bytes, { mode: 0o440 });
       chownSync(join(folder, key), 0, projected ? 65532 : gid);
