@@ -16,7 +16,7 @@ import {
 } from "@margay/bgp";
 import { type Address, contains, type Family, type Prefix } from "@margay/net";
 import { AdjRibOut } from "./adj-rib-out.ts";
-import { isLinkLocal, type Self, type WantedPeer } from "./config.ts";
+import { deviceTo, isLinkLocal, type Self, type WantedPeer } from "./config.ts";
 import type { Peer } from "./peer.ts";
 import { textOf } from "./text-of.ts";
 
@@ -211,8 +211,9 @@ export class Announcer {
     const out = exporter(policy, family);
     const toWire = wireExporter(policy, family, write);
     const asksDevice = rules.some((r) => r.interface !== undefined);
-    const deviceOf = ({ nextHop }: Attributes) =>
-      asksDevice && nextHop ? this.#options.deviceOf?.(nextHop.address) : undefined;
+    const { deviceOf } = this.#options;
+    const deviceBy = ({ nextHop }: Attributes, from: Source) =>
+      asksDevice && deviceOf && nextHop ? deviceTo(nextHop.address, from, deviceOf) : undefined;
     const isOpen = () => rules.length === 0 && !own && this.#isExported === everything;
     const group = new UpdateGroup({
       ...(max === undefined ? { prefixes } : { prefixes: slots, paths: { max, slots } }),
@@ -224,7 +225,7 @@ export class Announcer {
         const prefix = attributes && prefixes.prefix(id);
         if (!prefix) return undefined;
         const learned = path.source.kind !== "local";
-        const device = learned ? deviceOf(path.attributes ?? path.received) : undefined;
+        const device = learned ? deviceBy(path.attributes ?? path.received, path.source) : undefined;
         const verdict = applyFilter(rules, {
           ...{ prefix, attributes, learned, peerType: policy.to },
           ...(device === undefined ? {} : { interface: device }),

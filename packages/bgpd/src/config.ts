@@ -1,4 +1,11 @@
-import type { FilterRule, Policy, PrefixLimit, Role } from "@margay/bgp";
+import {
+  type FilterRule,
+  isLinkLocal,
+  type Policy,
+  type PrefixLimit,
+  type Role,
+  type Source,
+} from "@margay/bgp";
 import type { Address, Family, Prefix } from "@margay/net";
 
 export { isLinkLocal } from "@margay/bgp";
@@ -98,6 +105,13 @@ export interface WantedPeer {
   /** Why the session cannot be opened as configured; it stays down. */
   readonly problem?: string;
 }
+
+/** The interface towards a next hop that a source named. */
+export const deviceTo = (
+  hop: Address,
+  { device }: Source,
+  deviceOf: (nextHop: Address) => string | undefined,
+): string | undefined => (isLinkLocal(hop) ? device : undefined) ?? deviceOf(hop);
 
 /** Peers that are not known before they connect: all of a network, up to a number. */
 export interface ListenRange {

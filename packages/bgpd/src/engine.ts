@@ -1,7 +1,7 @@
 /** Speaker and kernel together: what the one chooses the other writes. Knows no datastore. */
 import { uptime } from "node:os";
 import type { Changes } from "@margay/bgp";
-import { type Address, type Family, formatPrefix, type Prefix } from "@margay/net";
+import { type Address, type Family, formatAddress, formatPrefix, type Prefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
 import { Handover } from "./handover.ts";
@@ -264,8 +264,8 @@ const heldKey = (wanted: Wanted | undefined): string => textOf([wanted?.unreacha
 
 const passwordsOf = ({ peers, ranges = [] }: Wanted): Passwords =>
   new Map([
-    ...[...peers].flatMap(([key, { address: peer, password }]) =>
-      password === undefined ? [] : [[key, { peer, password }] as const],
+    ...[...peers.values()].flatMap(({ address: peer, password }) =>
+      password === undefined ? [] : [[formatAddress(peer), { peer, password }] as const],
     ),
     ...ranges.flatMap(({ range: { family, bits, length }, template: { password } }) =>
       password === undefined

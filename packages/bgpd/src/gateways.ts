@@ -1,6 +1,7 @@
 /**
  * Peers that the kernel's own routes do not lead to as they should (pure): behind a gateway (`reachableBy`), a host route leads to
- * each, and what they announce goes the same way; or link-local, on one interface of many with the same fe80::/64.
+ * each, and what they announce goes the same way; or link-local, on one interface of many with the same fe80::/64,
+ * perhaps on several.
  */
 import { type Address, formatAddress, formatPrefix, prefixOf } from "@margay/net";
 import type { Route } from "@margay/netlink";
@@ -12,15 +13,19 @@ export type Gateways = ReadonlyMap<string, Way>;
 
 export type Way =
   | { readonly peer: Address; readonly gateway: Address }
-  | { readonly peer: Address; readonly device: string };
+  | { readonly peer: Address; readonly devices: readonly string[] };
 
-export const gatewaysOf = (peers: ReadonlyMap<string, WantedPeer>): Gateways =>
-  new Map(
-    [...peers.values()].flatMap(({ address: peer, reachableBy: gateway, device }): [string, Way][] => {
-      if (gateway) return [[formatAddress(peer), { peer, gateway }]];
-      return device !== undefined && isLinkLocal(peer) ? [[formatAddress(peer), { peer, device }]] : [];
-    }),
-  );
+export function gatewaysOf(peers: ReadonlyMap<string, WantedPeer>): Gateways {
+  const ways = new Map<string, Way>();
+  for (const { address: peer, reachableBy: gateway, device } of peers.values()) {
+    const key = formatAddress(peer);
+    const known = ways.get(key);
+    const others = known && "devices" in known ? known.devices : [];
+    if (gateway) ways.set(key, { peer, gateway });
+    else if (device !== undefined && isLinkLocal(peer)) ways.set(key, { peer, devices: [...others, device] });
+  }
+  return ways;
+}
 
 /** Their host routes by destination; undefined where the gateway itself cannot be reached. */
 export function gatewayRoutes(

@@ -1,5 +1,5 @@
 /** From the Loc-RIB to kernel routes (pure). */
-import { type Attributes, type Route as BgpRoute, linkBandwidth } from "@margay/bgp";
+import { type Route as BgpRoute, isLinkLocal, linkBandwidth } from "@margay/bgp";
 import { type Address, contains, formatAddress, Lpm, type Prefix, width } from "@margay/net";
 import { metricOf, type Nexthop, type Route } from "@margay/netlink";
 import type { Gateways } from "./gateways.ts";
@@ -100,7 +100,7 @@ export class Fabric {
 
   #wayTo(key: string, nextHop: Address): Way | undefined {
     const way = this.#gateways.get(key);
-    if (way && "device" in way) return { hops: [{ via: nextHop, dev: way.device }], cost: 0 };
+    if (way && "devices" in way) return { hops: way.devices.map((dev) => ({ via: nextHop, dev })), cost: 0 };
     const route = this.#routes.match(way?.gateway ?? nextHop)?.value;
     if (route?.type !== "unicast" || route.nexthops.length === 0) return undefined;
     const hops = route.nexthops.map((hop) =>
@@ -129,7 +129,7 @@ export interface RouteInputs {
 export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Route | undefined {
   if (paths.length === 0 || paths.some((p) => p.source.kind === "local")) return undefined;
   const share = shares(paths);
-  const hops = paths.flatMap(({ attributes }, i) => weighted(hopsOf(attributes, fabric), share?.[i]));
+  const hops = paths.flatMap((path, i) => weighted(hopsOf(path, fabric), share?.[i]));
   const distinct = [...new Map(hops.map((h) => [`${h.via && formatAddress(h.via)}%${h.dev}`, h])).values()];
   if (distinct.length === 0) return undefined;
   const nexthops = distinct.slice(0, widest);
@@ -137,8 +137,12 @@ export function kernelRoute({ prefix, paths, fabric, metric }: RouteInputs): Rou
   return { dst: prefix, protocol: bgpProtocol, type: "unicast", metric: priority, nexthops };
 }
 
-const hopsOf = (attributes: Attributes | undefined, fabric: Ways): readonly Nexthop[] =>
-  (attributes?.nextHop && fabric.hopsTo(attributes.nextHop.address)) ?? [];
+/** Of a link-local next hop, which another interface may have too, on the interface of who named it. */
+function hopsOf({ attributes, source: { device } }: BgpRoute, fabric: Ways): readonly Nexthop[] {
+  const hop = attributes?.nextHop?.address;
+  const hops = (hop && fabric.hopsTo(hop)) ?? [];
+  return hop && device !== undefined && isLinkLocal(hop) ? hops.filter(({ dev }) => dev === device) : hops;
+}
 
 /**
  * Each path's part of a hundred, by link bandwidth, as FRR has it: at least 1. Undefined where a path says none: all are equal

@@ -16,7 +16,7 @@ import {
   type Update,
 } from "@margay/bgp";
 import type { Address, Family, Prefix } from "@margay/net";
-import type { Self, WantedPeer } from "./config.ts";
+import { deviceTo, type Self, type WantedPeer } from "./config.ts";
 
 /** How routes of one source are judged, and those made of the attributes that it sent. */
 interface Student {
@@ -206,7 +206,7 @@ function filtered(route: Route, rules: readonly FilterRule[], { prefix, metric, 
   const { source, received, attributes } = route;
   if (!attributes) return route;
   const hop = rules.some((r) => r.interface !== undefined) ? attributes.nextHop?.address : undefined;
-  const device = hop && deviceOf(hop);
+  const device = hop && deviceTo(hop, source, deviceOf);
   const peerType = source.kind === "ibgp" ? "ibgp" : "ebgp";
   const verdict = applyFilter(rules, {
     ...{ prefix, peerType, attributes, learned: true },

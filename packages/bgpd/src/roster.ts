@@ -6,7 +6,7 @@ import { memberOf, rangeFor } from "./dynamic.ts";
 import type { Log } from "./log.ts";
 import { Peer } from "./peer.ts";
 import type { PeerHooks } from "./peer-hooks.ts";
-import { keyOf, same, sessionOf } from "./settings.ts";
+import { keyFrom, keyOf, same, sessionOf } from "./settings.ts";
 
 export interface RosterOptions {
   readonly log: Log;
@@ -88,9 +88,9 @@ export class Roster {
   }
 
   /** Whose connections come from there: a configured peer's, or those of one out of a configured network, which this makes one. */
-  whoComesFrom(from: Address): Peer | undefined {
+  whoComesFrom(from: Address, device: string | undefined): Peer | undefined {
     const key = formatAddress(from);
-    return this.#peers.get(key) ?? this.#welcome(key, from);
+    return this.#peers.get(keyFrom(from, device)) ?? this.#peers.get(key) ?? this.#welcome(key, from);
   }
 
   /** A new peer out of a network that may connect, while there is room. */

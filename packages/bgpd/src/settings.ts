@@ -1,7 +1,7 @@
 /** From a wanted peer to what its session machine is configured with (pure). */
 import type { Settings } from "@margay/bgp";
-import { type Family, formatAddress } from "@margay/net";
-import type { Self, WantedPeer } from "./config.ts";
+import { type Address, type Family, formatAddress } from "@margay/net";
+import { isLinkLocal, type Self, type WantedPeer } from "./config.ts";
 import { textOf } from "./text-of.ts";
 
 const both = [4, 6] as const;
@@ -85,8 +85,12 @@ export function sessionOf(wanted: WantedPeer) {
   return { ...rest, terms, receive, send };
 }
 
-/** What the peer goes by: its address, or `%interface` while that is not found out yet. */
+/** What the peer goes by: its address, a link-local one with `%interface`; that alone while the address is not found out yet. */
 export const keyOf = ({ unnumbered, device, address }: WantedPeer): string =>
-  unnumbered && address.bits === 0n ? `%${device}` : formatAddress(address);
+  unnumbered && address.bits === 0n ? `%${device}` : keyFrom(address, device);
+
+/** What a peer that comes from there goes by. */
+export const keyFrom = (address: Address, device: string | undefined): string =>
+  formatAddress(address) + (device !== undefined && isLinkLocal(address) ? `%${device}` : "");
 
 export const same = (a: unknown, b: unknown): boolean => textOf(a) === textOf(b);

@@ -204,7 +204,7 @@ export class Speaker {
 
   /** A connection that somebody opened: only configured peers are let in, and those out of a configured network. */
   accept(connection: Connection, from: Address): void {
-    const peer = this.#stopped ? undefined : this.#roster.whoComesFrom(from);
+    const peer = this.#stopped ? undefined : this.#roster.whoComesFrom(from, connection.zone);
     if (peer) {
       peer.accept(connection);
       return;
@@ -254,9 +254,9 @@ export class Speaker {
     const key = keyOf(wanted);
     const bgpId = session.peer?.bgpId ?? 0;
     const kind = negotiated.internal ? "ibgp" : "ebgp";
-    const { peerAs: as, address, client } = wanted;
+    const { peerAs: as, address, client, device } = wanted;
     const source: Source = {
-      ...{ kind, as, bgpId, address, client },
+      ...{ kind, as, bgpId, address, client, ...(device === undefined ? {} : { device }) },
       get name() {
         return peer.wanted.name; // another one touches no session
       },

@@ -30,9 +30,9 @@ describe("where a peer's address comes from", () => {
     ...{ holdTimeSeconds: 9, restartTimeSeconds: 30, allowedLocalAs: 0 },
   };
   const on = (device: string) => unnumbered({ ...common, name: device, device });
-  const fixed: WantedPeer = { ...common, name: "tor", address: parseAddress("fe80::2"), device: "eth9" };
+  const fixed: WantedPeer = { ...common, name: "tor", address: parseAddress("fe80::2"), device: "eth1" };
   const given = new Map([
-    ["fe80::2", fixed],
+    ["fe80::2%eth1", fixed],
     ["%eth1", on("eth1")],
     ["%eth2", on("eth2")],
   ]);
@@ -46,7 +46,7 @@ describe("where a peer's address comes from", () => {
       "nobody was seen: the sessions stay down and say so",
       [],
       [
-        "fe80::2 tor: ok",
+        "fe80::2%eth1 tor: ok",
         "%eth1 eth1: no router has advertised itself on eth1 yet",
         "%eth2 eth2: no router has advertised itself on eth2 yet",
       ],
@@ -57,22 +57,22 @@ describe("where a peer's address comes from", () => {
         ["eth1", "fe80::a"],
         ["eth2", "fe80::b"],
       ],
-      ["fe80::2 tor: ok", "fe80::a eth1: ok", "fe80::b eth2: ok"],
+      ["fe80::2%eth1 tor: ok", "fe80::a%eth1 eth1: ok", "fe80::b%eth2 eth2: ok"],
     ],
     [
-      "one address on two interfaces: the first has it, the other says why not",
+      "one address on several interfaces: each is another peer",
       [
         ["eth1", "fe80::a"],
-        ["eth2", "fe80::a"],
+        ["eth2", "fe80::2"],
       ],
-      ["fe80::2 tor: ok", "fe80::a eth1: ok", "%eth2 eth2: its address fe80::a is also that of eth1"],
+      ["fe80::2%eth1 tor: ok", "fe80::a%eth1 eth1: ok", "fe80::2%eth2 eth2: ok"],
     ],
     [
-      "and a configured peer comes before both",
+      "a configured peer on the same interface comes first",
       [["eth1", "fe80::2"]],
       [
-        "fe80::2 tor: ok",
-        "%eth1 eth1: its address fe80::2 is also that of tor",
+        "fe80::2%eth1 tor: ok",
+        "%eth1 eth1: its address fe80::2%eth1 is also that of tor",
         "%eth2 eth2: no router has advertised itself on eth2 yet",
       ],
     ],
@@ -115,7 +115,7 @@ unsharedWithUsers(import.meta.url, () => {
     test(`left out: FRR ${why}`, () => {});
     return;
   }
-  const frr = new Frr("tor");
+  const [frr, second] = [new Frr("tor"), new Frr("tor2")];
   let engine: Engine;
   let wanted: Wanted;
   const peer = () => [...engine.speaker.peers.values()][0];
@@ -132,6 +132,7 @@ unsharedWithUsers(import.meta.url, () => {
   afterAll(async () => {
     await engine.stop();
     await frr.remove();
+    await second.remove();
   });
 
   describe("with FRR, no address on either side", () => {
@@ -168,13 +169,33 @@ unsharedWithUsers(import.meta.url, () => {
       await eventually(() => run("ip -o link show eth1"), expect.stringMatching(" state (LOWERLAYER)?DOWN "));
       run("ip -n tor link set eth0 address 02:00:00:00:00:99 up");
       frr.start({ zebra, bgpd });
-      await eventually(() => [...engine.speaker.peers.keys()], ["fe80::ff:fe00:99"], 200);
+      await eventually(() => [...engine.speaker.peers.keys()], ["fe80::ff:fe00:99%eth1"], 200);
       expect(before).not.toContain("fe80::ff:fe00:99");
       await eventually(() => peer()?.session.state, "Established");
       await eventually(kernelRoutes, [
         "192.0.2.0/24 via inet6 fe80::ff:fe00:99 dev eth1 metric 1024",
         "2001:db8:1::/48 via fe80::ff:fe00:99 dev eth1 metric 1024",
       ]);
+    });
+
+    test("a second router with the same link-local address on another interface: a session and a way of its own", async () => {
+      run(`set -e; ip netns add tor2; ip link add eth2 type veth peer name eth0 netns tor2; ip link set eth2 up
+        ip -n tor2 link set eth0 address 02:00:00:00:00:99 up; ip -n tor2 link set lo up`);
+      engine.apply(
+        wantedOf(readText(`${ours}  - { interface: eth2, as: 65000, hold-time: 9 }`, "r.yaml"), {
+          interfaces: [],
+        }),
+      );
+      second.start({ zebra, bgpd: bgpd.replace("router-id 172.20.0.2", "router-id 172.20.0.3") });
+      const ways = () => run("ip -d route show 192.0.2.0/24").match(/fe80\S+ dev \S+/g);
+      const [one, two] = [1, 2].map((n) => `fe80::ff:fe00:99 dev eth${n}`);
+      await eventually(ways, [one, two], 200);
+      expect([...engine.speaker.peers.values()].map(({ session }) => session.state)).toEqual([
+        "Established",
+        "Established",
+      ]);
+      run("ip -n tor link set eth0 down");
+      await eventually(ways, [two], 200);
     });
   });
 });

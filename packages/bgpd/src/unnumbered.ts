@@ -1,5 +1,5 @@
 /** Peers that are known by their interface alone ("unnumbered"): whoever advertises itself as a router there (pure). */
-import { type Address, formatAddress } from "@margay/net";
+import type { Address } from "@margay/net";
 import type { WantedPeer } from "./config.ts";
 import { keyOf } from "./settings.ts";
 
@@ -25,19 +25,18 @@ export function located(
   peers: ReadonlyMap<string, WantedPeer>,
   found: ReadonlyMap<string, Address>,
 ): ReadonlyMap<string, WantedPeer> {
-  const taken = new Map(
-    [...peers.values()].flatMap((p) => (p.unnumbered ? [] : [[formatAddress(p.address), p]])),
-  );
+  const taken = new Map([...peers.values()].flatMap((p) => (p.unnumbered ? [] : [[keyOf(p), p]])));
   const locate = (peer: WantedPeer): WantedPeer => {
     const { device = "", unnumbered: isUnnumbered } = peer;
     if (!isUnnumbered) return peer;
     const address = found.get(device);
     if (!address) return without(peer, `no router has advertised itself on ${device} yet`);
-    const text = formatAddress(address);
-    const other = taken.get(text);
-    if (other) return without(peer, `its address ${text} is also that of ${other.name}`);
-    taken.set(text, peer);
-    return { ...peer, address };
+    const there = { ...peer, address };
+    const key = keyOf(there);
+    const other = taken.get(key);
+    if (other) return without(peer, `its address ${key} is also that of ${other.name}`);
+    taken.set(key, there);
+    return there;
   };
   return new Map([...peers.values()].map(locate).map((peer) => [keyOf(peer), peer]));
 }

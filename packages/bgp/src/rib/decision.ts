@@ -7,7 +7,7 @@ import { asPathLength, neighbourAs } from "../wire/as-path.ts";
 import type { Attributes } from "../wire/attributes.ts";
 import { origins } from "../wire/attributes.ts";
 import { communities } from "../wire/code-points.ts";
-import type { DecisionStep, Route } from "./path.ts";
+import { type DecisionStep, hopKey, type Route } from "./path.ts";
 
 /** Cost of the way to a next hop; undefined when there is none. */
 export type Cost = (nextHop: Address) => number | undefined;
@@ -103,9 +103,9 @@ function removeIf(left: Candidate[], goes: (r: Candidate) => boolean, lost: (r: 
 }
 
 function distinctHops(routes: readonly Candidate[]): Candidate[] {
-  const seen = new Set<bigint | undefined>();
+  const seen = new Set<bigint | string | undefined>();
   return routes.filter((r) => {
-    const hop = r.attributes.nextHop?.address.bits;
+    const hop = hopKey(r.attributes.nextHop?.address, r.source);
     return seen.has(hop) ? false : seen.add(hop);
   });
 }

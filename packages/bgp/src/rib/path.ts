@@ -1,5 +1,5 @@
 import type { Address } from "@margay/net";
-import type { Attributes } from "../wire/attributes.ts";
+import { type Attributes, isLinkLocal } from "../wire/attributes.ts";
 
 /** Where routes come from: a peer, or ourselves. One object per session or originator; compared by identity. */
 export interface Source {
@@ -12,7 +12,13 @@ export interface Source {
   readonly address: Address;
   /** A route reflection client of ours, RFC 4456 §4. */
   readonly client: boolean;
+  /** The interface that link-local next hops of its routes are on. */
+  readonly device?: string;
 }
+
+/** What tells next hops apart: the address, and of a link-local one the interface too. */
+export const hopKey = (hop: Address | undefined, { device }: Source): bigint | string | undefined =>
+  hop && device !== undefined && isLinkLocal(hop) ? `${hop.bits}%${device}` : hop?.bits;
 
 /**
  * What a source says of all prefixes that it announced with these attributes. Immutable and shared by them, so that a

@@ -5,7 +5,7 @@ import type { Nlri } from "../wire/nlri.ts";
 import { Changes } from "./changes.ts";
 import { Choice } from "./choice.ts";
 import { type Cost, decide } from "./decision.ts";
-import { type DecisionStep, materialised, type Path, type Route, type Source } from "./path.ts";
+import { type DecisionStep, hopKey, materialised, type Path, type Route, type Source } from "./path.ts";
 import { PathLists } from "./path-lists.ts";
 import { end } from "./path-nodes.ts";
 import { PathSlots } from "./path-slots.ts";
@@ -343,5 +343,5 @@ export class Rib {
 /** One number for a prefix and a received path identifier, both below 2^32; ids are far below 2^21. */
 const pathKey = (id: number, pathId: number): number => id + pathId * 2 ** 32;
 
-const hopOf = (route: Route): bigint | undefined =>
-  (route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop)?.address.bits;
+const hopOf = (route: Route): bigint | string | undefined =>
+  hopKey((route instanceof LearnedRoute ? route.nextHop : route.attributes?.nextHop)?.address, route.source);
