@@ -160,9 +160,13 @@ export class RequestSocket {
 
   /**
    * Sends all requests as one datagram: a transaction, where the kernel takes it for one (nfnetlink, between its BEGIN and
-   * END). Throws the first refusal; EMSGSIZE when it is longer than the send buffer could be made.
+   * END). `onReply` sees what the kernel answers to those that ask for it (NLM_F_ECHO). Throws the first refusal; EMSGSIZE when
+   * it is longer than the send buffer could be made.
    */
-  transaction(requests: readonly Request[]): Promise<void> {
+  transaction(
+    requests: readonly Request[],
+    onReply?: (message: Message, to: Request) => void,
+  ): Promise<void> {
     return this.#exclusive(async () => {
       const out = new Encoder(batchBytes);
       const base = this.#sequence + 1;
@@ -172,7 +176,10 @@ export class RequestSocket {
       check(native().send(this.#fd, out.view()), words);
       for (const message of this.#queued(words)) {
         this.#port = message.port;
-        const error = refusal(message, () => words(message.sequence - base));
+        const to = requests[message.sequence - base];
+        if (message.type !== control.error && to) onReply?.(message, to);
+        const error =
+          message.type === control.error && refusal(message, () => words(message.sequence - base));
         if (error) throw error;
       }
     });
