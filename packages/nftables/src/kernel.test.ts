@@ -4,6 +4,7 @@ import type { Family } from "@margay/net";
 import { NetlinkError, RequestSocket } from "@margay/netlink";
 import { reconcile, Tracked } from "@margay/reconcile";
 import { unshared } from "@margay/testing";
+import fc from "fast-check";
 import { type Chain, type Item, itemKey, type Match, Nftables, type Rule } from "./index.ts";
 
 const nft = (...args: string[]): string => execFileSync("/usr/sbin/nft", args, { encoding: "utf8" });
@@ -217,6 +218,46 @@ unshared(import.meta.url, () => {
     const after = new Map(handles() as [string, string][]);
     expect([...after.keys()]).toEqual(["a", "d", "c"]);
     expect([after.get("a"), after.get("c")]).toEqual([before.get("a"), before.get("c")]);
+  });
+
+  test("chains that are edited again and again are what is wanted, and are not read for it", async () => {
+    const letters = fc.uniqueArray(fc.constantFrom(..."abcdefgh"), { maxLength: 6 });
+    const dumps = jest.spyOn(RequestSocket.prototype, "dump");
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(letters, letters), { minLength: 1, maxLength: 5 }),
+        async (steps) => {
+          tracked.distrust();
+          await apply({});
+          dumps.mockClear();
+          for (const [x, y] of steps) {
+            const of = (ids: readonly string[]) => chain(ids.map((id) => ({ match: [], id })));
+            await apply({ "4/chain/x": of(x), "4/chain/y": of(y) });
+            const said = (name: string) =>
+              [...nft("list", "chain", "ip", TABLE, name).matchAll(/comment "\S+ (\w)"/g)].map(
+                ([, id]) => id,
+              );
+            expect([said("x"), said("y")]).toEqual([x, y]);
+          }
+          expect(dumps).not.toHaveBeenCalled();
+        },
+      ),
+      { numRuns: 30, seed: 5 },
+    );
+    dumps.mockRestore();
+  });
+
+  test("a chain of a large transaction is read once, when it is first edited", async () => {
+    const of = (ids: readonly number[]) => chain(ids.map((id) => ({ match: [], id: `r${id}` })));
+    const many = Array.from({ length: 300 }, (_, n) => n);
+    await apply({ "4/chain/x": of(many), "4/chain/y": of(many) });
+    const dumps = jest.spyOn(RequestSocket.prototype, "dump");
+    await apply({ "4/chain/x": of(many.slice(1)), "4/chain/y": of(many) });
+    expect(dumps).toHaveBeenCalledTimes(1);
+    dumps.mockRestore();
+    expect(
+      [...nft("list", "chain", "ip", TABLE, "x").matchAll(/ r(\d+)"/g)].map(([, n]) => Number(n)),
+    ).toEqual(many.slice(1));
   });
 
   describe("a transaction", () => {

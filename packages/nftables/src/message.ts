@@ -18,7 +18,7 @@ export const types = {
   ...{ newElements: message(12), getElements: message(13), deleteElements: message(14) },
 } as const;
 const batch = { begin: 0x10, end: 0x11 } as const;
-const flag = { ack: 0x4, exclusive: 0x200, create: 0x400, append: 0x800 } as const;
+const flag = { ack: 0x4, echo: 0x8, exclusive: 0x200, create: 0x400, append: 0x800 } as const;
 /** NFT_SET_*. */
 export const setFlag = { interval: 0x4, map: 0x8 } as const;
 const VERDICT_TYPE = 0xffffff00;
@@ -99,11 +99,17 @@ export const deleteChain = ({ family, table }: Place, name: string): Request => 
 export interface RuleAt extends Place {
   readonly chain: string;
   readonly before?: number | undefined;
+  /** The kernel answers with the rule as it is now, its handle in it. */
+  readonly isEchoed: boolean;
 }
 
-export const newRule = ({ family, table, chain, before }: RuleAt, rule: Rule, mark: string): Request => ({
+export const newRule = (
+  { family, table, chain, before, isEchoed }: RuleAt,
+  rule: Rule,
+  mark: string,
+): Request => ({
   type: types.newRule,
-  flags: flag.create | (before === undefined ? flag.append : 0),
+  flags: flag.create | (before === undefined ? flag.append : 0) | (isEchoed ? flag.echo : 0),
   words: () => `add rule ${rule.id ?? ruleHash(rule)} to chain ${chain} (IPv${family})`,
   body: (e) => {
     header(e, protocolFamily(family)).attributeText(1, table).attributeText(2, chain);

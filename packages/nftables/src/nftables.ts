@@ -1,11 +1,28 @@
 import type { Family } from "@margay/net";
 import { NetlinkError, type Request, RequestSocket } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
-import { changedChains, type Edits, edits, type Handled, type Held, heldAs, removals } from "./edit.ts";
+import {
+  type Edits,
+  edits,
+  type Handled,
+  type Held,
+  handled,
+  heldAs,
+  removals,
+  unreadChains,
+} from "./edit.ts";
 import { elementsOf } from "./element.ts";
 import { type Chain, type Item, itemKey, type NftMap, type NftSet, parseKey } from "./item.ts";
-import { deleteTable, newTable, type Place, transaction } from "./message.ts";
-import { type Counter, type FoundTable, listChains, readRules, readTable, sameKind } from "./read.ts";
+import { deleteTable, newTable, type Place, transaction, types } from "./message.ts";
+import {
+  type Counter,
+  type FoundTable,
+  handleIn,
+  listChains,
+  readRules,
+  readTable,
+  sameKind,
+} from "./read.ts";
 import { ruleHash } from "./statement.ts";
 
 /** Which tables of which kernel an `Nftables` owns. */
@@ -20,6 +37,8 @@ const NETLINK_NETFILTER = 12;
 const FAMILIES: readonly Family[] = [4, 6];
 /** Above this many chains to change, all rules are read in one go for their handles. */
 const ONE_BY_ONE = 16;
+/** Of up to so many new rules the kernel is asked for the handles at once: its answers must fit the socket. */
+const ECHOED_AT_MOST = 128;
 /** A transaction that the socket's buffer cannot take is sent in parts of so many messages. */
 const PART = 150;
 
@@ -30,6 +49,8 @@ export class Nftables {
   readonly #mark: string;
   #held = new Map<string, Held>();
   #tables = new Set<Family>();
+  /** Of new rules, as the kernel answered while a put is under way. */
+  readonly #handles = new Map<Request, number>();
 
   /** NetlinkError EPERM without CAP_NET_ADMIN. */
   constructor({ table, namespace }: NftablesOptions) {
@@ -98,7 +119,8 @@ export class Nftables {
       this.#tables.add(family);
       for (const [key, item] of itemsOf(found, family)) {
         items.set(key, item);
-        this.#held.set(key, heldAs(item));
+        const rules = item.kind === "chain" ? found.rules.get(parseKey(key).name) : undefined;
+        this.#held.set(key, heldAs(item, rules?.map(({ handle, hash }) => ({ handle, hash })) ?? []));
       }
     }
     return items;
@@ -106,13 +128,17 @@ export class Nftables {
 
   async #put(wanted: ReadonlyMap<string, Item>): Promise<void> {
     const rules = await this.#rulesToEdit(wanted);
-    const before = { table: this.#table, mark: this.#mark, held: this.#held, rules };
-    const { prepare, commit } = edits(before, wanted);
+    const isEchoed = rulesIn(wanted) <= ECHOED_AT_MOST;
+    const before = { table: this.#table, mark: this.#mark, held: this.#held, rules, isEchoed };
+    const { prepare, commit, rules: after } = edits(before, wanted);
     const missing = FAMILIES.filter((family) => !this.#tables.has(family));
     const tables = missing.map((family) => newTable(this.#place(family)));
+    this.#handles.clear();
     await this.#write([...tables, ...prepare], commit);
     for (const family of missing) this.#tables.add(family);
-    for (const [key, item] of wanted) this.#held.set(key, heldAs(item));
+    for (const [key, item] of wanted)
+      this.#held.set(key, heldAs(item, handled(after.get(key), this.#handles)));
+    this.#handles.clear();
   }
 
   /**
@@ -143,11 +169,14 @@ export class Nftables {
   }
 
   async #send(requests: readonly Request[]): Promise<void> {
-    if (requests.length > 0) await this.#socket.transaction(transaction(requests));
+    if (requests.length === 0) return;
+    await this.#socket.transaction(transaction(requests), (answer, to) => {
+      if (answer.type === types.newRule) this.#handles.set(to, handleIn(answer));
+    });
   }
 
   async #rulesToEdit(wanted: ReadonlyMap<string, Item>): Promise<ReadonlyMap<string, readonly Handled[]>> {
-    const keys = changedChains(this.#held, wanted);
+    const keys = unreadChains(this.#held, wanted);
     const found = new Map<string, readonly Handled[]>();
     if (keys.length > ONE_BY_ONE)
       for (const family of this.#tables)
@@ -201,6 +230,9 @@ export class Nftables {
     return { family, table: this.#table };
   }
 }
+
+const rulesIn = (wanted: ReadonlyMap<string, Item>): number =>
+  [...wanted.values()].reduce((sum, item) => sum + (item.kind === "chain" ? item.rules.length : 0), 0);
 
 /** Whole groups together, as many as a part holds. */
 function packed(groups: Edits["commit"]): Request[][] {

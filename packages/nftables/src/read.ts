@@ -75,6 +75,9 @@ export async function readRules(
   );
 }
 
+/** Of the rule that the kernel answered with. */
+export const handleIn = ({ body }: Message): number => big64(attributes(body, 4).get(3));
+
 type Found = ReadonlyMap<number, DataView>;
 
 interface Dump {
