@@ -93,7 +93,15 @@ export class Refused {
 }
 
 const ownChains = (interfaceName: string): readonly string[] =>
-  [chains.from, chains.to, chains.sources, chains.connections].map((name) => name(interfaceName));
+  [
+    chains.from,
+    chains.to,
+    chains.sources,
+    chains.connections,
+    chains.rateFrom,
+    chains.rateTo,
+    chains.codePoint,
+  ].map((name) => name(interfaceName));
 
 /** Its traffic is dropped, and nothing else is asked of the packet filter. */
 function bare({ packetRate, connectionLimit, dscp, ...endpoint }: LocalEndpoint): LocalEndpoint {

@@ -1,30 +1,36 @@
-import { type LocalEndpoint, ruleIds } from "@margay/calc";
+import { type Direction, type LocalEndpoint, ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
+import type { Family } from "@margay/net";
+import { oncePer } from "@margay/reconcile";
+import type { RenderConfig } from "./config.ts";
+import { type Dispatch, type Dispatched, dispatched } from "./dispatch.ts";
 import * as names from "./names.ts";
 
-/** By key: the chains that count, one for each endpoint with a limit; and the jumps to them. */
-export interface ConnectionLimits {
-  readonly chains: ReadonlyMap<string, Chain>;
-  readonly jumps: readonly Rule[];
-}
+const FROM: Dispatch = {
+  ...{ root: "margay-conn-from", below: "margay-cf-", interfaceWord: "-i", returns: true },
+  chainOf: names.chains.connections,
+};
+const TO: Dispatch = {
+  ...{ root: "margay-conn-to", below: "margay-ct-", interfaceWord: "-o", returns: true },
+  chainOf: names.chains.connections,
+};
 
 /**
  * Limits of TCP connections, asked of what is forwarded and new, after policy: what that denied is not counted. The kernel counts
  * in the rule itself, so each endpoint's are in a chain of their own, which nothing but its limits changes.
  */
-export function connectionLimits(endpoints: readonly LocalEndpoint[]): ConnectionLimits {
-  const limited = endpoints.filter(({ connectionLimit }) => connectionLimit !== undefined);
-  return {
-    chains: new Map(
-      limited.map((one) => [`filter/${names.chains.connections(one.interfaceName)}`, chainOf(one)]),
-    ),
-    jumps: limited.flatMap(({ interfaceName, connectionLimit = {} }) =>
-      WORDS.filter(([direction]) => connectionLimit[direction] !== undefined).map(([, word]) => ({
-        match: [word, interfaceName],
-        target: ["-j", names.chains.connections(interfaceName)],
-      })),
-    ),
-  };
+export function connectionLimits(
+  endpoints: readonly LocalEndpoint[],
+  context: { readonly config: RenderConfig; readonly family: Family },
+): Dispatched {
+  const of = (direction: Direction) =>
+    new Map(
+      endpoints
+        .filter(({ connectionLimit }) => connectionLimit?.[direction] !== undefined)
+        .map((one) => [one.interfaceName, chainOf(one)]),
+    );
+  const [from, to] = [dispatched(of("egress"), FROM, context), dispatched(of("ingress"), TO, context)];
+  return { chains: new Map([...from.chains, ...to.chains]), jumps: [...from.jumps, ...to.jumps] };
 }
 
 const WORDS = [
@@ -34,14 +40,8 @@ const WORDS = [
 
 const NEW = ["-p", "tcp", "-m", "conntrack", "--ctstate", "NEW"];
 
-const chains = new WeakMap<LocalEndpoint, Chain>();
-
 /** The same object for the same endpoint. */
-function chainOf(endpoint: LocalEndpoint): Chain {
-  const known = chains.get(endpoint) ?? { rules: rulesOf(endpoint) };
-  chains.set(endpoint, known);
-  return known;
-}
+const chainOf = oncePer((endpoint: LocalEndpoint): Chain => ({ rules: rulesOf(endpoint) }));
 
 const rulesOf = ({ interfaceName, connectionLimit = {} }: LocalEndpoint): readonly Rule[] =>
   WORDS.flatMap(([direction, word]) => {

@@ -11,6 +11,10 @@ export interface Dispatch {
   readonly below: string;
   readonly interfaceWord: "-i" | "-o";
   readonly chainOf: (interfaceName: string) => string;
+  /** Filter if absent. */
+  readonly table?: "mangle";
+  /** What is nobody's goes back to where the root was called, instead of being dropped. */
+  readonly returns?: true;
 }
 
 export const fromWorkload: Dispatch = {
@@ -29,8 +33,8 @@ export const toWorkload: Dispatch = {
 
 /**
  * Chains that lead a packet to the chain of its interface: a prefix tree, so that with 1,500 interfaces some 20 rules
- * are asked instead of 750 (architecture.md, "Packet-path shape"). Every chain ends with a drop: calls go downward by
- * goto, so the end of one is the end of all, and an interface that is nobody's must not get through.
+ * are asked instead of 750. Every chain ends with a drop, unless `returns`: calls go downward by goto, so the end of one is the
+ * end of all, and an interface that is nobody's must not get through.
  *
  *     margay-from-wl        -i cali0+ -> margay-fd-cali0,  -i cali1+ -> margay-fd-cali1, ... drop
  *     margay-fd-cali0       -i cali01f.. -> margay-fw-cali01f.., ... drop
@@ -51,6 +55,29 @@ export function dispatchChains(
   return made.chains;
 }
 
+/** Chains of single interfaces, and what leads to them: a packet is asked nothing of those that are not its own. */
+export interface Dispatched {
+  /** By key. */
+  readonly chains: ReadonlyMap<string, Chain>;
+  /** For the chain that asks; empty where no interface has one. */
+  readonly jumps: readonly Rule[];
+}
+
+/** `own` by interface. */
+export function dispatched(
+  own: ReadonlyMap<string, Chain>,
+  dispatch: Dispatch,
+  context: Parameters<typeof dispatchChains>[2],
+): Dispatched {
+  if (own.size === 0) return { chains: own, jumps: [] };
+  const table = dispatch.table ?? "filter";
+  const its = [...own].map(([name, chain]) => [`${table}/${dispatch.chainOf(name)}`, chain] as const);
+  return {
+    chains: new Map([...its, ...dispatchChains([...own.keys()], dispatch, context)]),
+    jumps: [{ match: [], target: ["-j", dispatch.root] }],
+  };
+}
+
 /** Anew, as far as it changed since `before`. */
 function grown(
   interfaceNames: readonly string[],
@@ -65,7 +92,8 @@ function grown(
     for (const { prefix, members } of branch.groups) grow(dispatch.below + prefix, members);
   };
   grow(dispatch.root, [...new Set(interfaceNames)].sort());
-  const chains = new Map([...now].map(([name, { chain }]) => [`filter/${name}`, chain]));
+  const table = dispatch.table ?? "filter";
+  const chains = new Map([...now].map(([name, { chain }]) => [`${table}/${name}`, chain]));
   return { interfaceNames, tree: now, chains };
 }
 
@@ -99,7 +127,7 @@ function branchOf(among: readonly string[], dispatch: Dispatch, config: RenderCo
   const rules = [
     ...listed.map((name) => goto(name, dispatch.chainOf(name))),
     ...groups.map(({ prefix }) => goto(`${prefix}+`, dispatch.below + prefix)),
-    { match: [], target: config.deny, id: ruleIds.unknownInterface },
+    ...(dispatch.returns ? [] : [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
   ];
   return { among, listed, groups, chain: { rules } };
 }

@@ -5,14 +5,14 @@ import { oncePer, Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
-import { dscpRules } from "./dscp.ts";
+import { dscpChains } from "./dscp.ts";
 import { setMark } from "./endpoint.ts";
 import { workloadsOf } from "./endpoints.ts";
 import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
 import { type HostChains, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
-import { packetRateRules } from "./packet-rate.ts";
+import { packetRates } from "./packet-rate.ts";
 import type { PolicyChain } from "./policy.ts";
 import { SetRefs } from "./sets.ts";
 
@@ -75,8 +75,8 @@ function familyChains(
   const hosts = hostChains(state, { family, config });
   const loops = host.serviceLoopRules(state, config, { family, sets });
   const vxlan = host.vxlanRules(state, config, { family, sets });
-  const rates = packetRateRules(state.endpoints, config);
-  const connections = connectionLimits(state.endpoints);
+  const rates = packetRates(state.endpoints, { config, family });
+  const connections = connectionLimits(state.endpoints, { config, family });
   const parts = new Map<string, ReadonlyMap<string, Chain>>([
     [
       "fixed",
@@ -84,12 +84,12 @@ function familyChains(
         ...{ loops, vxlan },
         hosts: {
           ...hosts.jumps,
-          forwardIn: [...rates, ...hosts.jumps.forwardIn],
+          forwardIn: [...rates.jumps, ...hosts.jumps.forwardIn],
           forwardOut: [...connections.jumps, ...hosts.jumps.forwardOut],
         },
       }),
     ],
-    ["connections", connections.chains],
+    ["limits", new Map([...rates.chains, ...connections.chains])],
   ]);
   putHosts(parts, hosts, sets);
   const { parts: its, policies, interfaces } = workloadsOf(state, config, family);
@@ -103,11 +103,9 @@ function familyChains(
   for (const dispatch of [fromWorkload, toWorkload])
     for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
       shared.set(key, chain);
-  const dscp = dscpRules(state, { family, sets });
-  if (dscp.length > 0) shared.set(`mangle/${names.chains.dscp}`, { rules: dscp });
+  for (const [key, chain] of dscpChains(state, { family, config, sets })) shared.set(key, chain);
   const floating = floatingRules(state, { family, sets });
-  if (floating.destination.length > 0)
-    shared.set(`nat/${names.chains.floating}`, { rules: floating.destination });
+  for (const [key, chain] of floating.chains) shared.set(key, chain);
   const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
   return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a host's policy our prefix

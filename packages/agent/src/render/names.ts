@@ -20,6 +20,9 @@ export const chains = {
   natOutgoing: "margay-nat-outgoing",
   dscp: "margay-dscp",
   floating: "margay-floating",
+  /** Of those in a network. */
+  floatingTo: (net: string): string => `margay-ft-${digest(net)}`,
+  floatingFrom: (net: string): string => `margay-ff-${digest(net)}`,
   /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
   hostRoot: (place: string): string => `margay-hep-${place}`,
   /** `*` has no suffix, which no interface can be called. */
@@ -36,6 +39,9 @@ export const chains = {
   from: (interfaceName: string): string => `margay-fw-${interfaceName}`,
   to: (interfaceName: string): string => `margay-tw-${interfaceName}`,
   connections: (interfaceName: string): string => `margay-cl-${interfaceName}`,
+  rateFrom: (interfaceName: string): string => `margay-rf-${interfaceName}`,
+  rateTo: (interfaceName: string): string => `margay-rt-${interfaceName}`,
+  codePoint: (interfaceName: string): string => `margay-cp-${interfaceName}`,
   sources: (interfaceName: string): string => `margay-src-${interfaceName}`,
 } as const;
 

@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals";
 import type { LocalEndpoint } from "@margay/calc";
+import type { RenderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { unsharedScript } from "./testing/unshared.ts";
 
@@ -29,8 +30,11 @@ test.each([
 test("an endpoint's count is in a chain of its own, the same object as long as the endpoint is", () => {
   const limited = { interfaceName: "cali1", connectionLimit: { ingress: 7 } } as unknown as LocalEndpoint; // what it reads
   const other = { interfaceName: "cali2" } as unknown as LocalEndpoint;
-  const [before, after] = [connectionLimits([limited]), connectionLimits([other, limited])];
-  expect(before.jumps).toEqual([{ match: ["-o", "cali1"], target: ["-j", "margay-cl-cali1"] }]);
-  expect([...after.chains.keys()]).toEqual(["filter/margay-cl-cali1"]);
+  const context = { config: { dispatchAtMost: 8 } as RenderConfig, family: 4 } as const; // what it reads
+  const [before, after] = [connectionLimits([limited], context), connectionLimits([other, limited], context)];
+  expect(before.jumps).toEqual([{ match: [], target: ["-j", "margay-conn-to"] }]);
+  expect(after.chains.get("filter/margay-conn-to")?.rules).toEqual([
+    { match: ["-o", "cali1"], target: ["-g", "margay-cl-cali1"] },
+  ]);
   expect(after.chains.get("filter/margay-cl-cali1")).toBe(before.chains.get("filter/margay-cl-cali1"));
 });
