@@ -93,8 +93,16 @@ unshared(import.meta.url, () => {
               release: (of) => deps.ipam.release(of),
             },
           };
+        case "describe":
+          return { describe: fail(async (invocation) => invocation) };
         case "wire":
           return { wire: fail(deps.wire) };
+        case "expect":
+          return {
+            expect: (_key, value) => {
+              if (value !== undefined) throw new StoreError("unavailable", "injected");
+            },
+          };
         case "endpoint":
           return { endpoints: { ...deps.endpoints, create: fail(deps.endpoints.create) } };
         default:
@@ -102,13 +110,20 @@ unshared(import.meta.url, () => {
       }
     };
 
+    /** In the order of `add`. Of an own block the addresses and the endpoint, expected before, are one write; of a new one two. */
+    const STEPS = {
+      "a new": ["describe", "assign", "endpoint", "wire", "ready"],
+      "an own": ["describe", "expect", "assign", "wire", "ready"],
+    };
     test.each(
-      ["assign", "wire", "endpoint", "ready"].flatMap((step) => [
-        [step, "before"],
-        [step, "after"],
-      ]),
-    )("%s fails %s it acted", async (step, when) => {
+      Object.entries(STEPS).flatMap(([block, steps]) =>
+        steps.flatMap((step) => ["before", "after"].map((when) => [block, step, when] as const)),
+      ),
+    )("of %s block: %s fails %s it acted", async (block, step, when) => {
       await node.start();
+      node.sandbox("first");
+      if (block === "an own")
+        for (const command of ["ADD", "DEL"]) await node.cni(command, { sandbox: "first" });
       await node.stop();
       await node.start({ keep: true, deps: failing(step, when) });
       const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
@@ -249,12 +264,75 @@ unshared(import.meta.url, () => {
       expect(await check()).toEqual({ code: 0, stdout: "" });
     });
 
+    /** The endpoint as somebody else has written it. */
+    const rewritten = async (spec: object) => {
+      const { endpoints } = node.deps();
+      const found = await endpoints.get("n1-k8s-web-eth0", "shop");
+      const [four] = found!.spec.ipNetworks; // just added
+      const ipNetworks = "ipNetworks" in spec ? [four!] : found!.spec.ipNetworks;
+      await endpoints.apply({ ...found!, spec: { ...found!.spec, ...spec, ipNetworks } });
+    };
+
     test.each<[what: string, breakage: [string, string?] | (() => unknown), details: string]>([
-      ["an address", ["ip address del FOUR/32 dev eth0", "web"], "address FOUR dev eth0 in the pod: gone"],
+      [
+        "an address, and what the kernel has taken with it",
+        ["ip address del FOUR/32 dev eth0", "web"],
+        "address FOUR dev eth0 in the pod: gone; route 169.254.1.1/32 dev eth0 in the pod: gone; route 0.0.0.0/0 via 169.254.1.1 dev eth0 in the pod: gone; neighbour 169.254.1.1 dev eth0 in the pod: gone",
+      ],
       [
         "the default route",
         ["ip route del default", "web"],
         "route 0.0.0.0/0 via 169.254.1.1 dev eth0 in the pod: gone",
+      ],
+      [
+        "the IPv6 address",
+        ["ip address del SIX/128 dev eth0", "web"],
+        "address SIX dev eth0 in the pod: gone",
+      ],
+      [
+        "the IPv6 default route",
+        ["ip -6 route del default", "web"],
+        "route ::/0 via fe80::ecee:eeff:feee:eeee dev eth0 in the pod: gone",
+      ],
+      [
+        "the route to the gateway: the default route leads there still",
+        ["ip route del 169.254.1.1", "web"],
+        "route 169.254.1.1/32 dev eth0 in the pod: gone",
+      ],
+      [
+        "the IPv4 gateway's neighbour",
+        ["ip neigh del 169.254.1.1 dev eth0", "web"],
+        "neighbour 169.254.1.1 dev eth0 in the pod: gone",
+      ],
+      [
+        "the pod's IPv4 neighbour on the node",
+        ["ip neigh del FOUR dev HOST"],
+        "neighbour FOUR dev HOST on the node: gone",
+      ],
+      [
+        "the interface's owner",
+        ["ip link set HOST alias 'margay:net other eth0'"],
+        "link HOST on the node: another attachment's",
+      ],
+      [
+        "the pod's end, under that name",
+        ["ip link set eth0 down && ip link set eth0 name eth7", "web"],
+        "link eth0 in the pod: gone",
+      ],
+      [
+        "the namespace",
+        ["umount /run/netns/web && rm /run/netns/web"],
+        "link HOST on the node: gone; network namespace /run/netns/web: gone",
+      ],
+      [
+        "an address of the endpoint",
+        () => rewritten({ ipNetworks: ["FOUR/32"] }),
+        "endpoint shop/n1-k8s-web-eth0: without SIX/128",
+      ],
+      [
+        "the endpoint's container",
+        () => rewritten({ containerID: "other" }),
+        "endpoint shop/n1-k8s-web-eth0: container other has it",
       ],
       [
         "the IPv6 gateway's neighbour",
@@ -266,11 +344,15 @@ unshared(import.meta.url, () => {
         ["ip neigh del SIX dev HOST"],
         "neighbour SIX dev HOST on the node: gone",
       ],
-      ["the host end is down", ["ip link set HOST down"], "link HOST on the node: down"],
+      [
+        "the host end is down",
+        ["ip link set HOST down"],
+        "link HOST on the node: down; neighbour FOUR dev HOST on the node: gone; neighbour SIX dev HOST on the node: gone",
+      ],
       [
         "the host end's MAC",
         ["ip link set HOST address 02:00:00:00:00:09"],
-        "link HOST on the node: MAC is 02:00:00:00:00:09, not ee:ee:ee:ee:ee:ee",
+        "link HOST on the node: MAC is 02:00:00:00:00:09, not ee:ee:ee:ee:ee:ee; neighbour FOUR dev HOST on the node: gone; neighbour SIX dev HOST on the node: gone",
       ],
       ["the veth", ["ip link del HOST"], "link HOST on the node: gone; link eth0 in the pod: gone"],
       [
@@ -290,7 +372,7 @@ unshared(import.meta.url, () => {
       const { code, stdout } = await check();
       const error = JSON.parse(stdout) as { code: number; msg: string; details: string };
       expect([code, error.code]).toEqual([1, 110]);
-      expect(error.details).toContain(fill(details, names));
+      expect(error.details).toBe(fill(details, names)); // that, and nothing else
     });
 
     test("what the agent misses in the kernel, routes and rules, is named too", async () => {
