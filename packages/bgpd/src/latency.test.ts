@@ -18,8 +18,8 @@ test.each<[string, readonly Partial<Turn>[], readonly number[]]>([
   ["all sockets are full: when one takes it", [{ changed: true, owes: true }, { told: true }], [25]],
 ])("%s", (_why, turns, took) => {
   const latency = new Latency<string>();
-  latency.heard("a", 0);
-  latency.heard("a", 5); // the first counts
+  latency.heard("a", () => 0);
+  latency.heard("a", () => 5); // the first counts
   const seen = turns.flatMap((turn, i) => latency.turned({ ...quiet, ...turn }, 15 + 10 * i));
   expect(seen).toEqual(took.map((ms) => ["a", ms]));
   expect(latency.turned({ ...quiet, changed: true, told: true }, 99)).toEqual([]);

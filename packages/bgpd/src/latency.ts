@@ -17,8 +17,8 @@ export class Latency<S> {
   #changed = false;
   #told = false;
 
-  heard(source: S, now: number): void {
-    if (!this.#heard.has(source)) this.#heard.set(source, now);
+  heard(source: S, now: () => number): void {
+    if (!this.#heard.has(source)) this.#heard.set(source, now());
   }
 
   /** After each turn: how long it took from the UPDATE of each source; nothing as long as decisions are left, or if it changed nothing for anybody. */

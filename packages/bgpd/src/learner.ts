@@ -88,7 +88,7 @@ export class Learner {
     for (const nlri of withdrawn) this.#ribs[nlri.family].withdraw(source, nlri);
     for (const { nlri, list } of announced) {
       const route = student.routes.routeOf(list);
-      const rules = filters?.import[nlri.family] ?? [];
+      const rules = filters?.import[nlri.family] ?? noRules;
       if (rules.length === 0 && !student.own) this.#ribs[nlri.family].announce(nlri, route);
       else this.#judgeEach(nlri, route, { student, rules });
       route.release();
@@ -176,6 +176,8 @@ export class Learner {
     );
   }
 }
+
+const noRules: readonly FilterRule[] = [];
 
 const start: Pick<Arrears, "family" | "next"> = { family: 4, next: 0 };
 

@@ -298,7 +298,7 @@ export class Speaker {
     const { source } = presence;
     for (const problem of update.problems)
       this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
-    this.#latency.heard(peer.wanted, performance.now());
+    this.#latency.heard(peer.wanted, now);
     this.#learner.learn(source, peer.wanted, update);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     if (update.endOfRib) this.#endOfRib(presence, update.endOfRib);
@@ -369,6 +369,8 @@ export class Speaker {
 const decisionsInATurn = 65_536;
 /** As long: a policy looks at each prefix. */
 const judgementsInATurn = 8192;
+
+const now = (): number => performance.now();
 
 const asksDevice = ({ filters }: WantedPeer): boolean =>
   families.some((family) => filters?.import[family].some((rule) => rule.interface !== undefined));

@@ -28,7 +28,7 @@ export class DecisionKeys {
     if (number >= this.rank.length) this.#grow();
     const { source } = route;
     this.isInternal[number] = source.kind === "ibgp" ? 1 : 0;
-    if (route instanceof LearnedRoute && route.look()) this.#fromScan(number, source);
+    if (route instanceof LearnedRoute && (scan.of === route || route.look())) this.#fromScan(number, source);
     else this.#fromAttributes(number, route);
   }
 

@@ -3,7 +3,7 @@
  * `decision.ts`, exported by `exportRoute`. Whatever happens, the Loc-RIB and what each member has heard are the model's.
  */
 import { describe, expect, test } from "@jest/globals";
-import { type Family, formatPrefix, parseAddress, parsePrefix, Reader } from "@margay/net";
+import { type Family, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import fc from "fast-check";
 import { type ExportPolicy, exporter, exportRoute } from "../policy/export.ts";
 import { wireExporter } from "../policy/export-bytes.ts";
@@ -80,7 +80,7 @@ const onTheWire = (attributes: Attributes, internal: boolean): Attributes | unde
   const nlri = packPrefixes(4, [parsePrefix("10.0.0.0/8")]);
   const [body] = writeAnnouncements({ nlri, attributes }, { as4: true, internal });
   const context = { as4: true, internal, families: [4] as Family[] };
-  return readUpdate(new Reader(body!), context).announced[0]?.attributes; // one prefix, one body
+  return readUpdate(body!, context).announced[0]?.attributes; // one prefix, one body
 };
 
 describe("short ways say what the long ones say", () => {
@@ -123,7 +123,7 @@ describe("short ways say what the long ones say", () => {
           const nlri = packPrefixes(4, [parsePrefix("10.1.0.0/16")]);
           const [body] = writeAnnouncements({ nlri, attributes }, { as4: true, internal });
           const context = { as4: true, internal, families: [4] as Family[] };
-          const [read] = readUpdate(new Reader(body!), context).announced; // one prefix, one body
+          const [read] = readUpdate(body!, context).announced; // one prefix, one body
           if (!read) return;
           const route = new RouteStore(from, policyOf(allowed)).routeOf(read.list);
           const judged = importRoute(policyOf(allowed), from, read.attributes);
@@ -251,7 +251,7 @@ class Scene {
     const from = this.#sources[n]!; // nat(3)
     const context = { as4: true, internal, families: [4] as Family[], addPath: internal ? [4 as const] : [] };
     for (const body of writeAnnouncements({ nlri, attributes }, context))
-      for (const { nlri: run, list } of readUpdate(new Reader(body), context).announced) {
+      for (const { nlri: run, list } of readUpdate(body, context).announced) {
         const route = this.#stores[n]!.routeOf(list);
         this.#rib.announce(run, route);
         route.release();

@@ -138,7 +138,7 @@ export class UpdatePacker {
       larger.set(this.#out.subarray(0, start));
       this.#out = larger;
     }
-    this.#out.fill(0xff, start, start + 16);
+    for (let at = start; at < start + 16; at++) this.#out[at] = 0xff;
     this.#out[start + 18] = messageTypes.update.code;
     this.#at = start + lengths.header;
     return start;

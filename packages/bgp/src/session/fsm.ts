@@ -129,6 +129,13 @@ const sendKeepalive = (s: Session, _e: object, jitter: number): Step => [
 const alive = (s: Session): Effect[] =>
   s.negotiated && s.negotiated.holdTimeSeconds > 0 ? [arm("hold", s.negotiated.holdTimeSeconds)] : [];
 
+/** Nearly all that is received: nothing is copied. */
+function updated(s: Session, { update }: Events["UpdateReceived"]): Step {
+  const effects = alive(s);
+  effects.push({ kind: "routes", update });
+  return [s, effects];
+}
+
 /** OpenConfirm → Established. */
 function confirmed(s: Session): Step {
   const { negotiated } = s;
@@ -202,7 +209,7 @@ export const table: Readonly<Record<State, Row>> = {
     SendHoldTimerExpired: sendHoldExpired,
     StableTimerExpired: (s) => [{ ...s, failures: 0 }, []],
     Written: (s) => [s, written(s)],
-    UpdateReceived: (s, { update }) => [s, [...alive(s), { kind: "routes", update }]],
+    UpdateReceived: updated,
     RefreshReceived: (s, { family, subtype }) => [s, [{ kind: "refresh", family, subtype }]],
   },
 };

@@ -62,9 +62,9 @@ export const nextHopSize = (hop: NextHop | undefined): number =>
 
 /** What `joinNextHop` joined. */
 export function splitNextHop(joined: Uint8Array, size: number): { bytes: Uint8Array; nextHop?: NextHop } {
+  if (size === 0) return { bytes: joined };
   const end = joined.length - size;
   const bytes = joined.subarray(0, end);
-  if (size === 0) return { bytes };
   const r = new Reader(joined.subarray(end));
   const address: Address = r.address(size === 4 ? 4 : 6);
   return { bytes, nextHop: size === 32 ? { address, linkLocal: r.address(6) } : { address } };

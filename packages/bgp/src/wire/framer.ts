@@ -34,17 +34,37 @@ export class Framer {
 
   /** The complete messages in what came so far. Throws BgpError §6.1; the stream is dead after that. */
   *push(chunk: Uint8Array): Generator<Frame> {
-    const bytes = this.#pending.length === 0 ? chunk : join(this.#pending, chunk);
-    this.#pending = nothing;
-    let at = 0;
+    let at = this.#pending.length === 0 ? 0 : this.#fill(chunk);
+    if (at > 0) {
+      const whole = this.#pending;
+      if (whole.length < this.#wanted(whole, 0)) return;
+      this.#pending = nothing;
+      yield frameAt(whole, 0, whole.length);
+    }
     for (;;) {
-      const left = bytes.length - at;
-      const length = left < lengths.header ? undefined : checkHeader(bytes, at, this.#max);
-      if (length === undefined || left < length) break;
-      yield { type: bytes[at + 18]!, body: bytes.subarray(at + lengths.header, at + length) }; // 18 < header length
+      const length = this.#wanted(chunk, at);
+      if (at + length > chunk.length) break;
+      yield frameAt(chunk, at, length);
       at += length;
     }
-    if (at < bytes.length) this.#pending = bytes.slice(at); // a copy: the caller may reuse its chunk
+    if (at < chunk.length) this.#pending = chunk.slice(at); // a copy: the caller may reuse its chunk
+  }
+
+  /** Length of the message at `at`; of its header, as long as that is not whole. */
+  #wanted(bytes: Uint8Array, at: number): number {
+    return bytes.length - at < lengths.header ? lengths.header : checkHeader(bytes, at, this.#max);
+  }
+
+  /** Takes from the chunk what the incomplete message lacks, and no more: chunks are larger than messages. Answers how much. */
+  #fill(chunk: Uint8Array): number {
+    let taken = 0;
+    for (;;) {
+      const lacking = this.#wanted(this.#pending, 0) - this.#pending.length;
+      if (lacking === 0 || taken === chunk.length) return taken;
+      const part = chunk.subarray(taken, taken + lacking);
+      this.#pending = join(this.#pending, part);
+      taken += part.length;
+    }
   }
 
   /** Bytes of the incomplete message held back. */
@@ -52,6 +72,12 @@ export class Framer {
     return this.#pending.length;
   }
 }
+
+/** 18 < header length */
+const frameAt = (bytes: Uint8Array, at: number, length: number): Frame => ({
+  type: bytes[at + 18]!,
+  body: bytes.subarray(at + lengths.header, at + length),
+});
 
 /** Smallest whole message by type, RFC 4271 §4.2-§4.5; RFC 2918 §3. */
 const smallest: Readonly<Record<number, number>> = {

@@ -22,19 +22,18 @@ export type Message = Open | Update | Notification | Keepalive | RouteRefresh;
 
 /** The message of a frame. Throws BgpError, and nothing else. */
 export function readMessage({ type, body }: Frame, ctx: UpdateContext): Message {
-  const r = new Reader(body);
   try {
     switch (type) {
       case messageTypes.open.code:
-        return readOpen(r);
+        return readOpen(new Reader(body));
       case messageTypes.update.code:
-        return readUpdate(r, ctx);
+        return readUpdate(body, ctx);
       case messageTypes.notification.code:
-        return readNotification(r);
+        return readNotification(new Reader(body));
       case messageTypes.keepalive.code:
         return { kind: "keepalive" };
       case messageTypes["route-refresh"].code:
-        return readRefresh(r);
+        return readRefresh(new Reader(body));
       default:
         throw new BgpError("bad-message-type", { data: Uint8Array.of(type), detail: `type ${type}` });
     }

@@ -56,8 +56,7 @@ export interface UpdateContext extends AttributeContext {
 }
 
 /** UPDATE body. Throws BgpError where RFC 7606 leaves only a session reset. */
-export function readUpdate(r: Reader, ctx: UpdateContext): Update {
-  const body = r.rest();
+export function readUpdate(body: Uint8Array, ctx: UpdateContext): Update {
   return readPlain(body, ctx) ?? readAny(new Reader(body), ctx);
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { formatPrefix, parseAddress, parsePrefix, Reader } from "@margay/net";
+import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import fc from "fast-check";
 import { fromHex as hex, marker, toHex } from "../testing/hex.ts";
 import { mergeAs4 } from "./as-path.ts";
@@ -205,7 +205,7 @@ const body = (attributes: string, nlri = "08 0a"): Uint8Array => {
   const list = hex(attributes);
   return Uint8Array.from([0, 0, list.length >> 8, list.length & 255, ...list, ...hex(nlri)]);
 };
-const update = (bytes: Uint8Array, context = ctx) => readUpdate(new Reader(bytes), context);
+const update = (bytes: Uint8Array, context = ctx) => readUpdate(bytes, context);
 const base = "400101 00 | 40020a 0202 0000fc01 0000fc02 | 400304 0a000001";
 
 describe("path attributes, hex <-> value", () => {
@@ -347,9 +347,7 @@ describe("ADD-PATH, RFC 7911 §3", () => {
 
   test("path identifiers in IPv4 NLRI and withdrawn routes", () => {
     const { withdrawn, announced } = readUpdate(
-      new Reader(
-        hex(`0006 | 00000007 08 0a | 0018 | ${base} | 00000001 10 0a01 | ffffffff 10 0a01 | 00000001 00`),
-      ),
+      hex(`0006 | 00000007 08 0a | 0018 | ${base} | 00000001 10 0a01 | ffffffff 10 0a01 | 00000001 00`),
       both,
     );
     expect(withdrawn.map(paths)).toEqual([["10.0.0.0/8#7"]]);
@@ -369,7 +367,7 @@ describe("ADD-PATH, RFC 7911 §3", () => {
     );
     const nextHop = { address: parseAddress(family === 4 ? "10.0.0.1" : "fd00::1") };
     const attributes: Attributes = { origin: "igp", asPath: [], nextHop };
-    const read = (body: Uint8Array) => readUpdate(new Reader(body), both);
+    const read = (body: Uint8Array) => readUpdate(body, both);
     const written = writeAnnouncements({ nlri, attributes }, ctx);
     expect(written.flatMap((b) => read(b).announced.flatMap((a) => paths(a.nlri)))).toEqual(paths(nlri));
     const gone = writeWithdrawals(nlri);
@@ -382,7 +380,7 @@ describe("ADD-PATH, RFC 7911 §3", () => {
     ["a path id without a prefix", "0000 0018", "00000001"],
     ["a prefix that is too long", "0000 0018", "00000001 21 0a000000 00"],
   ])("RFC 7911 §5, RFC 7606 §5.3: %s resets the session", (_why, head, tail) => {
-    expect(() => readUpdate(new Reader(hex(`${head} ${base} ${tail}`)), both)).toThrow(
+    expect(() => readUpdate(hex(`${head} ${base} ${tail}`), both)).toThrow(
       expect.objectContaining({ code: "invalid-network" }),
     );
   });

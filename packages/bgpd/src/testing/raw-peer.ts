@@ -12,7 +12,7 @@ import {
   writeAnnouncements,
   writeMessage,
 } from "@margay/bgp";
-import { formatAddress, type Prefix, parseAddress, Reader } from "@margay/net";
+import { formatAddress, type Prefix, parseAddress } from "@margay/net";
 import { address, port } from "./speakers.ts";
 
 const { open, keepalive, update } = messageTypes;
@@ -77,7 +77,7 @@ export class RawPeer {
   }
 
   #count(body: Uint8Array): void {
-    const { announced, withdrawn } = readUpdate(new Reader(body), context);
+    const { announced, withdrawn } = readUpdate(body, context);
     for (const { nlri } of announced) this.announced += countPrefixes(nlri);
     for (const nlri of withdrawn) this.withdrawn += countPrefixes(nlri);
   }
