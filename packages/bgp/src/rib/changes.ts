@@ -12,12 +12,12 @@ export interface Change {
 /** What a decision changed, until the next one. */
 export class Changes implements Iterable<Change> {
   /** Prefixes whose best route is another one, or none. */
-  readonly best: readonly number[];
+  readonly best: Readonly<Int32Array>;
   /** Prefixes whose best route is the same, and its equals are others; or, with `tellsAll`, any other path. */
   readonly others: readonly number[];
   readonly #rib: Rib;
 
-  constructor(rib: Rib, best: readonly number[], others: readonly number[]) {
+  constructor(rib: Rib, best: Readonly<Int32Array>, others: readonly number[]) {
     this.#rib = rib;
     this.best = best;
     this.others = others;

@@ -172,9 +172,10 @@ export class Rib {
    * those that came out otherwise.
    */
   decide(most = Number.POSITIVE_INFINITY): Changes {
-    const best: number[] = [];
-    const others: number[] = [];
     const last = Math.min(this.#dirtyCount, this.#decided + most);
+    const best = new Int32Array(last - this.#decided);
+    let count = 0;
+    const others: number[] = [];
     for (; this.#decided < last; this.#decided++) {
       const id = this.#dirty[this.#decided]!; // below the count
       const wasBroken = this.#state[id] === broken;
@@ -191,11 +192,11 @@ export class Rib {
       }
       if (now !== before) {
         this.#setBest(id, now);
-        best.push(id);
+        best[count++] = id;
       } else if (hasOthers) others.push(id);
     }
     if (!this.isUndecided) this.#decided = this.#dirtyCount = 0;
-    return new Changes(this, best, others);
+    return new Changes(this, best.subarray(0, count), others);
   }
 
   best(id: number): Route | undefined {
