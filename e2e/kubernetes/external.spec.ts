@@ -89,6 +89,10 @@ const keysOf = async (...login: string[]): Promise<string[]> => {
 
 test("a user, a password and a client certificate: all three programs are in that etcd, and nobody is without", async () => {
   expect(await follow(cluster, commands("install.md", "3. Install"))).toContain("Phase:          Succeeded");
+  const notes = await cluster.must("helm", ["get", "notes", "margay", "-n", NAMESPACE]);
+  const told = notes.match(/^ {2}(?:kubectl|helm) .*$/gm) ?? [];
+  expect(told.length).toBeGreaterThan(3);
+  await follow(cluster, told.filter((line) => !line.includes(" logs ")).join("\n")); // logs are a real kubelet's
   await settled(cluster, 1);
   await createPods(cluster, [
     ["default/web", "n1", {}],
@@ -134,6 +138,15 @@ test.each([
   },
   120_000,
 );
+
+test("a way that finds no address is named, with what there is", async () => {
+  await upgrade(cluster, { ...VALUES, node: { agent: { ipAutodetectionMethod: "interface=bond.*" } } }, 1);
+  await cluster.eventually("the agent says so", () =>
+    complaints("margay-node-n1", "agent").some((line) =>
+      /"interface=bond\.\*" is none .*eth0 172\.20\.0\.11\/24/.test(line),
+    ),
+  );
+}, 90_000);
 
 const DAEMONS = [
   ["margay-node-n1", "agent", 9099],

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { parseCall } from "@margay/cni";
 import { type ApiServer, apiServer, type MemoryApiServer, memoryApiServer } from "@margay/kubernetes";
 import { parseAddress } from "@margay/net";
-import { type Candidate, nodeAddress, parseMethod } from "./node-address.ts";
+import { type Candidate, nodeAddress, parseMethod, unfound } from "./node-address.ts";
 import { OwnPods } from "./pods.ts";
 
 describe("the node's own address", () => {
@@ -44,6 +44,18 @@ describe("the node's own address", () => {
     const method = parseMethod(text);
     const surroundings = { candidates, internal, towards: parseAddress("10.0.0.5") };
     expect([nodeAddress(method, 4, surroundings), nodeAddress(method, 6, surroundings)]).toEqual([four, six]);
+  });
+
+  test.each<[why: string, method: string, expected: string | undefined]>([
+    [
+      "one that matches nothing names what there is",
+      "interface=eth",
+      '"interface=eth" is none of this node\'s IPv6 addresses (eth1 fd00::5/64): without one it speaks no BGP',
+    ],
+    ["Kubernetes may tell one later, or has none", "kubernetes-internal-ip", undefined],
+    ["nobody asked for one", "none", undefined],
+  ])("no address found: %s", (_why, text, expected) => {
+    expect(unfound(text, 6, candidates)).toBe(expected);
   });
 
   test.each(["eth0", "interface=", "cidr=ten", "can-reach"])("%s is no method", (text) => {

@@ -75,6 +75,14 @@ export function nodeAddress(method: Method, family: Family, { candidates, intern
   return chosen && `${formatAddress(chosen.address)}/${chosen.length}`;
 }
 
+/** What to say of a method by which the node has no address of a family; undefined where Kubernetes may yet tell one (pure). */
+export function unfound(text: string, family: Family, candidates: readonly Candidate[]): string | undefined {
+  if (["none", "kubernetes-internal-ip"].includes(parseMethod(text).kind)) return undefined;
+  const own = candidates.filter(({ address }) => address.family === family);
+  const words = own.map(({ dev, address, length }) => `${dev} ${formatAddress(address)}/${length}`);
+  return `"${text}" is none of this node's IPv${family} addresses (${words.join(", ") || "there are none"}): without one it speaks no BGP`;
+}
+
 /** An address with a subnet before a lone one: the latter is a virtual address, as keepalived's. */
 const preferred = (all: readonly Candidate[]): Candidate | undefined =>
   all.find(({ address, length }) => length < (address.family === 4 ? 32 : 128)) ?? all[0];

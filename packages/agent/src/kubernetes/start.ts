@@ -9,7 +9,14 @@ import { type Address, type Family, NetError, parseAddress } from "@margay/net";
 import { listAddresses, listLinks, type Netlink } from "@margay/netlink";
 import type { Inventory } from "../intake.ts";
 import type { AgentOptions } from "../options.ts";
-import { type Method, nodeAddress, parseMethod, type Surroundings } from "./node-address.ts";
+import {
+  type Candidate,
+  type Method,
+  nodeAddress,
+  parseMethod,
+  type Surroundings,
+  unfound,
+} from "./node-address.ts";
 import { OwnPods } from "./pods.ts";
 
 export interface Parts {
@@ -38,12 +45,10 @@ export async function startKubernetes(
   const { options } = context;
   const hasApi = options.kubeconfig !== undefined || isInCluster();
   const usual = hasApi ? "kubernetes-internal-ip" : "none";
-  const methods = {
-    4: parseMethod(options.ipAutodetectionMethod ?? usual),
-    6: parseMethod(options.ip6AutodetectionMethod ?? usual),
-  };
+  const texts = { 4: options.ipAutodetectionMethod ?? usual, 6: options.ip6AutodetectionMethod ?? usual };
+  const methods = { 4: parseMethod(texts[4]), 6: parseMethod(texts[6]) };
   const stopping = new AbortController();
-  const finding = keepAddress(context, parts, { methods, signal: stopping.signal });
+  const finding = keepAddress(context, parts, { texts, methods, signal: stopping.signal });
   const pods = hasApi ? await followPods(context, parts) : undefined;
   return {
     describe: pods?.describe,
@@ -75,6 +80,7 @@ async function followPods(context: DaemonContext<AgentOptions>, { inventory }: P
 }
 
 interface Finding {
+  readonly texts: Readonly<Record<Family, string>>;
   readonly methods: Readonly<Record<Family, Method>>;
   readonly signal: AbortSignal;
 }
@@ -82,15 +88,23 @@ interface Finding {
 async function keepAddress(
   context: DaemonContext<AgentOptions>,
   parts: Parts,
-  { methods, signal }: Finding,
+  { texts, methods, signal }: Finding,
 ): Promise<void> {
   const { log } = context;
   if (methods[4].kind === "none" && methods[6].kind === "none") return;
   let told = "";
+  let toldMissing = "";
   while (!signal.aborted) {
     let found: Partial<Record<Family, string>> = {};
     try {
-      found = await find(parts, methods);
+      const candidates = await addresses(parts.netlink);
+      found = await find(parts.inventory, { methods, candidates });
+      const missing = ([4, 6] as const).flatMap((one) =>
+        found[one] ? [] : (unfound(texts[one], one, candidates) ?? []),
+      );
+      const words = missing.join("; ");
+      if (words && words !== toldMissing) log.warn({ event: "node-address-unknown" }, words);
+      toldMissing = words;
       const changed = await write(context, parts.inventory, found);
       if (changed) log.info({ event: "node-address", ...found }, "the node's own address is in its Node");
     } catch (error) {
@@ -102,12 +116,19 @@ async function keepAddress(
   }
 }
 
-async function find({ inventory, netlink }: Parts, methods: Finding["methods"]) {
+/** The node's own, of global scope on interfaces that are up. */
+async function addresses(netlink: Netlink): Promise<Candidate[]> {
   const links = new Map((await listLinks(netlink)).map((link) => [link.index, link]));
-  const candidates = (await listAddresses(netlink)).flatMap(({ address, length, scope, index }) => {
+  return (await listAddresses(netlink)).flatMap(({ address, length, scope, index }) => {
     const link = links.get(index);
     return link?.up && (scope ?? "global") === "global" ? [{ dev: link.name, address, length }] : [];
   });
+}
+
+async function find(
+  inventory: Inventory,
+  { methods, candidates }: { methods: Finding["methods"]; candidates: readonly Candidate[] },
+) {
   const internal = (inventory.self?.spec.addresses ?? []).flatMap(({ address, type }) =>
     type === "InternalIP" ? addressIn(address) : [],
   );
