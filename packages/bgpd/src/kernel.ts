@@ -52,6 +52,9 @@ export interface RouteTable extends Ways {
   stop(): Promise<void>;
 }
 
+/** Routes with the same next hops, from which on they lean on nexthop objects (ADR 17): fewer are written in 15 ms. */
+const many = 1024;
+
 /** Refused routes are tried again after this. */
 const retryMs = 1000;
 
@@ -85,7 +88,7 @@ export class Kernel implements RouteTable {
     this.#table = options.table ?? mainTable;
     this.#nl = Netlink.open({
       ...(options.namespace ? { namespace: options.namespace } : {}),
-      groups: ["link", "route4", "route6"],
+      groups: ["link", "route4", "route6", "nexthop"],
       onNotification: (n) => this.#notified(n),
       onOverflow: () => this.#distrustAll(),
     });
@@ -93,6 +96,12 @@ export class Kernel implements RouteTable {
       protocol: bgpProtocol,
       only: this.#isOurs,
       onRefused: (refused) => this.#refuse(refused),
+      shareFrom: many,
+      onUnsupported: () =>
+        options.log.info(
+          { event: "no-nexthop-objects" },
+          "this kernel has no nexthop objects: each route is changed by itself",
+        ),
     });
     this.#tracked = new Tracked(this.#forgetting(this.#target));
     this.#loop = new Loop({
@@ -111,9 +120,9 @@ export class Kernel implements RouteTable {
   /** Reads the tables. Nothing is written before `start`. */
   static async open(options: KernelOptions): Promise<Kernel> {
     const kernel = new Kernel(options);
+    await kernel.#nl.ignoreOwn(); // reading them was a quarter of the work of writing 100,000 routes
     await kernel.#readFabric();
-    const ours = await listRoutes(kernel.#nl, { protocol: bgpProtocol, table: kernel.#table });
-    kernel.#wanted.keep(new Map(ours.map((r) => [formatPrefix(r.dst), r])));
+    kernel.#wanted.keep(await kernel.#target.list());
     return kernel;
   }
 
@@ -253,7 +262,8 @@ export class Kernel implements RouteTable {
 
   /** Only records: the next pass reads and repairs. */
   #notified(n: Notification): void {
-    if (n.kind === "route" && !n.own && this.#isOurs(n.route)) this.#routeChanged(n.change, n.route);
+    if (n.kind === "route" && this.#isOurs(n.route)) this.#routeChanged(n.change, n.route);
+    if (n.kind === "nexthop") this.#repair(this.#target.heardObject(n.change, n.object));
     if (n.kind === "link") this.#linkChanged(n.link, n.change === "deleted");
   }
 
@@ -269,14 +279,17 @@ export class Kernel implements RouteTable {
   #routeChanged(change: "new" | "deleted", route: Route): void {
     const { protocol, dst } = route;
     const ours = this.#target.heard(change, route);
-    if (ours !== undefined) {
-      this.counts.repairs++;
-      this.#tracked.doubt([ours]);
-      this.#changed();
-    }
+    if (ours !== undefined) this.#repair([ours]);
     if (protocol === bgpProtocol) return;
     if (this.#fabric.concerns(dst)) this.#renew();
     else this.#fabric.tableChanged();
+  }
+
+  #repair(keys: readonly string[] = []): void {
+    if (keys.length === 0) return;
+    this.counts.repairs++;
+    this.#tracked.doubt(keys);
+    this.#changed();
   }
 
   #distrustAll(): void {

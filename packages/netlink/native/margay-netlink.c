@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <node_api.h>
 #include <sched.h>
 #include <stdio.h>
@@ -91,6 +92,15 @@ FUNCTION(do_getsockopt) {
   socklen_t length = n;
   int r = getsockopt(number(env, a[0]), number(env, a[1]), number(env, a[2]), into, &length);
   return answer(env, r < 0 ? r : (long)length);
+}
+
+/* attachFilter(fd, program): struct sock_filter after struct sock_filter */
+FUNCTION(do_attach_filter) {
+  ARGS(2);
+  size_t n;
+  struct sock_filter *at = bytes(env, a[1], &n);
+  const struct sock_fprog program = { .len = n / sizeof *at, .filter = at };
+  return answer(env, setsockopt(number(env, a[0]), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
 }
 
 /* send(fd, bytes): bytes sent */
@@ -291,6 +301,7 @@ NAPI_MODULE_INIT() {
       EXPORT("bindMount", do_bind_mount),  EXPORT("unmount", do_unmount),     EXPORT("poll", do_poll),
       EXPORT("unpoll", do_unpoll),         EXPORT("releaseFilePages", do_release_file_pages),
       EXPORT("sendLater", do_send_later),  EXPORT("connect", do_connect),
+      EXPORT("attachFilter", do_attach_filter),
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
   return exports;

@@ -1,5 +1,5 @@
 import { check, errnoName, NetlinkError } from "./error.ts";
-import { type Message, messages } from "./message.ts";
+import { Encoder, type Message, messages } from "./message.ts";
 import { native } from "./native.ts";
 import { openSocket, receiveBuffer } from "./socket.ts";
 
@@ -40,6 +40,11 @@ export class EventSocket {
     address.setUint32(8, options.groups, true);
     check(native().bind(this.#fd, new Uint8Array(address.buffer)), "subscribe to netlink groups");
     this.#start();
+  }
+
+  /** Hears no more what requests of this port caused: the kernel drops it before it is queued. */
+  ignore(port: number): void {
+    check(native().attachFilter(this.#fd, unlessFrom(port)), "filter netlink notifications");
   }
 
   close(): void {
@@ -89,4 +94,22 @@ export class EventSocket {
     this.#stop();
     this.#options.onError(new NetlinkError(code, "receive netlink notifications"));
   }
+}
+
+/** Words are loaded as if they were in network order. */
+function unlessFrom(port: number): Uint8Array {
+  const [loadWord, jumpIfEqual, answer] = [0x20, 0x15, 0x06];
+  const portAt = 12; // nlmsghdr
+  const swapped = new DataView(new ArrayBuffer(4));
+  swapped.setUint32(0, port, true);
+  const program = [
+    [loadWord, 0, 0, portAt],
+    [jumpIfEqual, 0, 1, swapped.getUint32(0)],
+    [answer, 0, 0, 0], // bytes of it to keep
+    [answer, 0, 0, 0xffff_ffff],
+  ] as const;
+  const e = new Encoder();
+  // struct sock_filter: code u16, instructions to skip if true and false u8 each, operand u32
+  for (const [code, ifTrue, ifFalse, operand] of program) e.u16(code).u8(ifTrue).u8(ifFalse).u32(operand);
+  return e.view();
 }

@@ -374,6 +374,23 @@ unshared(import.meta.url, () => {
     watch.close();
   });
 
+  test("own changes are not notified where they are not asked for, those of others are", async () => {
+    const heard: string[] = [];
+    const one = Netlink.open({
+      groups: ["route4"],
+      onNotification: (n) => n.kind === "route" && heard.push(`${n.change} ${formatPrefix(n.route.dst)}`),
+    });
+    await one.ignoreOwn();
+    await addRoutes(one, [route("10.6.1.0/26", { nexthops: [{ dev: "eth0" }] })]);
+    await addRoutes(nl, [route("10.6.2.0/26", { nexthops: [{ dev: "eth0" }] })]);
+    await deleteRoutes(one, [route("10.6.1.0/26"), route("10.6.2.0/26")]);
+    ip("route", "add", "10.6.3.0/26", "dev", "eth0");
+    ip("route", "del", "10.6.3.0/26");
+    await until(() => heard.length >= 3);
+    expect(heard).toEqual(["new 10.6.2.0/26", "new 10.6.3.0/26", "deleted 10.6.3.0/26"]);
+    one.close();
+  });
+
   test("an overflow is told, and notifications go on after it", async () => {
     let overflows = 0;
     const seen: Notification[] = [];

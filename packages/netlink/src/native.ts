@@ -11,6 +11,8 @@ interface Native {
   connect(fd: number, sockaddr: Uint8Array): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   getsockopt(fd: number, level: number, name: number, into: Uint8Array): number;
+  /** A classic BPF program, one struct sock_filter after the other, in bytes. */
+  attachFilter(fd: number, program: Uint8Array): number;
   send(fd: number, bytes: Uint8Array): number;
   /** The same on another thread; the bytes may be used again at once. */
   sendLater(fd: number, bytes: Uint8Array): Promise<number>;

@@ -5,6 +5,7 @@ import { type ListedForwarding, readForwarding } from "./forwarding.ts";
 import { dumpLinks, getLink, type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from "./link.ts";
 import type { Message } from "./message.ts";
 import { type ListedNeighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readNeighbour } from "./neighbour.ts";
+import { type NexthopObject, RTM_DELNEXTHOP, RTM_NEWNEXTHOP, readNexthop } from "./nexthop-message.ts";
 import type { Route } from "./route.ts";
 import { type Names, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from "./route-message.ts";
 import { RequestSocket, type SocketManner } from "./socket.ts";
@@ -18,6 +19,7 @@ const groups = {
   route4: 1 << 6,
   addr6: 1 << 8,
   route6: 1 << 10,
+  nexthop: 2 ** 31,
 } as const;
 
 /** What the kernel said has changed. `own`: a request through this very Netlink caused it. */
@@ -26,6 +28,7 @@ export type Notification = { readonly change: "new" | "deleted"; readonly own: b
   | { readonly kind: "route"; readonly route: Route }
   | { readonly kind: "address"; readonly address: ListedAddress }
   | { readonly kind: "neighbour"; readonly neighbour: ListedNeighbour }
+  | { readonly kind: "nexthop"; readonly object: NexthopObject }
   | { readonly kind: "forwarding"; readonly forwarding: ListedForwarding }
 );
 
@@ -63,6 +66,12 @@ export class Netlink {
   close(): void {
     this.#events?.close();
     this.requests.close();
+  }
+
+  /** From now on what our own requests change is not notified: for those that change 100,000 routes at once. */
+  async ignoreOwn(): Promise<void> {
+    if (this.requests.port === 0) await this.links();
+    this.#events?.ignore(this.requests.port);
   }
 
   /** All links; refreshes what `names` knows. */
@@ -127,6 +136,12 @@ export class Netlink {
         return (
           route && { kind: "route", change: message.type === RTM_NEWROUTE ? "new" : "deleted", own, route }
         );
+      }
+      case RTM_NEWNEXTHOP:
+      case RTM_DELNEXTHOP: {
+        const object = readNexthop(message, this.#lookup);
+        const change = message.type === RTM_NEWNEXTHOP ? "new" : "deleted";
+        return object && { kind: "nexthop", change, own, object };
       }
       case RTM_NEWADDR:
       case RTM_DELADDR: {

@@ -14,10 +14,11 @@ const attribute = {
   multipath: 9,
   table: 15,
   via: 18,
+  nexthopId: 30,
 } as const;
 const SCOPE_NOWHERE = 255;
 /** RTNH_F_ONLINK. */
-const ONLINK = 4;
+export const ONLINK = 4;
 
 /** The interface index of a name and back, as known for one batch. */
 export interface Names {
@@ -37,7 +38,8 @@ export const newRoute = (r: Route, names: Names, flags: number): Request => ({
     writeHeader(e, r, scopeOf(r), routeTypes[r.type]);
     if (r.source) e.attributeAddress(attribute.preferredSource, r.source);
     const [only] = r.nexthops;
-    if (only && r.nexthops.length === 1) writeNexthop(e, r, only, names);
+    if (r.nhid !== undefined) e.attributeU32(attribute.nexthopId, r.nhid);
+    else if (only && r.nexthops.length === 1) writeNexthop(e, r, only, names);
     else if (only) e.attribute(attribute.multipath, (m) => writeMultipath(m, r, names));
   },
 });
@@ -53,7 +55,7 @@ export const delRoute = (r: Route): Request => ({
 /** rtmsg: family, dst length, src length, tos, table, protocol, scope, type u8 each; flags u32. */
 function writeHeader(e: Encoder, r: Route, scope: number, type: number): void {
   const table = tableOf(r);
-  const onlink = r.nexthops.length === 1 && r.nexthops[0]?.onlink;
+  const onlink = r.nhid === undefined && r.nexthops.length === 1 && r.nexthops[0]?.onlink;
   e.u8(afOf(r.dst.family)).u8(r.dst.length).u8(0).u8(0);
   e.u8(table < 256 ? table : 0)
     .u8(r.protocol)
@@ -116,6 +118,7 @@ export function readRoute({ body }: Message, names: Names): Route | undefined {
   let dst: Address = { family, bits: 0n };
   let [table, metric]: [number, number | undefined] = [body.getUint8(4), undefined];
   let source: Address | undefined;
+  let nhid: number | undefined;
   const found: Found = {
     flags: body.getUint32(8, true),
     index: 0,
@@ -128,6 +131,7 @@ export function readRoute({ body }: Message, names: Names): Route | undefined {
     else if (kind === attribute.table && size === 4) table = body.getUint32(at, true);
     else if (kind === attribute.priority && size === 4) metric = body.getUint32(at, true);
     else if (kind === attribute.preferredSource) source = addressAt(body, at, size);
+    else if (kind === attribute.nexthopId && size === 4) nhid = body.getUint32(at, true);
     else if (kind === attribute.multipath) found.hops = readMultipath(body, at, size, names);
     else readNexthopAttribute(body, { kind, at, size }, found);
   });
@@ -141,6 +145,7 @@ export function readRoute({ body }: Message, names: Names): Route | undefined {
     ...(metric !== undefined && { metric }),
     ...(source && { source }),
     nexthops: type === "unicast" || type === "local" ? (found.hops ?? [nexthop(found, names)]) : [],
+    ...(nhid !== undefined && { nhid }),
   };
 }
 

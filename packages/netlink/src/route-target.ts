@@ -2,8 +2,11 @@ import { formatPrefix, sameAddress } from "@margay/net";
 import type { Target } from "@margay/reconcile";
 import { NetlinkError } from "./error.ts";
 import type { Netlink } from "./netlink.ts";
+import type { NexthopObject } from "./nexthop-message.ts";
 import { formatRoute, metricOf, type Nexthop, type Route, sameRoute, tableOf } from "./route.ts";
 import { addRoutes, deleteRoutes, listRoutes, type RefusedRoute, replaceRoutes } from "./routes.ts";
+import { type Holding, SharedHops } from "./shared-hops.ts";
+import { leaningOnNothing } from "./sharing.ts";
 
 export interface RouteTargetOptions {
   /** Our mark: only routes of this protocol are listed, replaced or removed. Of each destination, one. */
@@ -16,6 +19,13 @@ export interface RouteTargetOptions {
    * the others are in. Without it `put` throws the first such error, after having tried them all.
    */
   readonly onRefused?: (refused: RefusedRoute) => void;
+  /**
+   * From so many routes with the same next hops on they lean on nexthop objects of the same protocol: what changes alike for most of them
+   * is one message. Never when absent.
+   */
+  readonly shareFrom?: number;
+  /** This kernel has no such objects. */
+  readonly onUnsupported?: () => void;
 }
 
 /** A target that need not read all routes again when somebody else changed one. */
@@ -25,6 +35,8 @@ export interface RouteTarget extends Target<Route> {
    * destination, when it may be no more as it was written: it is to be put or removed again whatever is believed of it.
    */
   heard(change: "new" | "deleted", route: Route): string | undefined;
+  /** The same of a nexthop object. Undefined when it was none of ours. */
+  heardObject(change: "new" | "deleted", object: NexthopObject): readonly string[] | undefined;
 }
 
 /**
@@ -38,17 +50,49 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
   let held = new Map<string, Route[]>();
   /** Destinations that the last reading showed to be others'; nothing was heard of them since. */
   const foreigners = new Set<string>();
+  const { protocol, shareFrom: from, onUnsupported } = options;
+  const shared = from === undefined ? undefined : new SharedHops(nl, { protocol, from, onUnsupported });
 
   const list = async (): Promise<ReadonlyMap<string, Route>> => {
-    const ours = (await listRoutes(nl, options)).filter(options.only ?? (() => true));
-    held = Map.groupBy(ours, (r) => formatPrefix(r.dst));
+    const all = await listRoutes(nl, options);
+    const [ours, others] = [all.filter(isOurs), all.filter((r) => !isOurs(r))];
+    await shared?.read(new Set(others.flatMap(({ nhid }) => nhid ?? [])));
+    held = Map.groupBy(ours.map(expanded), (r) => formatPrefix(r.dst));
     foreigners.clear();
-    return new Map([...held].flatMap(([key, [first]]) => (first ? [[key, first] as const] : [])));
+    const first = new Map<string, Route>();
+    for (const [key, [route]] of held) {
+      shared?.moved(undefined, route);
+      if (route) first.set(key, leaningOnNothing(route));
+    }
+    return first;
+  };
+  const isOurs = (route: Route) => route.protocol === protocol && (options.only?.(route) ?? true);
+  const expanded = (route: Route) => shared?.expanded(route) ?? route;
+
+  const hold = (key: string, routes: Route[]): void => {
+    shared?.moved(held.get(key)?.[0], routes[0]);
+    if (routes.length > 0) held.set(key, routes);
+    else held.delete(key);
   };
 
   const put = async (wanted: ReadonlyMap<string, Route>): Promise<void> => {
+    const refused = shared ? await shared.put(wanted, holding) : await write([...wanted.values()]);
+    report(refused, options.onRefused);
+  };
+
+  const holding: Holding = {
+    held: (key) => {
+      const here = held.get(key);
+      return here?.length === 1 ? here[0] : undefined;
+    },
+    heldKeys: () => held.keys(),
+    took: (key, route) => hold(key, [route]),
+    write: (routes) => write(routes),
+  };
+
+  /** Every one is tried. */
+  const write = async (all: readonly Route[]): Promise<readonly RefusedRoute[]> => {
     const owned = (r: Route) => held.get(formatPrefix(r.dst))?.some((h) => samePlace(h, r)) ?? false;
-    const all = [...wanted.values()];
     const refused = [...(await replaceRoutes(nl, all.filter(owned)))];
     const taken: Route[] = [];
     for (const failure of await addRoutes(
@@ -66,8 +110,8 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
     const failed = new Set(refused.map(({ route }) => route));
     const done = all.filter((r) => !failed.has(r));
     await deleteOthers(done);
-    for (const route of done) held.set(formatPrefix(route.dst), [route]);
-    report(refused, options.onRefused);
+    for (const route of done) hold(formatPrefix(route.dst), [route]);
+    return refused;
   };
 
   /** What we had for the same destinations under another metric or in another table: after the new one is in. */
@@ -83,27 +127,48 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
       nl,
       keys.flatMap((key) => held.get(key) ?? []),
     );
-    for (const key of keys) held.delete(key);
+    for (const key of keys) hold(key, []);
     report(refused, undefined);
+    await shared?.collect();
   };
 
   const same = (actual: Route, wanted: Route) =>
     sameRoute(actual, wanted) && (held.get(formatPrefix(wanted.dst))?.length ?? 1) === 1;
 
-  const heard: RouteTarget["heard"] = (change, route) => {
+  const heard: RouteTarget["heard"] = (change, told) => {
+    const route = expanded(told);
     const key = formatPrefix(route.dst);
     const here = held.get(key) ?? [];
-    const isOurs = route.protocol === options.protocol && (options.only?.(route) ?? true);
     const there = here.find((h) => samePlace(h, route));
     foreigners.delete(key);
-    if (!isOurs && (change === "deleted" || !there)) return undefined;
+    if (!isOurs(route) && (change === "deleted" || !there)) return undefined;
+    if (change === "new" && there?.nhid !== undefined && there.nhid === route.nhid && sameRoute(there, route))
+      return undefined; // told of all that lean on an object, when that was changed
     const rest = there && change === "deleted" ? withoutHops(there, route) : undefined;
-    const now = isOurs && change === "new" ? route : rest;
-    held.set(key, [...here.filter((h) => h !== there), ...(now ? [now] : [])]);
+    const now = isOurs(route) && change === "new" ? route : rest;
+    hold(key, [...here.filter((h) => h !== there), ...(now ? [now] : [])]);
     return key;
   };
 
-  return { heard, name: options.family ? `routes${options.family}` : "routes", list, put, remove, same };
+  /** With an object go the routes that lean on it. One that was changed is told again what it is with the next put, of whatever route. */
+  const heardObject: RouteTarget["heardObject"] = (change, object) => {
+    const about = shared?.heard(change, object);
+    if (!about) return undefined;
+    const leaning = [...held].flatMap(([key, [route]]) => (route?.nhid === about.id ? [key] : []));
+    if (!about.isGone) return leaning.slice(0, 1);
+    for (const key of leaning) hold(key, []);
+    return leaning;
+  };
+
+  return {
+    heard,
+    heardObject,
+    name: options.family ? `routes${options.family}` : "routes",
+    list,
+    put,
+    remove,
+    same,
+  };
 }
 
 /** What is left of a route after some of its next hops went, as IPv6 tells it; undefined when nothing is. */

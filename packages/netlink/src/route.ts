@@ -37,6 +37,8 @@ export interface Route {
   /** Preferred source address of locally made packets. */
   readonly source?: Address;
   readonly nexthops: readonly Nexthop[];
+  /** The nexthop object that it leans on in the kernel, which says the same as `nexthops`: how it is written, not what it is. */
+  readonly nhid?: number;
 }
 
 export const tableOf = (r: Route): number => r.table ?? mainTable;
@@ -62,7 +64,8 @@ export function formatRoute(r: Route): string {
   return [...type, formatPrefix(r.dst), ...hops, ...source, ...table, ...metric].join(" ");
 }
 
-function formatNexthop(n: Nexthop): string[] {
+/** "via 172.20.0.12 dev eth0 weight 3", in words. */
+export function formatNexthop(n: Nexthop): string[] {
   const via = n.via ? ["via", formatAddress(n.via)] : [];
   const dev = n.dev ? ["dev", n.dev] : [];
   const weight = n.weight && n.weight > 1 ? ["weight", `${n.weight}`] : [];
@@ -70,7 +73,11 @@ function formatNexthop(n: Nexthop): string[] {
 }
 
 /** Whether the kernel would treat both alike: defaults spelt out, nexthops in any order. */
-export function sameRoute(a: Route, b: Route): boolean {
+export const sameRoute = (a: Route, b: Route): boolean =>
+  sameButNexthops(a, b) && sameNexthops(a.nexthops, b.nexthops);
+
+/** Whether nothing but the next hops can differ. */
+export function sameButNexthops(a: Route, b: Route): boolean {
   return (
     samePrefix(a.dst, b.dst) &&
     a.type === b.type &&
@@ -78,8 +85,7 @@ export function sameRoute(a: Route, b: Route): boolean {
     tableOf(a) === tableOf(b) &&
     metricOf(a) === metricOf(b) &&
     scopeOf(a) === scopeOf(b) &&
-    sameOrNone(a.source, b.source) &&
-    sameNexthops(a.nexthops, b.nexthops)
+    sameOrNone(a.source, b.source)
   );
 }
 

@@ -2,7 +2,7 @@ import type { Family } from "@margay/net";
 import { NetlinkError } from "./error.ts";
 import { flags } from "./message.ts";
 import type { Netlink } from "./netlink.ts";
-import { formatRoute, type Route, tableOf } from "./route.ts";
+import { formatRoute, type Nexthop, type Route, tableOf } from "./route.ts";
 import { delRoute, dumpRoutes, type Names, newRoute, readRoute } from "./route-message.ts";
 
 /** What to list; absent means all. The kernel filters (strict check), and so do we, for old kernels. */
@@ -64,7 +64,10 @@ export const replaceRoutes = (nl: Netlink, routes: readonly Route[]): Promise<Re
   send(nl, routes, flags.create | flags.replace);
 
 async function send(nl: Netlink, routes: readonly Route[], how: number): Promise<RefusedRoute[]> {
-  const names = await resolve(nl, routes);
+  const names = await indexesOf(
+    nl,
+    routes.flatMap(({ nexthops }) => nexthops),
+  );
   const refused: RefusedRoute[] = [];
   const possible: Route[] = [];
   for (const route of routes) {
@@ -83,11 +86,9 @@ async function send(nl: Netlink, routes: readonly Route[], how: number): Promise
 const refusal = (route: Route | undefined, error: NetlinkError): RefusedRoute[] =>
   route ? [{ route, error }] : [];
 
-/** The indexes of just the interfaces that the routes name, as the kernel has them now. */
-async function resolve(nl: Netlink, routes: readonly Route[]): Promise<Names> {
-  const wanted = new Set(
-    routes.flatMap((r) => r.nexthops.flatMap(({ dev }) => (dev === undefined ? [] : [dev]))),
-  );
+/** The indexes of just the interfaces that these name, as the kernel has them now. */
+export async function indexesOf(nl: Netlink, hops: readonly Nexthop[]): Promise<Names> {
+  const wanted = new Set(hops.flatMap(({ dev }) => (dev === undefined ? [] : [dev])));
   const indexes = new Map((await nl.linksNamed([...wanted])).map(({ name, index }) => [name, index]));
   return { index: (name) => indexes.get(name), name: () => undefined };
 }

@@ -1,0 +1,223 @@
+/** Many routes with the same next hops lean on nexthop objects of ours: they follow them at once, and nobody else's are touched. */
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { formatPrefix, type Prefix, parseAddress } from "@margay/net";
+import type { Route } from "@margay/netlink";
+import { unshared } from "@margay/testing";
+import { Kernel } from "./kernel.ts";
+import { bgpProtocol } from "./kernel-routes.ts";
+import { eventually, run } from "./testing/bird.ts";
+import { RouteWatch } from "./testing/route-watch.ts";
+
+jest.setTimeout(120_000);
+
+const many = 1500;
+const v4 = (n: number): Prefix => ({ family: 4, bits: 0x14_00_00_00n + (BigInt(n) << 8n), length: 24 });
+const over6 = (n: number): Prefix => ({ family: 4, bits: 0x1e_00_00_00n + (BigInt(n) << 8n), length: 24 });
+const v6 = (n: number): Prefix => ({
+  family: 6,
+  bits: (0x2001_0db8n << 96n) + (BigInt(n) << 64n),
+  length: 64,
+});
+const kinds = [v4, over6, v6];
+
+unshared(import.meta.url, () => {
+  let kernel: Kernel;
+  const open = async () => {
+    const made = await Kernel.open({
+      log: { info() {}, warn() {}, debug() {} },
+      onFabric() {},
+      nextHops: () => [parseAddress("172.20.0.2")],
+    });
+    made.start();
+    return made;
+  };
+  const hops = (...of: string[]): Route["nexthops"] =>
+    of.map((word) => {
+      const [via = "", weight] = word.split("*");
+      return { via: parseAddress(via), dev: "d0", ...(weight && { weight: Number(weight) }) };
+    });
+  const want = (prefix: (n: number) => Prefix, nexthops: Route["nexthops"] | undefined, count = many) => {
+    for (let n = 0; n < count; n++) {
+      const dst = prefix(n);
+      const route: Route = {
+        dst,
+        protocol: bgpProtocol,
+        type: "unicast",
+        metric: 1024,
+        nexthops: nexthops ?? [],
+      };
+      kernel.want(formatPrefix(dst), nexthops && route);
+    }
+  };
+  const settled = () => eventually(() => kernel.isSettled, true);
+  /** By what they say, how many of our routes: `{ "nhid A via 172.20.0.2": 1500 }`, with a letter for each object. */
+  const shown = () => {
+    const letters = new Map<string, string>();
+    const letter = (id: string) => {
+      if (!letters.has(id)) letters.set(id, String.fromCharCode(65 + letters.size));
+      return letters.get(id);
+    };
+    const text = run("ip -o -4 route show proto 143; ip -o -6 route show proto 143");
+    const lines = text
+      .trim()
+      .split("\n")
+      .map((line) =>
+        [...line.matchAll(/nhid (\d+)|via(?: inet6)? (\S+) dev \S+(?: weight ([2-9]|\d\d+))?/g)]
+          .map(([, id, via, weight]) => (id ? `nhid ${letter(id)}` : `${via}${weight ? `*${weight}` : ""}`))
+          .join(" "),
+      );
+    return Object.fromEntries(
+      Object.entries(Object.groupBy(lines, (line) => line)).map(([k, v]) => [k, v?.length]),
+    );
+  };
+  /** The same, whatever they lean on. */
+  const went = () => {
+    const sums: Record<string, number> = {};
+    for (const [words, count = 0] of Object.entries(shown())) {
+      const hops = words.replace(/^nhid \w+ /, "");
+      sums[hops] = (sums[hops] ?? 0) + count;
+    }
+    return sums;
+  };
+  const objects = () => run("ip nexthop show proto 143").trim().split("\n").filter(Boolean);
+  const groups = () => objects().filter((line) => line.includes("group"));
+  const idOf = (line = "") => /id (\d+)/.exec(line)?.[1];
+
+  beforeAll(async () => {
+    run(`ip link set lo up; ip link add d0 type veth peer name d1; ip addr add 172.20.0.1/24 dev d0
+      ip addr add fd00::1/64 dev d0 nodad; ip link set d0 up; ip link set d1 up
+      ip nexthop add id 2399141889 via 172.20.0.9 dev d0 proto 4; ip nexthop add id 5 group 2399141889 proto 4
+      ip route add 10.1.0.0/24 nhid 5 proto static; ip nexthop add id 6 blackhole proto 4`);
+    kernel = await open();
+  });
+  const foreign = () => run("ip nexthop show proto 4; ip route show proto static");
+  let foreignBefore: string;
+  beforeAll(() => {
+    foreignBefore = foreign();
+  });
+  afterAll(async () => {
+    await kernel.stop();
+    expect(foreign()).toBe(foreignBefore);
+  });
+
+  describe(`${many} routes of each kind`, () => {
+    test("lean on an object for each set of next hops: weights, IPv6, IPv4 by IPv6 next hops (RFC 8950)", async () => {
+      want(v4, hops("172.20.0.2", "172.20.0.3*3"));
+      want(over6, hops("fd00::2"));
+      want(v6, hops("fd00::2", "fd00::3"));
+      await settled();
+      expect(shown()).toEqual({
+        "nhid A 172.20.0.2 172.20.0.3*3": many,
+        "nhid B fd00::2": many,
+        "nhid C fd00::2 fd00::3": many,
+      });
+      expect(objects()).toHaveLength(3 + 4);
+    });
+
+    test("one next hop gone, and back: the same objects say so", async () => {
+      const before = groups().map(idOf);
+      for (const [four, six] of [
+        [["172.20.0.3"], ["fd00::3"]],
+        [
+          ["172.20.0.2", "172.20.0.3"],
+          ["fd00::2", "fd00::3"],
+        ],
+      ] as const) {
+        want(v4, hops(...four));
+        want(v6, hops(...six));
+        await settled();
+        expect(shown()).toEqual({
+          [`nhid A ${four.join(" ")}`]: many,
+          "nhid B fd00::2": many,
+          [`nhid C ${six.join(" ")}`]: many,
+        });
+        expect(groups().map(idOf)).toEqual(before);
+      }
+      expect(kernel.counts.errors).toBe(0);
+    });
+
+    const whole = {
+      "nhid A 172.20.0.2 172.20.0.3": many,
+      "nhid B fd00::2": many,
+      "nhid C fd00::2 fd00::3": many,
+    };
+    test.each([
+      ["an object deleted", (group: string) => `ip nexthop del id ${group}`],
+      [
+        "an object changed",
+        (group: string, hop: string) => `ip nexthop replace id ${group} group ${hop} proto 143`,
+      ],
+      ["a next hop of it deleted", (_: string, hop: string) => `ip nexthop del id ${hop}`],
+      [
+        "a next hop of it changed",
+        (_: string, hop: string) => `ip nexthop replace id ${hop} via 172.20.0.8 dev d0 proto 143`,
+      ],
+      ["all objects deleted", () => "ip nexthop flush proto 143"],
+      [
+        "the interface down and up",
+        () => "ip link set d0 down; ip link set d0 up; ip addr add fd00::1/64 dev d0 nodad 2>&- || true",
+      ],
+    ])("%s: all go where they went", async (_what, command) => {
+      const [group] = groups();
+      const hop = objects().find((line) => line.includes("via 172.20.0.2 "));
+      run(command(idOf(group) ?? "", idOf(hop) ?? ""));
+      await eventually(went, { "172.20.0.2 172.20.0.3": many, "fd00::2": many, "fd00::2 fd00::3": many });
+      want(v4, hops("172.20.0.2"));
+      want(over6, hops("fd00::3"));
+      want(v6, hops("fd00::2"));
+      await settled();
+      want(v4, hops("172.20.0.2", "172.20.0.3"));
+      want(over6, hops("fd00::2"));
+      want(v6, hops("fd00::2", "fd00::3"));
+      await settled();
+      expect(shown()).toEqual(whole);
+      expect(objects()).toHaveLength(3 + 4);
+      expect(run("ip nexthop show proto 143")).not.toMatch("172.20.0.8");
+    });
+
+    test.each([1, 0])("nexthop_compat_mode=%s: the next process finds all, and loses none", async (mode) => {
+      run(`sysctl -qw net.ipv4.nexthop_compat_mode=${mode}`);
+      await kernel.stop();
+      const before = groups();
+      const watch = new RouteWatch();
+      kernel = await open();
+      await settled();
+      want(v4, hops("172.20.0.2", "172.20.0.3"));
+      want(over6, hops("fd00::2"));
+      want(v6, hops("fd00::2", "fd00::3"));
+      kernel.release();
+      await settled();
+      expect(watch.events.length).toBe(0);
+      expect(groups()).toEqual(before);
+      watch.close();
+      run("sysctl -qw net.ipv4.nexthop_compat_mode=1");
+      expect(shown()).toEqual(whole);
+    });
+
+    test("what the earlier process left and nobody wants goes, with its objects", async () => {
+      await kernel.stop();
+      kernel = await open();
+      run("ip nexthop flush proto 143"); // before anybody said what is wanted: all are back
+      await eventually(went, { "172.20.0.2 172.20.0.3": many, "fd00::2": many, "fd00::2 fd00::3": many });
+      want(v4, hops("172.20.0.2", "172.20.0.3"));
+      kernel.release();
+      await settled();
+      expect(went()).toEqual({ "172.20.0.2 172.20.0.3": many });
+      expect(objects()).toHaveLength(3);
+    });
+
+    test("a next hop that the kernel refuses: each route says so by itself, and the others are in", async () => {
+      want(over6, hops("192.0.2.1"));
+      want(v6, hops("fd00::2"), 10);
+      await eventually(() => kernel.refusal("30.0.0.0/24"), expect.stringMatching("invalid gateway"));
+      await settled();
+      expect(went()).toEqual({ "172.20.0.2 172.20.0.3": many, "fd00::2": 10 });
+    });
+
+    test("none wanted: no object is left", async () => {
+      for (const kind of kinds) want(kind, undefined);
+      await settled();
+      await eventually(objects, []);
+    });
+  });
+});
