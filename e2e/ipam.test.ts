@@ -2,10 +2,13 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
-import type { IPPool } from "@margay/api";
+import type { IPAMConfiguration, IPPool } from "@margay/api";
+import { originsOf } from "@margay/bgpd";
 import { etcdStore, resources, type Store } from "@margay/datastore";
 import { addressesOf, audit, Ipam, type IpamError, parsePools } from "@margay/ipam";
+import { parsePrefix } from "@margay/net";
 import fc from "fast-check";
+import { ClusterView } from "./bench/ipam-cluster.ts";
 import { follow, resource } from "./ipam/cluster.ts";
 import { startEtcd } from "./ipam/etcd.ts";
 import { formatLine, judge, type Kind, parseLines } from "./ipam/history.ts";
@@ -104,6 +107,40 @@ test("two writers make overlapping pools at one moment, and a node of each claim
   } finally {
     await Promise.all(nodes.map(({ stop }) => stop()));
     await Promise.all(stores.map((store) => store.close()));
+    await etcd.remove();
+  }
+}, 60_000);
+
+test("100 nodes in 5 racks that boot at once: bgpd announces of each rack what two aggregates cover", async () => {
+  const etcd = await startEtcd();
+  const store = etcdStore({ endpoints: [etcd.endpoint] });
+  const view = new ClusterView(store);
+  const racks = new Map(Array.from({ length: 100 }, (_, i) => [`n${i}`, `rack-${i % 5}`]));
+  const pool = resource<IPPool>("IPPool", "p", { cidr: "10.244.0.0/16" });
+  const config = resource<IPAMConfiguration>("IPAMConfiguration", "default", {}).spec;
+  const boot = (node: string) =>
+    new Ipam({
+      ...{ store, node, blocks: view.of(node), now: () => new Date(), racks: () => racks },
+      ...{ pools: () => [pool], config: () => config, labels: () => ({}) },
+    }).assign({ handle: node, families: [4], attributes: { node } });
+  try {
+    await Promise.all([...racks.keys()].map(boot));
+    const affinities = await resources(store, "BlockAffinity").list();
+    const announced = (node: string) => originsOf({ node, affinities, endpoints: [], pools: [pool] }).blocks;
+    const places = [...Map.groupBy(racks.keys(), (node) => racks.get(node)).values()].map((nodes) => {
+      const all = nodes
+        .flatMap(announced)
+        .map(({ bits }) => Number((bits - parsePrefix("10.244.0.0/16").bits) / 64n));
+      const first = Math.min(...all);
+      return { isAligned: first % 32 === 0, blocks: all.map((place) => place - first).sort((a, b) => a - b) };
+    });
+    // sixteen side by side are a /22, and four a /24
+    expect(places).toEqual(
+      Array(5).fill({ isAligned: true, blocks: Array.from({ length: 20 }, (_, i) => i) }),
+    );
+  } finally {
+    await view.stop();
+    await store.close();
     await etcd.remove();
   }
 }, 60_000);
