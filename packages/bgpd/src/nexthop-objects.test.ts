@@ -1,4 +1,5 @@
 /** Many routes with the same next hops lean on nexthop objects of ours: they follow them at once, and nobody else's are touched. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { formatPrefix, type Prefix, parseAddress } from "@margay/net";
 import type { Route } from "@margay/netlink";
@@ -33,8 +34,13 @@ unshared(import.meta.url, () => {
   };
   const hops = (...of: string[]): Route["nexthops"] =>
     of.map((word) => {
-      const [via = "", weight] = word.split("*");
-      return { via: parseAddress(via), dev: "d0", ...(weight && { weight: Number(weight) }) };
+      const [via = "", weight] = word.replace("!", "").split("*");
+      const onlink = word.endsWith("!");
+      return {
+        ...{ via: parseAddress(via), dev: "d0" },
+        ...(weight && { weight: Number(weight) }),
+        ...(onlink && { onlink }),
+      };
     });
   const want = (prefix: (n: number) => Prefix, nexthops: Route["nexthops"] | undefined, count = many) => {
     for (let n = 0; n < count; n++) {
@@ -212,6 +218,25 @@ unshared(import.meta.url, () => {
       await eventually(() => kernel.refusal("30.0.0.0/24"), expect.stringMatching("invalid gateway"));
       await settled();
       expect(went()).toEqual({ "172.20.0.2 172.20.0.3": many, "fd00::2": 10 });
+    });
+
+    test("said in two turns that follow each other, the smaller part first: all go along with one object", async () => {
+      want(v4, hops("172.20.0.2", "172.20.0.3"), 2 * many);
+      await settled();
+      want(v4, hops("172.20.0.3"), 1100);
+      await nextTurn();
+      want(v4, hops("172.20.0.3"), 2 * many);
+      await settled();
+      expect(shown()).toMatchObject({ "nhid A 172.20.0.3": 2 * many });
+    });
+
+    test("a gateway on the link, though in no network of it", async () => {
+      want(v4, hops("192.0.2.7!"), 2 * many);
+      await settled();
+      expect(shown()).toMatchObject({ "nhid A 192.0.2.7": 2 * many });
+      expect(run("ip nexthop show proto 143")).toMatch(/via 192.0.2.7 dev d0 .*onlink/);
+      expect(run("ip route show 20.0.0.0/24")).toMatch("onlink");
+      want(v4, undefined, 2 * many);
     });
 
     test("none wanted: no object is left", async () => {

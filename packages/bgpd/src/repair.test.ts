@@ -22,7 +22,8 @@ unshared(import.meta.url, () => {
     kernel.want(formatPrefix(dst), route);
   };
   /** Whatever it leans on. Asked for one address: a listing would take longer than the repair. */
-  const shown = (host: string) => run(`ip route get fibmatch ${host} 2>&1 | tr -s ' \\n' ' '`).replace(/nhid \d+ /, "");
+  const shown = (host: string) =>
+    run(`ip route get fibmatch ${host} 2>&1 | tr -s ' \\n' ' '`).replace(/nhid \d+ /, "");
   /** Seconds until the route of a host is as it was. */
   const repair = async (host: string, command: string) => {
     const before = shown(host);
