@@ -47,16 +47,19 @@ export interface Connection {
   readonly name: readonly (readonly [type: number, value: Uint8Array])[];
 }
 
-/** The connections with an end among the addresses, in either direction. Throws NetlinkError. */
+/** The connections with an end among the addresses, in either direction, or all of them. Throws NetlinkError. */
 export async function connectionsOf(
-  addresses: readonly Address[],
+  addresses: readonly Address[] | "all",
   namespace?: string,
 ): Promise<readonly Connection[]> {
   return withSocket(namespace, async (socket) => {
-    const wanted = new Set(addresses.map(formatAddress));
+    const isAll = addresses === "all";
+    const wanted = new Set(isAll ? [] : addresses.map(formatAddress));
     const isWanted = ({ source, destination }: Tuple) =>
-      wanted.has(formatAddress(source)) || wanted.has(formatAddress(destination));
-    const families = ([4, 6] as const).filter((family) => addresses.some((a) => a.family === family));
+      isAll || wanted.has(formatAddress(source)) || wanted.has(formatAddress(destination));
+    const families = ([4, 6] as const).filter(
+      (family) => isAll || addresses.some((a) => a.family === family),
+    );
     const found: Connection[] = [];
     for (const family of families)
       await socket.dump(list(family), (message) => {

@@ -49,4 +49,5 @@ export {
   tcpMd5,
 } from "./tcp.ts";
 export { formatVxlan, sameVxlan, type VxlanSettings } from "./vxlan.ts";
+export { waysTo } from "./way-to.ts";
 export { type LegacyTable, legacyTable, legacyTables } from "./xtables.ts";
