@@ -34,10 +34,18 @@ const BY_SET = gnp("q", {
   ingress: [{ action: "Deny", source: { selector: "bad == 'yes'" } }],
 });
 
+const FORWARD = { selector: "role == 'node'", applyOnForward: true, types: ["Ingress"], ingress: [] };
+
 test.each<[why: string, before: readonly Update[], change: Update, isAffected: boolean]>([
   ["a host endpoint comes", [], hep("i", { interfaceName: "eth1" }), true],
   ["a policy on it comes", [], BY_SET, true],
   ["a set that its policy asks for changes", [BY_SET], gnetset("s", { bad: "yes" }, ["192.0.2.1"]), true],
+  [
+    "a policy on what it forwards says something else",
+    [gnp("f", FORWARD)],
+    gnp("f", { ...FORWARD, ingress: [{ action: "Deny" }] }),
+    true,
+  ],
   ["a set that nobody asks for", [BY_SET], gnetset("s", { bad: "no" }, ["192.0.2.1"]), false],
   ["a policy on pods", [BY_SET], BY_LABEL, false],
 ])("host endpoints: %s", (_why, before, change, isAffected) => {
