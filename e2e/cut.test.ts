@@ -1,13 +1,17 @@
+import type { ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { Flow, letGo } from "./testing/flow.ts";
 import { eventually, TestLab } from "./testing/lab.ts";
 
-/** Established connections and policies that come later. Pods: shop/web and shop/other on n1, shop/db on n2. */
+/** Established connections and policies that come later. Pods: shop/web, shop/other and shop/near on n1, shop/db on n2. */
 let lab: TestLab;
 beforeAll(async () => {
   lab = await TestLab.up("e2e-cut", ["--nodes", "2"]);
   await lab.must(["pod", "add", "shop/web", "--node", "n1", "--labels", "app=web"]);
   await lab.must(["pod", "add", "shop/other", "--node", "n1", "--labels", "app=other"]);
+  await lab.must(["pod", "add", "shop/near", "--node", "n1", "--labels", "app=near"]);
   await lab.must(["pod", "add", "shop/db", "--node", "n2", "--labels", "app=db"]);
   await lab.wait();
 }, 90_000);
@@ -110,3 +114,89 @@ test("cutDeniedConnections: false leaves connections alone", async () => {
   flow.end();
   await lab.delete(ONLY_OTHER);
 }, 60_000);
+
+const [DENIED, ALLOWED] = [7100, 7101];
+const SCRIPT = fileURLToPath(new URL("testing/many-flows.ts", import.meta.url));
+const manyFlows = (place: string, role: string, addresses: readonly string[] = []) =>
+  lab.spawn(place, [process.execPath, "--no-warnings", SCRIPT, role, `${DENIED},${ALLOWED}`, ...addresses]);
+
+const TO_BOTH = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: p, namespace: shop }
+spec:
+  podSelector: { matchExpressions: [{ key: app, operator: In, values: [db, near] }] }
+  ingress: [{ ports: [{ protocol: TCP, port: ${ALLOWED} }, { protocol: UDP, port: ${ALLOWED} }] }]
+`;
+const FORWARDED = `apiVersion: margay.dev/v1
+kind: GlobalNetworkPolicy
+metadata: { name: p }
+spec: { selector: "role == 'node'", applyOnForward: true, types: [Ingress], ingress: [{ action: Deny, protocol: TCP, destination: { ports: [${DENIED}] } }, { action: Deny, protocol: UDP, destination: { ports: [${DENIED}] } }, { action: Allow }] }
+---
+apiVersion: margay.dev/v1
+kind: HostEndpoint
+metadata: { name: n2, labels: { role: node } }
+spec: { node: n2, interfaceName: HOST_INTERFACE, profiles: [projectcalico-default-allow] }
+`;
+
+/** What keeps on being answered a second after the policy came, and what does not: "<pod> v<family> <protocol> <port>". */
+async function cutBy(policy: string): Promise<{ cut: string[]; kept: string[] }> {
+  const names = new Map(
+    (await lab.pods()).flatMap(({ name, addresses }) =>
+      addresses.map((cidr) => [cidr.split("/")[0] ?? "", `${name} ${cidr.includes(":") ? "v6" : "v4"}`]),
+    ),
+  );
+  const to = [...names].filter(([, name]) => /^(db|near) /.test(name)).map(([address]) => address);
+  const children: ChildProcess[] = ["shop/near", "shop/db"].map((pod) => manyFlows(pod, "answer"));
+  await eventually("they answer", async () =>
+    (await Promise.all(["shop/near", "shop/db"].map((pod) => lab.exec(pod, ["ss", "-Hltn"])))).every(
+      ({ stdout }) => stdout.includes(`:${ALLOWED}`),
+    ),
+  );
+  const asker = manyFlows("shop/web", "ask", to);
+  children.push(asker);
+  if (!asker.stdout) throw new Error("the asker has no pipe");
+  const lines = createInterface(asker.stdout)[Symbol.asyncIterator]();
+  const counts = async () => {
+    asker.stdin?.write("\n");
+    return JSON.parse((await lines.next()).value) as Record<string, number>;
+  };
+  await eventually("all are answered", async () => Object.keys(await counts()).length === 4 * to.length);
+  await lab.margay(["apply", "-f", "-"], policy);
+  await delay(1000);
+  const before = await counts();
+  await delay(1500);
+  const after = await counts();
+  const isAnswered = (key: string) => (after[key] ?? 0) > (before[key] ?? 0);
+  const said = (keys: readonly string[]) =>
+    keys.map((key) => key.replace(/^\S+/, (address) => names.get(address) ?? address)).sort();
+  for (const child of children) letGo(child);
+  await lab.delete(policy);
+  const keys = Object.keys(before);
+  return { kept: said(keys.filter(isAnswered)), cut: said(keys.filter((key) => !isAnswered(key))) };
+}
+
+const flows = (pods: readonly string[], port: number) =>
+  pods.flatMap((pod) =>
+    ["v4", "v6"].flatMap((family) =>
+      ["tcp", "udp"].map((protocol) => `${pod} ${family} ${protocol} ${port}`),
+    ),
+  );
+
+test.each(["Disabled", "Enabled"])(
+  "nftablesMode %s: both families and protocols, on one node and across nodes, by a pod's policy and by one on what a node forwards",
+  async (mode) => {
+    await lab.apply(
+      `{ apiVersion: margay.dev/v1, kind: FelixConfiguration, metadata: { name: default }, spec: { nftablesMode: ${mode} } }`,
+    );
+    expect(await cutBy(TO_BOTH)).toEqual({
+      cut: flows(["db", "near"], DENIED),
+      kept: flows(["db", "near"], ALLOWED),
+    });
+    for (const interfaceName of ["eth0", '"*"'])
+      expect(await cutBy(FORWARDED.replace("HOST_INTERFACE", interfaceName))).toEqual({
+        cut: flows(["db"], DENIED),
+        kept: [...flows(["db"], ALLOWED), ...flows(["near"], DENIED), ...flows(["near"], ALLOWED)].sort(),
+      });
+  },
+  120_000,
+);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { affected, hostsAffected, type NodeState } from "@margay/calc";
-import { type Address, formatAddress } from "@margay/net";
+import { formatAddress } from "@margay/net";
 import {
   type Connection,
   connectionsOf,
@@ -8,10 +8,12 @@ import {
   listAddresses,
   markConnections,
   type Netlink,
+  waysTo,
 } from "@margay/netlink";
 import { Loop } from "@margay/reconcile";
+import { ends } from "./connections.ts";
 import { type Judgement, judge } from "./flows.ts";
-import { judgeHosts } from "./host-flows.ts";
+import type { WayTo } from "./host-flows.ts";
 import { renderConfig } from "./render/index.ts";
 
 export interface CutterOptions {
@@ -66,9 +68,9 @@ export class Cutter {
     if (!state || state === this.#done) return;
     const isOn = state.config.cutDeniedConnections;
     const endpoints = isOn ? this.#toJudge(state) : [];
-    const isHosts = isOn && state.hostEndpoints.length > 0 && hostsAffected(this.#since(state), state);
-    const isWork = isHosts || endpoints.some(({ addresses }) => addresses.length > 0);
-    if (isWork) await this.#cut(state, { endpoints, isHosts });
+    const byHosts = isOn && state.hostEndpoints.length > 0 && hostsAffected(this.#since(state), state);
+    const isWork = byHosts || endpoints.some(({ addresses }) => addresses.length > 0);
+    if (isWork) await this.#cut(state, { endpoints, byHosts });
     this.#done = state;
     if (isWork) await pause(PAUSE_MS, this.#stopped.signal);
   }
@@ -85,22 +87,27 @@ export class Cutter {
     return affected(since, state).filter(({ id }) => !since || known.has(id));
   }
 
-  async #cut(state: NodeState, { endpoints, isHosts }: ToJudge): Promise<void> {
+  async #cut(state: NodeState, { endpoints, byHosts }: ToJudge): Promise<void> {
     const own = (await listAddresses(this.#options.netlink)).map(({ address }) => address);
     const workloads = endpoints.flatMap((endpoint) => endpoint.addresses);
-    const connections = await connectionsOf([...workloads, ...(isHosts ? own : [])]);
+    const since = this.#since(state);
+    const isForwarded = byHosts && (!since || [since, state].some(policesForwarding));
+    const connections = await connectionsOf(isForwarded ? "all" : [...workloads, ...(byHosts ? own : [])]);
     if (connections.length === 0) return;
     const cutBit = renderConfig(state.config).cut;
-    const of = touching(connections, workloads);
-    const judged = [
-      judge(state, { connections: of.those, endpoints, own, cutBit }),
-      ...(isHosts ? [judgeHosts(state, { connections: of.others, own, cutBit })] : []),
-    ];
-    await this.#carryOut(judged, cutBit);
+    const wayTo = await this.#ways(state, connections);
+    await this.#carryOut(judge(state, { connections, endpoints, byHosts, own, wayTo, cutBit }), cutBit);
   }
 
-  async #carryOut(judged: readonly Judgement[], cutBit: number): Promise<void> {
-    const [cut, free] = [judged.flatMap((one) => one.cut), judged.flatMap((one) => one.free)];
+  /** With one host endpoint for all interfaces it is the same by which a connection goes, and without any. */
+  async #ways({ hostEndpoints }: NodeState, connections: readonly Connection[]): Promise<WayTo> {
+    if (hostEndpoints.every(({ interfaceName }) => interfaceName === "*")) return () => undefined;
+    const far = new Map(connections.flatMap(ends).map((address) => [formatAddress(address), address]));
+    const ways = await waysTo(this.#options.netlink, [...far.values()]);
+    return (address) => ways.get(formatAddress(address));
+  }
+
+  async #carryOut({ cut, free }: Judgement, cutBit: number): Promise<void> {
     const errors = [await markConnections(cut, cutBit), await deleteConnections(free)];
     if (cut.length > 0) this.#options.onCut(cut.length);
     for (const error of errors) if (error) throw error;
@@ -108,16 +115,12 @@ export class Cutter {
 }
 
 interface ToJudge extends Pick<NodeState, "endpoints"> {
-  readonly isHosts: boolean;
+  /** Whether the word of any host endpoint may be another. */
+  readonly byHosts: boolean;
 }
 
-/** The connections with an end among the addresses, before translation or after, and the others. */
-function touching(connections: readonly Connection[], addresses: readonly Address[]) {
-  const texts = new Set(addresses.map(formatAddress));
-  const groups = Map.groupBy(connections, ({ original, reply }) =>
-    [original, reply].some(({ source, destination }) =>
-      [source, destination].some((address) => texts.has(formatAddress(address))),
-    ),
+/** Whether any host endpoint has a say in what the node forwards. */
+const policesForwarding = ({ hostEndpoints }: NodeState): boolean =>
+  hostEndpoints.some(
+    ({ ok, forward: { ingress, egress } }) => !ok || ingress.length > 0 || egress.length > 0,
   );
-  return { those: groups.get(true) ?? [], others: groups.get(false) ?? [] };
-}

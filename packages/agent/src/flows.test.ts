@@ -65,11 +65,19 @@ test.each<[why: string, connection: Connection, endpoints: readonly string[], ju
   ["to itself by a Service", flow("10.0.0.2 > 10.96.0.1:81 as 10.0.0.2"), ["db"], ""],
   ["cut already", flow("192.0.2.1 > 10.0.0.2:81", { mark: CUT | 1 }), ["db"], ""],
   ["cut before and allowed again", flow("192.0.2.1 > 10.0.0.2:80", { mark: CUT }), ["db"], "free"],
+  [
+    "cut before, allowed by the one that changed, and still denied by the other",
+    flow("10.0.0.1 > 10.0.0.2:81", { mark: CUT }),
+    ["web"],
+    "",
+  ],
   ["part of another connection", flow("192.0.2.1 > 10.0.0.2:81", { isRelated: true }), ["db"], ""],
 ])("%s", (_why, connection, names, judged) => {
   const endpoints = state.endpoints.filter(({ id }) => names.includes(id.slice("a/".length)));
   const own = [parseAddress("172.20.0.11")];
-  const { cut, free } = judge(state, { connections: [connection], endpoints, own, cutBit: CUT });
+  const { cut, free } = judge(state, {
+    ...{ connections: [connection], endpoints, byHosts: false, own, wayTo: () => undefined, cutBit: CUT },
+  });
   expect({ cut, free }).toEqual({
     cut: judged === "cut" ? [connection] : [],
     free: judged === "free" ? [connection] : [],

@@ -1,6 +1,8 @@
-import { type Enforced, type LocalEndpoint, type Packet, verdict } from "@margay/calc";
-import { type Address, formatAddress, sameAddress } from "@margay/net";
+import { type Enforced, type LocalEndpoint, type NodeState, verdict } from "@margay/calc";
+import { type Address, formatAddress } from "@margay/net";
 import type { Connection } from "@margay/netlink";
+import { among, firstPacket } from "./connections.ts";
+import { hostsAllow, type WayTo } from "./host-flows.ts";
 
 /** What to do with connections whose endpoints' policies changed. */
 export interface Judgement {
@@ -12,22 +14,43 @@ export interface Judgement {
 
 export interface Case {
   readonly connections: readonly Connection[];
-  /** The endpoints whose word counts. */
+  /** The workloads whose word may cut. */
   readonly endpoints: readonly LocalEndpoint[];
+  /** Whether that of host endpoints may. */
+  readonly byHosts: boolean;
   /** Addresses of the node itself: it always reaches its own workloads. */
   readonly own: readonly Address[];
+  readonly wayTo: WayTo;
   /** Mark bit of those cut. */
   readonly cutBit: number;
 }
 
 /**
- * Judges connections as their first packets would be judged now. Connections that came about as part of another one,
- * such as FTP's transfers, are left alone: no rule names them.
+ * Judges connections as their first packets would be judged now. One is set free only when nobody denies it, also of those that did not
+ * change. Connections that came about as part of another one, such as FTP's transfers, are left alone: no rule names them.
  */
-export function judge(state: Enforced, { connections, endpoints, own, cutBit }: Case): Judgement {
+export function judge(
+  state: NodeState,
+  { connections, endpoints, byHosts, own, wayTo, cutBit }: Case,
+): Judgement {
+  const isOwn = among(own);
+  const changed = workloadsAllow(state, { endpoints, isOwn });
+  const all = workloadsAllow(state, { endpoints: state.endpoints, isOwn });
+  const hosts = hostsAllow(state, { isOwn, wayTo });
+  const isCut = ({ mark }: Connection) => (mark & cutBit) !== 0;
+  const judged = connections.filter(({ isRelated }) => !isRelated);
+  return {
+    cut: judged.filter((one) => !isCut(one) && !(changed(one) && (!byHosts || hosts(one)))),
+    free: judged.filter((one) => isCut(one) && all(one) && hosts(one)),
+  };
+}
+
+function workloadsAllow(
+  state: Enforced,
+  { endpoints, isOwn }: Pick<Case, "endpoints"> & { readonly isOwn: (address: Address) => boolean },
+): (connection: Connection) => boolean {
   const byAddress = new Map(endpoints.flatMap((e) => e.addresses.map((a) => [formatAddress(a), e])));
-  const isOwn = (address: Address) => own.some((one) => sameAddress(one, address));
-  const allows = (connection: Connection): boolean => {
+  return (connection) => {
     const packet = firstPacket(connection);
     const sender = byAddress.get(formatAddress(packet.source));
     const receiver = isOwn(packet.source) ? undefined : byAddress.get(formatAddress(packet.destination));
@@ -37,33 +60,5 @@ export function judge(state: Enforced, { connections, endpoints, own, cutBit }: 
       (!receiver ||
         verdict(state, packet, { endpoint: receiver.id, direction: "ingress" }).verdict === "allow")
     );
-  };
-  return sorted(connections, { allows, cutBit });
-}
-
-/** Those that are denied and not yet cut, and those that were cut and are allowed. */
-export function sorted(
-  connections: readonly Connection[],
-  { allows, cutBit }: { readonly allows: (connection: Connection) => boolean; readonly cutBit: number },
-): Judgement {
-  const isCut = ({ mark }: Connection) => (mark & cutBit) !== 0;
-  const judged = Map.groupBy(
-    connections.filter(({ isRelated }) => !isRelated),
-    (connection) => (allows(connection) ? "free" : "cut"),
-  );
-  return {
-    cut: (judged.get("cut") ?? []).filter((connection) => !isCut(connection)),
-    free: (judged.get("free") ?? []).filter(isCut),
-  };
-}
-
-/** As the forwarding rules saw it: after translation of the destination, before that of the source. */
-export function firstPacket({ original, reply }: Connection): Packet {
-  const { source, protocol, sourcePort, icmp } = original;
-  return {
-    ...{ source, destination: reply.source, protocol },
-    ...(sourcePort !== undefined && { sourcePort }),
-    ...(reply.sourcePort !== undefined && { destinationPort: reply.sourcePort }),
-    ...(icmp && { icmp }),
   };
 }

@@ -1,9 +1,9 @@
 import { expect, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse } from "@margay/api";
-import { Calc } from "@margay/calc";
-import { parseAddress } from "@margay/net";
+import { Calc, type NodeState } from "@margay/calc";
+import { type Address, formatAddress, parseAddress } from "@margay/net";
 import type { Connection, Tuple } from "@margay/netlink";
-import { judgeHosts } from "./host-flows.ts";
+import { judge } from "./flows.ts";
 
 const CUT = 0x40000;
 const resource = (kind: string, metadata: object, spec: object): AnyResource =>
@@ -49,8 +49,24 @@ function flow(text: string, mark = 0): Connection {
 }
 
 const NODE = "172.20.0.11";
+/** 192.0.2.0/24 is behind eth0, 203.0.113.0/24 behind eth1; of others nobody knows. */
+const wayTo = (address: Address) =>
+  ({ "192.0": "eth0", "203.0": "eth1" })[formatAddress(address).split(".").slice(0, 2).join(".")];
+const judged = (state: NodeState, connections: readonly Connection[]) =>
+  judge(state, {
+    ...{ connections, endpoints: [], byHosts: true, own: [parseAddress(NODE)], wayTo, cutBit: CUT },
+  });
 const one = hep("h", "eth0");
 const both = [one, hep("i", "eth1")];
+const open = hep("i", "eth1", "open");
+const ANY = gnp("q", { selector: "role == 'open'", ingress: [{ action: "Allow" }] });
+const early = gnp("e", {
+  ...{ preDNAT: true, applyOnForward: true, types: ["Ingress"] },
+  ingress: [{ action: "Deny", protocol: "TCP", destination: { ports: [8080] } }],
+});
+const through = gnp("p", {
+  ...{ applyOnForward: true, types: ["Ingress", "Egress"], ingress: [tcp(80)], egress: [tcp(443)] },
+});
 const onlyWeb = gnp("p", { types: ["Ingress", "Egress"], ingress: [tcp(80)], egress: [tcp(443)] });
 
 test.each<[why: string, resources: readonly AnyResource[], flow: string, isCut: boolean]>([
@@ -73,30 +89,44 @@ test.each<[why: string, resources: readonly AnyResource[], flow: string, isCut: 
   ],
   [
     "of two interfaces one allows it, and nobody knows by which it came",
-    [
-      one,
-      hep("i", "eth1", "open"),
-      onlyWeb,
-      gnp("q", { selector: "role == 'open'", ingress: [{ action: "Allow" }] }),
-    ],
-    `192.0.2.1:999 > ${NODE}:81`,
+    [one, open, onlyWeb, ANY],
+    `198.51.100.1:999 > ${NODE}:81`,
     false,
   ],
-  ["of two interfaces both deny it", [...both, onlyWeb], `192.0.2.1:999 > ${NODE}:81`, true],
+  [
+    "of two interfaces the one that leads back denies it",
+    [one, open, onlyWeb, ANY],
+    `192.0.2.1:999 > ${NODE}:81`,
+    true,
+  ],
+  ["... and here allows it", [one, open, onlyWeb, ANY], `203.0.113.1:999 > ${NODE}:81`, false],
+  ["by an interface that has no host endpoint", [one, onlyWeb], `203.0.113.1:999 > ${NODE}:81`, false],
+  ["of two interfaces both deny it", [...both, onlyWeb], `198.51.100.1:999 > ${NODE}:81`, true],
+  ["denied before destination NAT", [one, early], `192.0.2.1:999 > ${NODE}:8080 as ${NODE}:80`, true],
+  ["forwarded, and no policy is about that", [one, onlyWeb], "192.0.2.1:999 > 203.0.113.1:81", false],
+  ["forwarded, denied where it comes in", [one, through], "192.0.2.1:999 > 203.0.113.1:81", true],
+  ["forwarded, allowed", [one, through], "192.0.2.1:999 > 203.0.113.1:80", false],
+  ["forwarded, denied where it leaves", [one, through], "203.0.113.1:999 > 192.0.2.1:444", true],
+  ["forwarded, by other interfaces", [one, through], "203.0.113.1:999 > 203.0.113.2:81", false],
+  ["to a pod, denied where it comes in", [one, through], "192.0.2.1:999 > 10.0.0.9:81", true],
+  [
+    "to a pod by a node port, denied by the pod's port",
+    [one, through],
+    `192.0.2.1:999 > ${NODE}:80 as 10.0.0.9:81`,
+    true,
+  ],
+  ["from a pod, denied where it leaves", [one, through], "10.0.0.9:999 > 192.0.2.1:444", true],
+  ["from a pod by another interface", [one, through], "10.0.0.9:999 > 203.0.113.1:444", false],
 ])("%s", (_why, resources, text, isCut) => {
   const connections = [flow(text)];
-  const { cut, free } = judgeHosts(stateOf(...resources), {
-    connections,
-    own: [parseAddress(NODE)],
-    cutBit: CUT,
-  });
+  const { cut, free } = judged(stateOf(...resources), connections);
   expect({ cut: cut.length, free: free.length }).toEqual({ cut: isCut ? 1 : 0, free: 0 });
 });
 
 test("one that was cut and is allowed again is forgotten; one that is still denied stays cut", () => {
   const connections = [80, 81].map((port) => flow(`192.0.2.1:999 > ${NODE}:${port}`, CUT));
   const state = stateOf(one, onlyWeb);
-  expect(judgeHosts(state, { connections, own: [parseAddress(NODE)], cutBit: CUT })).toEqual({
+  expect(judged(state, connections)).toEqual({
     cut: [],
     free: [connections[0]],
   });

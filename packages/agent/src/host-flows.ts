@@ -1,50 +1,57 @@
 import { type Direction, hostVerdict, type NodeState, type Packet } from "@margay/calc";
-import { type Address, formatAddress } from "@margay/net";
+import type { Address } from "@margay/net";
 import type { Connection } from "@margay/netlink";
-import { firstPacket, type Judgement, sorted } from "./flows.ts";
+import { among, firstPacket } from "./connections.ts";
+
+/** The interface that leads to an address; undefined where that is not known. */
+export type WayTo = (address: Address) => string | undefined;
 
 interface Case {
-  readonly connections: readonly Connection[];
-  /** Addresses of the node itself. */
-  readonly own: readonly Address[];
-  /** Mark bit of those cut. */
-  readonly cutBit: number;
+  /** Whether an address is the node's own. */
+  readonly isOwn: (address: Address) => boolean;
+  readonly wayTo: WayTo;
 }
 
 /**
- * Judges connections of the node itself by its host endpoints. The kernel does not say by which interface a connection goes,
- * nor, of one that it took up in its middle, who began it. So one is cut only if every host endpoint denies it, before
- * destination NAT and after, and if it is that of no failsafe port in either direction.
+ * Whether host endpoints allow a connection: the node's own, or one that it forwards. The kernel does not say by which interface
+ * a connection came: it is taken to be the one that leads back, and where none does, any. Nor does it say, of one that it
+ * took up in its middle, who began it: the node's own is let be if it is that of a failsafe port in either direction.
  */
-export function judgeHosts(state: NodeState, { connections, own, cutBit }: Case): Judgement {
-  const isOwn = has(own);
-  const isWorkloads = has(state.endpoints.flatMap(({ addresses }) => addresses));
-  const concerned = connections.filter((connection) => {
-    const { source, destination } = firstPacket(connection);
-    return isOwn(source) !== isOwn(destination) && !isWorkloads(source) && !isWorkloads(destination);
-  });
-  const allows = (connection: Connection): boolean => {
-    const direction = isOwn(connection.original.source) ? "egress" : "ingress";
-    const packets = [firstPacket(connection), connection.original];
-    return packets.some((packet) => mayPass(state, packet, direction));
+export function hostsAllow(state: NodeState, { isOwn, wayTo }: Case): (connection: Connection) => boolean {
+  if (state.hostEndpoints.length === 0) return () => true;
+  const isWorkloads = among(state.endpoints.flatMap(({ addresses }) => addresses));
+  /** What decides at the interface on the side of an address that is not a workload's. */
+  const passes = (far: Address, ask: (interfaceName: string) => boolean): boolean => {
+    if (isWorkloads(far)) return true;
+    const way = wayTo(far);
+    return way === undefined ? state.hostEndpoints.some((one) => ask(one.interfaceName)) : ask(way);
   };
-  return sorted(concerned, { allows, cutBit });
-}
-
-function has(addresses: readonly Address[]): (address: Address) => boolean {
-  const texts = new Set(addresses.map(formatAddress));
-  return (address) => texts.has(formatAddress(address));
+  return (connection) => {
+    const packet = firstPacket(connection);
+    const { source, destination } = packet;
+    const ask = (direction: Direction, local: boolean) => (interfaceName: string) => {
+      const journey = { interfaceName, direction, local, original: connection.original };
+      return (
+        hostVerdict(state, packet, journey).verdict === "allow" ||
+        (local && isFailsafeAnswer(state, packet, journey))
+      );
+    };
+    if (isOwn(source)) return isOwn(destination) || passes(destination, ask("egress", true));
+    if (isOwn(destination)) return passes(source, ask("ingress", true));
+    return passes(source, ask("ingress", false)) && passes(destination, ask("egress", false));
+  };
 }
 
 const REVERSE = { ingress: "egress", egress: "ingress" } as const satisfies Record<Direction, Direction>;
 
-function mayPass(state: NodeState, packet: Packet, direction: Direction): boolean {
-  return state.hostEndpoints.some(({ interfaceName }) => {
-    const ask = (one: Packet, way: Direction) =>
-      hostVerdict(state, one, { interfaceName, direction: way, local: true });
-    if (ask(packet, direction).verdict === "allow") return true;
-    return ask(mirrored(packet), REVERSE[direction]).steps.at(-1)?.rule?.startsWith("failsafe/") ?? false;
-  });
+function isFailsafeAnswer(
+  state: NodeState,
+  packet: Packet,
+  { interfaceName, direction }: { readonly interfaceName: string; readonly direction: Direction },
+): boolean {
+  const back = { interfaceName, direction: REVERSE[direction], local: true };
+  const [last] = hostVerdict(state, mirrored(packet), back).steps.slice(-1);
+  return last?.rule?.startsWith("failsafe/") ?? false;
 }
 
 /** An answer to the packet. */
