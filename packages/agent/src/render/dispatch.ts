@@ -50,7 +50,7 @@ export function dispatchChains(
   const known = ([4, 6] as const)
     .map((either) => all.get(`${dispatch.root}/${either}`)) // almost always the same interfaces have both
     .find((last) => last && sameTexts(last.interfaceNames, interfaceNames));
-  const made = known ?? grown(interfaceNames, dispatch, { config, before: all.get(key)?.tree });
+  const made = known ?? grown(interfaceNames, dispatch, { config, before: all.get(key) });
   all.set(key, made);
   return made.chains;
 }
@@ -82,19 +82,24 @@ export function dispatched(
 function grown(
   interfaceNames: readonly string[],
   dispatch: Dispatch,
-  { config, before }: { readonly config: RenderConfig; readonly before: Tree | undefined },
+  { config, before }: { readonly config: RenderConfig; readonly before: Kept | undefined },
 ): Kept {
   const now: Tree = new Map();
+  const names = new Set(interfaceNames);
+  const gotos = new Map<string, Rule>();
+  for (const name of names)
+    gotos.set(name, before?.gotos.get(name) ?? goto(dispatch, name, dispatch.chainOf(name)));
   const grow = (name: string, among: readonly string[]): void => {
-    const known = before?.get(name);
-    const branch = known && sameTexts(known.among, among) ? known : branchOf(among, dispatch, config);
+    const known = before?.tree.get(name);
+    const branch =
+      known && sameTexts(known.among, among) ? known : branchOf(among, dispatch, { config, gotos });
     now.set(name, branch);
     for (const { prefix, members } of branch.groups) grow(dispatch.below + prefix, members);
   };
-  grow(dispatch.root, [...new Set(interfaceNames)].sort());
+  grow(dispatch.root, [...names].sort());
   const table = dispatch.table ?? "filter";
   const chains = new Map([...now].map(([name, { chain }]) => [`${table}/${name}`, chain]));
-  return { interfaceNames, tree: now, chains };
+  return { interfaceNames, tree: now, gotos, chains };
 }
 
 /** One chain of the tree: made anew only when its interfaces are others. */
@@ -109,6 +114,8 @@ type Tree = Map<string, Branch>;
 interface Kept {
   readonly interfaceNames: readonly string[];
   readonly tree: Tree;
+  /** By interface. */
+  readonly gotos: ReadonlyMap<string, Rule>;
   readonly chains: ReadonlyMap<string, Chain>;
 }
 
@@ -118,15 +125,20 @@ const kept = new WeakMap<RenderConfig, Map<string, Kept>>();
 const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
   a === b || (a.length === b.length && a.every((text, i) => text === b[i]));
 
-function branchOf(among: readonly string[], dispatch: Dispatch, config: RenderConfig): Branch {
-  const goto = (pattern: string, chain: string): Rule => ({
-    match: [dispatch.interfaceWord, pattern],
-    target: ["-g", chain],
-  });
+const goto = ({ interfaceWord }: Dispatch, pattern: string, chain: string): Rule => ({
+  match: [interfaceWord, pattern],
+  target: ["-g", chain],
+});
+
+function branchOf(
+  among: readonly string[],
+  dispatch: Dispatch,
+  { config, gotos }: Pick<Kept, "gotos"> & { readonly config: RenderConfig },
+): Branch {
   const { listed, groups } = split(among, config.dispatchAtMost);
   const rules = [
-    ...listed.map((name) => goto(name, dispatch.chainOf(name))),
-    ...groups.map(({ prefix }) => goto(`${prefix}+`, dispatch.below + prefix)),
+    ...listed.flatMap((name) => gotos.get(name) ?? []),
+    ...groups.map(({ prefix }) => goto(dispatch, `${prefix}+`, dispatch.below + prefix)),
     ...(dispatch.returns ? [] : [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
   ];
   return { among, listed, groups, chain: { rules } };

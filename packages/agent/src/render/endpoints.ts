@@ -8,8 +8,8 @@ import type { PolicyChain } from "./policy.ts";
 
 /** What the workloads of one family need; valid until the next call. */
 export interface Workloads {
-  /** Each one's chains, by its id; the same object for the same chains. */
-  readonly parts: ReadonlyMap<string, ReadonlyMap<string, Chain>>;
+  /** Each one's, by its id; the same object for the same chains. */
+  readonly chains: Bucketed<ReadonlyMap<string, Chain>>;
   /** Those that their chains jump to, by name. */
   readonly policies: Bucketed<PolicyChain>;
   /** Theirs, in the order of the state; the same array for the same interfaces. */
@@ -23,7 +23,7 @@ interface Last extends Workloads {
   facts: Facts;
   interfaces: readonly string[];
   readonly known: Map<string, { readonly endpoint: LocalEndpoint; readonly its: EndpointChains }>;
-  readonly parts: Map<string, ReadonlyMap<string, Chain>>;
+  chains: Bucketed<ReadonlyMap<string, Chain>>;
   policies: Bucketed<PolicyChain>;
   /** How many workloads' chains jump to each. */
   readonly uses: Map<string, number>;
@@ -46,7 +46,7 @@ export function workloadsOf(facts: Facts, config: RenderConfig, family: Family):
 
 const empty = (): Last => ({
   facts: { endpoints: [], policies: new Map(), profiles: new Map() },
-  ...{ interfaces: [], known: new Map(), parts: new Map() },
+  ...{ interfaces: [], known: new Map(), chains: Bucketed.empty<ReadonlyMap<string, Chain>>() },
   ...{ policies: Bucketed.empty<PolicyChain>(), uses: new Map() },
 });
 
@@ -55,6 +55,7 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
   const refers = changedBetween(last.facts, facts);
   const present = new Set<string>();
   const touched: Touched = new Map();
+  const chains = new Map<string, ReadonlyMap<string, Chain> | undefined>();
   let isMoved = false;
   for (const endpoint of endpoints) {
     const known = last.known.get(endpoint.id);
@@ -67,16 +68,17 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
       use(last, its.policies, touched);
       leave(last, known?.its.policies, touched);
       last.known.set(endpoint.id, { endpoint, its });
-      last.parts.set(endpoint.id, its.chains);
+      chains.set(endpoint.id, its.chains);
     }
   }
   for (const id of last.known.keys()) {
     if (present.has(id)) continue;
     leave(last, last.known.get(id)?.its.policies, touched);
     last.known.delete(id);
-    last.parts.delete(id);
+    chains.set(id, undefined);
     isMoved = true;
   }
+  last.chains = last.chains.edited(chains);
   last.policies = inUse(last, touched);
   if (isMoved)
     last.interfaces = endpoints.filter(({ id }) => present.has(id)).map(({ interfaceName }) => interfaceName);

@@ -30,8 +30,8 @@ export interface Rendered {
 
 /**
  * The chains and sets that enforce a node's state. This is the one place that knows both policies and chains
- * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects, and each
- * endpoint's chains are a part of their own, so that a change costs the same however many endpoints there are.
+ * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects, and the chains of
+ * endpoints and policies are parts by a few of them, so that a change costs next to the same however many there are.
  */
 export function render(state: NodeState, config: RenderConfig = renderConfig(state.config)): Rendered {
   const { refs, ...chains } = renderChains(state, config);
@@ -92,8 +92,8 @@ function familyChains(
     ["limits", new Map([...rates.chains, ...connections.chains])],
   ]);
   putHosts(parts, hosts, sets);
-  const { parts: its, policies, interfaces } = workloadsOf(state, config, family);
-  for (const [id, chains] of its) parts.set(id, chains);
+  const { chains: its, policies, interfaces } = workloadsOf(state, config, family);
+  for (const [id, some] of its.parts) parts.set(`workloads-${id}`, allOf(some));
   for (const [id, some] of policies.parts) {
     const { chains, refs } = chainsIn(some);
     parts.set(`policies-${id}`, chains);
@@ -108,8 +108,13 @@ function familyChains(
   for (const [key, chain] of floating.chains) shared.set(key, chain);
   const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];
   if (nat.length > 0) shared.set(`nat/${names.chains.natOutgoing}`, { rules: nat });
-  return new Parts(parts.set("shared", shared)); // an endpoint's id has a slash, and a host's policy our prefix
+  return new Parts(parts.set("shared", shared)); // a host's policy has our prefix
 }
+
+const allOf = oncePer(
+  (workloads: ReadonlyMap<string, Chains>): Chains =>
+    new Map([...workloads.values()].flatMap((chains) => [...chains])),
+);
 
 const chainsIn = oncePer((policies: ReadonlyMap<string, PolicyChain>) => {
   const chains = new Map<string, Chain>();

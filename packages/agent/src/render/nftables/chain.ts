@@ -1,6 +1,7 @@
 import type { Rule as RuleWords, Chain as Words } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type Base, type Chain, type Item, itemKey, type NftMap, type Rule } from "@margay/nftables";
+import { oncePer } from "@margay/reconcile";
 import { chainName, chainNameOf, portSetName, setName } from "./names.ts";
 import { portSet } from "./sets.ts";
 import { translateRule } from "./words.ts";
@@ -108,6 +109,16 @@ const isDispatch = ({ match: [word, name = "+", ...more], target, id }: RuleWord
 
 function mapOf(run: readonly RuleWords[], table: string, family: Family): NftMap {
   const fields = [run[0]?.match[0] === "-i" ? ("iifname" as const) : ("oifname" as const)];
-  const members = run.map(({ match, target }) => `${match[1]} : goto ${chainName(table, target[1] ?? "")}`);
-  return { kind: "map", family, fields, members: new Set(members) };
+  return { kind: "map", family, fields, members: new Set(run.map(memberIn(table))) };
+}
+
+const members = new Map<string, (rule: RuleWords) => string>();
+
+/** The same text for the same rule of a table: of a thousand interfaces only a new one's is made. */
+function memberIn(table: string): (rule: RuleWords) => string {
+  const known =
+    members.get(table) ??
+    oncePer(({ match, target }: RuleWords) => `${match[1]} : goto ${chainName(table, target[1] ?? "")}`);
+  members.set(table, known);
+  return known;
 }
