@@ -150,6 +150,21 @@ unshared(import.meta.url, () => {
     expect(await check()).toEqual({ exitCode: 0, stdout: "" });
   });
 
+  test("CHECK names the rules that are gone, each chain by its name", async () => {
+    await started(await cluster());
+    newNamespace("/run/netns/a");
+    const prevResult = JSON.parse((await call("ADD", "a")).stdout) as { interfaces: { name: string }[] };
+    const host = prevResult.interfaces[0]!.name; // an ADD that succeeded has two
+    sh(`iptables-nft -F margay-tw-${host}; ip6tables-nft -D margay-from-wl 1`);
+    const { details } = JSON.parse((await call("CHECK", "a", {}, { prevResult })).stdout) as {
+      details: string;
+    };
+    expect(details.split("; ")).toEqual([
+      `chain filter/margay-tw-${host} (IPv4) on the node: gone or changed`,
+      "chain filter/margay-from-wl (IPv6) on the node: gone or changed",
+    ]);
+  });
+
   test("an ADD returns when the pod is routed and policed, and a DEL takes all of it away", async () => {
     const store = await cluster();
     await started(store);
