@@ -183,13 +183,15 @@ unshared(import.meta.url, () => {
 
     test.each([1, 0])("nexthop_compat_mode=%s: the next process finds all, and loses none", async (mode) => {
       run(`sysctl -qw net.ipv4.nexthop_compat_mode=${mode}`);
+      want(over6, hops("fd00::2", "fd00::3*7"));
+      await settled();
       await kernel.stop();
       const before = groups();
       const watch = new RouteWatch();
       kernel = await open();
       await settled();
       want(v4, hops("172.20.0.2", "172.20.0.3"));
-      want(over6, hops("fd00::2"));
+      want(over6, hops("fd00::2", "fd00::3*7"));
       want(v6, hops("fd00::2", "fd00::3"));
       kernel.release();
       await settled();
@@ -197,19 +199,38 @@ unshared(import.meta.url, () => {
       expect(groups()).toEqual(before);
       watch.close();
       run("sysctl -qw net.ipv4.nexthop_compat_mode=1");
-      expect(shown()).toEqual(whole);
+      expect(went()).toMatchObject({ "fd00::2 fd00::3*7": many, "fd00::2 fd00::3": many });
     });
 
     test("what the earlier process left and nobody wants goes, with its objects", async () => {
       await kernel.stop();
       kernel = await open();
       run("ip nexthop flush proto 143"); // before anybody said what is wanted: all are back
-      await eventually(went, { "172.20.0.2 172.20.0.3": many, "fd00::2": many, "fd00::2 fd00::3": many });
+      await eventually(went, {
+        "172.20.0.2 172.20.0.3": many,
+        "fd00::2 fd00::3*7": many,
+        "fd00::2 fd00::3": many,
+      });
       want(v4, hops("172.20.0.2", "172.20.0.3"));
       kernel.release();
       await settled();
       expect(went()).toEqual({ "172.20.0.2 172.20.0.3": many });
       expect(objects()).toHaveLength(3);
+    });
+
+    test("objects of our protocol that routes of another table lean on are another process's", async () => {
+      await kernel.stop();
+      run(`ip nexthop add id 2399150000 via 172.20.0.4 dev d0 proto 143
+        ip nexthop add id 2399150001 group 2399150000 proto 143
+        ip route add 10.9.0.0/24 nhid 2399150001 proto 143 table 77`);
+      kernel = await open();
+      want(v4, hops("172.20.0.3"));
+      kernel.release();
+      await settled();
+      want(v4, hops("172.20.0.2", "172.20.0.3"));
+      await settled();
+      expect(run("ip route show table 77")).toMatch("10.9.0.0/24 nhid 2399150001 via 172.20.0.4");
+      run("ip nexthop del id 2399150001; ip nexthop del id 2399150000");
     });
 
     test("a next hop that the kernel refuses: each route says so by itself, and the others are in", async () => {

@@ -116,6 +116,7 @@ export class SharedHops {
       this.#taken.delete(id);
     }
     const gone = [...groups, ...hops.map(([, id]) => id)];
+    if (gone.length === 0) return;
     const failures = await this.#nl.requests.transact(gone.map(delNexthop));
     const failure = failures.find(({ error }) => error.code !== "ENOENT");
     if (failure) throw failure.error;
