@@ -90,12 +90,10 @@ class Wirer {
     this.#wire = wire;
   }
 
-  /** First the request leaves: wiring keeps this thread until it is done. */
+  /** At once: of all that an ADD waits for, the kernel's making of a veth takes longest, and another thread asks for it. */
   begin(addresses: readonly Address[]): void {
     this.#addresses = addresses;
-    this.#wiring = this.settled()
-      .then(() => setImmediate())
-      .then(() => this.#wire(addresses));
+    this.#wiring = this.settled().then(() => this.#wire(addresses));
     this.#wiring.catch(() => {}); // `done` hears of it
   }
 

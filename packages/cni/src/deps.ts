@@ -16,8 +16,8 @@ export interface Wiring {
   readonly addresses: readonly Address[];
   /** Bytes. */
   readonly mtu: number;
-  /** Of the pod's end; the kernel picks one when absent. */
-  readonly mac?: string;
+  /** Of the pod's end. */
+  readonly mac: string;
 }
 
 /** How many addresses at either end of a block. */
@@ -45,10 +45,8 @@ export interface CniDeps {
   /** This node's, for an IPAM plugin that uses them. */
   readonly podCidrs: () => readonly string[];
   readonly endpoints: Pick<Collection<WorkloadEndpoint>, "get" | "create" | "apply" | "delete">;
-  /**
-   * Makes the veth and all in the pod; answers the pod end's MAC. Whatever had the name before is replaced.
-   */
-  readonly wire: (wiring: Wiring) => Promise<{ mac: string }>;
+  /** Makes the veth and all in the pod. Whatever had the name before is replaced. */
+  readonly wire: (wiring: Wiring) => Promise<void>;
   /** Removes the pod's veth, by its host end. Gone already is success. */
   readonly unwire: (hostInterface: string) => Promise<void>;
   /** Removes the pod's veth from inside. A namespace or interface gone already is success. */

@@ -46,20 +46,25 @@ describe("a DEL that is answered first", () => {
       },
     });
   const kept = () => readdirSync(directory);
+  /** The first call has been served, and what came of it is known. */
+  const settled = async () => {
+    while (served.length === 0) await sleep(5);
+    await sleep(0);
+  };
 
   test("success, and it is kept until it is done, without the path that may be another's by then", async () => {
     const spool = spoolOf(100, []);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
     expect([kept(), served]).toEqual([[FILE], []]);
     expect(await spool.drain()).toBe(1); // under way already: not begun a second time
-    await sleep(150);
+    await settled();
     expect([kept(), served]).toEqual([[], ["DEL -"]]);
   });
 
   test("in vain for now: it stays kept, is tried again, and an ADD of the container comes after it", async () => {
     const spool = spoolOf(60, [refusal(11)]);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
-    await sleep(120);
+    await settled();
     expect(kept()).toEqual([FILE]);
     expect(await spool.handle(call("ADD"))).toEqual(DONE);
     expect(served).toEqual(["DEL -", "DEL -", "ADD /run/netns/c1"]);
@@ -88,7 +93,7 @@ describe("a DEL that is answered first", () => {
   test.each([1, 4, 6, 7])("in vain for ever (%i): it is told and thrown away", async (code) => {
     const spool = spoolOf(0, [refusal(code)]);
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
-    await sleep(20);
+    await settled();
     expect([kept(), bad.length]).toEqual([[], 1]);
   });
 
@@ -100,7 +105,7 @@ describe("a DEL that is answered first", () => {
   ])("in vain (%s, %i): it is kept, and tried again more and more seldom", async (_whose, code) => {
     const spool = spoolOf(0, Array(10).fill(refusal(code)));
     expect(await spool.handle(call("DEL"))).toEqual(DONE);
-    await sleep(20);
+    await settled();
     const tries: number[] = [];
     for (; served.length < 10; clock += 500) {
       const before = served.length;

@@ -82,7 +82,6 @@ function depsOf(
     async wire({ hostInterface, netns }) {
       world.links.set(hostInterface, netns);
       fault("wire");
-      return { mac: "02:00:00:00:00:01" };
     },
     async unwire(hostInterface) {
       fault("unwire");
@@ -365,7 +364,6 @@ test("calls about one pod never overlap; other pods do not wait", async () => {
     log.push(`> ${netns}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
     log.push(`< ${netns}`);
-    return { mac: "02:00:00:00:00:01" };
   };
   const handle = cniHandler(depsOf(empty(), {}, { wire }));
   const add = (sandbox: string, pod: string) =>
@@ -405,7 +403,6 @@ describe("the interface is made while the addresses are being written", () => {
       },
       wire: async ({ addresses }) => {
         log.push(`wired ${addresses.map(formatAddress)}`);
-        return { mac: "02:00:00:00:00:01" };
       },
     });
     expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.7/32" }]);
@@ -426,7 +423,6 @@ describe("the interface is made while the addresses are being written", () => {
       },
       wire: async ({ addresses }) => {
         wired.push(`${addresses.map(formatAddress)}`);
-        return { mac: "02:00:00:00:00:01" };
       },
     });
     expect(JSON.parse(stdout).ips).toMatchObject([{ address: "10.0.0.8/32" }]);
@@ -444,7 +440,6 @@ describe("the interface is made while the addresses are being written", () => {
       wire: async ({ hostInterface, netns }) => {
         await new Promise((resolve) => setTimeout(resolve, 20));
         world.links.set(hostInterface, netns);
-        return { mac: "02:00:00:00:00:01" };
       },
     });
     expect(JSON.parse(stdout)).toMatchObject({ code: 11 });

@@ -395,9 +395,9 @@ unshared(import.meta.url, () => {
   });
 
   describe("GC", () => {
-    const gc = (valid: string[] | undefined, conf: object = {}) =>
+    const gc = (valid: string[] | undefined, conf: object = {}, plugin = "margay-cni") =>
       node.cni("GC", {
-        sandbox: "",
+        ...{ sandbox: "", plugin },
         env: { CNI_CONTAINERID: "", CNI_NETNS: "", CNI_IFNAME: "" },
         conf: {
           ...(valid && {
@@ -427,6 +427,19 @@ unshared(import.meta.url, () => {
       expect(await containers()).toEqual(["other"]);
       node.sh("ip link del calidefeca1c0");
       await node.cni("DEL", { sandbox: "other", conf: { name: "net2" } });
+      expect(await node.world()).toEqual(NOTHING);
+    });
+
+    test("as margay-ipam: the network's addresses that the list does not name, and nothing of another network", async () => {
+      await node.start();
+      const bridge = { plugin: "margay-ipam", conf: { name: "bridged" } };
+      for (const name of ["x", "y"]) await node.cni("ADD", { sandbox: node.sandbox(name), ...bridge });
+      await node.cni("ADD", { sandbox: node.sandbox("web") });
+      expect(await gc(["y"], bridge.conf, "margay-ipam")).toEqual({ code: 0, stdout: "" });
+      expect(await containers()).toEqual(["web", "y"]);
+      expect(await node.world()).toMatchObject({ links: 1, endpoints: ["n1-k8s-web-eth0"] });
+      await gc([], bridge.conf, "margay-ipam");
+      await gc([]);
       expect(await node.world()).toEqual(NOTHING);
     });
 

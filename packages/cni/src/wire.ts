@@ -37,14 +37,13 @@ const BOOT = 3;
  * when the pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container`
  * when the namespace is gone, else NetlinkError, and then leaves nothing.
  */
-export async function wire(nl: Netlink, wiring: Wiring): Promise<{ mac: string }> {
+export async function wire(nl: Netlink, wiring: Wiring): Promise<void> {
   const pod = openPod(wiring.netns, { inBackground: true });
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
     const host = await makeVeth(nl, pod, wiring);
-    const { mac = "" } = await wirePod(pod, wiring);
-    await wireHost(nl, host, { ...wiring, mac });
-    return { mac };
+    const ends = await Promise.allSettled([wirePod(pod, wiring), wireHost(nl, host, wiring)]); // two ends, nothing in common
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
   } catch (error) {
     await deleteLink(nl, wiring.hostInterface);
     throw error;
@@ -83,7 +82,7 @@ export function openPod(
 /** Almost always both names are free; a veth that has either of them makes room. */
 async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link> {
   const { hostInterface, netns, ifname, mtu, mac } = wiring;
-  const peer = { name: ifname, namespace: netns, ...(mac && { mac }) };
+  const peer = { name: ifname, namespace: netns, mac };
   const make = () => createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
   try {
     return await make();
@@ -99,14 +98,14 @@ async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link
  * The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a
  * second.
  */
-async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<Link> {
+async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
   if (has6(addresses))
     inNamespace(netns, () => {
       sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0);
       sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0);
     });
   const link = await linkBesideLoopback(pod, ifname);
-  if (!link?.mac) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
+  if (!link) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
   const gateways = addresses.map(({ family }) => parseAddress(GATEWAY[family]));
   await configureLink(pod, link, {
     link: { up: true },
@@ -117,7 +116,6 @@ async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Prom
     neighbours: gateways.map((address) => ({ address, mac: HOST_MAC })),
     routes: gateways.flatMap((gateway) => routesVia(gateway, ifname)),
   });
-  return link;
 }
 
 /** An IPv6 link-local gateway is on the link by itself; the IPv4 one needs a route first. */
@@ -135,7 +133,7 @@ export function routesVia(gateway: Address, dev: string): Route[] {
 async function wireHost(
   nl: Netlink,
   link: Link,
-  { hostInterface, owner, addresses, mac }: Wiring & { mac: string },
+  { hostInterface, owner, addresses, mac }: Wiring,
 ): Promise<void> {
   const set = (name: string, value: number) => sysctl(`net.ipv6.conf.${hostInterface}.${name}`, value);
   if (has6(addresses)) {
