@@ -12,7 +12,7 @@ const sh = (command: string): string => execFileSync("sh", ["-c", command], { en
 
 /** All that cleanup might touch, its own or not. Counters, and sets' headers, change by themselves. */
 const world = (): string =>
-  sh(`ip -o link | sed 's/.*: \\(.*\\): <.*/\\1/' | sort; ip route show table all | sort; ip -6 route show proto 99
+  sh(`ip -o link | sed 's/.*: \\(.*\\): <.*/\\1/' | sort; ip route show table all | sort; ip -6 route show proto 99; ip nexthop
       iptables-nft-save | grep -v '^#' | sed 's/\\[.*\\]//'; ip6tables-nft-save | grep -v '^#' | sed 's/\\[.*\\]//'
       ipset list -n | sort; nft list tables | grep -v ' \\(filter\\|nat\\|raw\\|mangle\\)$' || true
       cat /proc/sys/net/ipv4/ip_forward`);
@@ -22,8 +22,8 @@ unshared(import.meta.url, () => {
     const runDir = mkdtempSync("/run/cleanup-");
     const [cniBinDir, cniConfDir] = [join(runDir, "bin"), join(runDir, "conf")];
     // Others': Calico's interface of the very name, kube-proxy's rules, a route of another protocol, sets and tables.
-    sh(`ip link add cali0123456789a type veth peer name x0 && ip link set cali0123456789a up alias 'calico'
-        ip route add 10.9.9.9/32 dev cali0123456789a proto 99
+    sh(`ip link add cali0123456789a type veth peer name x0 && ip link set x0 addrgenmode none up && ip link set cali0123456789a addrgenmode none up alias 'calico'
+        ip route add 10.9.9.9/32 dev cali0123456789a proto 99; ip nexthop add id 7 dev cali0123456789a proto 99
         iptables-nft -N KUBE-FORWARD && iptables-nft -A FORWARD -j KUBE-FORWARD && iptables-nft -t nat -A POSTROUTING -j RETURN
         ip6tables-nft -A FORWARD -j ACCEPT; ip6tables-nft -t raw -L >/dev/null; iptables-nft -t raw -L > /dev/null; iptables-nft -t mangle -L >/dev/null
         ipset create others hash:ip; nft add table inet margay-monitor; echo 0 > /proc/sys/net/ipv4/ip_forward`);
@@ -36,7 +36,8 @@ unshared(import.meta.url, () => {
     writeFileSync(join(runDir, "cni.sock"), "");
     sh(`ip link add caliaaaaaaaaaaa type veth peer name x1 && ip link set caliaaaaaaaaaaa up alias 'margay:margay c1 eth0'
         ip link set x1 up; ip route add 10.244.0.1/32 dev caliaaaaaaaaaaa proto 142; ip route add blackhole 10.244.0.0/26 proto 142
-        ip route add 10.245.0.0/26 dev caliaaaaaaaaaaa proto 143 metric 1024
+        ip nexthop add id 2399141888 dev cali0123456789a proto 143; ip nexthop add id 2399141889 group 2399141888 proto 143
+        ip route add 10.245.0.0/26 nhid 2399141889 proto 143 metric 1024
         ipset create margay4-pools hash:net && ipset add margay4-pools 10.244.0.0/16
         iptables-nft -N margay-FORWARD && iptables-nft -A margay-FORWARD -m set --match-set margay4-pools src -j ACCEPT
         iptables-nft -I FORWARD -m comment --comment 'margay:hook' -j margay-FORWARD

@@ -34,7 +34,7 @@ export async function cleanUp(options: CleanupOptions): Promise<string[]> {
   const files = binDir && confDir ? uninstall({ binDir, confDir }) : [];
   const routes: [string, Target<unknown>][] = [ROUTE_PROTOCOL, BGPD_PROTOCOL].map((protocol) => [
     `routes of protocol ${protocol}`,
-    routeTarget(netlink, { protocol }) as Target<unknown>,
+    routeTarget(netlink, { protocol, shareFrom: Number.POSITIVE_INFINITY }) as Target<unknown>, // with nexthop objects of theirs
   ]);
   const counts = [
     ["CNI files", files.length] as const,
