@@ -21,10 +21,10 @@ export function affected(before: NodeState | undefined, now: NodeState): readonl
 export function hostsAffected(before: NodeState | undefined, now: NodeState): boolean {
   if (before?.hostEndpoints !== now.hostEndpoints) return true;
   const isChanged = changesBetween(before, now);
-  return now.hostEndpoints.some(({ profiles, normal, forward, untracked, preDnat }) =>
+  return now.hostEndpoints.some(({ profiles, normal, untracked, preDnat }) =>
     isChanged(
       profiles,
-      [normal, forward, untracked, preDnat].flatMap(({ ingress, egress }) => [...ingress, ...egress]),
+      [normal, untracked, preDnat].flatMap(({ ingress, egress }) => [...ingress, ...egress]),
     ),
   );
 }
