@@ -82,6 +82,8 @@ export interface WantedPeer {
   readonly unnumbered?: boolean;
   /** Never dialled. */
   readonly passive?: boolean;
+  /** A pod of this node, which peers with `localAddress`: an address that is the node's for this alone. */
+  readonly isLocalWorkload?: boolean;
   /** It came by itself, out of this network. */
   readonly dynamic?: string;
   /** Both when absent. */

@@ -7,8 +7,10 @@ import { type Gateways, gatewayRoutes, gatewaysOf } from "./gateways.ts";
 import { Handover } from "./handover.ts";
 import { Kernel, type RouteTable } from "./kernel.ts";
 import { bgpProtocol, kernelRoute } from "./kernel-routes.ts";
+import { peeringAddresses } from "./local-workloads.ts";
 import { noKernel } from "./no-kernel.ts";
 import { isOwnBlock, isService, type Origins, originated } from "./originate.ts";
+import { OwnAddresses } from "./own-addresses.ts";
 import { Routers } from "./routers.ts";
 import { type Log, Speaker } from "./speaker.ts";
 import { textOf } from "./text-of.ts";
@@ -65,6 +67,7 @@ export class Engine {
   /** As it was given: without the addresses of unnumbered peers. */
   #given: Wanted | undefined;
   readonly #routers: Routers;
+  readonly #addresses: OwnAddresses | undefined;
   /** Of a walk over all prefixes, those to come. */
   #left: Generator<readonly [Family, number]> | undefined;
   #isWalkDue = false;
@@ -83,6 +86,7 @@ export class Engine {
     this.#log = options.log;
     this.kernel = kernel;
     this.speaker = speaker;
+    if (kernel.isWritten) this.#addresses = new OwnAddresses(options.log);
     this.#routers = new Routers({
       log: options.log,
       onChanged: () => this.#given && this.apply(this.#given),
@@ -120,6 +124,8 @@ export class Engine {
     this.#routers.watch(devicesOf(given.peers));
     const wanted: Wanted = { ...given, peers: located(given.peers, this.#routers.found) };
     this.#wanted = wanted;
+    const peering = peeringAddresses(wanted.peers);
+    this.#addresses?.set(peering);
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
     if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
@@ -128,7 +134,7 @@ export class Engine {
     if (heldKey(before) !== heldKey(wanted)) this.#hold();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers, wanted.ranges);
-    this.#listenAs(wanted.self);
+    this.#listenAs(wanted.self, [...peering.values()]);
     if (before === undefined) this.kernel.start();
   }
 
@@ -143,6 +149,7 @@ export class Engine {
     clearTimeout(this.#listenRetry);
     this.#handover.stop();
     this.#routers.stop();
+    await this.#addresses?.stop();
     await this.#listening;
     this.#listener?.close();
     this.speaker.stop();
@@ -232,9 +239,9 @@ export class Engine {
   }
 
   /** Listens where the speaker's configuration says; a port in use is tried again every second. */
-  #listenAs(self: Self | undefined): void {
+  #listenAs(self: Self | undefined, peering: readonly Address[]): void {
     const own = Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : []));
-    const addresses = self?.listenAddresses ?? (self?.bindNodeAddress ? own : undefined);
+    const addresses = self?.listenAddresses ?? (self?.bindNodeAddress ? [...own, ...peering] : undefined);
     const options = self && { port: self.listenPort, ...(addresses ? { addresses } : {}) };
     const key = options ? `${options.port} ${(options.addresses ?? []).map((a) => a.bits).join()}` : "";
     if (key === this.#listenKey) return;
@@ -253,7 +260,7 @@ export class Engine {
         this.listenFault = (error as Error).message; // listen rejects with system errors
         this.#log.warn({ event: "listen-failed", err: error }, this.listenFault);
         this.#listenKey = "";
-        this.#listenRetry = setTimeout(() => this.#listenAs(self), 1000);
+        this.#listenRetry = setTimeout(() => this.#listenAs(self, peering), 1000);
       }
     });
   }

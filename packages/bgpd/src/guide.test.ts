@@ -38,7 +38,7 @@ test("vendors whose words are not run are marked so", () => {
 
 unsharedWithUsers(import.meta.url, () => {
   const inputs = {
-    ...{ self: "n1", filters: [], peers: ours as never, secret: () => "sesame" }, // the document's are BGPPeers
+    ...{ self: "n1", filters: [], endpoints: [], peers: ours as never, secret: () => "sesame" }, // the document's are BGPPeers
     nodes: [
       parse({
         ...{ apiVersion: "margay.dev/v1", kind: "Node", metadata: { name: "n1", labels: { rack: "1" } } },

@@ -164,6 +164,7 @@ export class Intake {
       self: this.#node,
       nodes,
       peers: this.#all("BGPPeer"),
+      endpoints: this.#all("WorkloadEndpoint"),
       filters: this.#all("BGPFilter"),
       settings: this.#settings(),
       secret: this.#secret,

@@ -16,7 +16,15 @@ const peer = (name: string, spec: object): BGPPeer => make("BGPPeer", name, spec
 const settings = (spec: object = {}) =>
   effective("BGPConfiguration", [make("BGPConfiguration", "default", spec)], "n1");
 const inputs = (more: Partial<PeerInputs>): PeerInputs => ({
-  ...{ self: "n1", nodes: [node], peers: [], filters: [], settings: settings(), secret: () => undefined },
+  ...{
+    self: "n1",
+    endpoints: [],
+    nodes: [node],
+    peers: [],
+    filters: [],
+    settings: settings(),
+    secret: () => undefined,
+  },
   ...more,
 });
 

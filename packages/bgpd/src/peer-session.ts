@@ -7,6 +7,7 @@ import {
   md5Password,
   type Node,
   secondsOf,
+  type WorkloadEndpoint,
 } from "@margay/api";
 import { type Statement, timers } from "@margay/bgp";
 import { type Address, parseAddress, parsePrefix } from "@margay/net";
@@ -19,6 +20,8 @@ export interface PeerInputs {
   readonly self: string;
   readonly nodes: readonly Node[];
   readonly peers: readonly BGPPeer[];
+  /** Of this node at least. */
+  readonly endpoints: readonly WorkloadEndpoint[];
   readonly filters: readonly BGPFilter[];
   readonly settings: BGPSettings;
   readonly secret: ReadSecret;

@@ -5,6 +5,7 @@
 import { type BGPPeer, evaluate, type Node, parsePeerIP, parseSelector } from "@margay/api";
 import { type Family, parseAddress, parsePrefix, prefixOf, sameAddress } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
+import { localWorkloads } from "./local-workloads.ts";
 import {
   commonOf,
   type Extras,
@@ -136,7 +137,9 @@ function sessionsOf({ metadata, spec }: BGPPeer, scene: Scene): WantedPeer[] {
   const isUnnumbered = (peerSelector ?? localWorkloadSelector ?? listenRange) === undefined;
   if (isUnnumbered && device !== undefined)
     return speaks(spec, scene.me) ? [onInterface({ name: metadata.name, device }, scene, extras)] : [];
-  if (peerSelector === undefined) return []; // local workload peers are not there yet
+  if (localWorkloadSelector !== undefined)
+    return speaks(spec, scene.me) ? localWorkloads(localWorkloadSelector, scene, extras) : [];
+  if (peerSelector === undefined) return []; // a range: `listenRanges`
   const others = scene.nodes.filter((n) => n.metadata.name !== scene.self);
   const forward = speaks(spec, scene.me) ? others.filter((n) => matches(peerSelector, n)) : [];
   const reverse =

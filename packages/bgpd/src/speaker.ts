@@ -254,9 +254,10 @@ export class Speaker {
     const key = keyOf(wanted);
     const bgpId = session.peer?.bgpId ?? 0;
     const kind = negotiated.internal ? "ibgp" : "ebgp";
-    const { peerAs: as, address, client, device } = wanted;
+    const { peerAs: as, address, client, device, isLocalWorkload: isBehindUs } = wanted;
     const source: Source = {
       ...{ kind, as, bgpId, address, client, ...(device === undefined ? {} : { device }) },
+      ...(isBehindUs ? { isBehindUs } : {}),
       get name() {
         return peer.wanted.name; // another one touches no session
       },

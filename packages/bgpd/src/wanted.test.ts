@@ -37,6 +37,7 @@ const inputs = (more: Partial<PeerInputs> = {}): PeerInputs => ({
   self: "n1",
   nodes: [node(1), node(2), node(3)],
   peers: [],
+  endpoints: [],
   filters: [],
   settings: settings(),
   secret: () => undefined,

@@ -5,7 +5,7 @@ import { afOf } from "./route-message.ts";
 export const RTM_NEWADDR = 20;
 export const RTM_DELADDR = 21;
 export const RTM_GETADDR = 22;
-const attribute = { address: 1, local: 2, broadcast: 4, flags: 8 } as const;
+const attribute = { address: 1, local: 2, broadcast: 4, flags: 8, protocol: 11 } as const;
 const IFA_F_NODAD = 2;
 const scopes = { global: 0, link: 253, host: 254 } as const;
 
@@ -17,6 +17,8 @@ export interface InterfaceAddress {
   readonly scope?: keyof typeof scopes;
   /** IPv6: usable at once, without duplicate address detection. */
   readonly nodad?: boolean;
+  /** Who set it (IFA_PROTO): a mark like that of routes, since Linux 5.18. */
+  readonly protocol?: number;
 }
 
 /** What listAddresses answers. */
@@ -41,7 +43,10 @@ export const newAddress = (a: InterfaceAddress, dev: string, index: number): Req
   type: RTM_NEWADDR,
   flags: flags.create | flags.replace,
   words: () => `add address ${formatInterfaceAddress(a)} dev ${dev}`,
-  body: (e) => write(e, a, index).attributeU32(attribute.flags, a.nodad ? IFA_F_NODAD : 0),
+  body: (e) => {
+    write(e, a, index).attributeU32(attribute.flags, a.nodad ? IFA_F_NODAD : 0);
+    return a.protocol === undefined ? e : e.attribute(attribute.protocol, (v) => v.u8(a.protocol ?? 0));
+  },
 });
 
 export const delAddress = (a: InterfaceAddress, dev: string, index: number): Request => ({
@@ -70,6 +75,7 @@ export function readAddress(message: Message): ListedAddress | undefined {
   const scope = Object.entries(scopes).find(([, n]) => n === body.getUint8(3))?.[0] as
     | keyof typeof scopes
     | undefined;
+  const protocol = found.get(attribute.protocol)?.getUint8(0) ?? 0;
   const bits = u32(found.get(attribute.flags)) ?? body.getUint8(2);
   return {
     index: body.getUint32(4, true),
@@ -77,5 +83,6 @@ export function readAddress(message: Message): ListedAddress | undefined {
     length: body.getUint8(1),
     ...(scope && { scope }),
     ...((bits & IFA_F_NODAD) !== 0 && { nodad: true }),
+    ...(protocol !== 0 && { protocol }),
   };
 }

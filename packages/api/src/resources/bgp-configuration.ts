@@ -16,8 +16,6 @@ const ranges = z.array(z.object({ cidr: cidr().describe("Range.") })).optional()
 const IDLE = {
   logSeverityScreen: "bgpd's flag --log-level decides",
   ignoredInterfaces: "networks of interfaces are not announced",
-  localWorkloadPeeringIPV4: "pods peer with the node's own addresses, where BGPPeers say so",
-  localWorkloadPeeringIPV6: "pods peer with the node's own addresses, where BGPPeers say so",
 } as const;
 
 const settings = z.object({
@@ -68,8 +66,10 @@ const settings = z.object({
     .optional()
     .describe("Graceful restart time (RFC 4724) of the mesh; 120s when absent."),
   ignoredInterfaces: z.array(interfacePattern).optional().describe(withoutEffect(IDLE.ignoredInterfaces)),
-  localWorkloadPeeringIPV4: address(4).optional().describe(withoutEffect(IDLE.localWorkloadPeeringIPV4)),
-  localWorkloadPeeringIPV6: address(6).optional().describe(withoutEffect(IDLE.localWorkloadPeeringIPV6)),
+  localWorkloadPeeringIPV4: address(4)
+    .optional()
+    .describe("Address of every node that pods peer with (localWorkloadSelector)."),
+  localWorkloadPeeringIPV6: address(6).optional().describe("The same over IPv6; not a link-local address."),
   programClusterRoutes: z
     .enum(["Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"])
     .default("EnabledNoEncapOnly")

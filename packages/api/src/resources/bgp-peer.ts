@@ -145,7 +145,10 @@ export const bgpPeer = define({
   spec,
   between,
   columns: [
-    { title: "PEERIP", value: ({ spec }) => spec.peerIP ?? spec.peerSelector ?? spec.interface },
+    {
+      title: "PEERIP",
+      value: ({ spec: s }) => s.peerIP ?? s.peerSelector ?? s.localWorkloadSelector ?? s.interface,
+    },
     { title: "NODE", value: ({ spec }) => spec.node ?? spec.nodeSelector ?? "(global)" },
     { title: "ASN", value: ({ spec }) => spec.asNumber },
   ],

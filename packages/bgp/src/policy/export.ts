@@ -89,7 +89,8 @@ export function nextHopFor(
   const ours = policy.self[family] ?? (policy.extendedNextHop ? policy.self[6] : undefined);
   if (source.kind === "local" || !learned || policy.nextHop === "self" || foreign(learned)) return ours;
   const isShared = policy.shared !== undefined && contains(policy.shared, learned.address);
-  const stays = (policy.nextHop === "keep" || policy.to === "ibgp") && !isLinkLocal(learned.address);
+  const isKept = policy.nextHop === "keep" || (policy.to === "ibgp" && !source.isBehindUs);
+  const stays = isKept && !isLinkLocal(learned.address);
   if (!stays && !isShared) return ours;
   return isShared || !learned.linkLocal ? learned : { address: learned.address };
 }

@@ -12,6 +12,8 @@ export interface Source {
   readonly address: Address;
   /** A route reflection client of ours, RFC 4456 §4. */
   readonly client: boolean;
+  /** Nobody but us has a way to the next hops of its routes: a pod of this node. */
+  readonly isBehindUs?: boolean;
   /** The interface that link-local next hops of its routes are on. */
   readonly device?: string;
 }
