@@ -1,10 +1,12 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { items } from "./cluster/api.ts";
 import { API_HOST, API_PORT, createNamespace } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import { nodeState } from "./cluster/node-state.ts";
 import { NUMBERED_PORT, Numbered, tor } from "./cluster/numbered.ts";
-import { createPods, daemonsReady, install, NAMESPACE, upgrade } from "./cluster/release.ts";
+import { CHART, createPods, daemonsReady, install, NAMESPACE, upgrade } from "./cluster/release.ts";
 import { provide } from "./cluster/sandbox.ts";
 import { recipes } from "./recipes.ts";
 
@@ -52,19 +54,40 @@ const PODS = [
   ["other/stranger", "n2", {}],
 ] as const;
 
-/** "a > b:port" as words. */
+/** "a > b:port/udp" as words. */
 const parts = (line: string) => {
-  const [, from = "", to = "", port] = /^(\S+) > ([^:]+)(?::(\d+))?$/.exec(line) ?? [];
-  return { from, to, ...(port !== undefined && { port: Number(port) }) };
+  const [, from = "", to = "", port, udp] = /^(\S+) > ([^:]+)(?::(\d+)(\/udp)?)?$/.exec(line) ?? [];
+  return {
+    ...{ from, to },
+    ...(port !== undefined && { port: Number(port) }),
+    ...(udp && { protocol: "udp" as const }),
+  };
 };
-const becomes = (expected: boolean, line: string) => {
-  const { from, to, ...port } = parts(line);
-  return cluster.becomes(expected, from, to, port);
+const becomes = (expected: boolean, line: string, family: 4 | 6 = 4) => {
+  const { from, to, ...question } = parts(line);
+  return cluster.becomes(expected, from, to, { ...question, family });
 };
+const allBecome = (expected: boolean, lines: readonly string[]) =>
+  Promise.all(lines.flatMap((line) => [becomes(expected, line, 4), becomes(expected, line, 6)]));
 
 test("helm test: every node has applied what was written", async () => {
   await cluster.must("helm", ["test", "margay", "-n", NAMESPACE]);
 }, 60_000);
+
+test("every panel of the dashboard asks for what a daemon measures", async () => {
+  const pages = [9097, 9098, 9099].map((port) => cluster.answer("n1", port, "metrics"));
+  const measured = new Set(
+    (await Promise.all(pages)).flatMap(({ stdout }) =>
+      [...stdout.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name),
+    ),
+  );
+  const text = readFileSync(join(CHART, "files/margay-dashboard.json"), "utf8");
+  const asked = [...text.matchAll(/"expr": "(.*)"/g)].flatMap(([, expr = ""]) =>
+    [...expr.matchAll(/\b(margay|process)_[a-z_]+/g)].map(([name]) => name.replace(/_bucket$/, "")),
+  );
+  expect(asked.length).toBeGreaterThan(10);
+  expect(asked.filter((name) => !measured.has(name))).toEqual([]);
+}, 30_000);
 
 test("pods of all nodes reach each other, over both families", async () => {
   await createNamespace(cluster.admin, "other", { project: "myproject" });
@@ -82,10 +105,10 @@ describe("recipes of the Kubernetes documentation", () => {
     "%s",
     async (_title, { yaml, reached, refused }) => {
       await cluster.apply(yaml);
-      for (const line of refused) await becomes(false, line);
-      for (const line of reached) await becomes(true, line);
+      await allBecome(false, refused);
+      await allBecome(true, reached);
       await cluster.must("kubectl", ["delete", "-f", "-"], { input: yaml });
-      for (const line of refused) await becomes(true, line);
+      await allBecome(true, refused);
     },
     60_000,
   );
@@ -183,6 +206,48 @@ test("the leader is killed: the work goes on; it hangs: another leads within 15 
   expect(ms).toBeLessThan(15_000);
   await cluster.kubelets.find((one) => one.processOf(frozen, "controllers"))?.kill(frozen, "controllers");
 }, 120_000);
+
+test("a hundred pods at once on one node: all run, and all of them go", async () => {
+  const spent = async (): Promise<number> => {
+    const { stdout } = await cluster.answer("n1", 9099, "metrics");
+    const sums = [...stdout.matchAll(/^margay_agent_cni_seconds_sum\{.*\} (\S+)$/gm)];
+    return sums.reduce((all, [, seconds]) => all + Number(seconds), 0);
+  };
+  const before = await spent();
+  const since = performance.now();
+  const labels = { burst: "yes" };
+  await createPods(
+    cluster,
+    Array.from({ length: 100 }, (_, i) => [`default/burst-${i}`, "n1", labels] as const),
+  );
+  const ms = Math.round(performance.now() - since);
+  process.stdout.write(
+    `100 pods run after ${ms} ms; in the agent ${((await spent()) - before).toFixed(2)} s of calls\n`,
+  );
+  const burst = cluster.kubelet("n1").parties.filter(({ name }) => name.startsWith("default/burst-"));
+  expect(new Set(burst.flatMap(({ addresses }) => addresses)).size).toBe(200); // of both families, none twice
+  await becomes(true, "default/burst-99 > default/client");
+  await cluster.must("kubectl", ["delete", "pods", "-l", "burst=yes", "--wait=false"]);
+  await cluster.eventually("they have gone", () =>
+    cluster.kubelet("n1").parties.every(({ name }) => !name.startsWith("default/burst-")),
+  );
+}, 150_000);
+
+test("what every container has used so far is within what it requests", async () => {
+  const containers = [
+    ["margay-node-n1", "agent"],
+    ["margay-node-n1", "bgpd"],
+    [await holder(), "controllers"],
+  ] as const;
+  for (const [pod, container] of containers) {
+    const { peakMiB, cpuSeconds, seconds, requestedMiB } = await cluster.usage(pod, container);
+    const cpu = ((1000 * cpuSeconds) / seconds).toFixed(0);
+    process.stdout.write(
+      `${container}: peak ${peakMiB.toFixed(0)} MiB, ${cpu}m CPU over ${seconds.toFixed(0)} s\n`,
+    );
+    expect(peakMiB).toBeLessThan(requestedMiB);
+  }
+}, 30_000);
 
 test("a node is deleted: its blocks, its Node and its endpoints go", async () => {
   await cluster.must("kubectl", ["delete", "node", "n3", "--wait=false"]);

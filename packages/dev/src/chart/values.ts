@@ -163,14 +163,14 @@ export const values: Value = group("Values of charts/margay.", {
       ipam: map(
         "Another plugin of cniBinDir that gives addresses, such as {type: host-local, subnet: usePodCidr}; Margay's own IPAM when empty.",
       ),
-      resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "512Mi" }),
+      resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
       env: list("More environment variables.", { type: "object" }),
     }),
     bgpd: group("The BGP speaker.", {
       enabled: flag("Whether nodes speak BGP.", true),
       logLevel,
       healthPort: port("Port of health and metrics on the node.", 9098),
-      resources: resources({ cpu: "50m", memory: "96Mi" }, { memory: "512Mi" }),
+      resources: resources({ cpu: "50m", memory: "128Mi" }, { memory: "1Gi" }),
       env: list("More environment variables.", { type: "object" }),
       secrets: list(
         "Secrets beside those that bgpPeers and bgpConfiguration name, for passwords of BGP peers.",
@@ -197,7 +197,7 @@ export const values: Value = group("Values of charts/margay.", {
     priorityClassName: text("Priority.", "system-cluster-critical"),
     logLevel,
     healthPort: port("Port of health and metrics.", 9097),
-    resources: resources({ cpu: "50m", memory: "128Mi" }, { memory: "512Mi" }),
+    resources: resources({ cpu: "50m", memory: "128Mi" }, { memory: "1Gi" }),
     env: list("More environment variables.", { type: "object" }),
   }),
   kubernetesAPI: group("The API server, where it is not to be reached by its Service (no kube-proxy).", {
