@@ -3,7 +3,7 @@ import { parseAddress, parsePrefix, prefixOf } from "@margay/net";
 import fc from "fast-check";
 import { newAddress, readAddress } from "./address.ts";
 import { errnoName, NetlinkError } from "./error.ts";
-import { macBytes, newBridge, readLink } from "./link.ts";
+import { macBytes, readLink, removeLink } from "./link.ts";
 import { Encoder, flags, MalformedError, type Message, messages, type Request } from "./message.ts";
 import { newNeighbour, readNeighbour } from "./neighbour.ts";
 import { formatRoute, type Nexthop, type Route, sameRoute } from "./route.ts";
@@ -61,7 +61,7 @@ test("a delete names destination, table, metric and protocol, and nothing else",
 
 test("a name's padding is not part of its length", () => {
   const name = ["09000300", "6272303000000000"]; // length 9 with the NUL, three bytes of padding
-  expect(hex(newBridge("br00"))).toContain(name.join(""));
+  expect(hex(removeLink("br00"))).toContain(name.join(""));
 });
 
 test.each<[string, Route, Route, boolean]>([

@@ -26,7 +26,7 @@ export async function configureLink(
   const { index, name } = link;
   const names = { index: (dev: string) => (dev === name ? index : undefined), name: () => undefined };
   const [refused] = await nl.requests.transact([
-    ...(change ? [changeLink(link, change, undefined)] : []),
+    ...(change ? [changeLink(link, change)] : []),
     ...addresses.map((one) => newAddress(one, name, index)),
     ...neighbours.map((one) => newNeighbour(one, name, index)),
     ...routes.map((one) => newRoute(one, names, flags.create | flags.exclusive)),

@@ -16,7 +16,6 @@ export { deleteForwarding, type Forwarding, listForwarding, setForwarding } from
 export { setSizes } from "./ipset.ts";
 export type { Link, LinkChange, Veth, Vxlan } from "./link.ts";
 export {
-  createBridge,
   createVeth,
   createVxlan,
   deleteLink,
@@ -25,7 +24,6 @@ export {
   linkByName,
   listLinks,
   setLink,
-  setMaster,
 } from "./links.ts";
 export { releaseFilePages } from "./memory.ts";
 export { attributes, bytesOf, Encoder, type Message, type Request, text } from "./message.ts";

@@ -21,7 +21,6 @@ const attribute = {
   name: 3,
   mtu: 4,
   link: 5,
-  master: 10,
   operState: 16,
   linkInfo: 18,
   alias: 20,
@@ -57,8 +56,6 @@ export interface Link {
   /** Bytes. */
   readonly mtu: number;
   readonly mac?: string;
-  /** Index of the bridge or bond that it belongs to. */
-  readonly master?: number;
   /** A veth's other end, an index in that end's namespace. */
   readonly peerIndex?: number;
   /** Free text of whoever made it: an owner's mark. */
@@ -67,12 +64,11 @@ export interface Link {
   readonly vxlan?: VxlanSettings;
 }
 
-/** What setLink can change; absent is left alone. `master` null takes the link out of its bridge. */
+/** What setLink can change; absent is left alone. */
 export interface LinkChange {
   readonly up?: boolean;
   readonly mtu?: number;
   readonly mac?: string;
-  readonly master?: string | null;
   readonly name?: string;
   /** At most 255 bytes. */
   readonly alias?: string;
@@ -174,17 +170,6 @@ function writeEnd(e: Encoder, end: { name: string; mtu: number; mac?: string }):
   return e.attributeU32(attribute.txQueues, 1).attributeU32(attribute.rxQueues, 1);
 }
 
-export const newBridge = (name: string, mtu?: number): Request => ({
-  type: RTM_NEWLINK,
-  flags: flags.create | flags.exclusive,
-  words: () => `create bridge ${name}`,
-  body: (e) => {
-    header(e, 0, undefined).attributeText(attribute.name, name);
-    if (mtu !== undefined) e.attributeU32(attribute.mtu, mtu);
-    e.attribute(attribute.linkInfo, (i) => i.attributeText(info.kind, "bridge"));
-  },
-});
-
 export const newVxlan = ({ name, mtu, mac, ...settings }: Vxlan): Request => ({
   type: RTM_NEWLINK,
   flags: flags.create | flags.exclusive,
@@ -199,13 +184,11 @@ export const newVxlan = ({ name, mtu, mac, ...settings }: Vxlan): Request => ({
       ),
 });
 
-/** `masterIndex` is 0 to leave the master, undefined to keep it. */
-export function changeLink(link: Link, change: LinkChange, masterIndex: number | undefined): Request {
+export function changeLink(link: Link, change: LinkChange): Request {
   const body = (e: Encoder) => {
     header(e, link.index, change.up);
     if (change.mtu !== undefined) e.attributeU32(attribute.mtu, change.mtu);
     if (change.mac) e.attributeBytes(attribute.address, macBytes(change.mac));
-    if (masterIndex !== undefined) e.attributeU32(attribute.master, masterIndex);
     if (change.name) e.attributeText(attribute.name, change.name);
     if (change.alias) e.attributeText(attribute.alias, change.alias);
   };
@@ -215,8 +198,14 @@ export function changeLink(link: Link, change: LinkChange, masterIndex: number |
 const changeWords = ({ up, ...others }: LinkChange): string =>
   [
     ...(up === undefined ? [] : [up ? "up" : "down"]),
-    ...Object.entries(others).map(([key, value]) => `${key} ${value ?? "none"}`),
+    ...Object.entries(others).map(([key, value]) => `${key} ${value}`),
   ].join(" ");
+
+/** Of the fifty attributes of a link. */
+const READ: ReadonlySet<number> = new Set([
+  ...[attribute.address, attribute.name, attribute.mtu, attribute.link],
+  ...[attribute.operState, attribute.linkInfo, attribute.alias],
+]);
 
 /** Sets a link up, found by its name: the kernel has an index of its own for it. */
 export const upLink = (name: string): Request => ({
@@ -253,7 +242,7 @@ export const removeGroup = (group: number): Request => ({
 export function readLink(message: Message): Link | undefined {
   const { body } = message;
   if (body.byteLength < 16) return undefined;
-  const found = attributes(body, 16);
+  const found = attributes(body, 16, READ);
   const name = found.get(attribute.name);
   if (!name) return undefined;
   const [mac, nested, state] = [attribute.address, attribute.linkInfo, attribute.operState].map((a) =>
@@ -262,7 +251,7 @@ export function readLink(message: Message): Link | undefined {
   const about = nested && attributes(nested, 0);
   const [kind, data] = [about?.get(info.kind), about?.get(info.data)];
   const alias = found.get(attribute.alias);
-  const [master, peerIndex] = [u32(found.get(attribute.master)), u32(found.get(attribute.link))];
+  const peerIndex = u32(found.get(attribute.link));
   return {
     index: body.getInt32(4, true),
     name: text(name),
@@ -271,7 +260,6 @@ export function readLink(message: Message): Link | undefined {
     state: operStates[state?.byteLength ? state.getUint8(0) : 0] ?? "unknown",
     mtu: u32(found.get(attribute.mtu)) ?? 0,
     ...(mac && { mac: formatMac(bytesOf(mac)) }),
-    ...(master !== undefined && { master }),
     ...(peerIndex !== undefined && { peerIndex }),
     ...(alias && { alias: text(alias) }),
     ...(kind && data && text(kind) === "vxlan" && { vxlan: readVxlan(data) }),

@@ -5,7 +5,6 @@ import {
   groupLink,
   type Link,
   type LinkChange,
-  newBridge,
   newVxlan,
   readLink,
   removeGroup,
@@ -63,30 +62,13 @@ export const createVeth = (nl: Netlink, veth: Veth): Promise<Link> =>
     return made!; // the kernel answers each request, by a link or a refusal
   });
 
-export const createBridge = (nl: Netlink, bridge: { name: string; mtu?: number }): Promise<void> =>
-  request(nl, newBridge(bridge.name, bridge.mtu));
-
 /** NetlinkError EEXIST when the name is taken, or another device of the namespace has the VNI and port. */
 export const createVxlan = (nl: Netlink, vxlan: Vxlan): Promise<void> => request(nl, newVxlan(vxlan));
 
-/** Changes a link; NetlinkError ENODEV when it, or its new master, does not exist. */
+/** Changes a link; NetlinkError ENODEV when it does not exist. */
 export async function setLink(nl: Netlink, name: string, change: LinkChange): Promise<void> {
-  const link = await requireLink(nl, name, `set link ${name}`);
-  const masterIndex = await masterOf(nl, name, change.master);
-  await request(nl, changeLink(link, change, masterIndex));
+  await request(nl, changeLink(await requireLink(nl, name, `set link ${name}`), change));
 }
-
-async function masterOf(
-  nl: Netlink,
-  name: string,
-  master: LinkChange["master"],
-): Promise<number | undefined> {
-  if (typeof master !== "string") return master === null ? 0 : undefined;
-  return (await requireLink(nl, master, `set link ${name} master ${master}`)).index;
-}
-
-export const setMaster = (nl: Netlink, name: string, master: string | null): Promise<void> =>
-  setLink(nl, name, { master });
 
 /** Whether there was one to delete. A veth's other end goes with it. */
 export async function deleteLink(nl: Netlink, name: string): Promise<boolean> {

@@ -172,6 +172,12 @@ describe("of 5,000 routes by two routers", () => {
     );
   });
 
+  test("most go one way and the others another: each of these is written once", () => {
+    const { world, cost } = routes();
+    expect(cost(new Map([...all([1], 0, 3000), ...all([3], 3000)]))).toEqual({ writes: 2000, changes: 2 });
+    expect(world.objects.size).toBe(2);
+  });
+
   test("a few that want something else have it one by one; those that follow lean on what is there", () => {
     const { world, cost } = routes();
     expect(cost(all([3], 0, 100))).toEqual({ writes: 100, changes: 0 });
