@@ -108,6 +108,8 @@ export class OverlayKernel {
         return NAMES.includes(name(notification.neighbour.index));
       case "forwarding":
         return NAMES.includes(name(notification.forwarding.index));
+      case "nexthop":
+        return false; // these are bgpd's
     }
   }
 
