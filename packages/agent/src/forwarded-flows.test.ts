@@ -61,7 +61,7 @@ async function put(store: MemoryStore, kind: string, name: string, spec: object)
     metadata: { name, labels: { role: "n" } },
     spec,
   });
-  await store.put(keyOf(kind, name), encode(resource));
+  await store.put(keyOf(resource.kind, name), encode(resource));
 }
 
 unshared(import.meta.url, () => {
