@@ -289,6 +289,8 @@ test("a snapshot is made, the data is lost, the snapshot is restored as docs/gui
   );
   await settled(cluster, NODES.length);
   expect(await endpoints()).toEqual(before);
+  const alone = { ...THREE, etcd: { bundled: { clusterIPs: [MEMBERS[0]], restoreFrom: file } } };
+  expect(await refused(alone)).toContain("would begin empty beside it"); // taken already, and by three
   for (const node of NODES) rmSync(join(nodeFolder(node), SNAPSHOTS, file)); // taken already: nobody needs it
   await kubectl("-n", NAMESPACE, "delete", "pod", "margay-etcd-1");
   await cluster.eventually("three are healthy again", async () => (await healthy()) === 3, 60_000);
