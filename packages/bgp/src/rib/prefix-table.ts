@@ -1,4 +1,5 @@
 import { type Family, type Prefix, width } from "@margay/net";
+import { type Column, freed } from "../wire/byte-table.ts";
 import { leadOf, type Nlri, u32At } from "../wire/nlri.ts";
 
 /** The longest prefix in NLRI, its length included. */
@@ -179,6 +180,7 @@ export class PrefixTable implements NlriSource {
       while (slots[at] !== 0) at = (at + 1) & mask;
       slots[at] = id + 1;
     }
+    freed(this.#slots);
     this.#slots = slots;
   }
 }
@@ -194,12 +196,10 @@ function hash(words: Uint32Array, from: number, stride: number, length: number):
 /** So many entries, and more, double; fewer become four times as many: what is copied less often costs less. */
 const doubles = 1 << 20;
 
-/** More room. What is not used of it is not resident. */
-export function grown<T extends { readonly length: number; set(a: T): void }>(
-  old: T,
-  make: (n: number) => T,
-): T {
+/** More room; what is not used of it is not resident. The old column is no more. */
+export function grown<T extends Column & { set(a: T): void }>(old: T, make: (n: number) => T): T {
   const larger = make(Math.max(64, old.length * (old.length < doubles ? 4 : 2)));
   larger.set(old);
+  freed(old);
   return larger;
 }

@@ -34,9 +34,11 @@ export class ByteTable {
     const number = this.#free.pop() ?? this.#given++;
     if (number >= this.#hashes.length) this.#grow();
     const size = bytes.length + 1;
+    const before = this.#arena;
     this.#makeRoom(size);
     this.#arena[this.#end] = code;
-    this.#arena.set(bytes, this.#end + 1);
+    this.#arena.set(bytes, this.#end + 1); // they may stand in the arena of before
+    if (this.#arena !== before) freed(before);
     this.#starts[number] = this.#end;
     this.#sizes[number] = size;
     this.#hashes[number] = hash;
@@ -65,7 +67,7 @@ export class ByteTable {
     return this.#arena[this.#starts[number]!]!; // numbers come from us
   }
 
-  /** A view of the bytes, good until the next `add`. */
+  /** A view of the bytes, good until the next `add`; then it may be empty. */
   bytes(number: number): Uint8Array {
     const start = this.#starts[number]!; // numbers come from us
     return this.#arena.subarray(start + 1, start + this.#sizes[number]!);
@@ -113,6 +115,7 @@ export class ByteTable {
   }
 
   #rehash(size: number): void {
+    freed(this.#slots);
     this.#slots = new Int32Array(size);
     for (let number = 0; number < this.#given; number++) if (this.#sizes[number] !== 0) this.#place(number);
   }
@@ -151,9 +154,21 @@ export class ByteTable {
   }
 }
 
-function copied<T extends { set(from: T): void }>(to: T, from: T): T {
+function copied<T extends Column & { set(from: T): void }>(to: T, from: T): T {
   to.set(from);
+  freed(from);
   return to;
+}
+
+/** A typed array of our own. */
+export interface Column {
+  readonly length: number;
+  readonly buffer: ArrayBufferLike;
+}
+
+/** Gives its memory back now: tables that grow would leave as much again for a collection that is long in coming. Views of it are empty. */
+export function freed({ buffer }: Column): void {
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Four bytes a step, then mixed: attribute lists differ in few bits. */
