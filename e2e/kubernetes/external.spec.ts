@@ -148,6 +148,8 @@ test("a way that finds no address is named, with what there is", async () => {
   );
 }, 90_000);
 
+/** What a busy machine may bring beside it. */
+const SLOW = /^API server|no answer within/;
 const DAEMONS = [
   ["margay-node-n1", "agent", 9099],
   ["margay-node-n1", "bgpd", 9098],
@@ -209,7 +211,7 @@ describe("an etcd that does not let us in: said once with what to do, not ready,
       await new Promise((resolve) => setTimeout(resolve, 10_000)); // time to say it again, and to be restarted
       for (const [pod, container] of DAEMONS) {
         const said = complaints(pod, container);
-        expect(said.filter((line) => !line.startsWith("API server"))).toEqual([expect.stringMatching(fix)]);
+        expect(said.filter((line) => !SLOW.test(line))).toEqual([expect.stringMatching(fix)]);
       }
       expect(await restarts()).toBe(0);
       expect(await cluster.ask("default/client", "default/web")).toBe("reached");
