@@ -202,6 +202,25 @@ unshared(import.meta.url, () => {
       expect(went()).toMatchObject({ "fd00::2 fd00::3*7": many, "fd00::2 fd00::3": many });
     });
 
+    test("a few leave for next hops of their own, and come back", async () => {
+      for (const [four, six, words] of [
+        [["172.20.0.4", "172.20.0.5"], ["fd00::4", "fd00::5"], "172.20.0.4 172.20.0.5, fd00::4 fd00::5"],
+        [["172.20.0.4"], ["fd00::4"], "172.20.0.4, fd00::4"],
+        [
+          ["172.20.0.2", "172.20.0.3"],
+          ["fd00::2", "fd00::3"],
+          "nhid A 172.20.0.2 172.20.0.3, nhid C fd00::2 fd00::3",
+        ],
+      ] as const) {
+        want(v4, hops(...four), 10);
+        want(v6, hops(...six), 10);
+        await settled();
+        const count = words.startsWith("nhid") ? many : 10;
+        for (const kind of words.split(", ")) expect(shown()).toMatchObject({ [kind]: count });
+      }
+      expect(kernel.counts.errors).toBe(0);
+    });
+
     test("what the earlier process left and nobody wants goes, with its objects", async () => {
       await kernel.stop();
       kernel = await open();
