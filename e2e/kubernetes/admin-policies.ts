@@ -23,24 +23,21 @@ export const adminKinds: readonly AdminKind[] = [
 
 export const apiVersion = ({ version }: AdminKind): string => `${GROUP}/${version}`;
 
-/** As JSON for kubectl. */
-export function customKind({ kind, version }: AdminKind): string {
-  const plural = kind.replace(/y$/, "ies").toLowerCase();
-  const schema = {
-    openAPIV3Schema: { type: "object", properties: { spec: { type: "object" } } },
-  };
-  Object.assign(schema.openAPIV3Schema.properties.spec, { "x-kubernetes-preserve-unknown-fields": true });
+/** Their CRD. */
+export const adminCrd = ({ kind, version }: AdminKind): string => openCrd({ group: GROUP, kind, version });
+
+/** A CRD for the whole cluster that takes any spec, as JSON for kubectl. */
+export function openCrd({ group, kind, version }: { group: string; kind: string; version: string }): string {
+  const singular = kind.toLowerCase();
+  const plural = singular.endsWith("y") ? singular.replace(/y$/, "ies") : `${singular}s`;
+  const spec = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  const schema = { openAPIV3Schema: { type: "object", properties: { spec } } };
+  const annotations = { "api-approved.kubernetes.io": "unapproved, a test's" };
   return JSON.stringify({
-    apiVersion: "apiextensions.k8s.io/v1",
-    kind: "CustomResourceDefinition",
-    metadata: {
-      name: `${plural}.${GROUP}`,
-      annotations: { "api-approved.kubernetes.io": "unapproved, a test's" },
-    },
+    ...{ apiVersion: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition" },
+    metadata: { name: `${plural}.${group}`, annotations },
     spec: {
-      group: GROUP,
-      scope: "Cluster",
-      names: { kind, plural, singular: kind.toLowerCase() },
+      ...{ group, scope: "Cluster", names: { kind, plural, singular } },
       versions: [{ name: version, served: true, storage: true, schema }],
     },
   });

@@ -2,8 +2,10 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { ip, must, namespacePath } from "@margay/lab";
+import { openCrd } from "./admin-policies.ts";
 import { API_HOST, API_PORT } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
+import { commands, desk, follow } from "./cluster/guide.ts";
 import type { Pod } from "./cluster/objects.ts";
 import { createPods, install, readyNodes, upgrade } from "./cluster/release.ts";
 import { nodeFolder } from "./cluster/runtime.ts";
@@ -164,3 +166,20 @@ test("the API server is away for a minute: all live on, one agent begins anew, a
     async () => (await cluster.run("kubectl", ["get", "--raw", "/readyz"])).code === 0,
   );
 }, 240_000);
+
+test("Calico's objects, by the guide: what is read of them is for kubectl apply", async () => {
+  const group = "crd.projectcalico.org";
+  for (const kind of ["IPPool", "BGPConfiguration", "BGPPeer", "FelixConfiguration", "GlobalNetworkPolicy"])
+    await cluster.apply(openCrd({ group, kind, version: "v1" }));
+  await kubectl("wait", "--for=condition=Established", "crd", "--all");
+  const calico = (kind: string, name: string, spec: object) =>
+    cluster.apply(JSON.stringify({ apiVersion: `${group}/v1`, kind, metadata: { name }, spec }));
+  await calico("IPPool", "default-ipv4-ippool", { cidr: "192.168.0.0/16", ipipMode: "Always" });
+  await calico("GlobalNetworkPolicy", "default.deny", { selector: "app == 'db'", types: ["Ingress"] });
+  desk(VALUES);
+  const report = await follow(cluster, commands("moving-from-calico.md", "Calico, node by node"));
+  expect(report).toMatch(/IPPool\/default-ipv4-ippool .*ipipMode Always: there is no IP-in-IP/);
+  expect(report).toContain("2 imported, 0 skipped, 0 refused");
+  const applied = await follow(cluster, "kubectl apply --dry-run=server -f margay.yaml");
+  expect(applied).toContain("globalnetworkpolicy.margay.dev/default.deny created");
+}, 60_000);

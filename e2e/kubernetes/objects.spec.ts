@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { controlGet } from "@margay/daemon";
 import { exec } from "@margay/lab";
-import { adminKinds, apiVersion, customKind } from "./admin-policies.ts";
+import { adminCrd, adminKinds, apiVersion } from "./admin-policies.ts";
 import { API_HOST, API_PORT } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import { Numbered, tor } from "./cluster/numbered.ts";
@@ -33,7 +33,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await Cluster.start(NODES.length);
   await install(cluster, VALUES, NODES.length);
-  for (const row of adminKinds) await cluster.apply(customKind(row)); // looked for every 20 s by controllers that run
+  for (const row of adminKinds) await cluster.apply(adminCrd(row)); // looked for every 20 s by controllers that run
   await createPods(cluster, PODS);
 }, 300_000);
 afterAll(() => cluster?.stop(), 30_000);

@@ -17,23 +17,26 @@ export function commands(page: string, heading: string): string {
   return lines.map((line) => line.slice(4)).join("\n");
 }
 
-/** What a reader of the guide has: the chart, and the values that the guide calls values.yaml. */
+/** What a reader of the guide has: the chart, the values that the guide calls values.yaml, and the margay executable. */
 export function desk(values: object): void {
-  mkdirSync(DESK, { recursive: true });
+  mkdirSync(join(DESK, "bin"), { recursive: true });
+  const program = fileURLToPath(new URL("../../../packages/margay/dist/margay.mjs", import.meta.url));
+  const script = `#!/bin/sh\nexec ${process.execPath} ${program} "$@"\n`;
+  writeFileSync(join(DESK, "bin/margay"), script, { mode: 0o755 });
   cpSync(CHART, join(DESK, "charts/margay"), { recursive: true });
   writeFileSync(join(DESK, "values.yaml"), JSON.stringify(values));
 }
 
-/** Runs them one after the other, as a reader's shell would; throws what the first that fails says. */
+/** Runs them one after the other, as a reader's shell would; throws what the first that fails says. @returns what they say */
 export async function follow(
   cluster: Cluster,
   script: string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   const { code, stdout, stderr } = await exec(["sh", "-exc", `cd ${DESK}\n${script}`], {
-    env: { ...cluster.environment, ...env },
+    env: { ...cluster.environment, PATH: `${DESK}/bin:${cluster.environment.PATH}`, ...env },
     timeoutMs: 240_000,
   });
   if (code !== 0) throw new Error(`exit ${code}\n${stdout}${stderr}`);
-  return stdout;
+  return `${stdout}${stderr}`;
 }
