@@ -4,12 +4,14 @@ import { communities, formatAsPath, type Policy, type PolicyChange } from "@marg
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { WantedPeer } from "./config.ts";
-import { Bird, eventually, wire } from "./testing/bird.ts";
+import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { Ours } from "./testing/ours.ts";
 
 jest.setTimeout(60_000); // a busy machine
 
 interface Lines {
+  /** The protocol's AS; 65000 when absent. */
+  readonly as?: number;
   /** Of the protocol, and what its neighbour's AS is taken for. */
   readonly protocol?: string;
   readonly neighbourAs?: number;
@@ -17,12 +19,12 @@ interface Lines {
   readonly export?: string;
 }
 
-const birdConf = ({ protocol = "", neighbourAs = 64512, export: filter = "" }: Lines) => `
+const birdConf = ({ as = 65000, protocol = "", neighbourAs = 64512, export: filter = "" }: Lines) => `
 router id 172.20.0.2;
 protocol device {}
 protocol static { ipv4; route 192.0.2.0/24 blackhole; }
 protocol bgp n1 {
-  local 172.20.0.2 as 65000; neighbor 172.20.0.11 as ${neighbourAs};
+  local 172.20.0.2 as ${as}; neighbor 172.20.0.11 as ${neighbourAs};
   hold time 9; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
   ${protocol}
   ipv4 { import all; export filter { if source != RTS_STATIC then reject; ${filter} accept; }; };
@@ -30,18 +32,26 @@ protocol bgp n1 {
 `;
 
 const many = Array.from({ length: 1200 }, (_, i) => i + 1);
-const changed = (change: PolicyChange): Partial<WantedPeer> => {
-  const all: Policy = { statements: [{ match: {}, set: [change], verdict: "accept" }], otherwise: "accept" };
+const changed = (...set: PolicyChange[]): Partial<WantedPeer> => {
+  const all: Policy = { statements: [{ match: {}, set, verdict: "accept" }], otherwise: "accept" };
   return { policyTerms: { export: all } };
 };
 const tagged = (values: readonly number[]) => changed({ kind: "add-communities", values });
 
+const [internal, own] = [{ as: 64512 }, { peerAs: 64512 }];
+
 unshared(import.meta.url, () => {
   const bird = new Bird("tor");
   let us: Ours | undefined;
-  beforeAll(() => wire("tor"));
+  let upstream: Ours | undefined;
+  beforeAll(() => {
+    wire("tor");
+    run("ip addr add 172.20.0.3/24 dev eth0");
+  });
   afterEach(async () => {
     us?.stop();
+    upstream?.stop();
+    upstream = undefined;
     await bird.kill();
   });
   afterAll(() => bird.remove());
@@ -52,6 +62,28 @@ unshared(import.meta.url, () => {
     const origins = new Map([["10.9.0.0/16", parsePrefix("10.9.0.0/16")]]);
     us = await Ours.start({ n: 11, as: 64512, peers: [peer], origins });
     return us;
+  };
+  /** Another router's route, which ours passes on by these terms: behind a private AS and a public one, of a next hop off the link. */
+  const startBetween = async (lines: Lines, terms: Partial<WantedPeer>) => {
+    bird.start(birdConf(lines));
+    const [we, up, tor] = ["172.20.0.11", "172.20.0.3", "172.20.0.2"].map((text) => parseAddress(text));
+    const behind = changed(
+      { kind: "prepend", as: 3356, times: 1 },
+      { kind: "prepend", as: 64999, times: 1 },
+      { kind: "next-hop", value: { address: parseAddress("198.51.100.9") } },
+    );
+    const peers: Partial<WantedPeer>[] = [
+      { ...{ address: up!, peerAs: 65010, passive: true } }, // three in, three out
+      { address: tor!, peerAs: 65000, ...terms },
+    ];
+    us = await Ours.start({ n: 11, as: 64512, peers, origins: new Map() });
+    const origins = new Map([["10.9.0.0/16", parsePrefix("10.9.0.0/16")]]);
+    upstream = await Ours.start({
+      n: 3,
+      as: 65010,
+      peers: [{ address: we!, peerAs: 64512, ...behind }],
+      origins,
+    });
   };
   const shown = () => bird.control("show route 10.9.0.0/16 all");
 
@@ -89,6 +121,30 @@ unshared(import.meta.url, () => {
       ],
     ])("%s", async (_why, lines, terms, expected) => {
       await start(lines, terms);
+      await eventually(shown, expect.stringMatching(expected));
+    });
+
+    test.each<[string, Lines, Partial<WantedPeer>, RegExp]>([
+      ["nothing asked for", {}, {}, /BGP\.as_path: 64512 64999 3356 65010\n/],
+      ["remove-private-as", {}, { policyTerms: { removePrivateAs: "remove" } }, /BGP\.as_path: 64512 3356\n/],
+      [
+        "remove-private-as replace",
+        {},
+        { policyTerms: { removePrivateAs: "replace" } },
+        /BGP\.as_path: 64512 64512 3356 64512\n/,
+      ],
+      [
+        "local-as alone, without our own",
+        { neighbourAs: 64600 },
+        { localAs: 64600 },
+        /BGP\.as_path: 64600 64999 3356 65010\n/,
+      ],
+      ["next hop auto, eBGP: we are", {}, {}, /BGP\.next_hop: 172\.20\.0\.11\n/],
+      ["next hop keep", { protocol: "multihop;" }, { nextHop: "keep" }, /BGP\.next_hop: 198\.51\.100\.9\n/],
+      ["next hop self, iBGP", internal, { ...own, nextHop: "self" }, /BGP\.next_hop: 172\.20\.0\.11\n/],
+      ["next hop auto, iBGP: kept", internal, own, /BGP\.next_hop: 198\.51\.100\.9\n/],
+    ])("of another's route: %s", async (_why, lines, terms, expected) => {
+      await startBetween(lines, terms);
       await eventually(shown, expect.stringMatching(expected));
     });
 
