@@ -63,6 +63,39 @@ unshared(import.meta.url, () => {
     },
   );
 
+  test.each(["nftables", "iptables-nft"] as const)(
+    "%s: policies of which no rules can be made are closed, and all others are enforced",
+    async (backend) => {
+      const policies = ["a", "b", "c"].map((name) =>
+        resource("NetworkPolicy", name, { selector: "app == 'a'", ingress: [{ action: "Allow" }] }),
+      );
+      const sound = stateWith([resource("FelixConfiguration", "default", BACKENDS[backend]), ...policies]);
+      // as a fault of ours would leave them
+      const isBroken = (id: string) => ["np/x/a", "np/x/c"].includes(id);
+      const state: NodeState = {
+        ...sound,
+        policies: new Map(
+          [...sound.policies].map(([key, one]) => [
+            key,
+            isBroken(one.id)
+              ? { ...one, ingress: one.ingress.map((rule) => ({ ...rule, source: undefined as never })) }
+              : one,
+          ]),
+        ),
+      };
+      await kernel.apply(state);
+      const why = expect.stringMatching(/^its rules cannot be made: TypeError/);
+      expect(kernel.enforced(state).problems).toEqual(
+        ["np/x/a", "np/x/c"].map((subject) => ({ subject, why })),
+      );
+      const ids = [...(await kernel.counters()).keys()];
+      expect(ids).toContain("np/x/b/in/0");
+      expect(ids.filter((id) => id.startsWith("np/x/a"))).toHaveLength(1);
+      await kernel.apply(sound);
+      expect(kernel.enforced(sound)).toBe(sound);
+    },
+  );
+
   test.each(["nft", "legacy"] as const)(
     "iptables-%s: rules that ask for a set which somebody removed are refused, and none of it is the policy's fault",
     async (backend) => {

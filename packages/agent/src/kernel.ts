@@ -153,7 +153,7 @@ export class Kernel {
 
   /**
    * As much as the packet filter takes. A rule may be refused since we believed wrongly what is there: only what is refused again
-   * after a new reading, of the sets too, is closed.
+   * after a new reading, of the sets too, is closed; and that of which no rule can be made.
    */
   async #writeAllTaken(state: NodeState): Promise<Written> {
     let before: string | undefined;
@@ -162,7 +162,11 @@ export class Kernel {
         return await this.#write(this.enforced(state));
       } catch (error) {
         const chain = refusedChain(error);
-        if (chain === undefined || tries >= 2 * REFUSED_AT_MOST) throw error;
+        if (tries >= 2 * REFUSED_AT_MOST) throw error;
+        if (chain === undefined) {
+          if (this.#closed.blameRendered(state, (trial) => this.#tables.render(trial))) continue;
+          throw error;
+        }
         if (chain === before && !this.#closed.blame(chain, String(error), state)) throw error;
         before = chain === before ? undefined : chain;
         if (before !== undefined) this.#tables.distrust("sets"); // the rules' own target already has

@@ -1,7 +1,9 @@
 import { expect, test } from "@jest/globals";
+import type { NodeState } from "@margay/calc";
 import { IptablesError } from "@margay/iptables";
 import { NetlinkError } from "@margay/netlink";
-import { refusedChain } from "./refused.ts";
+import { Refused, refusedChain } from "./refused.ts";
+import { resource, stateWith } from "./render/testing/pods.ts";
 
 const RULE = "add rule np/x/p/in/0 to chain filter-in-p (IPv4)";
 const said = (code: "rejected" | "exhausted") =>
@@ -19,4 +21,49 @@ test.each<[why: string, error: Error, chain: string | undefined]>([
   ["iptables had no memory", said("exhausted"), undefined],
 ])("whose chain: %s", (_why, error, chain) => {
   expect(refusedChain(error)).toBe(chain);
+});
+
+const POLICIES = ["p", "q", "r"];
+const state = stateWith(
+  POLICIES.map((name) => resource("NetworkPolicy", name, { selector: "app == 'a'", ingress: [] })),
+);
+
+/** Fails for these, while they are not closed: a policy only where an endpoint is under it that is not closed either. */
+const failingFor =
+  (...subjects: readonly string[]) =>
+  ({ endpoints, policies, profiles }: NodeState): void => {
+    const open = endpoints.filter(({ ok }) => ok);
+    const used = open.flatMap(({ ingress, profiles: its }) => [
+      ...ingress.flatMap((tier) => tier.policies.flatMap((id) => policies.get(id) ?? [])),
+      ...its.flatMap((name) => profiles.get(name) ?? []),
+    ]);
+    const made = [...open, ...used.filter(({ problem }) => problem === undefined)].map(({ id }) => id);
+    const at = subjects.find((subject) => made.includes(subject));
+    if (at !== undefined) throw new RangeError(`no rules for ${at}`);
+  };
+
+test.each<[why: string, subjects: readonly string[]]>([
+  ["nobody", []],
+  ["a policy", ["np/x/q"]],
+  ["the first and the last policy", ["np/x/p", "np/x/r"]],
+  ["an endpoint", ["x/c"]],
+  ["an endpoint and its profile, which others have", ["x/a", "profile/kns.x"]],
+  ["a profile", ["profile/kns.x"]],
+])("of whom no rules can be made: %s", (_why, subjects) => {
+  const refused = new Refused();
+  const render = failingFor(...subjects);
+  for (let tries = 0; tries < subjects.length && refused.blameRendered(state, render); tries++);
+  expect(refused.blameRendered(state, render)).toBe(false);
+  const { problems } = refused.enforced(state);
+  expect(problems.map(({ subject }) => subject).sort()).toEqual([...subjects].sort());
+  for (const { subject, why } of problems)
+    expect(why).toBe(`its rules cannot be made: RangeError: no rules for ${subject}`);
+});
+
+test("where rules cannot be made whoever is closed, nobody is", () => {
+  const refused = new Refused();
+  const isBlamed = refused.blameRendered(state, () => {
+    throw new RangeError("a setting is wrong");
+  });
+  expect([isBlamed, refused.enforced(state)]).toEqual([false, state]);
 });

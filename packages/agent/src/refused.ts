@@ -40,13 +40,53 @@ export class Refused {
     const all = [...policies.values(), ...profiles.values()];
     const policy = all.find(({ id }) => [chains.ingress(id), chains.egress(id)].includes(chain));
     const endpoint = endpoints.find(({ interfaceName }) => ownChains(interfaceName).includes(chain));
-    const isKnown = (policy && this.#policies.has(policy)) || (endpoint && this.#endpoints.has(endpoint));
-    if (isKnown || !(policy || endpoint)) return false;
-    const text = `the packet filter refused a rule: ${why}`;
-    if (policy) this.#policies.set(policy, closed(policy, text));
-    if (endpoint) this.#endpoints.set(endpoint, { closed: bare(endpoint), why: text });
-    this.#last = undefined;
+    const guilty = [policy, endpoint].filter((one) => one !== undefined);
+    if (guilty.length === 0 || guilty.some((one) => this.#isClosed(one))) return false;
+    for (const one of guilty) this.#close(one, `the packet filter refused a rule: ${why}`);
     return true;
+  }
+
+  /**
+   * Closes a policy, profile or endpoint for which `render` throws: of all, in their order, the first that is one too many.
+   * @returns false if `render` throws whoever is closed, or not at all
+   */
+  blameRendered(state: NodeState, render: (state: NodeState) => void): boolean {
+    // A policy that no open endpoint is under is not rendered.
+    const all = [...state.endpoints, ...state.policies.values(), ...state.profiles.values()].filter(
+      (one) => !this.#isClosed(one),
+    );
+    const whyNot = (open: number): unknown => {
+      const trial = new Refused();
+      for (const [one, its] of this.#policies) trial.#policies.set(one, its);
+      for (const [one, its] of this.#endpoints) trial.#endpoints.set(one, its);
+      for (const one of all.slice(open)) trial.#close(one, "");
+      try {
+        render(trial.enforced(state));
+        return undefined;
+      } catch (error) {
+        return error;
+      }
+    };
+    let [good, bad] = [0, all.length];
+    if (whyNot(bad) === undefined || whyNot(good) !== undefined) return false;
+    while (bad - good > 1) {
+      const middle = Math.floor((good + bad) / 2);
+      if (whyNot(middle) === undefined) good = middle;
+      else bad = middle;
+    }
+    const culprit = all[good];
+    if (culprit) this.#close(culprit, `its rules cannot be made: ${String(whyNot(bad))}`);
+    return culprit !== undefined;
+  }
+
+  #isClosed(one: CompiledPolicy | LocalEndpoint): boolean {
+    return "interfaceName" in one ? this.#endpoints.has(one) : this.#policies.has(one);
+  }
+
+  #close(one: CompiledPolicy | LocalEndpoint, why: string): void {
+    if ("interfaceName" in one) this.#endpoints.set(one, { closed: bare(one), why });
+    else this.#policies.set(one, closed(one, why));
+    this.#last = undefined;
   }
 
   /** What can be enforced of a state: the same object while nothing of it is refused, or the same as the last time. */

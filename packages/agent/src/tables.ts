@@ -2,6 +2,8 @@ import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
 import type { NetlinkError } from "@margay/netlink";
 import type { Work } from "@margay/reconcile";
+import { render } from "./render/index.ts";
+import { renderNftables } from "./render/nftables/index.ts";
 import { chooseKind, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
 import { ForeignChanges } from "./rulesets/foreign.ts";
 import type { OnRepaired, Ruleset } from "./rulesets/ruleset.ts";
@@ -46,6 +48,12 @@ export class Tables {
     const ruleset = await this.#choose(state);
     this.#foreign.writing();
     return [...this.#former.flatMap((former) => former.nothing(ruleset.kind)), ...ruleset.works(state)];
+  }
+
+  /** Makes the rules of a state and does nothing with them: throws what keeps them from being made. */
+  render(state: NodeState): void {
+    if (this.#ruleset?.kind === "nftables") renderNftables(state);
+    else render(state);
   }
 
   /** After a pass that succeeded: nothing of a former ruleset is left. */
