@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import type { NodeState } from "@margay/calc";
 import { unshared } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { address, type Pod, resource, stateWith } from "./render/testing/pods.ts";
