@@ -6,8 +6,8 @@ import { oncePer, Parts, partsOf } from "@margay/reconcile";
 import { chainsOf } from "../../audit.ts";
 import { type RenderConfig, type Rendered, render, renderConfig } from "../index.ts";
 import { type ChainContext, type Translated, translateAnew, translateChain } from "./chain.ts";
-import { chainNameOf, setName } from "./names.ts";
-import { hasNetworks, translateSet } from "./sets.ts";
+import { chainNameOf } from "./names.ts";
+import { kindOf, type SetKind, type SetKinds, translateSet } from "./sets.ts";
 
 /**
  * The tables that enforce a node's state. Both backends have one structure of chains, which render/ makes: what they decide
@@ -32,40 +32,41 @@ function withMaps(config: RenderConfig): RenderConfig {
 }
 
 export function translate({ chains4, chains6, hooks4, hooks6, ipsets }: Rendered): ReadonlyMap<string, Item> {
-  const withNetworks = namesWithNetworks(ipsets);
+  const kinds = kindsIn(ipsets);
   const parts = new Map<string, Translated>();
   for (const [id, some] of partsOf(ipsets)) parts.set(`sets/${id}`, sets(some));
   for (const [family, chains, hooks] of [
     [4, chains4, hooks4],
     [6, chains6, hooks6],
   ] as const) {
-    const context = { family, withNetworks };
+    const context = { family, kinds };
     for (const { key, items } of translateParts(partsOf(chains), context)) parts.set(key, items);
     parts.set(`${family}/hooks`, baseChains(hooks, context));
   }
   return new Parts(parts);
 }
 
-let lastNames: ReadonlySet<string> = new Set();
+let lastKinds: SetKinds = new Map();
 
 /** The same object while it says the same. */
-function namesWithNetworks(ipsets: ReadonlyMap<string, IpSet>): ReadonlySet<string> {
-  const names = new Set([...partsOf(ipsets).values()].flatMap(namesIn));
-  if (names.size !== lastNames.size || [...names].some((name) => !lastNames.has(name))) lastNames = names;
-  return lastNames;
+function kindsIn(ipsets: ReadonlyMap<string, IpSet>): SetKinds {
+  const kinds = new Map([...partsOf(ipsets).values()].flatMap(notAddressesIn));
+  if (kinds.size !== lastKinds.size || [...kinds].some(([name, kind]) => lastKinds.get(name) !== kind))
+    lastKinds = kinds;
+  return lastKinds;
 }
 
-const namesIn = oncePer((ipsets: ReadonlyMap<string, IpSet>): readonly string[] =>
-  [...ipsets].flatMap(([name, set]) => (hasNetworks(set) ? [name] : [])),
+const notAddressesIn = oncePer(
+  (ipsets: ReadonlyMap<string, IpSet>): readonly (readonly [string, SetKind])[] =>
+    [...ipsets].flatMap(([name, set]) => (kindOf(set) === "addresses" ? [] : [[name, kindOf(set)] as const])),
 );
 
 const sets = oncePer(
   (ipsets: ReadonlyMap<string, IpSet>): Translated =>
     new Map(
-      [...ipsets].map(([name, set]) => [
-        itemKey(set.family, "set", setName(name, hasNetworks(set))),
-        translateSet(set),
-      ]),
+      [...ipsets].flatMap(([name, set]) =>
+        translateSet(name, set).map(([own, item]) => [itemKey(set.family, "set", own), item]),
+      ),
     ),
 );
 
@@ -76,7 +77,7 @@ interface KeptPart {
 }
 
 interface Last {
-  readonly withNetworks: ReadonlySet<string>;
+  readonly kinds: SetKinds;
   readonly parts: ReadonlyMap<string, KeptPart>;
 }
 
@@ -89,14 +90,14 @@ function translateParts(
   context: ChainContext,
 ): Iterable<KeptPart> {
   const last = lasts[context.family];
-  const known = last?.withNetworks === context.withNetworks ? last.parts : new Map<string, KeptPart>();
+  const known = last?.kinds === context.kinds ? last.parts : new Map<string, KeptPart>();
   const now = new Map<string, KeptPart>();
   for (const [id, part] of parts) {
     const before = known.get(id);
     if (before?.part === part) now.set(id, before);
     else now.set(id, { key: `${context.family}/${id}`, part, items: translatePart(part, context) });
   }
-  lasts[context.family] = { withNetworks: context.withNetworks, parts: now };
+  lasts[context.family] = { kinds: context.kinds, parts: now };
   return now.values();
 }
 

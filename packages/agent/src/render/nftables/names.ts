@@ -17,9 +17,11 @@ export function chainNameOf(key: string): string {
   return chainName(key.slice(0, slash), key.slice(slash + 1));
 }
 
-/** Sets that hold networks work otherwise than those that hold addresses only, and so are others by name. */
-export const setName = (name: string, hasNetworks: boolean): string =>
-  `${name.replace(/^margay[46]-/, "")}${hasNetworks ? "-nets" : ""}`;
+/** Of a renderer's set, or of the part of it that is networks. */
+export const setName = (name: string): string => name.replace(/^margay[46]-/, "");
+
+/** Networks of a set are a set of their own, behind whose name stands this: they work otherwise than addresses. */
+export const NETWORKS = "-nets";
 
 const READABLE = 40;
 

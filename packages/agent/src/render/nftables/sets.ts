@@ -1,38 +1,59 @@
 import type { IpSet } from "@margay/iptables";
 import type { NftSet } from "@margay/nftables";
+import { oncePer } from "@margay/reconcile";
+import { NETWORKS, setName } from "./names.ts";
 import { protocolNumber } from "./words.ts";
 
-const networks = new WeakMap<IpSet, boolean>();
+/** What a set of the renderer holds. Addresses are in a hash; networks are intervals, which cost more to change and to ask. */
+export type SetKind = "addresses" | "networks" | "both";
 
-/** Whether a hash of addresses will not do. */
-export function hasNetworks(set: IpSet): boolean {
-  const known = networks.get(set);
-  if (known !== undefined) return known;
-  const found = set.type === "hash:net" && [...set.members].some((member) => member.includes("/"));
-  networks.set(set, found);
-  return found;
+/** By name; of those that are not there it holds addresses. */
+export type SetKinds = ReadonlyMap<string, SetKind>;
+
+const isNetwork = (member: string): boolean => member.includes("/");
+
+export const kindOf = oncePer(({ type, members }: IpSet): SetKind => {
+  if (type !== "hash:net") return "addresses";
+  let networks = 0;
+  for (const member of members) if (isNetwork(member)) networks++;
+  return networks === 0 ? "addresses" : networks === members.size ? "networks" : "both";
+});
+
+/** By name; the same objects for the same set, and for the same networks beside other addresses. */
+export function translateSet(name: string, set: IpSet): readonly (readonly [string, NftSet])[] {
+  const kind = kindOf(set);
+  return [
+    ...(kind === "networks" ? [] : [[setName(name), addressesOf(set)] as const]),
+    ...(kind === "addresses" ? [] : [[setName(name) + NETWORKS, networksOf(name, set)] as const]),
+  ];
 }
 
-const translated = new WeakMap<IpSet, NftSet>();
+const addressesOf = oncePer((set: IpSet): NftSet => {
+  const { family, type, members } = set;
+  if (type === "hash:ip,port")
+    return {
+      ...{ kind: "set", family, fields: ["saddr", "protocol", "sport"] },
+      members: new Set([...members].map(portMember)),
+    };
+  const own = kindOf(set) === "both" ? new Set([...members].filter((one) => !isNetwork(one))) : members;
+  return { kind: "set", family, fields: ["saddr"], members: own };
+});
 
-/** The same object for the same set. */
-export function translateSet(set: IpSet): NftSet {
-  const known = translated.get(set) ?? anew(set);
-  translated.set(set, known);
-  return known;
+const KEPT_AT_MOST = 10_000;
+const lastNetworks = new Map<string, NftSet>();
+
+function networksOf(name: string, { family, members }: IpSet): NftSet {
+  const own = new Set([...members].filter(isNetwork));
+  if (lastNetworks.size > KEPT_AT_MOST) lastNetworks.clear();
+  const last = lastNetworks.get(name);
+  if (last && sameMembers(last.members, own)) return last;
+  const made: NftSet = { kind: "set", family, fields: ["saddr"], members: own, interval: true };
+  lastNetworks.set(name, made);
+  return made;
 }
 
-function anew(set: IpSet): NftSet {
-  const { family, members } = set;
-  if (set.type !== "hash:ip,port") {
-    const interval = hasNetworks(set);
-    return { kind: "set", family, fields: ["saddr"], members, ...(interval && { interval }) };
-  }
-  return {
-    ...{ kind: "set", family, fields: ["saddr", "protocol", "sport"] },
-    members: new Set([...members].map(portMember)),
-  };
-}
+const sameMembers = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+  a.size === b.size && [...a].every((member) => b.has(member));
 
 /** `10.0.0.1,tcp:80` */
 function portMember(member: string): string {
@@ -41,7 +62,6 @@ function portMember(member: string): string {
   return `${address} . ${protocolNumber(protocol)} . ${port}`;
 }
 
-const KEPT_AT_MOST = 10_000;
 const portSets = new Map<string, NftSet>();
 
 /** `80,443,8000:8080`; the same object for the same list, which many chains name. */
