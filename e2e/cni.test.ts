@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { eventually, TestLab } from "./testing/lab.ts";
+import { eventually, exitOf, TestLab } from "./testing/lab.ts";
 
 /** What only a whole cluster shows of CNI: real etcd, agents that stop, policy on what was attached by hand. */
 let lab: TestLab;
@@ -113,6 +113,58 @@ spec: { orchestrator: k8s, node: n1, pod: x, endpoint: eth0, interfaceName: cali
   await lab.margay(["delete", "-f", "-"], pod);
   await eventually("it is gone", async () => !(await torRoutes()).includes(range));
 }, 90_000);
+
+test("addresses from host-local out of that range, the agent in a container as the chart makes it", async () => {
+  const D = "/run/runtime"; // the runtime's folders; inside, only what the chart mounts, under its names
+  await onNode("mkdir", "-p", ...["bin", "net.d", "records", "inside"].map((name) => `${D}/${name}`));
+  await onNode("cp", "/usr/lib/cni/host-local", `${D}/bin`);
+  await onNode("ip", "netns", "add", "hl");
+  const pool = { apiVersion: "margay.dev/v1", kind: "IPPool", metadata: { name: "hosts-own" } };
+  await lab.apply(JSON.stringify({ ...pool, spec: { cidr: "10.98.0.0/16", disabled: true } }));
+  await lab.must(["kill", "n1/agent"]);
+  const mounts = [
+    `mount --bind ${D}/bin ${D}/inside && mount -t tmpfs none ${D}/bin`,
+    `mount -t tmpfs none /var/lib && mkdir /var/lib/cni && mount --bind ${D}/records /var/lib/cni`,
+  ].join(" && ");
+  const agent = `exec margay agent --cni-bin-dir ${D}/inside --cni-conf-dir ${D}/net.d --cni-ipam '{"type":"host-local","subnet":"usePodCidr"}'`;
+  const contained = lab.spawn("n1", [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    `${mounts} && echo $$ > ${D}/pid && CNI_PATH=${D}/inside ${agent}`,
+  ]);
+  const conflist = async () => (await lab.exec("n1", ["cat", `${D}/net.d/10-margay.conflist`])).stdout;
+  await eventually("the configuration is installed", async () => (await conflist()) !== "", 60_000);
+  const { plugins, name } = JSON.parse(await conflist()) as { plugins: object[]; name: string };
+  const cni = (command: string) => {
+    const env = {
+      ...{ COMMAND: command, CONTAINERID: "hl", NETNS: "/run/netns/hl", IFNAME: "eth0", PATH: `${D}/bin` },
+      ARGS: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=hl",
+    };
+    const words = Object.entries(env).map(([key, value]) => `CNI_${key}=${value}`);
+    const conf = JSON.stringify({ ...plugins[0], name, cniVersion: "1.0.0" });
+    return lab.exec("n1", ["env", ...words, `${D}/bin/margay-cni`], conf);
+  };
+  const { ips } = JSON.parse((await cni("ADD")).stdout) as { ips: { address: string }[] };
+  expect(ips.map(({ address }) => address)).toEqual(["10.98.1.2/32"]);
+  const records = async () => (await onNode("ls", `${D}/records/networks/margay`)).split("\n");
+  expect(await records()).toContain("10.98.1.2");
+  await eventually("another node's pod reaches it", async () => {
+    return (await lab.exec("shop/a", ["ping", "-c", "1", "-W", "1", "10.98.1.2"])).code === 0;
+  });
+  expect(await lab.margay(["ipam", "why", "10.98.1.2"])).toMatch(
+    /in use, and not held in Margay's IPAM\nendpoint: +shop\/n1-k8s-hl-eth0/,
+  );
+  expect(await cni("DEL")).toMatchObject({ code: 0, stdout: "" });
+  await eventually("the record is gone", async () => !(await records()).includes("10.98.1.2"));
+  const ended = exitOf(contained);
+  await onNode("sh", "-c", `kill $(cat ${D}/pid)`);
+  await ended;
+  await onNode("ip", "netns", "delete", "hl");
+  await lab.margay(["delete", "ippool", "hosts-own"]);
+  await lab.must(["start", "n1/agent"]);
+}, 150_000);
 
 test("a service's address leads to the node of its endpoint, and no more while that is ending and still answers", async () => {
   const address = "203.0.113.9";
