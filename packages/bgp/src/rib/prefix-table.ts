@@ -24,12 +24,16 @@ export class PrefixTable implements NlriSource {
   readonly #stride: 1 | 4;
   #words: Uint32Array;
   #lengths: Uint8Array;
-  /** id + 1 at the hash of its prefix, or 0. At most half full. */
+  /**
+   * At the hash of a prefix id + 1, or 0; at most half full. Above the bits that ids need stand those of the hash that do not say
+   * where: other prefixes on the way are told apart without a look at them, in memory that no cache holds.
+   */
   #slots = new Int32Array(1024);
   #count = 0;
   /** The prefix being looked up. */
   readonly #key = new Uint32Array(4);
   #keyLength = 0;
+  #keyHash = 0;
   /** The id found last: whoever tells the same table, or takes it back, often does so in the same order. */
   #last = -1;
 
@@ -67,7 +71,7 @@ export class PrefixTable implements NlriSource {
   find(prefix: Prefix): number | undefined {
     this.#loadPrefix(prefix);
     const slot = this.#slots[this.#slotOfKey()]!; // in range: masked
-    return slot === 0 ? undefined : slot - 1;
+    return slot === 0 ? undefined : this.#idIn(slot);
   }
 
   prefix(id: number): Prefix {
@@ -142,12 +146,12 @@ export class PrefixTable implements NlriSource {
   #lookUpOrAdd(): number {
     const at = this.#slotOfKey();
     const slot = this.#slots[at]!; // in range: masked
-    if (slot !== 0) return slot - 1;
+    if (slot !== 0) return this.#idIn(slot);
     const id = this.#count++;
     if (id === this.#lengths.length) this.#growEntries();
     for (let i = 0; i < this.#stride; i++) this.#words[id * this.#stride + i] = this.#key[i]!;
     this.#lengths[id] = this.#keyLength;
-    this.#slots[at] = id + 1;
+    this.#slots[at] = (this.#keyHash & ~(this.#slots.length - 1)) | (id + 1);
     if (this.#count * 2 > this.#slots.length) this.#growSlots();
     return id;
   }
@@ -155,10 +159,18 @@ export class PrefixTable implements NlriSource {
   /** Linear probing: the slot that holds the key, or the free one where it belongs. */
   #slotOfKey(): number {
     const mask = this.#slots.length - 1;
-    let at = hash(this.#key, 0, this.#stride, this.#keyLength) & mask;
-    for (let slot = this.#slots[at]!; slot !== 0 && !this.#isKey(slot - 1); slot = this.#slots[at]!)
+    const h = hash(this.#key, 0, this.#stride, this.#keyLength);
+    let at = h & mask;
+    for (let slot = this.#slots[at]!; slot !== 0; slot = this.#slots[at]!) {
+      if (((slot ^ h) & ~mask) === 0 && this.#isKey((slot & mask) - 1)) break;
       at = (at + 1) & mask;
+    }
+    this.#keyHash = h;
     return at;
+  }
+
+  #idIn(slot: number): number {
+    return (slot & (this.#slots.length - 1)) - 1;
   }
 
   #isKey(id: number): boolean {
@@ -176,9 +188,10 @@ export class PrefixTable implements NlriSource {
     const slots = new Int32Array(this.#slots.length * (this.#slots.length < doubles ? 4 : 2));
     const mask = slots.length - 1;
     for (let id = 0; id < this.#count; id++) {
-      let at = hash(this.#words, id * this.#stride, this.#stride, this.#lengths[id]!) & mask;
+      const h = hash(this.#words, id * this.#stride, this.#stride, this.#lengths[id]!);
+      let at = h & mask;
       while (slots[at] !== 0) at = (at + 1) & mask;
-      slots[at] = id + 1;
+      slots[at] = (h & ~mask) | (id + 1);
     }
     freed(this.#slots);
     this.#slots = slots;
