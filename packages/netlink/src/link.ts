@@ -30,6 +30,8 @@ const attribute = {
   txQueues: 31,
   rxQueues: 32,
 } as const;
+/** Of the fifty attributes that a link has. */
+const READ: ReadonlySet<number> = new Set(Object.values(attribute));
 /** In IFLA_LINKINFO, and in a veth's IFLA_INFO_DATA. */
 const info = { kind: 1, data: 2, vethPeer: 1 } as const;
 const IFF_UP = 1;
@@ -200,12 +202,6 @@ const changeWords = ({ up, ...others }: LinkChange): string =>
     ...(up === undefined ? [] : [up ? "up" : "down"]),
     ...Object.entries(others).map(([key, value]) => `${key} ${value}`),
   ].join(" ");
-
-/** Of the fifty attributes of a link. */
-const READ: ReadonlySet<number> = new Set([
-  ...[attribute.address, attribute.name, attribute.mtu, attribute.link],
-  ...[attribute.operState, attribute.linkInfo, attribute.alias],
-]);
 
 /** Sets a link up, found by its name: the kernel has an index of its own for it. */
 export const upLink = (name: string): Request => ({

@@ -96,10 +96,15 @@ export function eachAttribute(
   }
 }
 
-/** Attribute values by type, from `start` to the view's end; of equal types the last wins. Throws MalformedError. */
-export function attributes(view: DataView, start: number): Map<number, DataView> {
+/**
+ * Attribute values by type (only of these types, when given), from `start` to the view's end; of equal types the last wins.
+ * Throws MalformedError.
+ */
+export function attributes(view: DataView, start: number, only?: ReadonlySet<number>): Map<number, DataView> {
   const found = new Map<number, DataView>();
-  eachAttribute(view, start, (type, at, length) => found.set(type, window(view, at, length)));
+  eachAttribute(view, start, (type, at, length) => {
+    if (only === undefined || only.has(type)) found.set(type, window(view, at, length));
+  });
   return found;
 }
 
@@ -107,11 +112,13 @@ export function attributes(view: DataView, start: number): Map<number, DataView>
 export const u32 = (value: DataView | undefined): number | undefined =>
   value?.byteLength === 4 ? value.getUint32(0, true) : undefined;
 
+const utf8 = new TextDecoder();
+
 /** Text up to the first NUL. */
 export function text(value: DataView): string {
   const bytes = bytesOf(value);
   const end = bytes.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return utf8.decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
 /** An address of 4 or 16 bytes in network order; RangeError for any other length. */

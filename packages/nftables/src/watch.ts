@@ -18,6 +18,8 @@ export interface RuleChange {
 export interface RuleWatchOptions {
   readonly namespace?: string;
   readonly onChange: (change: RuleChange) => void;
+  /** Whose changes, by netlink port, are not told. */
+  readonly isOurs: (port: number) => boolean;
   /** Some notifications were lost: anything may have changed. */
   readonly onOverflow: () => void;
   readonly onError: (error: NetlinkError) => void;
@@ -38,14 +40,16 @@ const DELETIONS: readonly number[] = [
   types.deleteSet,
   types.deleteElements,
 ];
+/** Attributes that name a table, chain or set. */
+const NAMES: ReadonlySet<number> = new Set([1, 2, 3]);
 const FAMILIES: Readonly<Record<number, Family>> = { 2: 4, 10: 6 };
 
 /** Tells of every change to the IPv4 and IPv6 tables of nf_tables, whosever they are, until it is closed. */
-export function watchRules({ namespace, onChange, ...rest }: RuleWatchOptions): EventSocket {
+export function watchRules({ namespace, onChange, isOurs, ...rest }: RuleWatchOptions): EventSocket {
   return new EventSocket({
     ...{ protocol: NETLINK_NETFILTER, namespace, groups: 1 << (NFNLGRP_NFTABLES - 1), ...rest },
     onMessage: (message) => {
-      const change = changeOf(message);
+      const change = isOurs(message.port) ? undefined : changeOf(message);
       if (change) onChange(change);
     },
   });
@@ -56,7 +60,7 @@ function changeOf({ type, body, port }: Message): RuleChange | undefined {
   const chainAt = CHAIN_AT[type];
   if (body.byteLength < 4 || (chainAt === undefined && !isSet && !TABLES.includes(type))) return undefined;
   const family = FAMILIES[body.getUint8(0)];
-  const found = attributes(body, 4);
+  const found = attributes(body, 4, NAMES);
   const name = (at: number | undefined) => {
     const value = at === undefined ? undefined : found.get(at);
     return value && text(value);

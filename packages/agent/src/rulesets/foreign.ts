@@ -1,3 +1,4 @@
+import { isOurTool } from "@margay/iptables";
 import { type LegacyTable, legacyTable, legacyTables, NetlinkError } from "@margay/netlink";
 import { type RuleChange, watchRules } from "@margay/nftables";
 import type { Ruleset } from "./ruleset.ts";
@@ -33,6 +34,7 @@ export class ForeignChanges {
     this.#options = options;
     this.#events = watchRules({
       onChange: (change) => this.#heed(change),
+      isOurs: isOurTool,
       onOverflow: () => this.#ruleset && this.#tell("notifications of rules were lost"),
       onError: options.onError,
     });

@@ -7,7 +7,6 @@ import {
   type IpSet,
   Iptables,
   ipsetTarget,
-  isOurTool,
 } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { setSizes } from "@margay/netlink";
@@ -111,8 +110,8 @@ export class IptablesRuleset implements Ruleset {
   }
 
   /** A change in a chain of another program's is none of our business; one in a builtin chain may stand before our hook. */
-  concerns({ table, chain, set, port, change }: RuleChange): boolean {
-    if (set !== undefined || !TABLES.includes(table) || isOurTool(port)) return false;
+  concerns({ table, chain, set, change }: RuleChange): boolean {
+    if (set !== undefined || !TABLES.includes(table)) return false;
     if (chain === undefined) return change === "deleted";
     return chain.startsWith(PREFIX) || BUILTINS.includes(chain);
   }
