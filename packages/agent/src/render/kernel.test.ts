@@ -16,7 +16,7 @@ test.each(["nft", "legacy", "nftables"])(
   (backend) => {
     const file = fileURLToPath(new URL("testing/kernel.ts", import.meta.url));
     const seed = fc.readConfigureGlobal().seed;
-    const { disagreements, seen, spoofed, toHost, unpoliced, reversePath, logged } = JSON.parse(
+    const { disagreements, seen, spoofed, toHost, unpoliced, reversePath, logged, staged } = JSON.parse(
       inNamespace(file, backend, String(seed)),
     );
     expect({ seed, disagreements }).toEqual({ seed, disagreements: [] });
@@ -35,6 +35,7 @@ test.each(["nft", "legacy", "nftables"])(
     expect(toHost).toEqual({ Accept: accept, Return: ["allow", "deny"], Drop: ["deny", "deny"] });
     expect(unpoliced).toEqual({ toItself: "allow", fromNode: "allow", toOther: "deny" });
     expect(logged).toEqual({ unlimited: 10, limited: 3 });
+    expect(staged).toEqual({ allowed: 10, counted: 10, countedBehindADecision: 0 });
     expect(reversePath).toEqual({ Strict: ["elsewhere", "nowhere"], Loose: ["nowhere"], Disabled: [] });
   },
   120_000,
@@ -47,7 +48,7 @@ test.each(["nft", "legacy", "nftables"])(
     const through = ["behind:80", "behind:81"];
     const out = ["out:80", "out:6443"];
     const vxlan = "far:81/udp";
-    const six = ["far6:22", "far6:81", "far6:80/udp", "out6:81"];
+    const six = ["far6:22", "far6:81", "far6:80/udp", "out6:81", "far6:8080", "out6:6443"];
     const everything = [
       "far:22",
       "far:80",
@@ -59,7 +60,11 @@ test.each(["nft", "legacy", "nftables"])(
       "far:80/udp",
       ...six,
     ];
-    const failsafes = ["far:22", ...through, "out:6443", "far6:22"];
+    const failsafes = ["far:22", ...through, "out:6443", "far6:22", "out6:6443"];
+    const byPort = [
+      ...["far:22", "far:80", "far:8080", ...through, "out:6443"],
+      ...["far6:22", "far6:8080", "out6:6443"],
+    ];
     const { found, looped } = JSON.parse(inNamespace(file, backend)) as {
       found: Record<string, { reached: string[]; tracked: boolean }>;
       looped: Record<string, number>;
@@ -76,22 +81,24 @@ test.each(["nft", "legacy", "nftables"])(
       "no policy: failsafe ports alone, found by an address": failsafes,
       "no policy, default allow": everything,
       // Egress is left to profiles, of which there are none.
-      "ingress by port": ["far:22", "far:80", "far:8080", ...through, "out:6443", "far6:22"],
+      "ingress by port": byPort,
       "ingress by protocol and family": [
         ...["far:22", ...through, "out:6443", "far:80/udp"],
-        ...["far6:22", "far6:81", "far6:80/udp"],
+        ...["far6:22", "far6:81", "far6:80/udp", "out6:6443"],
       ],
-      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan, "far:80/udp", ...six],
-      "not tracked": ["far:22", "far:81", ...through, "out:6443", "far6:22", "far6:81"],
-      "before destination NAT": everything.filter((name) => name !== "far:8080"),
+      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan, "far:80/udp", ...six].filter(
+        (name) => name !== "far6:8080",
+      ),
+      "not tracked": ["far:22", "far:81", ...through, "out:6443", "far6:22", "far6:81", "out6:6443"],
+      "not tracked, and no rule for answers": failsafes,
+      "no failsafe ports": through,
+      "before destination NAT": everything.filter((name) => !["far:8080", "far6:8080"].includes(name)),
       // REJECT is of the filter table alone.
       "before destination NAT, where a refusal is an answer": everything.filter(
-        (name) => !["far:8080", "far:81", "far6:81", "behind:81"].includes(name),
+        (name) => !["far:8080", "far6:8080", "far:81", "far6:81", "behind:81"].includes(name),
       ),
       // Pods have none: the node is closed as in IPv4.
-      "ingress by port, where pods have no IPv6": [
-        ...["far:22", "far:80", "far:8080", ...through, "out:6443", "far6:22"],
-      ],
+      "ingress by port, where pods have no IPv6": byPort,
       "VXLAN of another node": everything,
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });

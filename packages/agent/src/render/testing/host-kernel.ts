@@ -74,6 +74,20 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
       ...{ ingress: [tcp("Allow", 81)], egress: [answers(81)] },
     }),
   ],
+  "not tracked, and no rule for answers": [
+    eth0,
+    gnp("p", {
+      ...{ doNotTrack: true, applyOnForward: true, types: ["Ingress", "Egress"] },
+      ...{ ingress: [tcp("Allow", 81)], egress: [] },
+    }),
+  ],
+  "no failsafe ports": [
+    eth0,
+    resource("FelixConfiguration", "default", {
+      failsafeInboundHostPorts: [],
+      failsafeOutboundHostPorts: [],
+    }),
+  ],
   "before destination NAT": [
     all,
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
@@ -109,6 +123,8 @@ const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: n
   "far6:81": [FAR6, NODE6, 81],
   "far6:80/udp": [FAR6, NODE6, 80, "udp"],
   "out6:81": [NODE6, FAR6, 81],
+  "far6:8080": [FAR6, NODE6, 8080],
+  "out6:6443": [NODE6, FAR6, 6443],
 };
 
 let probes = 0;
@@ -156,7 +172,8 @@ async function main(): Promise<void> {
   writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
   wire("far", "eth0", 0);
   wire("behind", "eth1", 1);
-  run("iptables-nft -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j REDIRECT --to-ports 80");
+  for (const tool of ["iptables-nft", "ip6tables-nft"])
+    run(`${tool} -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j REDIRECT --to-ports 80`);
   const [node, far, behind] = [
     startProber(undefined, PORTS),
     startProber("far", PORTS),

@@ -142,6 +142,25 @@ async function logged(probers: Probers): Promise<Record<string, number>> {
   };
 }
 
+/** How many of ten new flows a staged Deny lets through and counts; and of those that an enforced policy decided before it. */
+async function staged(probers: Probers): Promise<Record<string, number>> {
+  const udp = (action: string) => ({ selector: "app == 'a'", ingress: [{ action, protocol: "UDP" }] });
+  const count = async (order: number) => {
+    const state = stateWith([
+      resource("StagedGlobalNetworkPolicy", "s", { order, ...udp("Deny") }),
+      resource("GlobalNetworkPolicy", "e", { order: 2, ...udp("Allow") }),
+    ]);
+    const seen = async () => (await apply(state)).get("staged/gnp/s/in/0") ?? 0;
+    const before = await seen();
+    const flow = { from: "c", to: "a", port: 81, family: 4, protocol: "udp" } as const;
+    let allowed = 0;
+    for (let i = 0; i < SENT; i++)
+      if ((await probers.c.ask(probeOf(flow, 5000))).verdict === "allow") allowed++;
+    return { allowed, counted: (await seen()) - before };
+  };
+  return { ...(await count(1)), countedBehindADecision: (await count(3)).counted };
+}
+
 const apply = loader(process.argv[2]);
 
 const prober = (pod: Pod | undefined) => startProber(pod, PORTS);
@@ -210,6 +229,7 @@ async function main(): Promise<void> {
   const spoofed = await spoofing(probers.c, apply);
   const refused = await reversePath(probers);
   const log = await logged(probers);
+  const ofStaged = await staged(probers);
   const node = prober(undefined);
   await node.ready;
   const unpoliced = await always(probers, node);
@@ -222,7 +242,7 @@ async function main(): Promise<void> {
       ["allow", "deny"].map((v) => [v, results.filter(({ kernel }) => kernel === v).length]),
     ),
     ...{ spoofed, toHost: asked, unpoliced },
-    ...{ reversePath: refused, logged: log },
+    ...{ reversePath: refused, logged: log, staged: ofStaged },
   };
   process.stdout.write(`${JSON.stringify(report)}\n`);
 }
