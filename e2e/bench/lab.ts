@@ -20,7 +20,7 @@ const ALONE: Readonly<Record<string, string>> = {
 const READY_MS = 120_000;
 const execute = promisify(execFile);
 
-/** A lab of two nodes for one group of benchmarks. It dies with this process, however that ends. */
+/** A lab for one group of benchmarks. It dies with this process, however that ends. */
 export interface BenchLab {
   /** Runs one benchmark in the lab's namespaces. @returns its JSON lines. Error when it fails; its words went to stderr. */
   readonly bench: (name: string, quick: boolean) => Promise<string[]>;
@@ -31,7 +31,7 @@ export interface BenchLab {
 export async function labUp(flags: readonly string[]): Promise<BenchLab> {
   if (!existsSync(MARGAY)) throw new Error("not built; run: npm run build");
   const name = `bench-${process.pid}`;
-  const command = ["lab", "up", "--name", name, "--nodes", "2", ...flags];
+  const command = ["lab", "up", "--name", name, ...flags];
   const child = mortal([MARGAY, ...command], "ignore");
   const end = async () => {
     child.kill("SIGTERM");

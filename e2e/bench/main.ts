@@ -5,7 +5,7 @@ import { kept, type Result, table } from "./result.ts";
 
 const HELP = `npm run bench -- [NAME...] [--quick] [--plot]
 
-Measures Margay in a lab of two nodes on this machine, beside the reference CNI plugins; and IPAM with a thousand simulated
+Measures Margay in a lab of one or two nodes on this machine, beside the reference CNI plugins; and IPAM with a thousand simulated
 nodes on one etcd. Standard output: one JSON line for each result, then (on a terminal, or with --table) a table. Progress
 goes to standard error.
 
@@ -16,25 +16,21 @@ goes to standard error.
   --table       the table also when standard output is no terminal
 `;
 
+/** A node alone, as on a machine of its own: what other nodes do of a pod is their machines' work. */
+const ALONE = ["--nodes", "1"];
+const TWO = ["--nodes", "2"];
+
 /**
  * Benchmarks by the lab they need: blocks of one address make every ADD claim one, and so announce a route; what leaves a
  * thousand policies or pods behind has a lab of its own. Without flags: none, an etcd is enough.
  */
 const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
-  {
-    flags: [],
-    names: [
-      "pod-add-sequential",
-      "pod-add-100-at-once",
-      "policy-to-enforced",
-      "footprint-100-pods",
-      "throughput",
-    ],
-  },
-  { flags: ["--block-size", "32"], names: ["add-to-remote-route"] },
-  { flags: [], names: ["policy-churn"] },
-  { flags: [], names: ["pods-1500"] },
-  { flags: [], names: ["kubernetes-latency"] },
+  { flags: ALONE, names: ["pod-add-sequential", "pod-add-100-at-once"] },
+  { flags: TWO, names: ["policy-to-enforced", "footprint-100-pods", "throughput"] },
+  { flags: [...TWO, "--block-size", "32"], names: ["add-to-remote-route"] },
+  { flags: TWO, names: ["policy-churn"] },
+  { flags: TWO, names: ["pods-1500"] },
+  { flags: TWO, names: ["kubernetes-latency"] },
   { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
   {
     names: [
