@@ -92,8 +92,8 @@ unshared(import.meta.url, () => {
   beforeAll(async () => {
     run(`ip link set lo up; ip link add d0 type veth peer name d1; ip addr add 172.20.0.1/24 dev d0
       ip addr add fd00::1/64 dev d0 nodad; ip link set d0 up; ip link set d1 up
-      ip nexthop add id 2399141889 via 172.20.0.9 dev d0 proto 4; ip nexthop add id 5 group 2399141889 proto 4
-      ip route add 10.1.0.0/24 nhid 5 proto static; ip nexthop add id 6 blackhole proto 4`);
+      ip nexthop add id 2399141889 via 172.20.0.9 dev d0 proto 4; ip nexthop add id 2399141890 group 2399141889 proto 4
+      ip route add 10.1.0.0/24 nhid 2399141890 proto static; ip nexthop add id 6 blackhole proto 4`);
     kernel = await open();
   });
   const foreign = () => run("ip nexthop show proto 4; ip route show proto static");
