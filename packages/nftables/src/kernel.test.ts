@@ -220,7 +220,7 @@ unshared(import.meta.url, () => {
     expect([after.get("a"), after.get("c")]).toEqual([before.get("a"), before.get("c")]);
   });
 
-  test("chains that are edited again and again are what is wanted, and are not read for it", async () => {
+  test("chains and sets that are edited again and again are what is wanted, and are not read for it", async () => {
     const letters = fc.uniqueArray(fc.constantFrom(..."abcdefgh"), { maxLength: 6 });
     const dumps = jest.spyOn(RequestSocket.prototype, "dump");
     await fc.assert(
@@ -232,7 +232,10 @@ unshared(import.meta.url, () => {
           dumps.mockClear();
           for (const [x, y] of steps) {
             const of = (ids: readonly string[]) => chain(ids.map((id) => ({ match: [], id })));
-            await apply({ "4/chain/x": of(x), "4/chain/y": of(y) });
+            const addresses = (ids: readonly string[]) => ids.map((id) => `10.0.0.${id.charCodeAt(0)}`);
+            await apply({ "4/chain/x": of(x), "4/chain/y": of(y), "4/set/s": set(["saddr"], addresses(x)) });
+            const members = nft("list", "set", "ip", TABLE, "s").match(/10\.0\.0\.\d+/g) ?? [];
+            expect(members.toSorted()).toEqual(addresses(x).toSorted());
             const said = (name: string) =>
               [...nft("list", "chain", "ip", TABLE, name).matchAll(/comment "\S+ (\w)"/g)].map(
                 ([, id]) => id,
