@@ -10,14 +10,17 @@ export type SetKind = "addresses" | "networks" | "both";
 /** By name; of those that are not there it holds addresses. */
 export type SetKinds = ReadonlyMap<string, SetKind>;
 
-const isNetwork = (member: string): boolean => member.includes("/");
-
-export const kindOf = oncePer(({ type, members }: IpSet): SetKind => {
-  if (type !== "hash:net") return "addresses";
-  let networks = 0;
-  for (const member of members) if (isNetwork(member)) networks++;
-  return networks === 0 ? "addresses" : networks === members.size ? "networks" : "both";
+/** In one walk: sets may be large, and change often. */
+const networksIn = oncePer(({ type, members }: IpSet): ReadonlySet<string> => {
+  const found = new Set<string>();
+  if (type === "hash:net") for (const member of members) if (member.includes("/")) found.add(member);
+  return found;
 });
+
+export function kindOf(set: IpSet): SetKind {
+  const { size } = networksIn(set);
+  return size === 0 ? "addresses" : size === set.members.size ? "networks" : "both";
+}
 
 /** By name; the same objects for the same set, and for the same networks beside other addresses. */
 export function translateSet(name: string, set: IpSet): readonly (readonly [string, NftSet])[] {
@@ -35,19 +38,22 @@ const addressesOf = oncePer((set: IpSet): NftSet => {
       ...{ kind: "set", family, fields: ["saddr", "protocol", "sport"] },
       members: new Set([...members].map(portMember)),
     };
-  const own = kindOf(set) === "both" ? new Set([...members].filter((one) => !isNetwork(one))) : members;
+  const networks = networksIn(set);
+  if (networks.size === 0) return { kind: "set", family, fields: ["saddr"], members };
+  const own = new Set(members); // copied as a whole, which is less than to fill it
+  for (const network of networks) own.delete(network);
   return { kind: "set", family, fields: ["saddr"], members: own };
 });
 
 const KEPT_AT_MOST = 10_000;
 const lastNetworks = new Map<string, NftSet>();
 
-function networksOf(name: string, { family, members }: IpSet): NftSet {
-  const own = new Set([...members].filter(isNetwork));
+function networksOf(name: string, set: IpSet): NftSet {
+  const own = networksIn(set);
   if (lastNetworks.size > KEPT_AT_MOST) lastNetworks.clear();
   const last = lastNetworks.get(name);
   if (last && sameMembers(last.members, own)) return last;
-  const made: NftSet = { kind: "set", family, fields: ["saddr"], members: own, interval: true };
+  const made: NftSet = { kind: "set", family: set.family, fields: ["saddr"], members: own, interval: true };
   lastNetworks.set(name, made);
   return made;
 }
