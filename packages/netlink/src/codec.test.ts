@@ -6,6 +6,7 @@ import { errnoName, NetlinkError } from "./error.ts";
 import { macBytes, readLink, removeLink } from "./link.ts";
 import { Encoder, flags, MalformedError, type Message, messages, type Request } from "./message.ts";
 import { newNeighbour, readNeighbour } from "./neighbour.ts";
+import { newNexthop, readNexthop } from "./nexthop-message.ts";
 import { formatRoute, type Nexthop, type Route, sameRoute } from "./route.ts";
 import { delRoute, type Names, newRoute, readRoute } from "./route-message.ts";
 
@@ -145,6 +146,31 @@ test("a route survives encoding and decoding", () => {
   );
 });
 
+test("a route that leans on an object names it, and no next hop", () => {
+  fc.assert(
+    fc.property(anyRoute, fc.integer({ min: 1, max: 0xffff_ffff }), (r, nhid) => {
+      const back = readRoute(decoded(newRoute({ ...r, nhid }, names, 0)), names);
+      expect([back?.nhid, back?.nexthops]).toEqual([nhid, [{}]]);
+    }),
+  );
+});
+
+test("nexthop objects survive encoding and decoding", () => {
+  const id = fc.integer({ min: 1, max: 0xffff_ffff });
+  const hop = fc.oneof(address4, address6).chain((via) => nexthops(fc.constant(via)));
+  const group = fc.array(fc.record({ id, weight: fc.integer({ min: 1, max: 256 }) }), { maxLength: 16 });
+  fc.assert(
+    fc.property(id, fc.nat(255), hop, group, (id, protocol, [hop = {}], group) => {
+      const { weight: _, ...single } = hop;
+      for (const object of [
+        { id, protocol, hop: single },
+        { id, protocol, group },
+      ])
+        expect(readNexthop(decoded(newNexthop(object, names, 0)), names)).toEqual(object);
+    }),
+  );
+});
+
 test("addresses and neighbours survive encoding and decoding", () => {
   fc.assert(
     fc.property(fc.oneof(address4, address6), fc.nat(32), fc.boolean(), (address, length, nodad) => {
@@ -156,7 +182,7 @@ test("addresses and neighbours survive encoding and decoding", () => {
   );
 });
 
-const readers = [readRoute, readLink, readAddress, readNeighbour].map(
+const readers = [readRoute, readLink, readAddress, readNeighbour, readNexthop].map(
   (read) => (message: Message) => read(message, names),
 );
 
