@@ -1,8 +1,23 @@
-// calc at the size of a large cluster; needs no lab. One JSON line for each result: calc-scale.ts <full|quick>
-import { execFileSync } from "node:child_process";
+// calc at the size of a large cluster, alone and as an agent reads it from etcd; needs no lab. One JSON line for each result: calc-scale.ts <full|quick>
+import { execFileSync, spawn } from "node:child_process";
 import { loadavg } from "node:os";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { type AnyResource, encode } from "@margay/api";
+import { type Change, etcdStore, MAX_CHANGES } from "@margay/datastore";
+import { startEtcd } from "../ipam/etcd.ts";
 import type { Result } from "./result.ts";
+
+/** What the agent's own way from etcd to the state says. */
+interface Synced {
+  readonly fullSyncCpuMs: number;
+  readonly changeCpuMs: number;
+  readonly heapMB: number;
+  readonly rssMB: number;
+}
+
+const CLUSTER = fileURLToPath(new URL("../../packages/calc/src/testing/print-cluster.ts", import.meta.url));
+const SYNC = fileURLToPath(new URL("../../packages/agent/src/testing/sync-bench.ts", import.meta.url));
 
 /** CPU time, which other programs blur less than wall time; each figure is the mean of its runs. */
 interface Figures {
@@ -46,4 +61,54 @@ for (const line of [
   ms("a policy (mean CPU)", found.policyMs, 50, 20),
   result("heap after the first full sync", found.heapMB, { unit: "MB", n: 1, atMost: 600 }),
 ])
+  tell(line);
+
+/** A quarter and the half as well: the slope says what more would cost. */
+const SIZES = process.argv[2] === "quick" ? [endpoints] : [endpoints / 4, endpoints / 2, endpoints];
+for (const size of SIZES) await throughEtcd(size);
+
+/** The same clusters as an agent reads them: from etcd, decoded and checked, with what its Syncer remembers. */
+async function throughEtcd(size: number): Promise<void> {
+  process.stderr.write(`  ${size} endpoints through etcd\n`);
+  const etcd = await startEtcd();
+  try {
+    await fill(etcd.endpoint, size);
+    const found = JSON.parse(
+      execFileSync(process.execPath, [...words.slice(0, 3), SYNC, etcd.endpoint, "50"], {
+        encoding: "utf8",
+      }),
+    ) as Synced;
+    const of = (what: string) => `${what}, ${size} endpoints through etcd`;
+    tell(ms(of("first full sync (CPU)"), found.fullSyncCpuMs, 1, size === endpoints ? 10_000 : undefined));
+    tell(ms(of("a remote endpoint (mean CPU)"), found.changeCpuMs, 50, 10));
+    tell(result(of("heap"), found.heapMB, { unit: "MB", n: 1, ...(size === endpoints && { atMost: 600 }) }));
+    tell(result(of("RSS, before anything was given back"), found.rssMB, { unit: "MB", n: 1 }));
+  } finally {
+    await etcd.remove();
+  }
+}
+
+async function fill(endpoint: string, size: number): Promise<void> {
+  const store = etcdStore({ endpoints: [endpoint] });
+  const sizes = [size, (policies * size) / endpoints, local].map(String);
+  const child = spawn(process.execPath, [...words.slice(1, 3), CLUSTER, ...sizes], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let changes: Change[] = [];
+  const commit = async () => {
+    if (changes.length > 0) await store.commit(changes);
+    changes = [];
+  };
+  for await (const line of createInterface({ input: child.stdout })) {
+    const { key, value } = JSON.parse(line) as { key: string; value: AnyResource }; // as print-cluster.ts makes them
+    changes.push({ type: "create", key, value: encode(value) });
+    if (changes.length === MAX_CHANGES) await commit();
+  }
+  await commit();
+  await store.close();
+}
+
+function tell(line: Result): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+process.exit(0); // nothing is left to do
