@@ -5,12 +5,20 @@ import type { Presence } from "./presence.ts";
 /** How long a restarted speaker waits for End-of-RIB before it trusts what it has (Selection_Deferral_Timer). */
 export const deferralSeconds = 120;
 
+/**
+ * How long a peer that restarts itself is waited for, once all others have said theirs. RFC 4724 §4.1 would not wait at all, since it may
+ * wait for us; but FRR says for two minutes after its start that it restarts, and has routes to say.
+ */
+const mutualSeconds = 5;
+
 export interface DeferralOptions {
   readonly log: Log;
   /** There may have been an earlier process of this speaker. */
   readonly restarting: boolean;
   /** The waiting is over: decide, and say End-of-RIB. */
   readonly onOver: () => void;
+  /** Who restarts itself has been waited for: `check` is due. */
+  readonly onImpatient: () => void;
 }
 
 /** A peer as the restart waits for it; `hopeless`: its session cannot come up as configured. */
@@ -23,6 +31,8 @@ export class Deferral {
   readonly #options: DeferralOptions;
   #isActive: boolean;
   readonly #timer: NodeJS.Timeout | undefined;
+  #patience: NodeJS.Timeout | undefined;
+  #isImpatient = false;
 
   constructor(options: DeferralOptions) {
     this.#options = options;
@@ -34,14 +44,28 @@ export class Deferral {
     return this.#isActive;
   }
 
-  /** Ends when every peer has said End-of-RIB, or restarts itself, or cannot say it; `mayCome`: peers that nobody knows yet. */
+  /** Ends when every peer has said End-of-RIB, or cannot say it, or restarts itself and was waited for; `mayCome`: peers that nobody knows yet. */
   check(peers: readonly Awaited[], mayCome: boolean): void {
-    if (this.#isActive && !mayCome && peers.length > 0 && peers.every(hasSaidAll))
-      this.#end("every peer has said End-of-RIB");
+    if (!this.#isActive) return;
+    if (mayCome || peers.length === 0 || !peers.every((p) => hasSaidAll(p) || isRestarting(p))) this.#calm();
+    else if (peers.every(hasSaidAll)) this.#end("every peer has said End-of-RIB");
+    else if (this.#isImpatient) this.#end("every peer has said End-of-RIB, or restarts itself");
+    else
+      this.#patience ??= setTimeout(() => {
+        this.#isImpatient = true;
+        this.#options.onImpatient();
+      }, mutualSeconds * 1000);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
+    this.#calm();
+  }
+
+  #calm(): void {
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
+    this.#isImpatient = false;
   }
 
   #end(why: string): void {
@@ -55,5 +79,8 @@ export class Deferral {
 function hasSaidAll({ presence, hopeless }: Awaited): boolean {
   if (!presence) return hopeless;
   const { gracefulRestart, families } = presence.negotiated;
-  return !gracefulRestart || gracefulRestart.restarting || families.every((f) => presence.ended.has(f));
+  return !gracefulRestart || families.every((f) => presence.ended.has(f));
 }
+
+const isRestarting = ({ presence }: Awaited): boolean =>
+  presence?.negotiated.gracefulRestart?.restarting ?? false;

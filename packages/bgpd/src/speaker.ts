@@ -85,7 +85,11 @@ export class Speaker {
     this.#learner = new Learner(this.ribs, options.device);
     this.#own = new OwnRoutes(this.ribs);
     this.#away = new Away(this.ribs, () => this.#due());
-    this.#deferral = new Deferral({ ...options, onOver: () => this.#due() }); // routes that came just before are still to be decided
+    this.#deferral = new Deferral({
+      ...options,
+      onOver: () => this.#due(),
+      onImpatient: () => this.#checkConverged(),
+    }); // routes that came just before are still to be decided
     this.#announcer = new Announcer({
       ribs: this.ribs,
       mayEnd: (family) => !this.#deferral.isActive && !this.ribs[family].isUndecided,
