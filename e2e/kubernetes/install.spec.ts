@@ -233,19 +233,20 @@ test("a hundred pods at once on one node: all run, and all of them go", async ()
   );
 }, 150_000);
 
-test("what every container has used so far is within what it requests", async () => {
+test("what every container has used so far is within what it requests, and a seccomp profile holds it", async () => {
   const containers = [
     ["margay-node-n1", "agent"],
     ["margay-node-n1", "bgpd"],
     [await holder(), "controllers"],
   ] as const;
   for (const [pod, container] of containers) {
-    const { peakMiB, cpuSeconds, seconds, requestedMiB } = await cluster.usage(pod, container);
+    const { peakMiB, cpuSeconds, seconds, requestedMiB, isFiltered } = await cluster.usage(pod, container);
     const cpu = ((1000 * cpuSeconds) / seconds).toFixed(0);
     process.stdout.write(
       `${container}: peak ${peakMiB.toFixed(0)} MiB, ${cpu}m CPU over ${seconds.toFixed(0)} s\n`,
     );
     expect(peakMiB).toBeLessThan(requestedMiB);
+    expect([container, isFiltered]).toEqual([container, true]);
   }
 }, 30_000);
 

@@ -263,6 +263,8 @@ export class Cluster {
       cpuSeconds: (user + system) / TICKS,
       seconds: Number.parseFloat(uptime ?? "") - started / TICKS,
       requestedMiB: kubelet.requestedMiB(pod, container),
+      /** System calls go through a filter. */
+      isFiltered: /^Seccomp:\s+2$/m.test(status ?? ""),
     };
   }
 
