@@ -1,6 +1,6 @@
 /** The kernel's side of bgpd: routes bearing our mark, made to match what is wanted; and the routes of others, by which next hops are reached. */
 import { setImmediate as nextTurn, setTimeout as sleepFor } from "node:timers/promises";
-import { type Address, formatPrefix } from "@margay/net";
+import type { Address } from "@margay/net";
 import {
   type Link,
   listRoutes,
@@ -8,15 +8,15 @@ import {
   Netlink,
   type Nexthop,
   type Notification,
-  type RefusedRoute,
   type Route,
   type RouteTarget,
   routeTarget,
   tableOf,
 } from "@margay/netlink";
-import { Loop, reconcile, type Target, Tracked } from "@margay/reconcile";
+import { Loop, reconcile, Tracked } from "@margay/reconcile";
 import type { Gateways } from "./gateways.ts";
 import { bgpProtocol, Fabric, type Ways } from "./kernel-routes.ts";
+import { Refusals } from "./refusals.ts";
 import type { Log } from "./speaker.ts";
 import { WantedRoutes } from "./wanted-routes.ts";
 
@@ -69,10 +69,7 @@ export class Kernel implements RouteTable {
   readonly #tracked: Tracked<Route>;
   readonly #loop: Loop;
   readonly #wanted = new WantedRoutes();
-  /** Why, by prefix; they are tried again. */
-  readonly #refused = new Map<string, string>();
-  /** In the last attempt. */
-  readonly #refusedNow = new Set<string>();
+  readonly #refusals: Refusals;
   readonly #table: number;
   readonly #isOurs = (route: Route) => tableOf(route) === this.#table;
   /** What was said of each link last, by index. */
@@ -90,6 +87,7 @@ export class Kernel implements RouteTable {
 
   private constructor(options: KernelOptions) {
     this.#options = options;
+    this.#refusals = new Refusals(options.log);
     this.#table = options.table ?? mainTable;
     this.#nl = Netlink.open({
       ...(options.namespace ? { namespace: options.namespace } : {}),
@@ -100,7 +98,7 @@ export class Kernel implements RouteTable {
     this.#target = routeTarget(this.#nl, {
       protocol: bgpProtocol,
       only: this.#isOurs,
-      onRefused: (refused) => this.#refuse(refused),
+      onRefused: (refused) => this.#refusals.add(refused),
       shareFrom: many,
       onUnsupported: () =>
         options.log.info(
@@ -108,7 +106,7 @@ export class Kernel implements RouteTable {
           "this kernel has no nexthop objects: each route is changed by itself",
         ),
     });
-    this.#tracked = new Tracked(this.#forgetting(this.#target));
+    this.#tracked = new Tracked(this.#refusals.over(this.#target));
     this.#loop = new Loop({
       pass: () => this.#pass(),
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}), // aborted: the loop stops
@@ -176,7 +174,7 @@ export class Kernel implements RouteTable {
 
   /** Why the kernel refused a wanted route, if it did. */
   refusal(key: string): string | undefined {
-    return this.#refused.get(key);
+    return this.#refusals.all.get(key);
   }
 
   wanted(key: string): Route | undefined {
@@ -223,7 +221,7 @@ export class Kernel implements RouteTable {
     this.counts.put += outcome?.put ?? 0;
     this.counts.removed += outcome?.removed ?? 0;
     this.#applied = version;
-    if (this.#refused.size > 0) this.#retryLater();
+    if (this.#refusals.all.size > 0) this.#retryLater();
   }
 
   /** Where many are said, those of the turns that follow at once come along. */
@@ -242,37 +240,11 @@ export class Kernel implements RouteTable {
     this.#fabric = new Fabric(routes, { nextHops: this.#options.nextHops(), gateways: this.#gateways });
   }
 
-  /** Said once for each reason: it is tried again every second. */
-  #refuse({ route, error }: RefusedRoute): void {
-    const key = formatPrefix(route.dst);
-    this.#refusedNow.add(key);
-    if (this.#refused.get(key) === error.message) return;
-    this.#refused.set(key, error.message);
-    this.#options.log.warn({ event: "route-refused", route: key, err: error }, error.message);
-  }
-
-  /** The target, under which a prefix that was written, or is wanted no more, is no longer a refused one. */
-  #forgetting(target: RouteTarget): Target<Route> {
-    return {
-      ...target,
-      put: async (wanted) => {
-        this.#refusedNow.clear();
-        await target.put(wanted);
-        for (const key of this.#refused.keys())
-          if (wanted.has(key) && !this.#refusedNow.has(key)) this.#refused.delete(key);
-      },
-      remove: (keys) => {
-        for (const key of keys) this.#refused.delete(key);
-        return target.remove(keys);
-      },
-    };
-  }
-
   /** Once all the refused, whatever else is written meanwhile. */
   #retryLater(): void {
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
-      this.#tracked.doubt(this.#refused.keys());
+      this.#tracked.doubt(this.#refusals.all.keys());
       this.#changed();
     }, retryMs);
   }
