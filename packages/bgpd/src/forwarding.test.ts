@@ -2,21 +2,15 @@
  * `margay bgpd --config-file` as a process, between a client and routers that write their kernels, a BIRD and an FRR with zebra, and
  * a stream of packets through the first: what a kill -9 of any costs, and a link that is cut.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
-import { controlGet } from "@margay/daemon";
-import { scratch, unsharedWithUsers } from "@margay/testing";
+import { unsharedWithUsers } from "@margay/testing";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { Frr } from "./testing/frr.ts";
+import { OwnProcess } from "./testing/own-process.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
 
 jest.setTimeout(60_000); // a busy machine
-
-const main = fileURLToPath(new URL("../../margay/src/main.ts", import.meta.url));
 
 const routerYaml = `
 local: { as: 64512, router-id: 172.20.0.11 }
@@ -69,31 +63,10 @@ ${leaf
 unsharedWithUsers(import.meta.url, () => {
   const bird = new Bird("tor");
   const frr = new Frr("leaf");
-  const dir = scratch(tmpdir(), "forwarding");
-  let bgpd: ChildProcess | undefined;
-  let said = "";
+  const us = new OwnProcess();
 
-  const startBgpd = () => {
-    said = "";
-    const flags = ["--config-file", join(dir, "router.yaml"), "--run-dir", dir, "--health-port", "0"];
-    const node = ["--conditions=margay-source", "--no-warnings", main, "bgpd", ...flags];
-    bgpd = spawn(process.execPath, node, { stdio: ["ignore", "pipe", "ignore"] });
-    bgpd.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      said += text;
-    });
-  };
-  const killBgpd = async () => {
-    const gone = new Promise((resolve) => bgpd?.once("exit", resolve));
-    if (bgpd?.kill("SIGKILL")) await gone;
-  };
-  const state = async (name = "tor") => {
-    const peers = (await controlGet(dir, "bgpd", "/peers").catch(() => [])) as {
-      name: string;
-      state: string;
-    }[];
-    return peers.find((peer) => peer.name === name)?.state ?? "not running";
-  };
-  const leafStates = async () => [await state("leaf"), await state("leaf6")];
+  const state = async (name = "tor") => (await us.states(name))[0];
+  const leafStates = () => us.states("leaf", "leaf6");
 
   /** Packets from the client to a host behind a router, 50 a second; `end` says how many of them came back. */
   function stream(): { end(): Promise<{ sent: number; back: number }> } {
@@ -126,10 +99,9 @@ unsharedWithUsers(import.meta.url, () => {
       ip -n client addr add 10.9.0.2/24 dev eth0; ip -n client link set eth0 up
       ip -n client route add default via 10.9.0.1
       sysctl -qw net.ipv4.ip_forward=1`);
-    writeFileSync(join(dir, "router.yaml"), routerYaml);
     bird.start(birdConf);
     frr.start({ zebra: "hostname leaf\n", bgpd: frrConf });
-    startBgpd();
+    us.start(routerYaml);
     await eventually(() => state(), "Established");
     await eventually(
       () =>
@@ -144,10 +116,9 @@ unsharedWithUsers(import.meta.url, () => {
     );
   });
   afterAll(async () => {
-    await killBgpd();
+    await us.remove();
     await frr.remove();
     await bird.remove();
-    rmSync(dir, { recursive: true });
   });
 
   /** How many of our networks are in its kernel, by family. */
@@ -160,12 +131,12 @@ unsharedWithUsers(import.meta.url, () => {
     test("ours is killed and comes back: none is lost, and FRR's kernel keeps our networks", async () => {
       const packets = stream();
       const seen = new Set([leafRoutes()]);
-      await killBgpd();
+      await us.kill();
       await eventually(() => bird.control("show protocols n1"), expect.not.stringMatching("Established"));
-      startBgpd();
+      us.start(routerYaml);
       await eventually(() => {
         seen.add(leafRoutes());
-        return said.includes('"event":"converged"');
+        return us.said.includes('"event":"converged"');
       }, true);
       await eventually(() => state(), "Established");
       await eventually(leafStates, ["Established", "Established"]);

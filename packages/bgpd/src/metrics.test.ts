@@ -17,8 +17,9 @@ function scene() {
   const buckets = async () => {
     const metric = registry.getSingleMetric("margay_bgp_update_to_advertise_seconds");
     const { values = [] } = (await metric?.get()) ?? {};
-    return values.map(({ labels, value, metricName = "" }) =>
-      [metricName.replace(/.*_/, ""), labels.le ?? "", value].join(" ").replace("  ", " "),
+    // A histogram's values say which of its series they are of, whatever the type says.
+    return (values as ((typeof values)[number] & { metricName: string })[]).map((v) =>
+      [v.metricName.replace(/.*_/, ""), v.labels.le ?? "", v.value].join(" ").replace("  ", " "),
     );
   };
   return { engine, buckets, leave: () => peers.clear() };
