@@ -15,12 +15,13 @@ import {
 } from "@margay/api";
 import { FloatingTable, floatingClaim, podCidrsOf } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
-import { formatPrefix, type Prefix } from "@margay/net";
+import { contains, formatPrefix, type Prefix } from "@margay/net";
 import type { Wanted } from "./engine.ts";
 import {
   confirmedBlocks,
   exportedPools,
   isExported,
+  networksOf,
   type OriginInputs,
   type Origins,
   originated,
@@ -75,7 +76,7 @@ export class Intake {
     this.#resources = Object.fromEntries(kinds.map((kind) => [kind, new Map()])) as Tables; // one of each
   }
 
-  /** Takes in a batch; whether any of it concerns BGP. */
+  /** Takes in a batch; whether what is wanted may be another now. */
   apply(updates: readonly SyncUpdate[]): boolean {
     let changed = false;
     for (const { key, entry } of updates) {
@@ -83,12 +84,21 @@ export class Intake {
       if (!kind || !parseKey(key)) continue;
       const resource = entry && this.#isOurs(kind, entry.value) ? this.#decode(key, entry.value) : undefined;
       const table = this.#resources[kind];
-      if (!resource && !table.has(key)) continue;
+      const before = table.get(key);
+      if (!resource && !before) continue;
       if (resource) table.set(key, resource);
       else table.delete(key);
-      changed = true;
+      changed ||= ![before, resource].every((one) => one === undefined || this.#changesNothing(one));
     }
     return changed;
+  }
+
+  /** An ordinary pod of ours: its addresses lie in blocks that are announced already. Most of what is written is of these. */
+  #changesNothing(resource: AnyResource): boolean {
+    if (resource.kind !== "WorkloadEndpoint" || resource.spec.ipNATs) return false;
+    if (this.#all("BGPPeer").some(({ spec }) => spec.localWorkloadSelector !== undefined)) return false;
+    const { blocks } = this.#origins;
+    return networksOf(resource).every((network) => blocks.some((block) => contains(block, network)));
   }
 
   /** What the engine should do. The same origins, and the same blocks left to the agent, stay the same object. */

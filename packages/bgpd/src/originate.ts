@@ -58,7 +58,7 @@ function floatingOf({ metadata, spec }: WorkloadEndpoint, table: FloatingTable |
 const kept = new WeakMap<WorkloadEndpoint, readonly Prefix[]>();
 
 /** Parsed once for each endpoint: all of a node's are gone through whenever one of them changes. */
-function networksOf(endpoint: WorkloadEndpoint): readonly Prefix[] {
+export function networksOf(endpoint: WorkloadEndpoint): readonly Prefix[] {
   const networks = kept.get(endpoint) ?? endpoint.spec.ipNetworks.map((text) => parsePrefix(text));
   kept.set(endpoint, networks);
   return networks;
