@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { formatPrefix, type Prefix, parseAddress } from "@margay/net";
-import type { Route } from "@margay/netlink";
+import { Netlink, type Route, routeTarget } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { bgpProtocol } from "./kernel-routes.ts";
@@ -200,6 +200,16 @@ unshared(import.meta.url, () => {
       watch.close();
       run("sysctl -qw net.ipv4.nexthop_compat_mode=1");
       expect(went()).toMatchObject({ "fd00::2 fd00::3*7": many, "fd00::2 fd00::3": many });
+    });
+
+    test("what is listed says where routes go, not what they lean on", async () => {
+      const nl = Netlink.open();
+      const listed = await routeTarget(nl, { protocol: bgpProtocol, shareFrom: 1 }).list();
+      nl.close();
+      expect([listed.size, [...listed.values()].filter(({ nhid }) => nhid !== undefined)]).toEqual([
+        3 * many,
+        [],
+      ]);
     });
 
     test("a few leave for next hops of their own, and come back", async () => {
