@@ -58,6 +58,17 @@ test.each<[why: string, story: (w: World) => Promise<void>, told: readonly strin
     ["a"],
   ],
   [
+    "gone, after something else was written",
+    async ({ there, ours, put }) => {
+      await put("a");
+      await put("b");
+      there.delete("a");
+      await ours.list();
+      await put("a");
+    },
+    ["a"],
+  ],
+  [
     "other than we wrote it",
     async ({ there, ours, put }) => {
       await put("a");
