@@ -163,7 +163,7 @@ export const values: Value = group("Values of charts/margay.", {
       ipam: map(
         "Another plugin of cniBinDir that gives addresses, such as {type: host-local, subnet: usePodCidr}; Margay's own IPAM when empty.",
       ),
-      resources: resources({ cpu: "100m", memory: "128Mi" }, { memory: "1Gi" }),
+      resources: resources({ cpu: "100m", memory: "160Mi" }, { memory: "1Gi" }),
       env: list("More environment variables.", { type: "object" }),
     }),
     bgpd: group("The BGP speaker.", {
