@@ -158,7 +158,7 @@ async function cutBy(policy: string): Promise<{ cut: string[]; kept: string[] }>
   const lines = createInterface(asker.stdout)[Symbol.asyncIterator]();
   const counts = async () => {
     asker.stdin?.write("\n");
-    return JSON.parse((await lines.next()).value) as Record<string, number>;
+    return JSON.parse((await lines.next()).value ?? "{}") as Record<string, number>;
   };
   await eventually("all are answered", async () => Object.keys(await counts()).length === 4 * to.length);
   await lab.margay(["apply", "-f", "-"], policy);

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { Report } from "./repair.ts";
 import type { Streamed } from "./stream.ts";
 
 /** What a run of transactions.ts tells. */
@@ -13,9 +12,6 @@ export interface Probed extends Streamed {
 
 /** Runs transactions.ts, `--backend nftables --updates 100` say. */
 export const probed = (options: string): Probed => unshared("transactions.ts", options) as Probed;
-
-/** Runs repair.ts with a backend's name. */
-export const repaired = (backend: string): Report => unshared("repair.ts", backend) as Report;
 
 /** In namespaces of its own, which need no root. */
 function unshared(name: string, options: string): unknown {
