@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Framer, messageTypes, readUpdate, writeMessage } from "@margay/bgp";
-import { Reader } from "@margay/net";
 import { keyOfWire } from "./prefixes.ts";
 import { localAs, type Peer } from "./rows.ts";
 
@@ -163,7 +162,7 @@ export class SimulatedPeer {
     const hops = this.#peer.wants?.hops;
     if (hops === undefined) return true;
     const context = { as4: true, internal: this.#peer.as === localAs, families: [4] as const };
-    const { announced } = readUpdate(new Reader(body), context);
+    const { announced } = readUpdate(body, context);
     return announced.some(({ attributes }) => attributes.asPath[0]?.ases.length === hops);
   }
 
