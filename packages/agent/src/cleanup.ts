@@ -4,13 +4,21 @@ import { join } from "node:path";
 import { ownerOfAlias, uninstall } from "@margay/cni";
 import { type Backend, Iptables, IptablesError, ipsetTarget } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { deleteLinks, type Link, listLinks, type Netlink, routeTarget } from "@margay/netlink";
+import {
+  deleteAddress,
+  deleteLinks,
+  type Link,
+  listAddresses,
+  listLinks,
+  type Netlink,
+  routeTarget,
+} from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
 import { restoreSettings } from "./former-settings.ts";
 import { DEVICES } from "./overlay/wanted.ts";
 import { ROUTE_PROTOCOL } from "./wanted.ts";
 
-/** bgpd's mark on its kernel routes. */
+/** bgpd's mark on its kernel routes, and on the addresses of `lo` that local workloads peer with. */
 const BGPD_PROTOCOL = 143;
 const PREFIX = "margay";
 /** The names our own tables of nf_tables have, by family. */
@@ -39,6 +47,7 @@ export async function cleanUp(options: CleanupOptions): Promise<string[]> {
   const counts = [
     ["CNI files", files.length] as const,
     await empty(routes),
+    ["addresses", await addresses(netlink)] as const,
     await interfaces(netlink),
     ["rules", await rules()] as const,
     await empty([["sets", ipsetTarget({ prefix: PREFIX }) as Target<unknown>]]),
@@ -52,6 +61,13 @@ async function interfaces(netlink: Netlink): Promise<readonly [string, number]> 
   const names = (await listLinks(netlink)).filter(ours).map(({ name }) => name);
   await deleteLinks(netlink, names);
   return ["interfaces", names.length];
+}
+
+/** Before Linux 5.18 an address bears no mark: those of bgpd stay then. */
+async function addresses(netlink: Netlink): Promise<number> {
+  const marked = (await listAddresses(netlink, "lo")).filter(({ protocol }) => protocol === BGPD_PROTOCOL);
+  for (const address of marked) await deleteAddress(netlink, "lo", address);
+  return marked.length;
 }
 
 const ours = ({ name, alias }: Link): boolean =>
