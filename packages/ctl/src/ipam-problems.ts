@@ -59,7 +59,7 @@ export function remedyOf(p: Problem): string {
       return `margay ipam release --ip ${p.addresses.at(-1)}, if no pod has it`;
     case "unallocated-in-use":
       return p.podCidr
-        ? `margay apply pool ${p.pool} with disabled: true: ${p.podCidr} is a node's own range, for another plugin`
+        ? `set disabled: true on IPPool ${p.pool}: ${p.podCidr} is a node's own range, for another plugin`
         : `restart the pod of ${p.endpoint}`;
     case "used-twice":
       return `restart the pods of ${p.endpoints.slice(1).join(", ")}`;

@@ -35,7 +35,7 @@ export type Problem =
       readonly code: "unallocated-in-use";
       readonly address: string;
       readonly endpoint: string;
-      /** It is from this range of a node's, from which another plugin gives addresses (`usePodCidr`). */
+      /** It is from this range of a node's, where no block of ours is: another plugin gives from it (`usePodCidr`). */
       readonly podCidr?: string;
       readonly pool: string;
     }
@@ -164,11 +164,18 @@ function endpointProblems(input: AuditInput): Problem[] {
   });
 }
 
-/** Outside of all pools it is somebody else's, and in a node's own range too while the pool gives nothing out. */
-function unallocated({ pools, podCidrs }: AuditInput, use: { address: string; endpoint: string }): Problem[] {
+/**
+ * Outside of all pools it is somebody else's, and in a node's own range too while the pool gives nothing out. What a block of
+ * ours holds is ours, whatever the node's range: kubeadm's --pod-network-cidr gives ranges that nobody uses.
+ */
+function unallocated(
+  { pools, blocks, podCidrs }: AuditInput,
+  use: { address: string; endpoint: string },
+): Problem[] {
   const address = parseAddress(use.address);
   const pool = pools.find(({ cidr }) => contains(cidr, address));
-  const range = podCidrs.find((one) => contains(one, address));
+  const isOurs = blocks.some(({ cidr }) => contains(parsePrefix(cidr), address));
+  const range = isOurs ? undefined : podCidrs.find((one) => contains(one, address));
   if (!pool || (range && pool.spec.disabled)) return [];
   const podCidr = range && { podCidr: formatPrefix(range) };
   return [{ code: "unallocated-in-use", ...use, ...podCidr, pool: pool.name }];
