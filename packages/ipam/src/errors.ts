@@ -11,6 +11,8 @@ export type IpamFailure =
       readonly claimed: number;
       readonly blocks: bigint;
       readonly why: "strict" | "full" | "no-auto-allocate";
+      /** A pool over the same ground, with blocks of another size. */
+      readonly rival?: string;
     }
   | { readonly code: "pools-overlap"; readonly pool: string; readonly other: string; readonly node: string }
   | { readonly code: "block-limit"; readonly pool: string; readonly node: string; readonly limit: number }
@@ -65,7 +67,9 @@ function sentence(f: IpamFailure): string {
     case "pool-disabled":
       return `pool ${f.pool} is disabled`;
     case "pool-exhausted":
-      return exhausted(f);
+      return f.rival === undefined
+        ? exhausted(f)
+        : `${exhausted(f)}; pool ${f.rival} overlaps, with blocks of another size: no new block is given of what both have (margay ipam check)`;
     case "pools-overlap":
       return `pool ${f.pool} overlaps pool ${f.other}, whose blocks have another size: no new block is given of what both have; delete or disable one of them (margay ipam check)`;
     case "block-limit":

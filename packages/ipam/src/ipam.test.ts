@@ -302,6 +302,24 @@ describe("one allocator", () => {
     await expect(one.assign(pod("h9"))).resolves.toHaveLength(1);
   });
 
+  test("... beside ground that a pool of other blocks has, too: not what lies in that", async () => {
+    const store = memoryStore();
+    let at = "2026-11-22T12:00:00.000Z";
+    const four = pool("four", "10.0.0.0/29", 30);
+    const strict = { pools: () => [four], config: () => STRICT, now: () => new Date(at) };
+    const asked = (...addresses: string[]) =>
+      addresses.map((text) => ({ ...pod(text), addresses: [parseAddress(text)] }));
+    for (const one of asked("10.0.0.0", "10.0.0.4")) {
+      await ipamOn(store, "n1", strict).assign(one);
+      await ipamOn(store, "n1", strict).release({ handle: one.handle });
+    }
+    at = "2026-11-22T12:02:00.000Z";
+    const two = ipamOn(store, "n2", { ...strict, pools: () => [four, pool("rival", "10.0.0.0/30", 31)] });
+    const [given] = await two.assign(pod("x", [4], "n2"));
+    expect(given && formatAddress(given.address)).toMatch(/^10\.0\.0\.[4-7]$/);
+    expect(await affinitiesIn(store)).toEqual(["n1 10.0.0.0/30 confirmed", "n2 10.0.0.4/30 confirmed"]);
+  });
+
   test("nor does it matter whether something else was to be written along, as CNI ADD does", async () => {
     const store = memoryStore();
     let at = "2026-11-22T12:00:00.000Z";

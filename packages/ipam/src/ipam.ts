@@ -62,9 +62,10 @@ export class Ipam {
     const { why, pool } = error.failure;
     if (why !== "strict") return false; // else one would have been borrowed from
     const names = pool.split(", ");
-    const pools = parsePools(this.#options.pools()).filter(({ name }) => names.includes(name));
+    const all = parsePools(this.#options.pools());
+    const pools = all.filter(({ name }) => names.includes(name));
     const cidr = await siteOf(this.#options)
-      .then((site) => takeEmpty(site, pools))
+      .then((site) => takeEmpty(site, { pools, all }))
       .catch((failed) => {
         throw failureOf(this.#options.node, failed);
       });

@@ -292,6 +292,13 @@ describe("pools over the same ground whose blocks have another size", () => {
   const ask = assign("h", { addresses: [parseAddress("10.0.0.9")] });
   const REFUSED =
     "ipam: pool p overlaps pool q, whose blocks have another size: no new block is given of what both have; delete or disable one of them (margay ipam check)";
+  const RIVAL =
+    "pool q overlaps, with blocks of another size: no new block is given of what both have (margay ipam check)";
+  const half = q("10.0.0.0/29", { nodeSelector: "none == 'here'" });
+  const theirs = (taken: Record<number, string>) => [
+    block("10.0.0.8/30", "n2", taken),
+    block("10.0.0.12/30", "n2", FULL),
+  ];
   test.each<[why: string, Scene, Operation, string]>([
     [
       "all of it: none is given",
@@ -320,12 +327,36 @@ describe("pools over the same ground whose blocks have another size", () => {
       ask,
       "10.0.0.9",
     ],
+    [
+      "strict, and another's empty block beside it may be taken: no room, and why not",
+      { pools: [p, half], blocks: theirs({}), limits: { strictAffinity: true } },
+      assign("h"),
+      `ipam: pool p has no free block for node n1 (2 of 4 blocks claimed; strictAffinity is on); ${RIVAL}`,
+    ],
+    [
+      "strict, and none is empty",
+      { pools: [p, half], blocks: theirs(FULL), limits: { strictAffinity: true } },
+      assign("h"),
+      REFUSED,
+    ],
+    [
+      "blocks are only made by an operator",
+      { pools: [p, half], limits: { autoAllocateBlocks: false } },
+      assign("h"),
+      `ipam: pool p has no free address for node n1 (0 of 4 blocks claimed; autoAllocateBlocks is off); ${RIVAL}`,
+    ],
+    [
+      "what both have is claimed, too",
+      { pools: [p, half], blocks: everyBlock("n2") },
+      assign("h"),
+      `ipam: pool p has no free address for node n1 (4 of 4 blocks claimed, every address in use); ${RIVAL}`,
+    ],
   ])("%s", (_why, scene, operation, expected) => {
     expect(answer(scene, operation)).toEqual([expected]);
   });
 
   test("no block is claimed of what both have, though it is the first in order", () => {
-    const pools = [p, q("10.0.0.0/29", { nodeSelector: "none == 'here'" })];
+    const pools = [p, half];
     const pods = Array.from({ length: 9 }, (_, i) => assign(`h${i}`));
     const given = answer({ pools }, ...pods);
     expect(given.slice(0, 8).sort()).toEqual(

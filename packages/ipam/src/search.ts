@@ -26,6 +26,7 @@ import { claimOrder, indexOf, spread } from "./claim-order.ts";
 import type { Draft } from "./draft.ts";
 import { IpamError } from "./errors.ts";
 import { blocksIn, type Pool, poolOf, rivalsOf, selectPools } from "./pools.ts";
+import { isToBeHad } from "./take-empty.ts";
 import type { AssignRequest, World } from "./world.ts";
 
 /** A grant of one address in one block, or the block to read first. */
@@ -217,15 +218,21 @@ const claimedIn = (draft: Draft, pool: Pool): number =>
 const isOwn = (pool: Pool, prefix: Prefix): boolean =>
   prefix.length === pool.blockSize && contains(pool.cidr, prefix);
 
+/** Contested ground is named alone where it is all that is missing: who sees `pool-exhausted` may find room otherwise. */
 function exhausted(world: World, draft: Draft, pools: readonly Pool[]): never {
   const { node, limits } = world;
   const pool = pools.map(({ name }) => name).join(", ");
   if (ownBlocks(world, draft, pools).length >= blockLimit(world))
     throw new IpamError({ code: "block-limit", pool, node, limit: limits.maxBlocksPerHost });
-  const rival = pools.flatMap((one) => rivalsOf(world.pools, one))[0];
-  if (rival) throw new IpamError({ code: "pools-overlap", pool, other: rival.name, node });
   const claimed = pools.reduce((sum, p) => sum + claimedIn(draft, p), 0);
   const blocks = pools.reduce((sum, p) => sum + blocksIn(p), 0n);
-  const why = limits.strictAffinity ? "strict" : limits.autoAllocateBlocks ? "full" : "no-auto-allocate";
-  throw new IpamError({ code: "pool-exhausted", pool, node, claimed, blocks, why });
+  const { strictAffinity, autoAllocateBlocks } = limits;
+  const why = strictAffinity ? "strict" : autoAllocateBlocks ? "full" : "no-auto-allocate";
+  const [rival] = pools.flatMap((one) => rivalsOf(world.pools, one));
+  const mayTake = () =>
+    strictAffinity && [...draft.others()].some((one) => isToBeHad(one, { node, pools, all: world.pools }));
+  if (rival && autoAllocateBlocks && BigInt(claimed) < blocks && !mayTake())
+    throw new IpamError({ code: "pools-overlap", pool, other: rival.name, node });
+  const facts = { pool, node, claimed, blocks, why, ...(rival && { rival: rival.name }) } as const;
+  throw new IpamError({ code: "pool-exhausted", ...facts });
 }
