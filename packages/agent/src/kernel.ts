@@ -15,7 +15,7 @@ import { auditNetwork } from "./audit.ts";
 import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
-import { Refused, refusedChain } from "./refused.ts";
+import { isOfKernel, Refused, refusedChain } from "./refused.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
@@ -68,7 +68,10 @@ export class Kernel {
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
   readonly #wanted = new Wanted();
-  /** Routes of the last pass that succeeded, by destination, the refused ones among them; none while they are being written. */
+  /**
+   * Routes of the last pass that succeeded, by destination, the refused ones among them; none while they are being written, and
+   * after a pass that failed.
+   */
   #written: ReadonlyMap<string, Route> = NONE;
   /** Those of the last pass that succeeded. */
   #endpoints: ReadonlySet<LocalEndpoint> = new Set();
@@ -127,7 +130,7 @@ export class Kernel {
     else this.#tables.distrust(what);
   }
 
-  /** What can be enforced of a state: policies and endpoints of which the packet filter refused a rule are closed. */
+  /** What can be enforced of a state: policies and endpoints of which no rule can be made, or the packet filter refused one, are closed. */
   enforced(state: NodeState): NodeState {
     return this.#closed.enforced(state);
   }
@@ -164,7 +167,8 @@ export class Kernel {
         const chain = refusedChain(error);
         if (tries >= 2 * REFUSED_AT_MOST) throw error;
         if (chain === undefined) {
-          if (this.#closed.blameRendered(state, (trial) => this.#tables.render(trial))) continue;
+          const isOurs = !isOfKernel(error);
+          if (isOurs && this.#closed.blameRendered(state, (trial) => this.#tables.render(trial))) continue;
           throw error;
         }
         if (chain === before && !this.#closed.blame(chain, String(error), state)) throw error;

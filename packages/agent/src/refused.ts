@@ -18,8 +18,12 @@ export function refusedChain(error: unknown): string | undefined {
   return name === undefined ? undefined : `margay-${name}`;
 }
 
+/** Whether the kernel or a tool said no, or nothing: not the renderer. */
+export const isOfKernel = (error: unknown): boolean =>
+  error instanceof IptablesError || error instanceof NetlinkError;
+
 /**
- * Policies and endpoints whose rules the packet filter does not take. They are closed instead, and named as problems, so that
+ * Policies and endpoints whose rules cannot be made, or the packet filter does not take. They are closed instead, and named as problems, so that
  * one of them does not keep all others from being enforced. Another version of a policy or endpoint is another object, and tried.
  */
 export class Refused {

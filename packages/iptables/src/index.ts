@@ -3,5 +3,5 @@ export { IptablesError, type IptablesErrorCode, type IptablesErrorFacts } from "
 export { Iptables, type IptablesOptions } from "./iptables.ts";
 export { type Chain, type Counter, type Hook, type Rule, shownId } from "./rule.ts";
 export type { IpSet } from "./set.ts";
-export { type IpsetOptions, ipsetTarget, type SetTarget } from "./set-target.ts";
+export { type IpsetOptions, ipsetTarget } from "./set-target.ts";
 export { isOurTool } from "./tool.ts";

@@ -18,10 +18,10 @@ const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
 /** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
-const OF: Readonly<Record<string, readonly string[]>> = {
-  agent: SERIAL,
-  bgpd: isRouter ? SERIAL : [...STEADY, ...SERIAL],
-  controllers: [...STEADY, ...CONTROLLERS],
-};
+const OF: ReadonlyMap<string, readonly string[]> = new Map([
+  ["agent", SERIAL],
+  ["bgpd", isRouter ? SERIAL : [...STEADY, ...SERIAL]],
+  ["controllers", [...STEADY, ...CONTROLLERS]],
+]);
 
-for (const flag of OF[process.argv[2] ?? ""] ?? []) setFlagsFromString(flag);
+for (const flag of OF.get(process.argv[2] ?? "") ?? []) setFlagsFromString(flag);

@@ -62,3 +62,20 @@ test("a change of one pod's policies leaves the parts of other pods the same obj
   const pods = changed.flatMap(([id, part]) => (id.startsWith("workloads-") ? [...part.keys()] : []));
   expect(pods.filter((key) => key.includes("-tw-"))).toEqual(["filter/margay-tw-calia"]);
 });
+
+test("a pod that came with a policy of which no rules can be made is there when that policy is gone", () => {
+  const calc = new Calc("n1");
+  calc.apply(base().map(updateOf));
+  calc.apply([gone(a)]);
+  render(calc.state());
+  calc.apply([updateOf(a), updateOf(policy("p", "b"))]);
+  const state = calc.state();
+  const broken = new Map(
+    [...state.policies].map(([key, one]) => [
+      key,
+      { ...one, ingress: one.ingress.map((rule) => ({ ...rule, source: undefined as never })) },
+    ]),
+  );
+  expect(() => render({ ...state, policies: broken })).toThrow(TypeError);
+  expect(said(render(state))).toEqual(anew(state));
+});

@@ -39,8 +39,9 @@ export function workloadsOf(facts: Facts, config: RenderConfig, family: Family):
   const both = lasts.get(config) ?? {};
   lasts.set(config, both);
   const last = both[family] ?? empty();
-  both[family] = last;
+  delete both[family]; // what a throw leaves half followed is begun anew
   follow(last, facts, { family, config, state: facts });
+  both[family] = last;
   return last;
 }
 
