@@ -37,7 +37,7 @@ const pod = (name: string, ip: string | undefined, more: object = {}) =>
           ...more,
         },
   );
-const pool = (disableBGPExport: boolean) => update("IPPool", "p", { cidr: "10.0.0.0/16", disableBGPExport });
+const pool = (disableBGPExport: boolean) => update("IPPool", "p", { cidr: "10.0.0.0/8", disableBGPExport });
 const self = (podCIDRs: readonly string[]) =>
   update("Node", "n1", { bgp: { ipv4Address: "172.20.0.11/24" } }, { status: { podCIDRs } });
 const localPeers = (isOn: boolean) =>
@@ -67,6 +67,13 @@ test("a pod in a block that is announced concerns nobody, one that borrowed its 
   expect(intake.apply([pod("a", undefined)])).toBe(false);
 });
 
+test("the last pod in a range of Kubernetes takes that range along", () => {
+  const intake = intakeOf([pool(false), self(["10.9.0.0/24"]), pod("a", "10.9.0.1/32")]);
+  expect(told(intake)).toContain("10.9.0.0/24");
+  expect(intake.apply([pod("a", undefined)])).toBe(true);
+  expect(told(intake)).not.toContain("10.9.0.0/24");
+});
+
 test("whatever is said to concern nobody changes nothing that the engine is told", () => {
   const ip = fc.constantFrom(
     "10.0.0.1/32",
@@ -86,7 +93,7 @@ test("whatever is said to concern nobody changes nothing that the engine is told
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 14 }), (steps) => {
-      const start = [pool(false), self([]), affinity("10.0.0.0/26", "confirmed"), floats];
+      const start = [pool(false), self(["10.9.0.0/24"]), affinity("10.0.0.0/26", "confirmed"), floats];
       const intake = intakeOf(start);
       let before = told(intake);
       for (const [i, one] of steps.entries()) {

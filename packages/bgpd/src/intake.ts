@@ -67,6 +67,8 @@ export class Intake {
   readonly #resources: Tables;
   readonly #secret: ReadSecret;
   #origins: Origins = { blocks: [], borrowed: [] };
+  /** The node's own blocks among these, as they were last asked for. */
+  #announced: readonly Prefix[] = [];
   #leftToAgent: ReadonlySet<string> = new Set();
 
   constructor({ node, onCorrupt, secret }: IntakeOptions) {
@@ -93,12 +95,11 @@ export class Intake {
     return changed;
   }
 
-  /** An ordinary pod of ours: its addresses lie in blocks that are announced already. Most of what is written is of these. */
+  /** An ordinary pod of ours: its addresses lie in blocks that are announced, with it or without. Most of what is written is of these. */
   #changesNothing(resource: AnyResource): boolean {
     if (resource.kind !== "WorkloadEndpoint" || resource.spec.ipNATs) return false;
     if (this.#all("BGPPeer").some(({ spec }) => spec.localWorkloadSelector !== undefined)) return false;
-    const { blocks } = this.#origins;
-    return networksOf(resource).every((network) => blocks.some((block) => contains(block, network)));
+    return networksOf(resource).every((network) => this.#announced.some((block) => contains(block, network)));
   }
 
   /** What the engine should do. The same origins, and the same blocks left to the agent, stay the same object. */
@@ -110,6 +111,9 @@ export class Intake {
     const exported = { open: [...open, ...services.ranges], closed };
     const affinities = this.#all("BlockAffinity");
     const endpoints = this.#all("WorkloadEndpoint");
+    this.#announced = confirmedBlocks(affinities)
+      .filter(({ node, cidr }) => node === this.#node && isExported(exported, cidr))
+      .map(({ cidr }) => cidr);
     const origins = {
       ...originsOf({ node: this.#node, affinities, endpoints, pools, ...this.#attachment(endpoints) }),
       ...{ services: services.announced, serviceRanges: services.ranges },
