@@ -321,7 +321,7 @@ unshared(import.meta.url, () => {
       ],
       [
         "the namespace",
-        ["umount /run/netns/web && rm /run/netns/web"],
+        ["umount /run/netns/web && rm /run/netns/web; while ip link show HOST; do sleep 0.05; done"], // the kernel takes its time
         "link HOST on the node: gone; network namespace /run/netns/web: gone",
       ],
       [
