@@ -68,7 +68,8 @@ export class Cutter {
     if (!state || state === this.#done) return;
     const isOn = state.config.cutDeniedConnections;
     const endpoints = isOn ? this.#toJudge(state) : [];
-    const byHosts = isOn && state.hostEndpoints.length > 0 && hostsAffected(this.#since(state), state);
+    const hasHosts = [this.#done, state].some((one) => (one?.hostEndpoints.length ?? 0) > 0); // also what has just gone
+    const byHosts = isOn && hasHosts && hostsAffected(this.#since(state), state);
     const isWork = byHosts || endpoints.some(({ addresses }) => addresses.length > 0);
     if (isWork) await this.#cut(state, { endpoints, byHosts });
     this.#done = state;

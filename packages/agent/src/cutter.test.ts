@@ -1,0 +1,101 @@
+import { execFileSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeEach, expect, test } from "@jest/globals";
+import { type AnyResource, keyOf, parse } from "@margay/api";
+import { Calc } from "@margay/calc";
+import { connectionsOf, Netlink } from "@margay/netlink";
+import { unshared } from "@margay/testing";
+import { Cutter } from "./cutter.ts";
+
+const CUT = 0x40000;
+const POD = "10.0.0.9";
+const resource = (kind: string, metadata: object, spec: object): AnyResource =>
+  parse({ apiVersion: "margay.dev/v1", kind, metadata, spec }).resource;
+const allow = [{ action: "Allow" }];
+const web = [
+  resource("Profile", { name: "kns.a" }, { ingress: allow, egress: allow }),
+  resource(
+    "WorkloadEndpoint",
+    { name: "web", namespace: "a", labels: { app: "web" } },
+    {
+      ...{ orchestrator: "k8s", node: "n1", pod: "web", endpoint: "eth0", interfaceName: "caliweb" },
+      ...{ ipNetworks: [`${POD}/32`], profiles: ["kns.a"] },
+    },
+  ),
+];
+const hep = resource(
+  "HostEndpoint",
+  { name: "h", labels: { role: "n" } },
+  { node: "n1", interfaceName: "eth0" },
+);
+const forwarded = (action: "Allow" | "Deny") =>
+  resource(
+    "GlobalNetworkPolicy",
+    { name: "p" },
+    { selector: "role == 'n'", types: ["Ingress"], applyOnForward: true, ingress: [{ action }] },
+  );
+const key = ({ kind, metadata }: AnyResource) => keyOf(kind, metadata.name, metadata.namespace);
+
+/** States of one node that follow one another: only what differs is told. */
+function node() {
+  const calc = new Calc("n1");
+  let there = new Map<string, AnyResource>();
+  return (...resources: readonly AnyResource[]) => {
+    const wanted = new Map([...web, ...resources].map((value) => [key(value), value]));
+    const changed = [...there.keys(), ...wanted.keys()].filter((one) => there.get(one) !== wanted.get(one));
+    calc.apply(changed.map((one) => ({ key: one, value: wanted.get(one) })));
+    there = wanted;
+    return calc.state();
+  };
+}
+
+const insert = (from: string, port: number) =>
+  execFileSync(
+    "conntrack",
+    [
+      ...["-I", "-p", "tcp", "-s", from, "-d", POD, "--sport", "999", "--dport", String(port)],
+      ...["--state", "ESTABLISHED", "-t", "60"],
+    ],
+    { stdio: "pipe" },
+  );
+const marks = async () =>
+  Object.fromEntries((await connectionsOf("all")).map((c) => [c.original.destinationPort, c.mark]));
+/** Until it is so, at most 5 s. */
+async function expectMarks(wanted: Readonly<Record<number, number>>): Promise<void> {
+  for (let i = 0; i < 250 && JSON.stringify(await marks()) !== JSON.stringify(wanted); i++) await sleep(20);
+  expect(await marks()).toEqual(wanted);
+}
+
+unshared(import.meta.url, () => {
+  const netlink = Netlink.open();
+  const raise = (error: unknown) => {
+    throw error;
+  };
+  let cutter: Cutter;
+  beforeEach(() => {
+    cutter = new Cutter({ netlink, onCut: () => undefined, onError: raise });
+  });
+  afterEach(async () => {
+    await cutter.stop();
+    execFileSync("conntrack", ["-F"], { stdio: "pipe" });
+  });
+  afterAll(() => netlink.close());
+
+  test.each<[why: string, denied: readonly AnyResource[], allowed: readonly AnyResource[]]>([
+    ["its policy is another", [hep, forwarded("Deny")], [hep, forwarded("Allow")]],
+    ["its host endpoint is gone", [hep, forwarded("Deny")], []],
+  ])(
+    "a pod's connection that a host endpoint cut is free, and cut again: %s",
+    async (_why, denied, allowed) => {
+      const state = node();
+      insert("192.0.2.1", 81);
+      cutter.enforced(state(...denied));
+      await expectMarks({ 81: CUT });
+      cutter.enforced(state(...allowed));
+      await expectMarks({});
+      insert("192.0.2.1", 81);
+      cutter.enforced(state(...denied));
+      await expectMarks({ 81: CUT });
+    },
+  );
+});
