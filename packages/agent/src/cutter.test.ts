@@ -28,11 +28,11 @@ const hep = resource(
   { name: "h", labels: { role: "n" } },
   { node: "n1", interfaceName: "eth0" },
 );
-const forwarded = (action: "Allow" | "Deny") =>
+const forwarded = (action: "Allow" | "Deny", preDNAT = false) =>
   resource(
     "GlobalNetworkPolicy",
     { name: "p" },
-    { selector: "role == 'n'", types: ["Ingress"], applyOnForward: true, ingress: [{ action }] },
+    { selector: "role == 'n'", types: ["Ingress"], applyOnForward: true, preDNAT, ingress: [{ action }] },
   );
 const key = ({ kind, metadata }: AnyResource) => keyOf(kind, metadata.name, metadata.namespace);
 
@@ -84,6 +84,7 @@ unshared(import.meta.url, () => {
   test.each<[why: string, denied: readonly AnyResource[], allowed: readonly AnyResource[]]>([
     ["its policy is another", [hep, forwarded("Deny")], [hep, forwarded("Allow")]],
     ["its host endpoint is gone", [hep, forwarded("Deny")], []],
+    ["its policy is asked before NAT", [hep, forwarded("Deny", true)], [hep, forwarded("Allow", true)]],
   ])(
     "a pod's connection that a host endpoint cut is free, and cut again: %s",
     async (_why, denied, allowed) => {

@@ -120,8 +120,9 @@ interface ToJudge extends Pick<NodeState, "endpoints"> {
   readonly byHosts: boolean;
 }
 
-/** Whether any host endpoint has a say in what the node forwards. */
+/** Whether any host endpoint has a say in what the node forwards; what is asked before NAT is asked of that too. */
 const policesForwarding = ({ hostEndpoints }: NodeState): boolean =>
   hostEndpoints.some(
-    ({ ok, forward: { ingress, egress } }) => !ok || ingress.length > 0 || egress.length > 0,
+    ({ ok, forward, preDnat }) =>
+      !ok || [forward.ingress, forward.egress, preDnat.ingress].some((tiers) => tiers.length > 0),
   );
