@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterAll, afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import { connectionsOf, Netlink } from "@margay/netlink";
@@ -34,6 +34,13 @@ const forwarded = (action: "Allow" | "Deny", preDNAT = false) =>
     { name: "p" },
     { selector: "role == 'n'", types: ["Ingress"], applyOnForward: true, preDNAT, ingress: [{ action }] },
   );
+const allowsWeb = (...ports: readonly number[]) =>
+  resource(
+    "NetworkPolicy",
+    { name: "w", namespace: "a" },
+    { selector: "app == 'web'", ingress: [{ action: "Allow", protocol: "TCP", destination: { ports } }] },
+  );
+
 const key = ({ kind, metadata }: AnyResource) => keyOf(kind, metadata.name, metadata.namespace);
 
 /** States of one node that follow one another: only what differs is told. */
@@ -49,12 +56,12 @@ function node() {
   };
 }
 
-const insert = (from: string, port: number) =>
+const insert = (from: string, port: number, mark = 0) =>
   execFileSync(
     "conntrack",
     [
       ...["-I", "-p", "tcp", "-s", from, "-d", POD, "--sport", "999", "--dport", String(port)],
-      ...["--state", "ESTABLISHED", "-t", "60"],
+      ...["--state", "ESTABLISHED", "-t", "60", "-m", String(mark)],
     ],
     { stdio: "pipe" },
   );
@@ -99,4 +106,20 @@ unshared(import.meta.url, () => {
       await expectMarks({ 81: CUT });
     },
   );
+
+  test("a pod's policy is another: only of what was cut the kernel is asked for the way", async () => {
+    const state = node();
+    const requests = jest.spyOn(netlink.requests, "transact");
+    const asked = () => requests.mock.calls.map(([some]) => some.map((one) => one.words()));
+    insert("192.0.2.1", 82, CUT);
+    insert("192.0.2.2", 81);
+    const through = [hep, forwarded("Allow")];
+    cutter.enforced(state(...through, allowsWeb(81)));
+    while (asked().length === 0) await sleep(20);
+    cutter.enforced(state(...through, allowsWeb(80)));
+    await expectMarks({ 81: CUT, 82: CUT });
+    const [all, ofCut] = asked();
+    expect(all).toHaveLength(3);
+    expect(ofCut).toEqual(["192.0.2.1", POD].map((to) => `ask for the way to ${to}`));
+  });
 });

@@ -96,7 +96,8 @@ export class Cutter {
     const connections = await connectionsOf(isForwarded ? "all" : [...workloads, ...(byHosts ? own : [])]);
     if (connections.length === 0) return;
     const cutBit = renderConfig(state.config).cut;
-    const wayTo = await this.#ways(state, connections);
+    const asked = byHosts ? connections : connections.filter(({ mark }) => (mark & cutBit) !== 0); // others are not asked of hosts
+    const wayTo = await this.#ways(state, asked);
     await this.#carryOut(judge(state, { connections, endpoints, byHosts, own, wayTo, cutBit }), cutBit);
   }
 
