@@ -184,6 +184,42 @@ test("what an IPReservation names is given to those alone who ask for it", () =>
   expect(given.get("shop/b")).toEqual({ addresses: ["203.0.113.1"] });
 });
 
+describe("ground that a pool with blocks of another size has, too, gives no new block", () => {
+  const p = pool("p", "203.0.113.0/28", { blockSize: 30 });
+  const rival = (cidr: string, more = {}) =>
+    pool("r", cidr, { blockSize: 31, allowedUses: ["Workload"], ...more });
+  const [x, y] = ["203.0.113.0", "203.0.113.1"];
+  const WHY = "what two pools with blocks of different sizes both have is not given (margay ipam check)";
+  test.each<[why: string, one: BalancerFacts, r: IPPool, blocks: string[], expected: string[]]>([
+    ["the rest is given", service("a"), rival("203.0.113.0/29"), [], ["203.0.113.8"]],
+    ["a part of a block: the whole", service("a"), rival("203.0.113.0/31"), [], ["203.0.113.4"]],
+    [
+      "all of it",
+      service("a"),
+      rival("203.0.113.0/24"),
+      [],
+      [`no pool for load balancers has a free IPv4 address; ${WHY}`],
+    ],
+    [
+      "... by name",
+      service("a", { asked: [x] }),
+      rival("203.0.113.0/29"),
+      [],
+      [`${x} is in no block; ${WHY}`],
+    ],
+    ["a block that is there", service("a"), rival("203.0.113.0/24"), ["203.0.113.8/30"], ["203.0.113.8"]],
+    ["... by name", service("a", { asked: [y] }), rival("203.0.113.0/24"), ["203.0.113.0/30"], [y]],
+    ["who has one keeps it", service("a", { current: [x] }), rival("203.0.113.0/24"), [], [x]],
+    ["blocks of one size", service("a"), rival("203.0.113.0/24", { blockSize: 30 }), [], [x]],
+    ["a disabled one", service("a"), rival("203.0.113.0/24", { disabled: true }), [], [x]],
+  ])("%s", (_why, one, r, blocks, expected) => {
+    const { addresses, refused } = balance([one], [p, r], {
+      blocks: blocks.map((text) => parsePrefix(text)),
+    }).get("shop/a") ?? { addresses: [] };
+    expect(refused ? [...addresses, refused] : addresses).toEqual(expected);
+  });
+});
+
 test("Services of another class or type are somebody else's", () => {
   const of = (spec: object) =>
     balancerFacts({ metadata: { name: "a", namespace: "shop" }, spec }, "margay.dev/load-balancer")?.name;

@@ -8,23 +8,16 @@ import {
   offset,
   type Prefix,
   parseAddress,
-  parsePrefix,
   prefixSize,
 } from "@margay/net";
 import type { Holders } from "./balancer-blocks.ts";
 import type { BalancerFacts } from "./balancer-facts.ts";
+import { isGivenBy, type Range, rangesOf } from "./balancer-ranges.ts";
 
 export interface Balanced {
   readonly addresses: readonly string[];
   /** Why it has none, or not all. */
   readonly refused?: string;
-}
-
-interface Range {
-  readonly name: string;
-  readonly cidr: Prefix;
-  readonly gives: boolean;
-  readonly automatic: boolean;
 }
 
 /** What is not free, whatever the services say. */
@@ -33,6 +26,8 @@ export interface Already {
   readonly former?: Holders;
   /** IPReservations: never given unasked. */
   readonly reserved?: readonly Prefix[];
+  /** Load balancers' blocks that are there. */
+  readonly blocks?: readonly Prefix[];
 }
 
 /**
@@ -44,14 +39,9 @@ export interface Already {
 export function balance(
   services: readonly BalancerFacts[],
   pools: readonly IPPool[],
-  { former = new Map(), reserved = [] }: Already = {},
+  { former = new Map(), reserved = [], blocks = [] }: Already = {},
 ): ReadonlyMap<string, Balanced> {
-  const ranges = pools
-    .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"))
-    .map(({ metadata, spec }) => ({
-      ...{ name: metadata.name, cidr: parsePrefix(spec.cidr), gives: !spec.disabled },
-      automatic: spec.assignmentMode === "Automatic",
-    }));
+  const ranges = rangesOf(pools, blocks);
   const used = new Uses(reserved);
   const sorted = services.toSorted((a, b) => compare(a.created, b.created) || compare(a.name, b.name));
   const held = new Map<string, Map<Family, string>>();
@@ -78,7 +68,9 @@ export function balance(
         const address = find(service, family, ranges, used);
         if (address !== undefined) take(service, family, address);
       }
-  return new Map(sorted.map((service) => [service.name, outcome(service, held.get(service.name), used)]));
+  return new Map(
+    sorted.map((service) => [service.name, outcome(service, held.get(service.name), { used, ranges })]),
+  );
 }
 
 /** Services by address, in order of name. */
@@ -135,29 +127,43 @@ function find(
   if (service.asked.length > 0) {
     const address = service.asked.map(addressIn).find((one) => one?.family === family);
     const text = address && formatAddress(address);
-    const isIn = address && mine.some((range) => contains(range.cidr, address) && mayUse(service, range));
+    const isIn = address && mine.some((range) => isGivenBy(range, address) && mayUse(service, range));
     return text && isIn && used.allows(text, service) ? text : undefined;
   }
   const named = mine.filter(
     (range) => mayUse(service, range) && (range.automatic || service.pools.length > 0),
   );
   const shared = service.sharingKey && used.sharedWith(service, named);
-  return shared || named.map((range) => used.lowest(range.cidr)).find((one) => one !== undefined);
+  return shared || named.map((range) => used.lowestOf(range)).find((one) => one !== undefined);
 }
 
-function outcome(service: BalancerFacts, own: ReadonlyMap<Family, string> | undefined, used: Uses): Balanced {
+function outcome(
+  service: BalancerFacts,
+  own: ReadonlyMap<Family, string> | undefined,
+  { used, ranges }: { used: Uses; ranges: readonly Range[] },
+): Balanced {
   const addresses = service.families.flatMap((family) => own?.get(family) ?? []);
   const missing = service.families.filter((family) => !own?.has(family));
   const isWhole = missing.length === 0 || (addresses.length > 0 && service.isSecondOptional);
   if (isWhole) return { addresses };
   const why = missing.map((family) => {
     const asked = service.asked.find((text) => addressIn(text)?.family === family);
-    if (asked)
-      return `${asked} is ${used.has(asked) ? "another service's" : "in no pool for load balancers"}`;
-    return `no pool for load balancers has a free IPv${family} address`;
+    const address = asked === undefined ? undefined : addressIn(asked);
+    const isContested = ranges.some((range) => {
+      if (!range.gives || range.cidr.family !== family) return false;
+      return address
+        ? contains(range.cidr, address) && !isGivenBy(range, address)
+        : range.contested.length > 0;
+    });
+    const what = asked
+      ? `${asked} is ${used.has(asked) ? "another service's" : `in no ${isContested ? "block" : "pool for load balancers"}`}`
+      : `no pool for load balancers has a free IPv${family} address`;
+    return isContested ? `${what}; ${CONTESTED}` : what;
   });
   return { addresses: service.isSecondOptional ? addresses : [], refused: why.join("; ") };
 }
+
+const CONTESTED = "what two pools with blocks of different sizes both have is not given (margay ipam check)";
 
 /** Who uses an address, by ports. */
 class Uses {
@@ -193,12 +199,19 @@ class Uses {
     );
   }
 
-  /** The lowest free address; looks at no more of them than are in use, and at a reserved network once. */
-  lowest(cidr: Prefix): string | undefined {
+  /** The lowest free address, of contested ground only what has a block. */
+  lowestOf({ cidr, contested, open }: Range): string | undefined {
+    const free = this.#lowest(cidr, contested);
+    return free ?? open.map((one) => this.#lowest(one, [])).find((one) => one !== undefined);
+  }
+
+  /** Looks at no more of them than are in use, and at a reserved network once. */
+  #lowest(cidr: Prefix, closed: readonly Prefix[]): string | undefined {
     const size = prefixSize(cidr);
+    const barred = [...this.#reserved, ...closed];
     for (let at = 0n; at < size; at++) {
       const address = offset(cidr, at);
-      const reserved = this.#reserved.find((one) => contains(one, address));
+      const reserved = barred.find((one) => contains(one, address));
       if (reserved) at = reserved.bits + prefixSize(reserved) - 1n - cidr.bits;
       else if (!this.has(formatAddress(address))) return formatAddress(address);
     }

@@ -79,6 +79,22 @@ test("a service's address is in a block of no node, with the service as its hold
   });
 });
 
+test("ground that a pool for pods has, too, with blocks of another size, gives no new block, and is given when that pool goes", async () => {
+  const rival = {
+    kind: "IPPool",
+    metadata: { name: "pods" },
+    spec: { cidr: "203.0.113.0/24", blockSize: 26 },
+  };
+  await put(rival);
+  await pool();
+  await leads();
+  service("web");
+  await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
+  expect([await block(), addressOf("web")]).toEqual([undefined, undefined]);
+  await cluster.store.delete(keyOf("IPPool", "pods"));
+  await until(() => addressOf("web") === "203.0.113.0");
+});
+
 test("the block is written before the status: whoever ends in between finds the same address again", async () => {
   await pool();
   const first = await leads();

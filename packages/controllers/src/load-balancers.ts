@@ -139,9 +139,8 @@ export class LoadBalancers implements Controller {
 
   async #pass(): Promise<void> {
     if (!this.#leads || !this.#services.synced || this.waitsFor() !== undefined) return;
-    const pools = [...this.#pools.entries()]
-      .map(([, entry]) => resourceOf(entry) as IPPool) // its key says so
-      .filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"));
+    const all = [...this.#pools.entries()].map(([, entry]) => resourceOf(entry) as IPPool); // its key says so
+    const pools = all.filter(({ spec }) => spec.allowedUses.includes("LoadBalancer"));
     const blocks = [...this.#ours].flatMap((key) => {
       const entry = this.#blocks.get(key);
       return entry ? blockIn(key, entry.value) : [];
@@ -154,7 +153,8 @@ export class LoadBalancers implements Controller {
         parsePrefix(text, { mask: true }),
       ),
     );
-    const wanted = balance(services, pools, { former, reserved });
+    const standing = blocks.map(({ cidr }) => parsePrefix(cidr));
+    const wanted = balance(services, all, { former, reserved, blocks: standing });
     const holders = holdersOf(wanted);
     await this.#give(holders, { pools, blocks });
     const { shown, failure } = await this.#status.tell(services, wanted, () => this.#leads);

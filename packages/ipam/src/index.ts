@@ -29,6 +29,6 @@ export type { Freed } from "./journal.ts";
 export { type Cluster, deleteNode, releaseFound } from "./node.ts";
 export type { IpamOptions } from "./options.ts";
 export type { Sequenced } from "./plan.ts";
-export { type Pool, parsePools, type Use } from "./pools.ts";
+export { type Pool, parsePools, rivalsOf, type Use } from "./pools.ts";
 export { BlockCache, type BlockSummary, type BlockView, type Borrowed, type Versioned } from "./view.ts";
 export type { AssignRequest, Surroundings } from "./world.ts";
