@@ -124,8 +124,7 @@ export class Engine {
     this.#routers.watch(devicesOf(given.peers));
     const wanted: Wanted = { ...given, peers: located(given.peers, this.#routers.found) };
     this.#wanted = wanted;
-    const peering = peeringAddresses(wanted.peers);
-    this.#addresses?.set(peering);
+    this.#addresses?.set(peeringAddresses(wanted.peers));
     if (before?.exportKey !== wanted.exportKey) this.speaker.setExported(wanted.isExported);
     this.speaker.setOrigins(originated(wanted.origins));
     if (before?.leftToAgent !== wanted.leftToAgent) this.#handover.set(wanted.leftToAgent ?? new Set());
@@ -134,7 +133,7 @@ export class Engine {
     if (heldKey(before) !== heldKey(wanted)) this.#hold();
     this.#listener?.protect(passwordsOf(wanted)); // before sessions take them up
     this.speaker.setPeers(wanted.self, wanted.peers, wanted.ranges);
-    this.#listenAs(wanted.self, [...peering.values()]);
+    this.#listenAs(wanted);
     if (before === undefined) this.kernel.start();
   }
 
@@ -239,10 +238,11 @@ export class Engine {
   }
 
   /** Listens where the speaker's configuration says; a port in use is tried again every second. */
-  #listenAs(self: Self | undefined, peering: readonly Address[]): void {
+  #listenAs({ self, peers }: Wanted): void {
+    const soon = [...peeringAddresses(peers).values()];
     const own = Object.values(self?.addresses ?? {}).flatMap((a) => (a ? [a.address] : []));
-    const addresses = self?.listenAddresses ?? (self?.bindNodeAddress ? [...own, ...peering] : undefined);
-    const options = self && { port: self.listenPort, ...(addresses ? { addresses } : {}) };
+    const addresses = self?.listenAddresses ?? (self?.bindNodeAddress ? [...own, ...soon] : undefined);
+    const options = self && { port: self.listenPort, soon, ...(addresses ? { addresses } : {}) };
     const key = options ? `${options.port} ${(options.addresses ?? []).map((a) => a.bits).join()}` : "";
     if (key === this.#listenKey) return;
     this.#listenKey = key;
@@ -259,8 +259,9 @@ export class Engine {
       } catch (error) {
         this.listenFault = (error as Error).message; // listen rejects with system errors
         this.#log.warn({ event: "listen-failed", err: error }, this.listenFault);
+        if (this.#listenKey !== key) return; // what is wanted now comes next
         this.#listenKey = "";
-        this.#listenRetry = setTimeout(() => this.#listenAs(self, peering), 1000);
+        this.#listenRetry = setTimeout(() => this.#wanted && this.#listenAs(this.#wanted), 1000);
       }
     });
   }

@@ -39,11 +39,11 @@ export class Link {
 
   /** Connects; one of the two is called, unless `close` comes first. */
   dial(to: WantedPeer, { onUp, onDown }: Parameters<typeof dial>[1]): void {
-    const { address, port, localAddress } = to;
+    const { address, port, localAddress, isLocalWorkload: isSoon = false } = to;
     const guard = guardOf(to);
     this.opener = "us";
     this.dialling = dial(
-      { address, port, guard, ...(localAddress ? { localAddress } : {}) },
+      { address, port, isSoon, guard, ...(localAddress ? { localAddress } : {}) },
       {
         onUp,
         onDown: (why) => {

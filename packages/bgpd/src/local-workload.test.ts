@@ -63,6 +63,8 @@ unshared(import.meta.url, () => {
   };
   const configure = (more: object) =>
     put("BGPConfiguration", "default", { nodeToNodeMeshEnabled: false, ...more });
+  const listening = () => run("ss -Hltn sport = 179 | awk '{print $4}' | sort").trim().split("\n");
+  const warned: unknown[] = [];
   const onLo = () => run("ip -o addr show dev lo").match(/(169\.254|fd12)\S+/g);
   const states = () => [...engine.speaker.peers.values()].map((p) => `${p.wanted.name} ${p.session.state}`);
 
@@ -79,7 +81,11 @@ unshared(import.meta.url, () => {
       ip -n pod -6 route add default via fe80::1 dev eth0
       ip route add default via 172.20.0.2 # who has one answers for the pod's gateway (proxy_arp)
       ip route add 10.244.1.5/32 dev cali1 proto 142; ip -6 route add fd00:10:244::5/128 dev cali1 proto 142`);
-    engine = await Engine.open({ log: quiet, connectRetrySeconds: 0.5, idleHoldSeconds: 0.2 });
+    engine = await Engine.open({
+      log: { ...quiet, warn: ({ event }: { event?: string }) => void warned.push(event) },
+      connectRetrySeconds: 0.5,
+      idleHoldSeconds: 0.2,
+    });
     configure({});
     put("Node", "n1", { bgp: { ipv4Address: "172.20.0.11/24", ipv6Address: "fd00:172:20::11/64" } });
     put("IPPool", "v4", { cidr: "10.244.0.0/16" });
@@ -123,6 +129,22 @@ unshared(import.meta.url, () => {
       ]);
     });
 
+    const whole = [
+      "169.254.0.179:179",
+      "172.20.0.11:179",
+      "[fd00:172:20::11]:179",
+      "[fd12:3456:789a::1]:179",
+    ];
+    test("bindMode NodeIP, and an address that cannot be put on lo yet: listened to already, nobody is shut out", async () => {
+      configure({ bindMode: "NodeIP" });
+      await eventually(listening, ["172.20.0.11:179", "[fd00:172:20::11]:179"]);
+      run("sysctl -qw net.ipv6.conf.lo.disable_ipv6=1");
+      configure({ ...peering, bindMode: "NodeIP" });
+      await eventually(listening, whole);
+      run("sysctl -qw net.ipv6.conf.lo.disable_ipv6=0");
+      expect(warned).not.toContain("listen-failed");
+    });
+
     test("the pod peers with the node's address for that; what the filter lets in goes into the kernel, and the pod hears the block", async () => {
       configure(peering);
       await eventually(states, ["n2 Established", "child/router Established", "child/router Established"]);
@@ -149,10 +171,7 @@ unshared(import.meta.url, () => {
       configure({ ...peering, bindMode: "NodeIP" });
       run("ip addr del 169.254.0.179/32 dev lo");
       await eventually(onLo, ["169.254.0.179/32", "fd12:3456:789a::1/128"]);
-      await eventually(
-        () => run("ss -Hltn sport = 179 | awk '{print $4}' | sort").trim().split("\n"),
-        ["169.254.0.179:179", "172.20.0.11:179", "[fd00:172:20::11]:179", "[fd12:3456:789a::1]:179"],
-      );
+      await eventually(listening, whole);
     });
 
     test("a pod that is selected no more: its sessions, routes and the addresses go", async () => {

@@ -125,6 +125,8 @@ export interface DialOptions {
   readonly address: Address;
   readonly port: number;
   readonly localAddress?: Address;
+  /** That address may be put on this host only now. */
+  readonly isSoon?: boolean;
   readonly guard?: Guard;
 }
 
@@ -157,10 +159,17 @@ export function dial(
 }
 
 /** A plain socket, or one with options that must be there before the SYN. */
-function open({ address, port, localAddress, guard = {} }: DialOptions): Socket | { readonly why: string } {
+function open({
+  address,
+  port,
+  localAddress,
+  isSoon = false,
+  guard = {},
+}: DialOptions): Socket | { readonly why: string } {
   const host = formatAddress(address);
   const local = localAddress && { localAddress: formatAddress(localAddress) };
-  if (Object.values(guard).every((value) => value === undefined)) return connect({ host, port, ...local });
+  if (!isSoon && Object.values(guard).every((value) => value === undefined))
+    return connect({ host, port, ...local });
   const { password, device } = guard;
   try {
     const fd = socketIn(undefined, {
@@ -170,7 +179,7 @@ function open({ address, port, localAddress, guard = {} }: DialOptions): Socket 
         ...hopsOf(guard),
         ...(password === undefined ? {} : { md5: [{ peer: address, key: password }] }),
         ...(device === undefined ? {} : { bindToDevice: device }),
-        ...(localAddress ? { bind: { address: localAddress, port: 0 } } : {}),
+        ...(localAddress ? { freebind: isSoon, bind: { address: localAddress, port: 0 } } : {}),
       },
     });
     return new Socket({ fd }).connect({ host, port });
@@ -204,12 +213,14 @@ export interface Listener {
 export interface ListenOptions {
   /** Undefined: every address of both families. */
   readonly addresses?: readonly Address[];
+  /** Those of them that need not be on this host yet. */
+  readonly soon?: readonly Address[];
   readonly port: number;
 }
 
 /** Listens; resolves when all sockets do. A host without IPv6 listens on IPv4 alone. Rejects with the system's error. */
 export async function listen(
-  { addresses, port }: ListenOptions,
+  { addresses, soon = [], port }: ListenOptions,
   onConnection: (connection: Connection, from: Address) => void,
 ): Promise<Listener> {
   const servers: { server: Server; family: Family; fd: number }[] = [];
@@ -223,7 +234,7 @@ export async function listen(
   };
   try {
     for (const address of addresses ?? [anyAddress4, anyAddress6]) {
-      const opened = await listenOn(address, port, onSocket);
+      const opened = await listenOn({ address, port }, soon.includes(address), onSocket);
       if (opened) servers.push(opened);
     }
   } catch (error) {
@@ -245,13 +256,18 @@ const anyAddress4 = parseAddress("0.0.0.0");
 const anyAddress6 = parseAddress("::");
 
 /** TTL 255: the answer to a SYN must pass the peer's GTSM too. */
-async function listenOn(address: Address, port: number, onSocket: (s: Socket) => void) {
+async function listenOn(
+  bind: { readonly address: Address; readonly port: number },
+  freebind: boolean,
+  onSocket: (s: Socket) => void,
+) {
+  const { address } = bind;
   const { family } = address;
   try {
     const fd = socketIn(undefined, {
       family,
       type: "stream",
-      options: { ttl: 255, reuse: true, bind: { address, port } },
+      options: { ttl: 255, reuse: true, freebind, bind },
     });
     const server = createServer(onSocket);
     const { promise, resolve, reject } = Promise.withResolvers<void>();

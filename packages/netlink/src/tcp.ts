@@ -20,6 +20,8 @@ const hops = {
   4: { level: level.ip, ttl: 2, minTtl: 21 },
   6: { level: level.ip6, ttl: 16, minTtl: 73 },
 } as const;
+/** IP_FREEBIND, IPV6_FREEBIND. */
+const free = { 4: { level: level.ip, name: 15 }, 6: { level: level.ip6, name: 78 } } as const;
 /** TCP_MD5SIG_MAXKEYLEN. */
 export const md5KeyLimit = 80;
 
@@ -31,6 +33,8 @@ export interface SocketOptions {
   readonly minTtl?: number;
   readonly bindToDevice?: string;
   readonly reuse?: boolean;
+  /** Binds also to an address that is not on this host (yet). */
+  readonly freebind?: boolean;
   /** `scope`: interface index, for a link-local address. */
   readonly bind?: { readonly address: Address; readonly port: number; readonly scope?: number };
 }
@@ -61,6 +65,7 @@ function apply(fd: number, family: Family, o: SocketOptions): void {
     check(native().setsockopt(fd, at, name, value), words);
   if (family === 6) set(level.ip6, IPV6_V6ONLY, int(1), "set IPV6_V6ONLY");
   if (o.reuse) set(level.socket, SO_REUSEADDR, int(1), "set SO_REUSEADDR");
+  if (o.freebind) set(free[family].level, free[family].name, int(1), "set IP_FREEBIND");
   if (o.bindToDevice !== undefined) bindToDevice(fd, o.bindToDevice);
   setHops(fd, family, o);
   for (const { peer, key } of o.md5 ?? []) tcpMd5(fd, peer, key);
