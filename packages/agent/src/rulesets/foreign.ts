@@ -14,6 +14,8 @@ const LOOK_MS = 200;
 /** ipsets tell nobody either: the sizes of all are looked at so often, or as seldom as keeps it to this share of a processor. */
 const LOOK_AT_SETS_MS = 400;
 const LOOK_AT_SETS_SHARE = 0.03;
+/** And not more seldom: whatever else this process does meanwhile counts as well. */
+const SELDOMEST_LOOK_AT_SETS_MS = 5000;
 /** What comes together is one; the rules are read back this often at most while somebody keeps changing them. */
 const PAUSE_MS = 250;
 
@@ -27,6 +29,8 @@ export class ForeignChanges {
   #isWriting = false;
   #isClosed = false;
   #nextLookAtSets: NodeJS.Timeout | undefined;
+  /** Of looks at sets, since the last that did not fail. */
+  #failures = 0;
   #pending: NodeJS.Timeout | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
 
@@ -92,16 +96,22 @@ export class ForeignChanges {
     if (this.#isClosed) return;
     if (why !== undefined) this.#options.onForeign("sets", why);
     const { user, system } = process.cpuUsage(before);
-    const pause = Math.max(LOOK_AT_SETS_MS, (user + system) / 1000 / LOOK_AT_SETS_SHARE);
+    const wanted = Math.max(
+      LOOK_AT_SETS_MS * 2 ** this.#failures,
+      (user + system) / 1000 / LOOK_AT_SETS_SHARE,
+    );
+    const pause = Math.min(wanted, SELDOMEST_LOOK_AT_SETS_MS);
     this.#nextLookAtSets = setTimeout(() => void this.#lookAtSets(), pause).unref();
   }
 
   async #whyReadSets(): Promise<string | undefined> {
     try {
       const changed = (await this.#ruleset?.changedSets()) ?? [];
+      this.#failures = 0;
       return changed.length > 0 ? `sets ${changed.join(", ")} changed by others` : undefined;
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
+      this.#failures++;
       return `sets could not be looked at: ${error.message}`;
     }
   }
