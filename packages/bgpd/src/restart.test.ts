@@ -90,6 +90,14 @@ unshared(import.meta.url, () => {
       expect(least.known).toBe(3);
     });
 
+    test("§4.1 two that restart together do not wait for each other's End-of-RIB to the end", async () => {
+      const both = await Promise.all(
+        [1, 2].map((n) => start(n, [to(n, 3 - n)], { more: { restarting: true } })),
+      );
+      await eventually(() => both.map((s) => s.hasConverged), [true, true]); // 5 s; the whole time is 120 s
+      await eventually(() => both.map(table), [full(1, [1, 2]), full(2, [1, 2])]);
+    });
+
     test.each<[string, boolean, boolean[][]]>([
       [
         "what was forwarded still is: F in both",

@@ -276,6 +276,7 @@ export class Speaker {
       { event: "established", peer: key, as, name: wanted.name },
       `session with ${wanted.name} is up`,
     );
+    this.#checkConverged(); // one that restarts itself is waited for from now on
     this.#due();
   }
 
@@ -294,6 +295,7 @@ export class Speaker {
     const times = this.#stopped ? [] : keptFor(ending, presence.negotiated);
     if (times.length > 0) this.#away.keep(key, presence, times);
     else for (const family of families) this.ribs[family].forget(presence.source);
+    this.#checkConverged(); // and once more when it comes back
     this.#due();
   }
 
