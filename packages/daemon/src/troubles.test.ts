@@ -37,13 +37,16 @@ test("a datastore that is away is one line, however many notice, each in words o
   expect(troubles.texts()).toEqual([]);
 });
 
-test("a datastore that does not let us in is one line, whichever key it names; being away before was another", () => {
+test("a datastore that does not let us in is one line, whichever key it names; being away before was another, and so is a right password without a role", () => {
   const { lines, troubles } = logged();
   troubles.begin("nodes", etcd("etcd: refused"));
+  for (const source of ["nodes", "pods"])
+    troubles.begin(source, new StoreError("unauthorized", "etcd: refuses margay"));
   for (const source of ["nodes", "pods", "nodes"])
-    troubles.begin(source, new StoreError("unauthorized", `etcd: "margay" may not use ${source}`));
+    troubles.begin(source, new StoreError("denied", `etcd: "margay" may not use ${source}`));
   expect(lines).toEqual([
     "warn datastore-lost etcd: refused",
+    "warn datastore-lost etcd: refuses margay",
     'warn datastore-lost etcd: "margay" may not use nodes',
   ]);
   expect(troubles.texts()).toHaveLength(1);

@@ -10,10 +10,18 @@ interface Trouble {
 }
 
 /** Codes of what lasts until somebody does something about it. */
-const LASTING = new Set(["unavailable", "unauthorized", "forbidden", "throttled", "expired", "compacted"]);
+const LASTING = new Set([
+  "unavailable",
+  "unauthorized",
+  "denied",
+  "forbidden",
+  "throttled",
+  "expired",
+  "compacted",
+]);
 
 /** Those that are the same trouble for whoever asks, whatever for: only their words differ. */
-const COMMON = new Set(["unavailable", "unauthorized"]);
+const COMMON = new Set(["unavailable", "unauthorized", "denied"]);
 
 /**
  * What is out of reach, or refuses us, and for how long. A datastore that is away stops two dozen parts and all that they have

@@ -19,8 +19,8 @@ export type WatchEvent =
 /**
  * Batches of events in order of revision, each exactly once; the events of one revision are never split over
  * batches. The first batch may be empty: it says that the watch stands. Iteration ends after `close`, and
- * throws `StoreError` "compacted" (relist) or "unavailable" or "unauthorized" (watch again from the last
- * revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets
+ * throws `StoreError` "compacted" (relist) or "unavailable", "unauthorized" or "denied" (watch again from
+ * the last revision seen). A slow reader is not buffered for without bound: it is held back, and in the end gets
  * "compacted".
  */
 export interface Watch extends AsyncIterable<readonly WatchEvent[]> {
@@ -51,8 +51,8 @@ export type Change =
 export const MAX_CHANGES = 120;
 
 /**
- * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable"
- * or "unauthorized"; after "unavailable" a write may or may not have taken effect.
+ * An ordered key-value history with compare-and-swap. Every method may also throw `StoreError` "unavailable",
+ * "unauthorized" or "denied"; after "unavailable" a write may or may not have taken effect.
  */
 export interface Store {
   get(key: string): Promise<Entry | undefined>;
@@ -86,7 +86,8 @@ export type StoreErrorCode =
   | "compacted"
   | "too-large"
   | "unavailable"
-  | "unauthorized";
+  | "unauthorized" // who asks is not let in
+  | "denied"; // let in, without a role for the key
 
 /** What a store refuses or cannot do: `code` for programs, the message for people. */
 export class StoreError extends Error {

@@ -39,7 +39,7 @@ const table: readonly Row[] = [
   },
   {
     when: /permission denied/i,
-    code: "unauthorized",
+    code: "denied",
     text: (f) =>
       `${who(f)} may not use ${f.key ?? "this key"}: grant a role with readwrite on the prefix /margay/v1/`,
   },

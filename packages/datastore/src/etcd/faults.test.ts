@@ -272,12 +272,12 @@ describe("users and passwords", () => {
       `unauthorized: etcd ${endpoint}: refuses user "margay": check --etcd-username and --etcd-password`,
     );
     expect(await message(confined, "/elsewhere")).toContain(
-      `unauthorized: etcd ${endpoint}: user "margay" may not use /elsewhere: grant a role`,
+      `denied: etcd ${endpoint}: user "margay" may not use /elsewhere: grant a role`,
     );
     const watching = (async () => {
       for await (const _ of confined.watch("/elsewhere", 1)) throw new Error("was let in");
     })();
-    await expect(watching).rejects.toMatchObject({ code: "unauthorized" });
+    await expect(watching).rejects.toMatchObject({ code: "denied" });
   });
 
   test("a user name is harmless where etcd has no users", async () => {

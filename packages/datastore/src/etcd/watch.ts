@@ -33,7 +33,7 @@ export function etcdWatch(
       if (closed) return;
       if (index !== undefined) client.failed(index, error);
       const explained = client.explain(error, { index: index ?? 0, key: prefix });
-      if (explained.code === "unauthorized") client.forgetToken();
+      if (explained.code === "unauthorized" || explained.code === "denied") client.forgetToken();
       throw explained;
     } finally {
       end(stream);
