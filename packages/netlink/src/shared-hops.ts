@@ -1,4 +1,5 @@
 /** Nexthop objects of one protocol, and the routes that lean on them, in the kernel (`sharing.ts` decides). */
+import { formatPrefix } from "@margay/net";
 import { NetlinkError } from "./error.ts";
 import { flags } from "./message.ts";
 import type { Netlink } from "./netlink.ts";
@@ -96,7 +97,11 @@ export class SharedHops {
     const lean = (routes: readonly Route[]) =>
       routes.map((route) => (failed.has(route.nhid ?? 0) ? leaningOnNothing(route) : route));
     const refused = [...(await write(lean(plan.before)))];
-    for (const id of await this.#write(plan.change, flags.replace)) failed.add(id);
+    /** Objects that routes lean on still which must not go along. */
+    const stuck = new Set(refused.map(({ route }) => held(formatPrefix(route.dst))?.nhid));
+    const change = plan.change.filter(({ id }) => !stuck.has(id));
+    const unchanged = await this.#write(change, flags.replace);
+    for (const { id } of plan.change) if (stuck.has(id) || unchanged.has(id)) failed.add(id);
     for (const { id, along } of plan.change)
       if (!failed.has(id)) for (const [key, route] of along) took(key, { ...route, nhid: id });
     const left = plan.change.flatMap(({ id, along }) => (failed.has(id) ? [...along.values()] : []));
