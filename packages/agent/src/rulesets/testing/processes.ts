@@ -96,6 +96,16 @@ export class Keeper {
     this.#lines = linesOf(this.#child);
   }
 
+  /** Does something while the keeper is held up: it hears of all of it afterwards. */
+  meanwhile(act: () => void): void {
+    this.#child.kill("SIGSTOP");
+    try {
+      act();
+    } finally {
+      this.#child.kill("SIGCONT");
+    }
+  }
+
   stop(): Promise<void> {
     return this.#end("SIGTERM");
   }

@@ -207,7 +207,7 @@ async function main(): Promise<void> {
     await keeper.order({});
     keeper.repaired.splice(0);
     const before = ours();
-    sh(script);
+    keeper.meanwhile(() => sh(script)); // what is put back between two commands would be in the way of the second
     const theirs = text(isTheirs);
     const times = await repaired(before);
     const foreignStays = text(isTheirs) === theirs;
