@@ -67,7 +67,7 @@ export class EtcdClient {
   /** All calls go to one endpoint until it fails. */
   #current = 0;
   #token: string | undefined;
-  #loggingIn: Promise<void> | undefined;
+  #loggingIn: { readonly index: number; readonly done: Promise<void> } | undefined;
 
   constructor(options: EtcdOptions) {
     this.#options = options;
@@ -80,7 +80,7 @@ export class EtcdClient {
     for (let tries = 1; ; tries++) {
       const index = this.#current;
       try {
-        await this.#login();
+        await this.#login(index);
         return await op(this.#client(index));
       } catch (error) {
         this.failed(index, error);
@@ -97,7 +97,7 @@ export class EtcdClient {
   async forStream(): Promise<{ etcd: Etcd3; index: number }> {
     const index = this.#current;
     try {
-      await this.#login();
+      await this.#login(index);
       return { etcd: this.#client(index), index };
     } catch (error) {
       this.failed(index, error);
@@ -131,19 +131,20 @@ export class EtcdClient {
     return this.#clients[index] as Etcd3; // `index` was #current, which stays below the length
   }
 
-  /** One at a time for all who wait: comparing a password costs etcd a tenth of a second of computing. */
-  async #login(): Promise<void> {
-    const { username, password = "" } = this.#options;
-    if (username === undefined || this.#token !== undefined) return;
-    this.#loggingIn ??= this.#fetchToken(username, password).finally(() => {
-      this.#loggingIn = undefined;
+  /** One at a time for all who wait at an endpoint: comparing a password costs etcd a tenth of a second of computing. */
+  async #login(index: number): Promise<void> {
+    if (this.#options.username === undefined || this.#token !== undefined) return;
+    if (this.#loggingIn?.index !== index) this.#loggingIn = { index, done: this.#fetchToken(index) };
+    const loggingIn = this.#loggingIn;
+    await loggingIn.done.finally(() => {
+      if (this.#loggingIn === loggingIn) this.#loggingIn = undefined;
     });
-    await this.#loggingIn;
   }
 
-  async #fetchToken(name: string, password: string): Promise<void> {
+  async #fetchToken(index: number): Promise<void> {
+    const { username: name = "", password = "" } = this.#options;
     try {
-      this.#token = (await this.#client(this.#current).auth.authenticate({ name, password })).token;
+      this.#token = (await this.#client(index).auth.authenticate({ name, password })).token;
     } catch (error) {
       if (!isAuthDisabled(error)) throw error;
       this.#token = "";

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, jest, test } from "@jest/globals";
 import { type Store, StoreError } from "../store.ts";
 import { Syncer, type SyncStatus } from "../syncer.ts";
+import { EtcdClient } from "./client.ts";
 import { countingProxy } from "./counting-proxy.ts";
 import { freePort, type SpawnedEtcd, type SpawnOptions, spawnEtcd } from "./spawn-etcd.ts";
 import { etcdStore } from "./store.ts";
@@ -253,6 +254,21 @@ describe("users and passwords", () => {
       expect(await logins(server)).toBe(1);
     },
   );
+
+  test("who is at another endpoint by now does not wait for a log-in at the one that is left", async () => {
+    const [hung, server] = [await guarded(), await guarded()];
+    const endpoints = [hung.endpoint, server.endpoint];
+    const client = new EtcdClient({ endpoints, username: "margay", password: "cat", timeoutMs: 3000 });
+    undo.push(() => client.close());
+    await hung.signal("SIGSTOP");
+    const ask = () =>
+      client.call({ key: PREFIX, idempotent: true }, (etcd) => etcd.put(`${PREFIX}a`).value("1").exec());
+    const first = ask();
+    client.failed(0, new Error("14 UNAVAILABLE")); // as a watch notices it
+    await expect(ask()).resolves.toBeDefined();
+    await expect(first).resolves.toBeDefined();
+    expect(await logins(server)).toBe(1);
+  });
 
   test("errors say who may not do what, and how to change it", async () => {
     const server = await guarded();
