@@ -181,8 +181,10 @@ export class Copies extends Queued {
       await this.#write(key, () => text);
       return refused;
     }
+    const pools = this.#mirrors.get("IPPool");
+    if (!pools?.synced) throw new Error("a pool is held against pools that were not read"); // `settle` waits for them
     const turn = this.#pools.then(async () => {
-      const conflict = poolConflict(key, text, this.#mirrors.get("IPPool")?.entries() ?? []);
+      const conflict = poolConflict(key, text, pools.entries());
       if (conflict === undefined) await this.#write(key, () => text);
       return conflict;
     });
