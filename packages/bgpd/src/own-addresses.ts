@@ -64,7 +64,8 @@ const addressTarget = (nl: Netlink): Target<Address> => ({
     return new Map(ours.map(({ address }) => [formatAddress(address), address]));
   },
   put: async (wanted) => {
-    for (const address of wanted.values()) await addAddress(nl, device, ours(address));
+    const there = new Set((await listAddresses(nl, device)).map(({ address }) => formatAddress(address)));
+    for (const [key, address] of wanted) if (!there.has(key)) await addAddress(nl, device, ours(address)); // somebody's own is not to become ours
   },
   remove: async (keys) => {
     for (const { address, protocol } of await listAddresses(nl, device))
