@@ -1,5 +1,6 @@
 // calc at the size of a large cluster, alone and as an agent reads it from etcd; needs no lab. One JSON line for each result: calc-scale.ts <full|quick>
 import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { loadavg } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -10,6 +11,7 @@ import type { Result } from "./result.ts";
 
 /** What the agent's own way from etcd to the state says. */
 interface Synced {
+  readonly keys: number;
   readonly fullSyncCpuMs: number;
   readonly changeCpuMs: number;
   readonly heapMB: number;
@@ -72,12 +74,13 @@ async function throughEtcd(size: number): Promise<void> {
   process.stderr.write(`  ${size} endpoints through etcd\n`);
   const etcd = await startEtcd();
   try {
-    await fill(etcd.endpoint, size);
+    const written = await fill(etcd.endpoint, size);
     const found = JSON.parse(
       execFileSync(process.execPath, [...words.slice(0, 3), SYNC, etcd.endpoint, "50"], {
         encoding: "utf8",
       }),
     ) as Synced;
+    if (found.keys !== written) throw new Error(`${found.keys} of ${written} keys were read`);
     const of = (what: string) => `${what}, ${size} endpoints through etcd`;
     tell(ms(of("first full sync (CPU)"), found.fullSyncCpuMs, 1, size === endpoints ? 10_000 : undefined));
     tell(ms(of("a remote endpoint (mean CPU)"), found.changeCpuMs, 50, 10));
@@ -88,15 +91,19 @@ async function throughEtcd(size: number): Promise<void> {
   }
 }
 
-async function fill(endpoint: string, size: number): Promise<void> {
+/** @returns how many keys there are now */
+async function fill(endpoint: string, size: number): Promise<number> {
   const store = etcdStore({ endpoints: [endpoint] });
   const sizes = [size, (policies * size) / endpoints, local].map(String);
   const child = spawn(process.execPath, [...words.slice(1, 3), CLUSTER, ...sizes], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  const ended = once(child, "close");
+  let written = 0;
   let changes: Change[] = [];
   const commit = async () => {
     if (changes.length > 0) await store.commit(changes);
+    written += changes.length;
     changes = [];
   };
   for await (const line of createInterface({ input: child.stdout })) {
@@ -106,6 +113,9 @@ async function fill(endpoint: string, size: number): Promise<void> {
   }
   await commit();
   await store.close();
+  const [code, signal] = await ended;
+  if (code !== 0) throw new Error(`print-cluster.ts ended with ${code ?? signal}`);
+  return written;
 }
 
 function tell(line: Result): void {
