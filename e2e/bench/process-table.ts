@@ -49,8 +49,16 @@ function read(path: string): string {
 /** Resident memory in MB (2^20 bytes) of a process and of those it runs, such as the agent's iptables-restore; pages they share count twice. */
 export const rssMb = (pid: string): number =>
   family(pid)
-    .map((one) => Number(/^VmRSS:\s+(\d+) kB/m.exec(read(`/proc/${one}/status`))?.[1] ?? 0) / 1024)
+    .map((one) => statusOf(one, "VmRSS") / 1024)
     .reduce((total, mb) => total + mb, 0);
+
+/** A number of /proc/<pid>/status, as it stands there: of memory kB; 0 for what is not there. */
+export const statusOf = (pid: string, what: "VmRSS" | "VmHWM" | "Seccomp"): number =>
+  Number(new RegExp(`^${what}:\\s+(\\d+)`, "m").exec(read(`/proc/${pid}/status`))?.[1] ?? 0);
+
+/** Since a process was started. */
+export const ageMs = (pid: string): number =>
+  Number.parseFloat(read("/proc/uptime")) * 1000 - Number(stat(pid)[19]) * TICK_MS;
 
 /** User and system time so far of a process, of those it runs, and of their children that have ended. */
 export const cpuMs = (pid: string): number =>

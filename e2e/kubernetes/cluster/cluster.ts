@@ -33,13 +33,12 @@ import { kubeProxy, type ProxyMode } from "./kube-proxy.ts";
 import { Kubelet } from "./kubelet.ts";
 import type { Pod } from "./objects.ts";
 import { nodeFolder, Runtime } from "./runtime.ts";
+import { usageOf } from "./usage.ts";
 import { driveWorkloads } from "./workloads.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const IMAGES = "/run/images";
 const PASS_MS = 250;
-/** USER_HZ, in which /proc counts. */
-const TICKS = 100;
 
 /** A cluster of lab nodes with a real API server, to be made inside namespaces of its own (run.mjs). */
 export class Cluster {
@@ -229,11 +228,15 @@ export class Cluster {
     return `${shown}${await this.troubles()}\n${words.join("\n")}`;
   }
 
+  #kubeletOf(pod: string, container: string): Kubelet {
+    const found = this.kubelets.find((one) => one.processOf(pod, container) !== undefined);
+    if (!found) throw new Error(`no running container ${container} of ${pod}`);
+    return found;
+  }
+
   /** `kubectl exec`: words in a container of the pod; throws what it says when it fails. */
   async execIn(pod: string, container: string, words: readonly string[]): Promise<string> {
-    const kubelet = this.kubelets.find((one) => one.processOf(pod, container) !== undefined);
-    if (!kubelet) throw new Error(`no running container ${container} of ${pod}`);
-    const { code, stdout, stderr } = await kubelet.exec(pod, container, words);
+    const { code, stdout, stderr } = await this.#kubeletOf(pod, container).exec(pod, container, words);
     if (code !== 0) throw new Error(`${words.join(" ")} in ${pod}: exit ${code}\n${stdout}${stderr}`);
     return stdout;
   }
@@ -244,28 +247,8 @@ export class Cluster {
     return exec(["nsenter", `--net=${namespacePath(node)}`, "--", ...curl]);
   }
 
-  /** What a container's own process has used since its start, and what its spec requests. */
-  async usage(pod: string, container: string) {
-    const kubelet = this.kubelets.find((one) => one.processOf(pod, container) !== undefined);
-    if (!kubelet) throw new Error(`no running container ${container} of ${pod}`);
-    const pid = await kubelet.pid(pod, container);
-    const [status, stat, uptime] = [`${pid}/status`, `${pid}/stat`, "uptime"].map((what) =>
-      readFileSync(`/proc/${what}`, "utf8"),
-    );
-    const fields =
-      stat
-        ?.replace(/^.*\) /, "")
-        .split(" ")
-        .map(Number) ?? [];
-    const [user = 0, system = 0, started = 0] = [fields[11], fields[12], fields[19]];
-    return {
-      peakMiB: Number(/VmHWM:\s+(\d+)/.exec(status ?? "")?.[1]) / 1024,
-      cpuSeconds: (user + system) / TICKS,
-      seconds: Number.parseFloat(uptime ?? "") - started / TICKS,
-      requestedMiB: kubelet.requestedMiB(pod, container),
-      /** System calls go through a filter. */
-      isFiltered: /^Seccomp:\s+2$/m.test(status ?? ""),
-    };
+  usage(pod: string, container: string) {
+    return usageOf(this.#kubeletOf(pod, container), pod, container);
   }
 
   pods = (): Promise<Pod[]> => items<Pod>(this.admin, "/api/v1/pods");
