@@ -268,16 +268,17 @@ export class Kernel implements RouteTable {
   #routeChanged(change: "new" | "deleted", route: Route): void {
     const { protocol, dst } = route;
     const ours = this.#target.heard(change, route);
-    if (ours !== undefined) this.#repair([ours]);
+    this.#repair(ours);
     if (protocol === bgpProtocol) return;
     if (this.#fabric.concerns(dst)) this.#renew();
     else this.#fabric.tableChanged();
   }
 
-  #repair(keys: readonly string[] = []): void {
-    if (keys.length === 0) return;
+  #repair(key: string | undefined): void {
+    if (key === undefined) return;
     this.counts.repairs++;
-    this.#tracked.doubt(keys);
+    if (key === "all") this.#tracked.distrust();
+    else this.#tracked.doubt([key]);
     this.#changed();
   }
 

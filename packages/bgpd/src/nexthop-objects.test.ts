@@ -278,6 +278,19 @@ unshared(import.meta.url, () => {
       expect(shown()).toMatchObject({ "nhid A 172.20.0.3": 2 * many });
     });
 
+    test("an object that is deleted while routes are written on it: those are back, too", async () => {
+      want(v4, hops("172.20.0.2"), 2 * many);
+      await settled();
+      const [group] = groups();
+      want(v4, hops("172.20.0.2"), 6 * many);
+      const count = () => Number(run("ip -4 route show proto 143 | wc -l"));
+      while (count() <= 2 * many) await nextTurn();
+      run(`ip nexthop del id ${idOf(group)}`);
+      await eventually(went, { "172.20.0.2": 6 * many, "fd00::2": 10 });
+      for (let n = 2 * many; n < 6 * many; n++) kernel.want(formatPrefix(v4(n)), undefined);
+      await settled();
+    });
+
     test("a gateway on the link, though in no network of it", async () => {
       want(v4, hops("192.0.2.7!"), 2 * many);
       await settled();

@@ -35,8 +35,8 @@ export interface RouteTarget extends Target<Route> {
    * destination, when it may be no more as it was written: it is to be put or removed again whatever is believed of it.
    */
   heard(change: "new" | "deleted", route: Route): string | undefined;
-  /** The same of a nexthop object. Undefined when it was none of ours. */
-  heardObject(change: "new" | "deleted", object: NexthopObject): readonly string[] | undefined;
+  /** The same of a nexthop object. "all": routes are gone with it, also such as were just written; only `list` tells which. */
+  heardObject(change: "new" | "deleted", object: NexthopObject): string | "all" | undefined;
 }
 
 /**
@@ -150,14 +150,13 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
     return key;
   };
 
-  /** With an object go the routes that lean on it. One that was changed is told again what it is with the next put, of whatever route. */
+  /** One that was changed is told again what it is with the next put, of whatever route. */
   const heardObject: RouteTarget["heardObject"] = (change, object) => {
     const about = shared?.heard(change, object);
     if (!about) return undefined;
-    const leaning = [...held].flatMap(([key, [route]]) => (route?.nhid === about.id ? [key] : []));
-    if (!about.isGone) return leaning.slice(0, 1);
-    for (const key of leaning) hold(key, []);
-    return leaning;
+    if (about.isGone) return "all";
+    for (const [key, [route]] of held) if (route?.nhid === about.id) return key;
+    return undefined;
   };
 
   return {
