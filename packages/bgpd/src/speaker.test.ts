@@ -2,11 +2,13 @@
 import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import type { FilterRule, Policy } from "@margay/bgp";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { NetlinkError } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
 import { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
-import { block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
+import { address, block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
+import type { Connection } from "./transport.ts";
 
 jest.setTimeout(30_000); // a busy machine
 
@@ -38,6 +40,19 @@ unshared(import.meta.url, () => {
       counts(three, "n1").messagesIn - before[1]!,
     ]; // both are there
     await eventually(() => since()[0] === since()[1], true);
+  });
+
+  test("a kernel that cannot tell where a connection came in (Linux before 5.1): closed, and that is said", async () => {
+    const said: object[] = [];
+    const log = { ...quiet, warn: (fields: object) => void said.push(fields) };
+    const one = await start(1, [to(1, 2, { device: "lo", passive: true })], { log });
+    const err = new NetlinkError("ENOPROTOOPT", "ask where a connection from lo came in");
+    const isFrom = () => {
+      throw err;
+    };
+    let closed = 0;
+    one.accept({ isFrom, close: () => void closed++ } as unknown as Connection, address(2)); // no more is asked of it
+    expect([closed, said]).toEqual([1, [{ event: "refused", from: "10.0.0.2", err }]]);
   });
 
   describe("soft reconfiguration", () => {

@@ -20,6 +20,7 @@ import {
   type Update,
 } from "@margay/bgp";
 import { type Address, type Family, formatAddress, type Prefix } from "@margay/net";
+import { NetlinkError } from "@margay/netlink";
 import { Announcer } from "./announcer.ts";
 import { Away } from "./away.ts";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
@@ -209,12 +210,17 @@ export class Speaker {
   /** A connection that somebody opened: only configured peers are let in, and those out of a configured network. */
   accept(connection: Connection, from: Address): void {
     const peer = this.#stopped ? undefined : this.#roster.whoComesFrom(from, connection.zone);
-    if (peer) {
-      peer.accept(connection);
-      return;
+    const refused = { event: "refused", from: formatAddress(from) };
+    try {
+      if (peer) {
+        peer.accept(connection);
+        return;
+      }
+      this.#options.log.info(refused, "connection from no peer of ours");
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error; // the kernel lacks what is to protect it
+      this.#options.log.warn({ ...refused, err: error }, error.message);
     }
-    const key = formatAddress(from);
-    this.#options.log.info({ event: "refused", from: key }, "connection from no peer of ours");
     connection.close();
   }
 

@@ -66,15 +66,15 @@ export class Connection {
     return this.#socket.writableLength;
   }
 
-  /** Whether a connection that the peer opened came by this interface, where it stays from now on. */
+  /** Whether a connection that the peer opened came by this interface, where it stays from now on. NetlinkError where the kernel does not tell. */
   isFrom(device: string): boolean {
     const fd = this.#fd;
     if (fd === undefined || !this.localAddress) return false;
     try {
       return bindAccepted(fd, this.localAddress.family, device);
     } catch (error) {
-      if (!(error instanceof NetlinkError)) throw error;
-      return false; // the interface is gone
+      if (error instanceof NetlinkError && error.code === "ENODEV") return false; // the interface is gone
+      throw error;
     }
   }
 
