@@ -99,6 +99,27 @@ unshared(import.meta.url, () => {
       rib.forget(source);
     });
 
+    test("paths of link-local peers, by the address with its interface or without", async () => {
+      const sources = ["eth1", "eth2"].map((device, n): Source => {
+        const address = parseAddress("fe80::1");
+        return { kind: "ebgp", name: device, as: 65003, bgpId: 3 + n, address, client: false, device };
+      });
+      const attributes: Attributes = {
+        origin: "igp",
+        asPath: [],
+        nextHop: { address: parseAddress("fe80::1") },
+      };
+      const prefix = "203.0.113.0/24";
+      const rib = engine.speaker.ribs[4];
+      for (const source of sources)
+        rib.announce(packPrefixes(4, [parsePrefix(prefix)]), { source, received: attributes, attributes });
+      const shown = async (peer: string) =>
+        (await showRoutes(engine, { prefix, peer })).map((path) => path.peer).toSorted();
+      expect(await shown("fe80::1%eth2")).toEqual(["fe80::1%eth2"]);
+      expect(await shown("fe80::1")).toEqual(["fe80::1%eth1", "fe80::1%eth2"]);
+      for (const source of sources) rib.forget(source);
+    });
+
     test("of a large table no more than the limit, and others have their turns meanwhile", async () => {
       engine.speaker.setOrigins(new Map(table(12_000).map((text) => [text, parsePrefix(text)])));
       await eventually(() => engine.speaker.isSettled, true);

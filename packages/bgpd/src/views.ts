@@ -1,11 +1,18 @@
 /** What bgpd shows on its control socket: plain JSON. */
 import { setImmediate as immediate } from "node:timers/promises";
-import { type Capabilities, decisionSteps, formatAsPath, type Path, type Rib } from "@margay/bgp";
+import {
+  type Capabilities,
+  decisionSteps,
+  formatAsPath,
+  type Path,
+  type Rib,
+  type Source,
+} from "@margay/bgp";
 import { formatAddress, formatPrefix, type Prefix, parsePrefix, prefixOf } from "@margay/net";
 import type { Engine } from "./engine.ts";
 import type { Peer } from "./peer.ts";
 import { lastFault } from "./pending.ts";
-import { keyOf } from "./settings.ts";
+import { keyFrom, keyOf } from "./settings.ts";
 
 const families = [4, 6] as const;
 
@@ -95,7 +102,7 @@ export interface RouteQuery {
   readonly prefix?: string;
   /** Only the longest prefix that holds this address or network. */
   readonly match?: string;
-  /** Only paths from the peer of this name or address. */
+  /** Only paths from the peer of this name or address (of link-local ones with the interface, or all that have it). */
   readonly peer?: string;
   /** No more paths than this; 10,000 when absent. */
   readonly limit?: string;
@@ -138,10 +145,16 @@ function showEntry({ kernel }: Engine, { prefix, paths }: Entry, peer: string | 
   const state = refusal === undefined ? "installed" : `refused: ${refusal}`;
   const place = { prefix: key, kernel: kernel.wanted(key) ? state : "not ours to write" };
   return paths
-    .filter(({ source }) => !peer || source.name === peer || formatAddress(source.address) === peer)
+    .filter(({ source }) => !peer || namesOf(source).includes(peer))
     .toSorted((a, b) => Number(b.best) - Number(a.best))
     .map((path) => showPath(path, place));
 }
+
+const namesOf = ({ name, address, device }: Source): readonly string[] => [
+  name,
+  keyFrom(address, device),
+  formatAddress(address),
+];
 
 /** One prefix of the RIB, or all of them. */
 function entriesOf(rib: Rib, wanted: string | undefined): Iterable<Entry> {
@@ -170,7 +183,7 @@ function showPath(path: Path, { prefix, kernel }: { prefix: string; kernel: stri
   return {
     prefix,
     from: source.name,
-    peer: source.kind === "local" ? undefined : formatAddress(source.address),
+    peer: source.kind === "local" ? undefined : keyFrom(source.address, source.device),
     pathId,
     nextHop: nextHop && formatAddress(nextHop.address),
     asPath: formatAsPath(asPath),
