@@ -89,3 +89,12 @@ test("a route that is refused what it wants does not go along with its object: t
     ...[1, 2].map((n) => via("172.20.0.3", n).nexthops),
   ]);
 });
+
+test("an id that proves to be somebody's: the routes name their next hops, and the next object has another", async () => {
+  const world = new World();
+  world.refuses = new NetlinkError("EEXIST", "add nexthop object");
+  await world.put(via("172.20.0.2", 0));
+  world.refuses = undefined;
+  await world.put(via("172.20.0.3", 1));
+  expect(world.ids).toEqual([undefined, 0x8f00_0002]);
+});

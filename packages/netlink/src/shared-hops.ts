@@ -38,7 +38,8 @@ export class SharedHops {
   /** Anybody's, as far as known. */
   readonly #taken = new Set<number>();
   readonly #stale = new Set<number>();
-  #nextId = firstId;
+  /** The last that was tried. */
+  #id = lastId;
   #isSupported = true;
 
   constructor(nl: Netlink, options: SharedHopsOptions) {
@@ -192,7 +193,9 @@ export class SharedHops {
     const failures = await this.#nl.requests.transact(
       objects.map((object) => newNexthop(object, names, how)),
     );
-    return new Set(failures.flatMap(({ index }) => objects[index]?.id ?? []));
+    const refused = new Set(failures.flatMap(({ index }) => objects[index]?.id ?? []));
+    for (const { id } of objects) if (!refused.has(id)) this.#taken.add(id);
+    return refused;
   }
 
   #says(object: Shared): void {
@@ -207,11 +210,11 @@ export class SharedHops {
     this.#sharing.gone(id);
   }
 
-  /** One that is refused as somebody's stays taken. */
+  /** Another one each time: it may be refused as somebody's. */
   #freeId(): number {
-    while (this.#taken.has(this.#nextId)) this.#nextId = this.#nextId === lastId ? firstId : this.#nextId + 1;
-    this.#taken.add(this.#nextId);
-    return this.#nextId;
+    do this.#id = this.#id === lastId ? firstId : this.#id + 1;
+    while (this.#taken.has(this.#id));
+    return this.#id;
   }
 }
 
