@@ -1,14 +1,8 @@
 /** Peers that are pods of this node (pure), calico.md §5.3: each peers with an address that every node has, for this alone. */
 import { evaluate, parseSelector } from "@margay/api";
-import {
-  type Address,
-  type Family,
-  formatAddress,
-  type Prefix,
-  parseAddress,
-  parsePrefix,
-} from "@margay/net";
+import { type Address, type Family, formatAddress, type Prefix, parseAddress } from "@margay/net";
 import { isLinkLocal, type WantedPeer } from "./config.ts";
+import { networksOf } from "./originate.ts";
 import { commonOf, type Extras, isClient, type Scene } from "./peer-session.ts";
 
 /** A session with each selected pod for each family that it has an address in, about routes of that family. */
@@ -17,10 +11,10 @@ export function localWorkloads(selector: string, scene: Scene, extras: Extras): 
   const isSelected = parseSelector(selector);
   return scene.endpoints
     .filter(({ metadata, spec }) => spec.node === scene.self && evaluate(isSelected, metadata.labels ?? {}))
-    .flatMap(({ metadata, spec }) => {
+    .flatMap((endpoint) => {
+      const { metadata, spec } = endpoint;
       const name = `${metadata.namespace}/${spec.pod ?? spec.workload ?? metadata.name}`;
-      return spec.ipNetworks.flatMap((text) => {
-        const pod = parsePrefix(text);
+      return networksOf(endpoint).flatMap((pod) => {
         const own = pod.family === 4 ? own4 : own6;
         if (own === undefined && (own4 ?? own6) !== undefined) return []; // only the other family is wanted
         return [

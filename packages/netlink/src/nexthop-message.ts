@@ -4,7 +4,7 @@ import { afOf, type Names, ONLINK } from "./route-message.ts";
 
 export const RTM_NEWNEXTHOP = 104;
 export const RTM_DELNEXTHOP = 105;
-export const RTM_GETNEXTHOP = 106;
+const RTM_GETNEXTHOP = 106;
 const attribute = { id: 1, group: 2, outInterface: 5, gateway: 6 } as const;
 /** struct nexthop_grp: id u32, weight-1 u8, reserved u8 and u16. */
 const memberBytes = 8;
