@@ -161,6 +161,11 @@ unshared(import.meta.url, () => {
         "the interface down and up",
         () => "ip link set d0 down; ip link set d0 up; ip addr add fd00::1/64 dev d0 nodad 2>&- || true",
       ],
+      [
+        "the carrier lost and back",
+        () =>
+          "ip link set d1 down; until ip -o link show d0 | grep -q LOWERLAYERDOWN; do sleep 0.2; done; ip link set d1 up",
+      ],
     ])("%s: all go where they went", async (_what, command) => {
       const [group] = groups();
       const hop = objects().find((line) => line.includes("via 172.20.0.2 "));
