@@ -101,8 +101,15 @@ export class Sharing {
     return { make: place.made, before, change: [...changes.values()], after };
   }
 
-  /** Objects most of whose routes want the same other next hops, and those that are to say again what they said. */
-  #changes({ wanted, held, heldKeys, stale }: SharingInputs): Map<number, Change> {
+  /** Objects that are written anew. */
+  #changes(inputs: SharingInputs): Map<number, Change> {
+    const moving = this.#moving(inputs);
+    const stale = [...inputs.stale].filter((id) => !moving.has(id));
+    return new Map([...moving, ...this.#restored(stale, inputs)]);
+  }
+
+  /** Those most of whose routes want the same other next hops. */
+  #moving({ wanted, held }: SharingInputs): Map<number, Change> {
     const ways = new Map<number, Map<string, Change>>();
     for (const [key, route] of wanted) {
       const now = held(key);
@@ -120,21 +127,22 @@ export class Sharing {
     for (const [id, of] of ways)
       for (const change of of.values())
         if (2 * change.along.size > (this.#groups.get(id)?.members ?? 0)) changes.set(id, change);
-    const again = new Set([...stale].filter((id) => this.#groups.has(id) && !changes.has(id)));
-    for (const id of again) changes.set(id, { ...this.#groups.get(id)!, along: new Map() }); // it has it
-    if (again.size > 0)
-      for (const key of heldKeys()) {
-        const now = held(key);
-        const change = now?.nhid !== undefined && again.has(now.nhid) ? changes.get(now.nhid) : undefined;
-        const route = wanted.get(key);
-        if (
-          !now ||
-          !change ||
-          (route && !(sameButNexthops(now, route) && setOf(route.nexthops) === change.set))
-        )
-          continue;
+    return changes;
+  }
+
+  /** Those that are to say again what they said. */
+  #restored(stale: readonly number[], { wanted, held, heldKeys }: SharingInputs): Map<number, Change> {
+    const groups = stale.flatMap((id) => this.#groups.get(id) ?? []);
+    const changes = new Map(groups.map((group) => [group.id, { ...group, along: new Map() }]));
+    if (changes.size === 0) return changes;
+    for (const key of heldKeys()) {
+      const now = held(key);
+      const change = now?.nhid === undefined ? undefined : changes.get(now.nhid);
+      if (!now || !change) continue;
+      const route = wanted.get(key);
+      if (!route || (sameButNexthops(now, route) && setOf(route.nexthops) === change.set))
         change.along.set(key, leaningOnNothing(now));
-      }
+    }
     return changes;
   }
 
