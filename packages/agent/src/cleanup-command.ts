@@ -39,8 +39,8 @@ export const cleanupCommand: CommandModule<object, Flags> = {
       })
       .usage(
         "$0 cleanup\n\nRemoves routes and nexthop objects of protocols 142 and 143, addresses of protocol 143 on lo, pod and VXLAN interfaces, " +
-          "chains, sets and tables whose names begin with margay, the CNI plugins and their configuration, and sets ip_forward to what it was before. Nothing of others is touched. Pods that still run " +
-          "lose their network. Refuses while agent or bgpd answer on their sockets.",
+          "chains, sets and tables whose names begin with margay, the CNI plugins and their configuration, " +
+          "and sets ip_forward to what it was before. Nothing of others is touched. Pods that still run lose their network. Refuses while agent or bgpd answer on their sockets.",
       ) as never, // yargs knows the flags by their camel case too, its type does not
   handler: async (flags) => {
     if (flags.stay) await untilEnded();
