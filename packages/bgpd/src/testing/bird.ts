@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { expect } from "@jest/globals";
 import { scratch } from "@margay/testing";
 
-export const run = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+export const run = (command: string): string =>
+  execFileSync("sh", ["-c", command], { encoding: "utf8", maxBuffer: 2 ** 26 }); // 20,000 routes are more than its 1 MiB
 
 /** Polls until `what` equals `expected`, at most 15 s; fails with what was seen last. */
 export async function eventually(what: () => unknown, expected: unknown, everyMs = 50): Promise<void> {
