@@ -19,7 +19,8 @@ const ALLOWED = ["192.0.2.2", "fd00:2::2"];
 const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 
 /** A host on a cable to the node, with all four addresses, which counts what arrives and answers nothing. */
-const far = `ip link add up0 type veth peer name up1 netns far && ip link set up0 up
+const far = `sysctl -qw net.ipv6.conf.default.accept_dad=0; ip netns exec far sysctl -qw net.ipv6.conf.default.accept_dad=0
+  ip link add up0 type veth peer name up1 netns far && ip link set up0 up
   ip addr add 192.0.2.9/24 dev up0; ip addr add fd00:2::9/64 dev up0 nodad; ip -n far link set up1 up
   for i in 1 2; do ip -n far addr add 192.0.2.$i/24 dev up1; ip -n far addr add fd00:2::$i/64 dev up1 nodad; done
   nsenter --net=/run/netns/far nft -f - <<end

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import { loader } from "./loader.ts";
+import { withoutDad } from "./pods.ts";
 import type { Probed } from "./prober.ts";
 import { startProber } from "./start-prober.ts";
 
@@ -21,6 +22,7 @@ const run = (text: string): string => execFileSync("sh", ["-c", text], { encodin
 function wire(name: string, device: string, subnet: number): void {
   const [four, six] = [`10.0.${subnet}`, `fd00:${subnet}::`];
   run(`ip netns add ${name}`);
+  for (const namespace of [undefined, name]) withoutDad(namespace);
   run(`ip link add ${device} type veth peer name eth0 netns ${name}`);
   run(`ip addr add ${four}.1/24 dev ${device}; ip addr add ${six}1/64 dev ${device} nodad`);
   run(`ip link set ${device} up`);

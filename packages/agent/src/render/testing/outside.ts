@@ -1,4 +1,4 @@
-import { run } from "./pods.ts";
+import { run, withoutDad } from "./pods.ts";
 
 /** A host outside, in the namespace `far`, which routes all to the node. */
 export const FAR = { 4: "192.0.2.2", 6: "fd00:2::2" } as const;
@@ -6,6 +6,7 @@ export const FAR = { 4: "192.0.2.2", 6: "fd00:2::2" } as const;
 /** Makes it, on a cable to the node's eth0. */
 export function outside(): void {
   run("ip netns add far");
+  withoutDad("far");
   run("ip link add eth0 type veth peer name eth0 netns far");
   for (const [at, last] of [
     ["", 1],

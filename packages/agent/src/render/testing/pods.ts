@@ -16,10 +16,20 @@ export const run = (text: string): string => {
   return execFileSync(command, words, { encoding: "utf8" });
 };
 
+/**
+ * No duplicate address detection on devices that are made from here on in a namespace (without a name: where we are). A link-local
+ * address is tentative for up to two seconds with it, and no neighbour is solicited from such an address: first packets were lost.
+ */
+export function withoutDad(namespace?: string): void {
+  const there = namespace === undefined ? "" : `ip netns exec ${namespace} `;
+  run(`${there}sysctl -qw net.ipv6.conf.default.accept_dad=0`);
+}
+
 /** Makes of the namespace that we are in a node with its three pods. */
 export function asNode({ routes }: { readonly routes: boolean }): void {
   run("mount -t tmpfs tmpfs /run");
   run("ip link set lo up");
+  withoutDad();
   for (const path of ["ipv4/ip_forward", "ipv6/conf/all/forwarding"])
     writeFileSync(`/proc/sys/net/${path}`, "1");
   for (const pod of PODS) wire(pod, { routes });
@@ -28,6 +38,7 @@ export function asNode({ routes }: { readonly routes: boolean }): void {
 /** Makes the pod and its interface. The routes to it may be somebody else's to make. */
 export function wire(pod: Pod, { routes }: { readonly routes: boolean }): void {
   run(`ip netns add ${pod}`);
+  withoutDad(pod);
   run(`ip link add cali${pod} type veth peer name eth0 netns ${pod} address ${mac(pod)}`);
   run(`ip link set cali${pod} address ee:ee:ee:ee:ee:ee up`);
   for (const device of ["lo", "eth0"]) run(`ip -n ${pod} link set ${device} up`);
