@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { deleteNamespace } from "@margay/netlink";
 import type { Inside } from "./inside.ts";
 import { type BenchPod, call, end, margay, type Plugin, podNamespace, reference } from "./plugin.ts";
 import { childrenCpuMs, cpuMs, pidOf } from "./process-table.ts";
@@ -9,25 +10,31 @@ const CLEANUP_MS = 2000;
 
 /**
  * A node that fills up, one ADD after the other, margay's and the reference's by turns, so that both meet the same
- * noise. Nothing is deleted meanwhile.
+ * noise. Nothing is deleted meanwhile. Then it empties, in the same way.
  */
 export async function sequential({ relay, quick, say }: Inside): Promise<Result[]> {
   const plugins = [margay(relay, "n1"), reference()];
   const warmUp = 3;
   const n = quick ? 20 : 100;
-  const times = plugins.map((): number[] => []);
   const pods = plugins.map((_, which) => namespaces(`seq${which}`, warmUp + n));
   await delay(CLEANUP_MS);
-  for (let i = 0; i < warmUp + n; i++) {
-    for (const [which, plugin] of plugins.entries()) {
-      const { ms } = await call(plugin, pods[which]![i]!, "ADD"); // as many pods as turns
-      if (i >= warmUp) times[which]?.push(ms);
+  const byTurns = async (command: "ADD" | "DEL") => {
+    const times = plugins.map((): number[] => []);
+    for (let i = 0; i < warmUp + n; i++) {
+      for (const [which, plugin] of plugins.entries()) {
+        const { ms } = await call(plugin, pods[which]![i]!, command); // as many pods as turns
+        if (i >= warmUp) times[which]?.push(ms);
+      }
+      if (i % 20 === 0) say(`${command}: ${i} of ${n} pods`);
     }
-    if (i % 20 === 0) say(`${i} of ${n} pods`);
-  }
-  for (const [which, plugin] of plugins.entries())
-    for (const pod of pods[which] ?? []) await end(plugin, pod);
-  return results("pod-add-sequential", plugins, times, { of: "p50", atMost: 10 });
+    return times;
+  };
+  const [added, deleted] = [await byTurns("ADD"), await byTurns("DEL")];
+  for (const { namespacePath } of pods.flat()) deleteNamespace(namespacePath);
+  return [
+    ...results("pod-add-sequential", plugins, added, { of: "p50", atMost: 10 }),
+    ...results("pod-del", plugins, deleted, { of: "p50", atMost: 5 }),
+  ];
 }
 
 /**
