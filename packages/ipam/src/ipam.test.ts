@@ -302,6 +302,21 @@ describe("one allocator", () => {
     await expect(one.assign(pod("h9"))).resolves.toHaveLength(1);
   });
 
+  test("... nor where no block is to be claimed: it would be given back in vain", async () => {
+    const store = memoryStore();
+    let at = "2026-11-22T12:00:00.000Z";
+    const strict = { pools: () => [pool("four", "10.0.0.0/30", 30)], now: () => new Date(at) };
+    const one = ipamOn(store, "n1", { ...strict, config: () => STRICT });
+    await one.assign(pod("h"));
+    await one.release({ handle: "h" });
+    at = "2026-11-22T12:02:00.000Z";
+    const config = () => ({ ...STRICT, autoAllocateBlocks: false });
+    await expect(ipamOn(store, "n2", { ...strict, config }).assign(pod("x"))).rejects.toThrow(
+      "autoAllocateBlocks is off",
+    );
+    expect(await affinitiesIn(store)).toEqual(["n1 10.0.0.0/30 confirmed"]);
+  });
+
   test("... beside ground that a pool of other blocks has, too: not what lies in that", async () => {
     const store = memoryStore();
     let at = "2026-11-22T12:00:00.000Z";

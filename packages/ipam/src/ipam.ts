@@ -60,7 +60,7 @@ export class Ipam {
   async #tookEmpty(error: unknown): Promise<boolean> {
     if (!(error instanceof IpamError) || error.failure.code !== "pool-exhausted") return false;
     const { why, pool } = error.failure;
-    if (why !== "strict") return false; // else one would have been borrowed from
+    if (why !== "strict") return false; // else one would have been borrowed from, or could not be claimed
     const names = pool.split(", ");
     const all = parsePools(this.#options.pools());
     const pools = all.filter(({ name }) => names.includes(name));

@@ -462,7 +462,7 @@ describe("limits", () => {
     [
       "blocks are only made by an operator",
       { limits: { ...strict, autoAllocateBlocks: false } },
-      "ipam: pool p has no free block for node n1 (0 of 4 blocks claimed; strictAffinity is on)",
+      "ipam: pool p has no free address for node n1 (0 of 4 blocks claimed; autoAllocateBlocks is off)",
     ],
     [
       "maxBlocksPerHost",

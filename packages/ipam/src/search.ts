@@ -227,7 +227,7 @@ function exhausted(world: World, draft: Draft, pools: readonly Pool[]): never {
   const claimed = pools.reduce((sum, p) => sum + claimedIn(draft, p), 0);
   const blocks = pools.reduce((sum, p) => sum + blocksIn(p), 0n);
   const { strictAffinity, autoAllocateBlocks } = limits;
-  const why = strictAffinity ? "strict" : autoAllocateBlocks ? "full" : "no-auto-allocate";
+  const why = !autoAllocateBlocks ? "no-auto-allocate" : strictAffinity ? "strict" : "full";
   const [rival] = pools.flatMap((one) => rivalsOf(world.pools, one));
   const mayTake = () =>
     strictAffinity && [...draft.others()].some((one) => isToBeHad(one, { node, pools, all: world.pools }));
