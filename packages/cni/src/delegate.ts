@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
 import { type PreviousResult, result } from "./configuration.ts";
-import { CniError } from "./errors.ts";
+import { type CniCode, CniError } from "./errors.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** Names under which Margay's own IPAM is asked for. */
@@ -91,7 +91,9 @@ const decoded = (type: string, stdout: string): unknown => {
   }
 };
 
-/** Code 11 stays what it is; any other means that there is no address. */
+/** Codes that stay what they are; any other means that there is no address. */
+const KEPT: Readonly<Record<number, CniCode>> = { 11: "try-again-later", 51: "limited-connectivity" };
+
 function failure(type: string, output: string): CniError {
   let words: { code?: number; msg?: string; details?: string } = {};
   try {
@@ -100,7 +102,7 @@ function failure(type: string, output: string): CniError {
     words = { msg: output.trim() }; // a plugin that crashed
   }
   const { code, msg = output, details } = words;
-  return new CniError(code === 11 ? "try-again-later" : "no-address", `${type}: ${msg}`, {
+  return new CniError(KEPT[code ?? 0] ?? "no-address", `${type}: ${msg}`, {
     ...(details && { details }),
   });
 }

@@ -94,7 +94,15 @@ async function status(deps: CniDeps, invocation: Invocation): Promise<Reply> {
   const found = trouble?.();
   if (found) throw new CniError(found.limited ? "limited-connectivity" : "plugin-unavailable", found.why);
   const type = delegated(invocation);
-  if (type) await delegate(invocation, { type, command: "STATUS", podCidrs: podCidrs() });
+  if (type) await delegate(invocation, { type, command: "STATUS", podCidrs: podCidrs() }).catch(unavailable);
   else if (families().length === 0) throw new CniError("plugin-unavailable", NO_POOL.message, NO_POOL);
   return DONE;
+}
+
+/** STATUS has two codes: 50 for whatever would make an ADD fail, and 51 where running pods suffer, too. */
+function unavailable(thrown: unknown): never {
+  const { code, message, details } = cniError(thrown);
+  const is51 = code === "limited-connectivity";
+  const facts = { cause: thrown, ...(details && { details }) };
+  throw new CniError(is51 ? code : "plugin-unavailable", message, facts);
 }

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
+import { rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { resources, StoreError } from "@margay/datastore";
 import { unshared } from "@margay/testing";
 import type { CniDeps } from "./deps.ts";
-import { NOTHING, TestNode } from "./testing/node.ts";
+import { BIN, NOTHING, TestNode } from "./testing/node.ts";
 
 interface Result {
   cniVersion: string;
@@ -514,6 +515,9 @@ unshared(import.meta.url, () => {
     },
   );
 
+  const status = (conf = {}) =>
+    node.cni("STATUS", { sandbox: "", env: { CNI_CONTAINERID: "", CNI_IFNAME: "" }, conf });
+
   test.each<
     [why: string, deps: Parameters<TestNode["start"]>[0], code: number | undefined, msg: RegExp | undefined]
   >([
@@ -524,8 +528,21 @@ unshared(import.meta.url, () => {
     ["pods suffer", { deps: { trouble: () => ({ why: "rules refused", limited: true }) } }, 51, /refused/],
   ])("STATUS: %s", async (_why, options, code, msg) => {
     await node.start(options);
-    const answer = await node.cni("STATUS", { sandbox: "", env: { CNI_CONTAINERID: "", CNI_IFNAME: "" } });
+    const answer = await status();
     if (code === undefined) expect(answer).toEqual({ code: 0, stdout: "" });
     else expect(JSON.parse(answer.stdout)).toMatchObject({ code, msg: expect.stringMatching(msg!) }); // both or none
+  });
+
+  test.each<[why: string, program: string | undefined, code: number, msg: RegExp]>([
+    ["is not there", undefined, 50, /no such plugin in CNI_PATH/],
+    ["has no address", 'echo \'{"code":1234,"msg":"all in use"}\'; exit 1', 50, /all in use/],
+    ["may do so later", 'echo \'{"code":11,"msg":"busy"}\'; exit 1', 50, /busy/],
+    ["says that pods suffer", 'echo \'{"code":51,"msg":"moved"}\'; exit 1', 51, /moved/],
+  ])("STATUS: the plugin for addresses %s", async (_why, program, code, msg) => {
+    await node.start();
+    rmSync(`${BIN}/theirs`, { force: true });
+    if (program !== undefined) writeFileSync(`${BIN}/theirs`, `#!/bin/sh\n${program}\n`, { mode: 0o755 });
+    const { stdout } = await status({ ipam: { type: "theirs" } });
+    expect(JSON.parse(stdout)).toMatchObject({ code, msg: expect.stringMatching(msg) });
   });
 });
