@@ -127,6 +127,5 @@ unshared(import.meta.url, () => {
             nft flush ruleset; ipset destroy; ip route flush proto 142; ip -6 route flush proto 142`);
       }
     },
-    60_000,
   );
 });

@@ -110,6 +110,5 @@ unshared(import.meta.url, () => {
       sh(`nft flush ruleset; for t in filter mangle raw; do for i in iptables ip6tables; do
           $i-legacy -t $t -F; $i-legacy -t $t -X; done; done; ipset destroy`);
     },
-    60_000,
   );
 });

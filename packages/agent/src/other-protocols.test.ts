@@ -187,6 +187,5 @@ unshared(import.meta.url, () => {
         for (const table of ["filter", "raw", "mangle", "nat"])
           for (const what of ["-F", "-X"]) execFileSync(`${tool}-${backend}`, ["-t", table, what]);
     },
-    60_000,
   );
 });

@@ -2,15 +2,13 @@
  * ADD-PATH (RFC 7911) with the daemons that have it: two speakers of ours announce the same prefixes, and both paths of
  * each must arrive behind a reflector, theirs or ours.
  */
-import { describe, expect, jest, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import type { Rib } from "@margay/bgp";
 import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
 import { lacking, Other, type Recipe, recipes } from "./testing/others.ts";
 import { Ours } from "./testing/ours.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 const prefixes = 50;
 const as = 64512;

@@ -1,13 +1,11 @@
 /** What few peers need, with a real BIRD on the other side: a line of its configuration and its word for what came of it. */
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { communities, formatAsPath, type Policy, type PolicyChange } from "@margay/bgp";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { WantedPeer } from "./config.ts";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { Ours } from "./testing/ours.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 interface Lines {
   /** The protocol's AS; 65000 when absent. */

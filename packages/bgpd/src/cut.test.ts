@@ -3,14 +3,12 @@
  * the bridge between them are taken out, no interface goes down, so only the timers of BGP and TCP can tell. One
  * speaker has a hold time of 9 s, the other of 90 s. The verdict is the other daemon's table.
  */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
 import { lacking, Other, recipes } from "./testing/others.ts";
 import { Ours } from "./testing/ours.ts";
-
-jest.setTimeout(120_000);
 
 const cutSeconds = 30;
 const password = "sesame";

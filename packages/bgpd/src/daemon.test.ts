@@ -2,7 +2,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { encode, keyOf, parse, type Resource } from "@margay/api";
 import type { ControlHandler, DaemonContext } from "@margay/daemon";
 import { barrierKey, memoryStore, raiseBarrier } from "@margay/datastore";
@@ -23,8 +23,6 @@ protocol bgp n1 {
   ipv6 { import all; export all; };
 }
 `;
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const bird = new Bird("n2");

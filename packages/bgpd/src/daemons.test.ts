@@ -2,7 +2,7 @@
  * Ours against BIRD, FRR, GoBGP and OpenBGPD. The other daemon stands between two speakers of ours, which announce
  * thousands of routes each: what it has is counted in its own table, what it passes on arrives at the far end.
  */
-import { afterAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, describe, expect, test } from "@jest/globals";
 import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
@@ -12,8 +12,6 @@ import { Ours } from "./testing/ours.ts";
 const password = "sesame";
 /** Of each of our speakers, by family. */
 const routesEach = { 4: 10_000, 6: 200 } as const;
-
-jest.setTimeout(60_000); // a busy machine
 
 /** Distinct blocks of one speaker. */
 function blocks(n: number): Map<string, Prefix> {

@@ -1,6 +1,6 @@
 /** From the RIB through the fabric to a real kernel: what `ip route` shows of paths and of networks of our own. */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { type Attributes, packPrefixes, type Source } from "@margay/bgp";
 import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -9,8 +9,6 @@ import { readText } from "./standalone/read.ts";
 import { wantedOf } from "./standalone/wanted.ts";
 import { eventually, run } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
-
-jest.setTimeout(60_000);
 
 const file = (more: string) => `
 local: { as: 64512, router-id: 172.20.0.1, addresses: [172.20.0.1/24] }

@@ -3,14 +3,12 @@
  * a stream of packets through the first: what a kill -9 of any costs, and a link that is cut.
  */
 import { spawn } from "node:child_process";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { unsharedWithUsers } from "@margay/testing";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { Frr } from "./testing/frr.ts";
 import { OwnProcess } from "./testing/own-process.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 const routerYaml = `
 local: { as: 64512, router-id: 172.20.0.11 }

@@ -3,7 +3,7 @@
  * what an operator says to a session, read there. The verdict is the router's own tables and words.
  */
 import { readFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { effective, parse, parseFile } from "@margay/api";
 import { parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
@@ -16,8 +16,6 @@ import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
 import { Frr, frrProgram } from "./testing/frr.ts";
 import { lacking } from "./testing/others.ts";
 import { quiet } from "./testing/speakers.ts";
-
-jest.setTimeout(60_000);
 
 const guide = readFileSync(new URL("../../../docs/guide/bgp.md", import.meta.url), "utf8");
 /** The block of code that follows a line. */

@@ -1,5 +1,5 @@
 /** Our speaker against a real BIRD in another network namespace; the verdict is BIRD's own table, and the kernel's. */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { Filters, Self, WantedPeer } from "./config.ts";
@@ -60,8 +60,6 @@ protocol bgp n1 {
   ipv6 { import all; export where source = RTS_STATIC; next hop address fd00:172:20::2; };
 }
 `;
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const bird = new Bird("tor");

@@ -1,13 +1,11 @@
 /** What the kernel says of links, routes and refusals, and what follows of it: no more than must. */
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { formatAddress, parseAddress, parsePrefix } from "@margay/net";
 import type { Route } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { bgpProtocol } from "./kernel-routes.ts";
 import { eventually, run } from "./testing/bird.ts";
-
-jest.setTimeout(60_000);
 
 const [near, far] = ["172.20.0.2", "10.50.0.1"].map(parseAddress) as [
   ReturnType<typeof parseAddress>,

@@ -1,5 +1,5 @@
 /** Our routes in a real kernel, in which others write too: whatever happens, what is wanted is there and nothing foreign was touched. */
-import { afterAll, afterEach, beforeAll, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { parsePrefix } from "@margay/net";
 import type { Route } from "@margay/netlink";
 import { unshared } from "@margay/testing";
@@ -7,8 +7,6 @@ import fc from "fast-check";
 import { Kernel } from "./kernel.ts";
 import { bgpProtocol } from "./kernel-routes.ts";
 import { eventually, run } from "./testing/bird.ts";
-
-jest.setTimeout(60_000);
 
 const quiet = { info: () => {}, warn: () => {}, debug: () => {} };
 const keys = Array.from({ length: 6 }, (_, i) => `10.7.${i}.0/24`);

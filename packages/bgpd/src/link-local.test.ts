@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { Self, WantedPeer } from "./config.ts";
@@ -43,8 +43,6 @@ protocol bgp caller {
   connect delay time 1; connect retry time 1; error wait time 1, 1; ipv4 { import none; export none; };
 }
 `;
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const bird = new Bird("tor");

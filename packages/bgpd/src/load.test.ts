@@ -1,6 +1,6 @@
 /** Large tables and slow peers: nobody waits for them, and nothing grows. */
 import { execFileSync } from "node:child_process";
-import { afterEach, beforeAll, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeAll, expect, test } from "@jest/globals";
 import type { Changes } from "@margay/bgp";
 import { formatAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -8,8 +8,6 @@ import type { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
 import { RawPeer } from "./testing/raw-peer.ts";
 import { address, Speakers, self, to } from "./testing/speakers.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 const feeder = 2;
 const many = (count: number) =>

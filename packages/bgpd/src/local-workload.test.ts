@@ -1,13 +1,11 @@
 /** A pod that speaks BGP with its node: BGPPeer's localWorkloadSelector. The verdict is the tables of the pod's BIRD and of another node's. */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { encode, keyOf, parse, type Resource } from "@margay/api";
 import { unshared } from "@margay/testing";
 import { Engine } from "./engine.ts";
 import { Intake } from "./intake.ts";
 import { Bird, eventually, kernelRoutes, run, wire } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 const calm = "connect delay time 1; connect retry time 1; error wait time 1, 1; hold time 9;";
 const inPod = `

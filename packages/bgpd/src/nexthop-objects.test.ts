@@ -1,6 +1,6 @@
 /** Many routes with the same next hops lean on nexthop objects of ours: they follow them at once, and nobody else's are touched. */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { formatPrefix, type Prefix, parseAddress } from "@margay/net";
 import { Netlink, type Route, routeTarget } from "@margay/netlink";
 import { unshared } from "@margay/testing";
@@ -8,8 +8,6 @@ import { Kernel } from "./kernel.ts";
 import { bgpProtocol } from "./kernel-routes.ts";
 import { eventually, run } from "./testing/bird.ts";
 import { RouteWatch } from "./testing/route-watch.ts";
-
-jest.setTimeout(120_000);
 
 const many = 1500;
 const v4 = (n: number): Prefix => ({ family: 4, bits: 0x14_00_00_00n + (BigInt(n) << 8n), length: 24 });
@@ -271,6 +269,20 @@ unshared(import.meta.url, () => {
       await eventually(() => kernel.refusal("30.0.0.0/24"), expect.stringMatching("invalid gateway"));
       await settled();
       expect(went()).toEqual({ "172.20.0.2 172.20.0.3": many, "fd00::2": 10 });
+    });
+
+    test("an object changed that a route leans on which may not leave: it goes again where it went, like the others", async () => {
+      want(v4, hops("172.20.0.2"));
+      await settled();
+      const [group] = groups();
+      run("ip nexthop add id 7 via 172.20.0.8 dev d0 proto 4");
+      want(v4, hops("192.0.2.1"), 1);
+      run(`ip nexthop replace id ${idOf(group)} group 7 proto 143`);
+      await eventually(() => kernel.refusal("20.0.0.0/24"), expect.stringMatching("invalid gateway"));
+      await eventually(went, { "172.20.0.2": many, "fd00::2": 10 });
+      run("ip nexthop del id 7");
+      want(v4, hops("172.20.0.2"));
+      await settled();
     });
 
     test("said in two turns that follow each other, the smaller part first: all go along with one object", async () => {

@@ -1,11 +1,9 @@
-import { afterAll, beforeAll, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, test } from "@jest/globals";
 import { parseAddress } from "@margay/net";
 import { unshared } from "@margay/testing";
 import { OwnAddresses } from "./own-addresses.ts";
 import { eventually, run } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
-
-jest.setTimeout(30_000);
 
 unshared(import.meta.url, () => {
   let addresses: OwnAddresses;

@@ -3,14 +3,12 @@
  * of it, and of a client of it, costs the routes and the packets of the others.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { unsharedWithUsers } from "@margay/testing";
 import { Bird, eventually, run } from "./testing/bird.ts";
 import { Frr, frrProgram } from "./testing/frr.ts";
 import { lacking } from "./testing/others.ts";
 import { OwnProcess } from "./testing/own-process.ts";
-
-jest.setTimeout(60_000); // a busy machine
 
 const reflectorYaml = `
 local: { as: 64512, router-id: 172.20.0.5 }

@@ -1,6 +1,6 @@
 /** Restarts, our own and those of peers (RFC 4724), with many speakers in one process over real TCP. */
 import { connect, type Socket } from "node:net";
-import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { Framer, writeMessage } from "@margay/bgp";
 import { parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -8,8 +8,6 @@ import { Engine, stillForwards } from "./engine.ts";
 import type { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
 import { block, full, port, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const speakers = new Speakers();

@@ -2,11 +2,9 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { SecretFiles } from "./secrets.ts";
 import { eventually } from "./testing/bird.ts";
-
-jest.setTimeout(30_000); // a busy machine
 
 let dir: string;
 let secrets: SecretFiles;

@@ -1,5 +1,5 @@
 /** What protects, admits and outlives a session, with many speakers in one process over real TCP. */
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { communities } from "@margay/bgp";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -9,8 +9,6 @@ import type { Speaker } from "./speaker.ts";
 import { Bird, eventually, run } from "./testing/bird.ts";
 import { address, block, full, port, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
 import { listen } from "./transport.ts";
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   const speakers = new Speakers();

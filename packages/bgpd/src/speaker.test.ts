@@ -1,5 +1,5 @@
 /** Many speakers in one process, each on its own address, over real TCP. */
-import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import type { FilterRule, Policy } from "@margay/bgp";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { NetlinkError } from "@margay/netlink";
@@ -9,8 +9,6 @@ import { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
 import { address, block, full, quiet, Speakers, self, states, table, to } from "./testing/speakers.ts";
 import type { Connection } from "./transport.ts";
-
-jest.setTimeout(30_000); // a busy machine
 
 const own6 = { address: parseAddress("fd00::1"), subnet: parsePrefix("fd00::/64") };
 

@@ -2,7 +2,7 @@
  * Unnumbered peers: FRR's `neighbor eth0 interface remote-as external`, in which neither side is told an address. The verdict is
  * FRR's table and the kernel's.
  */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parseAddress } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import type { WantedPeer } from "./config.ts";
@@ -14,8 +14,6 @@ import { Frr, frrProgram } from "./testing/frr.ts";
 import { lacking } from "./testing/others.ts";
 import { quiet } from "./testing/speakers.ts";
 import { located, unnumbered } from "./unnumbered.ts";
-
-jest.setTimeout(60_000);
 
 describe("where a peer's address comes from", () => {
   const common = {

@@ -1,5 +1,5 @@
 /** What `margay bgp routes` is told: paths of a real BIRD with all that they bear, and tables larger than anybody reads. */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { type Attributes, packPrefixes, type Source } from "@margay/bgp";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -9,8 +9,6 @@ import { wantedOf } from "./standalone/wanted.ts";
 import { Bird, eventually, run, wire } from "./testing/bird.ts";
 import { quiet } from "./testing/speakers.ts";
 import { showRoutes } from "./views.ts";
-
-jest.setTimeout(60_000);
 
 const ours = `
 local: { as: 64512, router-id: 172.20.0.11, addresses: [172.20.0.11/24] }

@@ -1,5 +1,5 @@
 /** ECMP over BIRD and FRR with weights by link bandwidth (draft-ietf-idr-link-bandwidth); the verdict is the kernel's. */
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { unshared } from "@margay/testing";
 import { Engine } from "./engine.ts";
 import { readText } from "./standalone/read.ts";
@@ -7,8 +7,6 @@ import { wantedOf } from "./standalone/wanted.ts";
 import { Bird, eventually, run } from "./testing/bird.ts";
 import { Program } from "./testing/program.ts";
 import { quiet } from "./testing/speakers.ts";
-
-jest.setTimeout(60_000);
 
 const ours = `
 local: { as: 64512, router-id: 172.20.0.11, addresses: [172.20.0.11/24] }

@@ -1,5 +1,5 @@
 /** Every term of a session and of its policy, from the wanted peer to the wire: a row each, with two speakers. */
-import { afterEach, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { formatAsPath, type Policy, type PolicyChange } from "@margay/bgp";
 import { formatPrefix, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -7,8 +7,6 @@ import type { Self, WantedPeer } from "./config.ts";
 import type { Speaker } from "./speaker.ts";
 import { eventually } from "./testing/bird.ts";
 import { Speakers, self, to } from "./testing/speakers.ts";
-
-jest.setTimeout(30_000); // a busy machine
 
 const prefix = "10.99.0.0/16";
 const [ours, theirs] = [64512, 65000];

@@ -216,41 +216,37 @@ const NUMBERS: Readonly<Record<string, number>> = { TCP: 6, UDP: 17, SCTP: 132 }
 test.each([
   ["ClusterNetworkPolicy", newer],
   ["AdminNetworkPolicy", older],
-] as const)(
-  "NetworkPolicy and %s, converted, compiled and evaluated, mean what they say",
-  (_kind, write) => {
-    const seen = { allow: 0, deny: 0, admin: 0, ports: 0 };
-    fc.assert(
-      fc.property(cluster, some(packet, 30, 30), (world, packets) => {
-        const states = statesOf(world, write);
-        expect(states.flatMap(({ problems }) => problems)).toEqual([]);
-        for (const one of packets) {
-          const [source, destination] = [parseAddress(one.source), parseAddress(one.destination)];
-          const icmp = source.family === 4 ? 1 : 58;
-          const protocol = NUMBERS[one.protocol] ?? icmp;
-          const ports = protocol === icmp ? { icmp: { type: 8, code: 0 } } : {};
-          const flow = { sourcePort: 40_000, destinationPort: one.port };
-          const sent = { source, destination, protocol, ...(protocol === icmp ? ports : flow) };
-          const asked = states.map((state, node) => {
-            const [from, to] = [interfaceOn(node, one.source), interfaceOn(node, one.destination)];
-            const way = { ...(from && { fromInterface: from }), ...(to && { toInterface: to }) };
-            return forward(state, sent, way);
-          });
-          const verdict = asked.every((each) => each.verdict === "allow") ? "allow" : "deny";
-          const steps = asked.flatMap((each) => each.steps);
-          expect({ ...one, verdict }).toEqual({
-            ...one,
-            verdict: isAllowedBy(world, one) ? "allow" : "deny",
-          });
-          seen[verdict]++;
-          seen.admin += steps.at(-1)?.tier?.startsWith("kube-") && steps.at(-1)?.policy ? 1 : 0;
-          seen.ports += steps.at(-1)?.policy?.startsWith("np/") ? 1 : 0;
-        }
-      }),
-      { numRuns: 250 },
-    );
-    expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(900);
-    expect(Math.min(seen.admin, seen.ports)).toBeGreaterThan(80);
-  },
-  60_000,
-);
+] as const)("NetworkPolicy and %s, converted, compiled and evaluated, mean what they say", (_kind, write) => {
+  const seen = { allow: 0, deny: 0, admin: 0, ports: 0 };
+  fc.assert(
+    fc.property(cluster, some(packet, 30, 30), (world, packets) => {
+      const states = statesOf(world, write);
+      expect(states.flatMap(({ problems }) => problems)).toEqual([]);
+      for (const one of packets) {
+        const [source, destination] = [parseAddress(one.source), parseAddress(one.destination)];
+        const icmp = source.family === 4 ? 1 : 58;
+        const protocol = NUMBERS[one.protocol] ?? icmp;
+        const ports = protocol === icmp ? { icmp: { type: 8, code: 0 } } : {};
+        const flow = { sourcePort: 40_000, destinationPort: one.port };
+        const sent = { source, destination, protocol, ...(protocol === icmp ? ports : flow) };
+        const asked = states.map((state, node) => {
+          const [from, to] = [interfaceOn(node, one.source), interfaceOn(node, one.destination)];
+          const way = { ...(from && { fromInterface: from }), ...(to && { toInterface: to }) };
+          return forward(state, sent, way);
+        });
+        const verdict = asked.every((each) => each.verdict === "allow") ? "allow" : "deny";
+        const steps = asked.flatMap((each) => each.steps);
+        expect({ ...one, verdict }).toEqual({
+          ...one,
+          verdict: isAllowedBy(world, one) ? "allow" : "deny",
+        });
+        seen[verdict]++;
+        seen.admin += steps.at(-1)?.tier?.startsWith("kube-") && steps.at(-1)?.policy ? 1 : 0;
+        seen.ports += steps.at(-1)?.policy?.startsWith("np/") ? 1 : 0;
+      }
+    }),
+    { numRuns: 250 },
+  );
+  expect(Math.min(seen.allow, seen.deny)).toBeGreaterThan(900);
+  expect(Math.min(seen.admin, seen.ports)).toBeGreaterThan(80);
+});

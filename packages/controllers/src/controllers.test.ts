@@ -266,20 +266,16 @@ describe("nothing is open before the policies are there", () => {
       () => cluster.kubernetes.fail({ on: "networking.k8s.io/v1/networkpolicies", status: 503 }),
     ],
     ["the datastore does not take them at once", () => cluster.store.failNext({ when: "before" })],
-  ])(
-    "no Node, no profile of a namespace: %s",
-    async (_why, hinder) => {
-      cluster.kubernetes.put("/api/v1/namespaces", { metadata: { name: "shop" } });
-      cluster.kubernetes.put(NODES, { metadata: { name: "n1" } });
-      cluster.kubernetes.put(POLICIES, policy("web", "web"));
-      hinder();
-      await cluster.replica("a");
-      const written = await revisionOf(KEY);
-      expect(await revisionOf("/margay/v1/profiles/kns.shop")).toBeGreaterThan(written);
-      expect(await revisionOf("/margay/v1/nodes/n1")).toBeGreaterThan(written);
-    },
-    10_000,
-  );
+  ])("no Node, no profile of a namespace: %s", async (_why, hinder) => {
+    cluster.kubernetes.put("/api/v1/namespaces", { metadata: { name: "shop" } });
+    cluster.kubernetes.put(NODES, { metadata: { name: "n1" } });
+    cluster.kubernetes.put(POLICIES, policy("web", "web"));
+    hinder();
+    await cluster.replica("a");
+    const written = await revisionOf(KEY);
+    expect(await revisionOf("/margay/v1/profiles/kns.shop")).toBeGreaterThan(written);
+    expect(await revisionOf("/margay/v1/nodes/n1")).toBeGreaterThan(written);
+  });
 
   test("a policy that the datastore does not take is closed, and nobody waits for it", async () => {
     const own = "/apis/margay.dev/v1/networkpolicies";
@@ -325,7 +321,7 @@ describe("nothing is open before the policies are there", () => {
       Array(2).fill("NetworkPolicy large"),
     );
     await until(() => replica.notReady().length === 0);
-  }, 10_000);
+  });
 
   test("a kind that the cluster does not have is not waited for, and followed once it has it", async () => {
     const path = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
@@ -336,7 +332,7 @@ describe("nothing is open before the policies are there", () => {
     const profile = await revisionOf("/margay/v1/profiles/kns.shop");
     expect(replica.events("kind-missing")).toHaveLength(1);
     expect(await revisionOf("/margay/v1/globalnetworkpolicies/kcnp.admin.guard")).toBeGreaterThan(profile);
-  }, 10_000);
+  });
 });
 
 describe("our own kinds", () => {
@@ -712,7 +708,7 @@ describe("replicas", () => {
     expect(replica.events("datastore-lost")).toHaveLength(1);
     expect(replica.events("policy-not-copied")).toEqual([]);
     expect(replica.events("connected")).toHaveLength(1);
-  }, 10_000);
+  });
 
   test("an API server that is away shows in readiness, once in the log, and nothing is removed meanwhile", async () => {
     cluster.kubernetes.put(POLICIES, policy("web", "web"));
@@ -747,7 +743,7 @@ test("who starts while neither answers waits, says so in one line each with what
   expect(replica.notReady().join()).toContain("API server http://127.0.0.1:1");
   Object.assign(cluster.store, { list, watch });
   await until(() => !replica.notReady().join().includes("etcd"));
-}, 10_000);
+});
 
 test("a pool waits for the pools that the datastore has, without a word of its own", async () => {
   const { list, watch } = cluster.store;
@@ -763,7 +759,7 @@ test("a pool waits for the pools that the datastore has, without a word of its o
   expect(replica.texts("warn")).toEqual([expect.stringContaining("etcd does not answer at 127.0.0.1:2379")]);
   Object.assign(cluster.store, { list, watch });
   await until(() => read("/margay/v1/ippools/first"));
-}, 10_000);
+});
 
 describe("services", () => {
   const SERVICES = "/api/v1/services";

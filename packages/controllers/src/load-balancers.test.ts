@@ -178,7 +178,7 @@ test("a service that cannot be told keeps waiting only those who are to get what
   await until(() => addressOf("next") === "203.0.113.0", 8000);
   expect(addressOf("faulty")).toBe("203.0.113.1");
   await holds("0 shop/next", "1 shop/faulty", "2 shop/other");
-}, 15_000);
+});
 
 test("an empty block goes with its pool", async () => {
   await pool();

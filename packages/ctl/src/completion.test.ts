@@ -5,10 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, expect, jest, test } from "@jest/globals";
+import { afterAll, expect, test } from "@jest/globals";
 import { withDaemon } from "./testing/harness.ts";
-
-jest.setTimeout(60_000); // bash starts margay for each
 
 const dir = mkdtempSync(join(tmpdir(), "margay-completion-"));
 afterAll(() => rmSync(dir, { recursive: true }));

@@ -6,10 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { controlGet } from "./control.ts";
-
-jest.setTimeout(30_000);
 
 const CHILD = fileURLToPath(new URL("testing/child.ts", import.meta.url));
 

@@ -1,11 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { Etcd3 } from "etcd3";
 import { type SpawnedEtcd, spawnEtcd } from "./etcd/spawn-etcd.ts";
 import { etcdStore } from "./etcd/store.ts";
 import { type MemoryStore, memoryStore } from "./memory-store.ts";
 import { MAX_CHANGES, type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
-
-jest.setTimeout(60_000); // a busy machine must not fail a test
 
 /** What the suite needs beside the store itself. */
 interface Bed {

@@ -45,7 +45,6 @@ function rerun(namespaces: string, path: string): Result[] {
     const options = [
       "--runInBand",
       "--silent=false",
-      "--testTimeout=30000", // the machine may be busy; what must be quick says so itself
       "--json",
       `--outputFile=${output}`,
       `--cacheDirectory=${join(tmpdir(), `margay-jest-${process.getuid?.()}`)}`, // inside, every user's id is 0
@@ -56,7 +55,7 @@ function rerun(namespaces: string, path: string): Result[] {
     const child = spawnSync("unshare", [namespaces, "sh", "-c", script, "sh", ...node, ...options], {
       env: { ...process.env, [inside]: "1" },
       encoding: "utf8",
-      timeout: 180_000, // something was left open
+      timeout: 600_000, // something was left open
     });
     process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
     if (!existsSync(output))

@@ -299,7 +299,7 @@ unshared(import.meta.url, () => {
     expect(JSON.stringify(spec)).not.toMatch(/VXLAN|vxlan/);
     const blocks = await resources(store, "IPAMBlock").list();
     expect(blocks.flatMap((block) => Object.values(block.spec.allocations))).toEqual([]);
-  }, 20_000);
+  });
 
   test("a restart finds all as it should be and touches nothing", async () => {
     const store = await cluster("Always");

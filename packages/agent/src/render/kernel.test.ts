@@ -38,7 +38,6 @@ test.each(["nft", "legacy", "nftables"])(
     expect(staged).toEqual({ allowed: 10, counted: 10, countedBehindADecision: 0 });
     expect(reversePath).toEqual({ Strict: ["elsewhere", "nowhere"], Loose: ["nowhere"], Disabled: [] });
   },
-  120_000,
 );
 
 test.each(["nft", "legacy", "nftables"])(
@@ -103,5 +102,4 @@ test.each(["nft", "legacy", "nftables"])(
       "VXLAN of nobody": everything.filter((name) => name !== vxlan),
     });
   },
-  120_000,
 );

@@ -24,5 +24,4 @@ test.each(["nftables", "nft", "legacy"])(
       "from a fixed address and a range": as(FIXED, true),
     });
   },
-  60_000,
 );

@@ -28,7 +28,7 @@ describe("a large NetworkPolicy is enforced, not refused", () => {
       (specOf({ podSelector: {}, egress: [{ to: peers(count) }] }) as { egress: object[] }).egress.length;
     expect(rules(8192)).toBe(8192);
     expect(() => rules(8193)).toThrow(ApiError);
-  }, 30_000);
+  });
   test("what it becomes fits the datastore, or it is refused, hence closed: peers and ports multiply", () => {
     const to = many(20_000).map((i) => ({ ipBlock: { cidr: `10.${i >> 8}.${i & 255}.0/24` } }));
     const large = (ports: number) => ({
@@ -39,7 +39,7 @@ describe("a large NetworkPolicy is enforced, not refused", () => {
     expect(() => specOf(large(300))).toThrow(
       /spec: becomes \d+ characters of rules; the datastore takes 1400000/,
     );
-  }, 30_000);
+  });
 });
 
 describe('NetworkPolicy: which pods and which directions ("The NetworkPolicy resource" of the Kubernetes documentation)', () => {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { DaemonContext } from "@margay/daemon";
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
@@ -19,8 +19,6 @@ const peer = (text: string) => {
   const wanted = wantedOf(readText(text, "f.yaml"), { interfaces });
   return [...wanted.peers.values()][0]!; // the row gives one
 };
-
-jest.setTimeout(30_000); // a busy machine
 
 unshared(import.meta.url, () => {
   describe("a fault names its path, what is allowed and what was found", () => {

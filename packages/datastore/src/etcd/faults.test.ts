@@ -3,15 +3,13 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, jest, test } from "@jest/globals";
+import { afterEach, describe, expect, test } from "@jest/globals";
 import { type Store, StoreError } from "../store.ts";
 import { Syncer, type SyncStatus } from "../syncer.ts";
 import { EtcdClient } from "./client.ts";
 import { countingProxy } from "./counting-proxy.ts";
 import { freePort, type SpawnedEtcd, type SpawnOptions, spawnEtcd } from "./spawn-etcd.ts";
 import { etcdStore } from "./store.ts";
-
-jest.setTimeout(60_000);
 
 const PREFIX = "/margay/v1/";
 
