@@ -168,7 +168,7 @@ unshared(import.meta.url, () => {
   test.each(["nft", "legacy", "nftables"])(
     "%s: SCTP, ICMP and ICMPv6 packets arrive where they are evaluated to",
     async (backend) => {
-      const apply = loader(backend);
+      const { apply } = loader(backend);
       for (const [why, resources, arrives] of POLICIES) {
         const state = stateWith(resources);
         await apply(state);

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
   const start = (name: string | undefined) => startProber(name, [PORT]);
   const probers = { a: start("a"), b: start("b"), far: start("far"), node: start(undefined) };
   await Promise.all(Object.values(probers).map(({ ready }) => ready));
-  const apply = loader(process.argv[2]);
+  const { apply } = loader(process.argv[2]);
   const sources = sourcesSeen("far", PORT);
   const seen = () => sources().map(({ address }) => address);
   run("ip -n far route add 198.51.100.0/24 via 192.0.2.1");

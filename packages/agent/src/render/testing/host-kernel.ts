@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
-import { loader } from "./loader.ts";
+import { type Loader, loader } from "./loader.ts";
 import { withoutDad } from "./pods.ts";
 import type { Probed } from "./prober.ts";
 import { startProber } from "./start-prober.ts";
@@ -138,7 +138,7 @@ const SERVICES = "198.18.0.0/24";
  * it back to the node, whose default route leads to `far` again.
  */
 async function loops(
-  apply: ReturnType<typeof loader>,
+  apply: Loader["apply"],
   behind: ReturnType<typeof startProber>,
 ): Promise<Record<string, number>> {
   const inFar = (text: string) => run(`nsenter --net=/run/netns/far sh -c '${text}'`);
@@ -182,7 +182,7 @@ async function main(): Promise<void> {
     startProber("behind", PORTS),
   ];
   await Promise.all([node.ready, far.ready, behind.ready]);
-  const apply = loader(process.argv[2]);
+  const { apply } = loader(process.argv[2]);
   const found: Record<string, object> = {};
   for (const [scenario, resources] of Object.entries(SCENARIOS)) {
     const calc = new Calc("n1");

@@ -87,7 +87,8 @@ async function reversePath(probers: Probers): Promise<Record<string, string[]>> 
       resource("WorkloadEndpoint", "c", { ...spec, ipNetworks }, { app: "c" }),
       resource("FelixConfiguration", "default", { workloadRPF }),
     ]);
-    const refused = async () => (await apply(state)).get("workload/reverse-path") ?? 0;
+    await apply(state);
+    const refused = async () => (await packets()).get("workload/reverse-path") ?? 0;
     found[workloadRPF] = [];
     for (const [name, from] of Object.entries({ elsewhere: ELSEWHERE, nowhere: NOWHERE })) {
       const before = await refused();
@@ -129,7 +130,8 @@ async function logged(probers: Probers): Promise<Record<string, number>> {
       // Longer than xt_LOG takes.
       resource("FelixConfiguration", "default", { logPrefix: "margay %t %k %n %p %p %p", ...settings }),
     ]);
-    const seen = async () => (await apply(state)).get("gnp/l/in/0") ?? 0;
+    await apply(state);
+    const seen = async () => (await packets()).get("gnp/l/in/0") ?? 0;
     const before = await seen();
     const flow = { from: "c", to: "a", port: 81, family: 4, protocol: "udp" } as const;
     for (let i = 0; i < SENT; i++) await probers.c.ask(probeOf(flow));
@@ -150,7 +152,8 @@ async function staged(probers: Probers): Promise<Record<string, number>> {
       resource("StagedGlobalNetworkPolicy", "s", { order, ...udp("Deny") }),
       resource("GlobalNetworkPolicy", "e", { order: 2, ...udp("Allow") }),
     ]);
-    const seen = async () => (await apply(state)).get("staged/gnp/s/in/0") ?? 0;
+    await apply(state);
+    const seen = async () => (await packets()).get("staged/gnp/s/in/0") ?? 0;
     const before = await seen();
     const flow = { from: "c", to: "a", port: 81, family: 4, protocol: "udp" } as const;
     let allowed = 0;
@@ -161,7 +164,7 @@ async function staged(probers: Probers): Promise<Record<string, number>> {
   return { ...(await count(1)), countedBehindADecision: (await count(3)).counted };
 }
 
-const apply = loader(process.argv[2]);
+const { apply, packets } = loader(process.argv[2]);
 
 const prober = (pod: Pod | undefined) => startProber(pod, PORTS);
 

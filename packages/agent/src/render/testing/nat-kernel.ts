@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   run(`ip addr add ${FIXED}/32 dev lo`);
   const prober = startProber("a", []);
   await prober.ready;
-  const apply = loader(process.argv[2]);
+  const { apply } = loader(process.argv[2]);
   const seen = sourcesSeen("far", PORT);
   let sourcePort = 20_000;
   const ask = (family: 4 | 6) => {

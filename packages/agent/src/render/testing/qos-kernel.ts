@@ -70,7 +70,7 @@ function countCodePoints(namespace: string): () => string[] {
 async function main(): Promise<void> {
   asNode({ routes: true });
   outside();
-  const apply = loader(process.argv[2]);
+  const { apply } = loader(process.argv[2]);
   const probers = {
     a: startProber("a", [PORT]),
     b: startProber("b", [PORT]),

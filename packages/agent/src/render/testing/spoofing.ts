@@ -1,11 +1,11 @@
 import type { AnyResource, WorkloadEndpoint } from "@margay/api";
-import type { loader } from "./loader.ts";
+import type { Loader } from "./loader.ts";
 import { address, endpoint, mac, resource, run, stateWith } from "./pods.ts";
 import { sourcesSeen } from "./sources-seen.ts";
 import type { startProber } from "./start-prober.ts";
 
 type Prober = ReturnType<typeof startProber>;
-type Apply = ReturnType<typeof loader>;
+type Apply = Loader["apply"];
 
 const PORT = 80;
 /** Of c's other sources two are b's, and each prefix that c may be allowed has one in it and one beside it. */
