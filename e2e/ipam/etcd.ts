@@ -53,12 +53,12 @@ export async function startEtcd(): Promise<Etcd> {
 
 /** It listens before it has elected itself; only then does it serve. */
 async function healthy(url: string): Promise<void> {
-  for (let tries = 0; tries < 600; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     const answer = await fetch(`${url}/health`).catch(() => undefined); // refused: not yet
     if (answer?.ok && (await answer.text()).includes('"true"')) return;
     await delay(50);
   }
-  throw new Error(`etcd at ${url} did not serve within 30 s`);
+  throw new Error(`etcd at ${url} did not serve within five minutes`);
 }
 
 async function freePort(): Promise<number> {

@@ -12,6 +12,7 @@ import type { Program } from "./bundle.ts";
 import { ENDPOINTS, NODES, POOLS, resource } from "./cluster.ts";
 import { type Etcd, startEtcd } from "./etcd.ts";
 import { type Certain, formatLine, judge, parseLines } from "./history.ts";
+import { patiently } from "./patience.ts";
 import { random } from "./random.ts";
 
 export interface Round {
@@ -146,8 +147,10 @@ class Soak {
     const line = { at: process.hrtime.bigint(), kind: "delete-node", handle: node, addresses: [] } as const;
     appendFileSync(join(this.#site.logs, "deletions.log"), formatLine(line));
     const { store } = this.#site;
-    await deleteNode({ store, now: () => new Date() }, node);
-    for (const { key } of (await store.list(`${ENDPOINTS}${node}.`)).entries) await store.delete(key);
+    await patiently(() => deleteNode({ store, now: () => new Date() }, node));
+    await patiently(async () => {
+      for (const { key } of (await store.list(`${ENDPOINTS}${node}.`)).entries) await store.delete(key);
+    });
   }
 
   async #change(which: number): Promise<void> {
@@ -168,7 +171,8 @@ class Soak {
   }
 
   async #apply(wanted: AnyResource): Promise<void> {
-    await resources(this.#site.store, wanted.kind).apply(wanted as never); // the collection is of its kind
+    const all = resources(this.#site.store, wanted.kind);
+    await patiently(() => all.apply(wanted as never)); // the collection is of its kind
   }
 
   async #judge(): Promise<Outcome> {
@@ -176,7 +180,7 @@ class Soak {
     const lines = readdirSync(logs).flatMap((name) => parseLines(readFileSync(join(logs, name), "utf8")));
     const { violations, end } = judge(lines);
     const assigned = lines.filter(({ kind }) => kind === "assigned").length;
-    const inStore = await contradictions(store, end);
+    const inStore = await patiently(() => contradictions(store, end));
     return {
       ...{ operations: this.#operations, assigned, ...this.#counts },
       violations: [...this.#faults, ...violations, ...inStore],
