@@ -50,7 +50,7 @@ export async function claimBlock(site: Site, block: Block): Promise<boolean> {
 /** Gives a block back: deleted when empty and rested, else left without an owner until its last address is. */
 export async function releaseAffinity(site: Site, cidr: string): Promise<void> {
   const entry = await readAffinity(site, cidr);
-  if (entry) await writeAffinity(site, cidr, "pendingDeletion", entry.revision);
+  await writeAffinity(site, cidr, "pendingDeletion", entry?.revision); // a lost one would be made anew by `heal`
   await heal(site, cidr);
 }
 

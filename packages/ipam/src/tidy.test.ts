@@ -162,6 +162,16 @@ test("a deleted node: its addresses are free, its blocks gone, others' pods in t
   expect(await deleteNode({ store, now: () => new Date() }, "n1")).toEqual([]);
 });
 
+test("a deleted node one of whose empty blocks has lost its affinity: that block goes, too", async () => {
+  const { store, ipam, assign } = rig();
+  await assign("h", [4, 6]);
+  await ipam.release({ handle: "h" });
+  const [lost] = await keys(store, AFFINITIES);
+  await store.delete(`${AFFINITIES}${lost}`);
+  await deleteNode({ store, now: () => new Date() }, "n1");
+  expect([await keys(store, AFFINITIES), await keys(store, BLOCKS)]).toEqual([[], []]);
+});
+
 test("an IPAMConfiguration that nobody can read holds no freeing up", async () => {
   const store = memoryStore();
   const one = rig({}, "n1", store);
