@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { formatAddress, parseAddress, parsePrefix } from "@margay/net";
+import { formatAddress, offset, parseAddress, parsePrefix } from "@margay/net";
 import {
   assign,
   type Block,
@@ -24,14 +24,20 @@ interface Rules {
 
 const freeing = (at = NOON, cooldownSeconds = 0) => ({ at, cooldownSeconds, reason: "cni-del" as const });
 
-/** Applies "+a" (assign to handle a), "-a" (release handle a) and ">9" (nine seconds pass); gives what was assigned. */
+/**
+ * Applies "+a" (assign to handle a), "-a" (release handle a), "=3" (handle 3 asks for the address of ordinal 3) and ">9" (nine
+ * seconds pass); gives what was assigned.
+ */
 function play(cidr: string, script: string, { cooldownSeconds = 0, barred = [] }: Rules = {}) {
   let [block, now] = [empty(cidr), NOON];
   const given: string[] = [];
   for (const word of script.split(" ")) {
     const rest = word.slice(1);
     if (word.startsWith(">")) now = new Date(now.getTime() + Number(rest) * 1000);
-    else if (word.startsWith("-"))
+    else if (word.startsWith("=")) {
+      const out = claim(block, offset(parsePrefix(cidr), Number(rest)), owner(rest));
+      block = "takenBy" in out ? block : out.block;
+    } else if (word.startsWith("-"))
       block = release(block, (a) => a.handle === rest, freeing(now, cooldownSeconds)).block;
     else {
       const out = assign(block, owner(rest), { now, cooldownSeconds, barred: (n) => barred.includes(n) });
@@ -100,12 +106,7 @@ describe("assign", () => {
 describe("what is not given unasked", () => {
   test.each<[why: string, script: string, rules: Rules, given: string[]]>([
     ["barred", "+a +b +c", { barred: [0, 2] }, ["10.0.0.1", "10.0.0.3", "full"]],
-    [
-      "barred, and freed by who had asked for it",
-      "+a -a +b",
-      { barred: [1, 2, 3] },
-      ["10.0.0.0", "10.0.0.0"],
-    ],
+    ["barred, and freed by who had asked for it", "=1 -1 +a +b", { barred: [1, 2, 3] }, ["10.0.0.0", "full"]],
     [
       "freed a moment ago",
       "+a +b +c +d -a +e >59 +e >1 +e",
@@ -130,6 +131,19 @@ describe("what is not given unasked", () => {
     expect(journal({})).toEqual(all.slice(24));
     expect(journal({ cooldownSeconds: 60 })).toEqual(all);
     expect(journal({ cooldownSeconds: 60 }, " >60 +x -x")).toEqual([...all.slice(25), "x"]);
+    const again = all.map((_, n) => `=${n}`).join(" ");
+    expect(journal({ cooldownSeconds: 60 }, ` ${again} -0`)).toEqual([...all.slice(25), "0"]);
+  });
+
+  test("all that goes at once rests, however much it is", () => {
+    const held = Array.from({ length: 32 }, () => "+a").join(" ");
+    const { given } = play("10.0.0.0/27", `${held} -a +b`, { cooldownSeconds: 60 });
+    expect(given.at(-1)).toBe("full");
+  });
+
+  test("of an address the journal has who held it last", () => {
+    const { released } = play("10.0.0.0/32", "+a -a +b -b").block;
+    expect(released?.map(({ handle }) => handle)).toEqual(["b"]);
   });
 });
 

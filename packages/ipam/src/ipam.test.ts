@@ -209,6 +209,26 @@ describe("one allocator", () => {
       expect(await store.get("/x/new")).toBeUndefined();
     });
 
+    test("is not more than one transaction takes: the rest is left to the callers", async () => {
+      const memory = memoryStore();
+      const sizes: number[] = [];
+      const commit: Store["commit"] = (changes) => {
+        sizes.push(changes.length);
+        return memory.commit(changes);
+      };
+      const big = { pools: () => [pool("big", "10.244.0.0/16", 24)] };
+      const ipam = ipamOn({ ...memory, commit }, "n1", big);
+      await ipam.assign(pod("first"));
+      const all = await Promise.all(
+        Array.from({ length: 100 }, (_, i) => [...beside(`/x/${i}`), ...beside(`/y/${i}`)]).map((two, i) =>
+          ipam.assignWith(pod(`h${i}`), () => two),
+        ),
+      );
+      expect(sizes).toEqual([119]); // the block, and two for each of 59
+      expect(all.filter(({ wroteAlong }) => wroteAlong)).toHaveLength(59);
+      expect(await allocationsIn(memory)).toHaveLength(101);
+    });
+
     test("that cannot be said fails its own operation, and nobody else's of the same write", async () => {
       const store = memoryStore();
       const ipam = ipamOn(store, "n1");
