@@ -6,7 +6,7 @@ import { encode, keyOf, parse } from "@margay/api";
 import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore, raiseBarrier, StoreError } from "@margay/datastore";
 import { deleteNamespace, newNamespace, readSysctl } from "@margay/netlink";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
 import { pause, type TestContext, testContext } from "./testing/context.ts";
 
@@ -25,21 +25,17 @@ const rules = (): string =>
     .replace(/^#.*\n/gm, "")
     .replace(/\[\d+:\d+\]/g, "");
 
-/** Until `look` answers, at most `ms`. */
-async function until<T>(look: () => T | undefined | false, ms = 3000): Promise<T> {
-  for (const end = performance.now() + ms; ; ) {
-    const found = look();
-    if (found !== undefined && found !== false) return found;
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${look}`);
-    await pause(20);
-  }
-}
-
 type Document = {
   kind: string;
   metadata: { name: string; namespace?: string; labels?: object };
   spec: object;
 };
+
+interface Conflist {
+  readonly name: string;
+  readonly cniVersions: readonly string[];
+  readonly plugins: readonly object[];
+}
 
 async function put(store: MemoryStore, { kind, metadata, spec }: Document): Promise<void> {
   const { resource } = parse({ apiVersion: "margay.dev/v1", kind, metadata, spec });
@@ -115,9 +111,9 @@ unshared(import.meta.url, () => {
         JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni", ...conf }),
       ),
     });
-  async function add(pod: string): Promise<{ address: string; host: string }> {
+  async function add(pod: string, conf: object = {}): Promise<{ address: string; host: string }> {
     newNamespace(`/run/netns/${pod}`);
-    const reply = await call("ADD", pod);
+    const reply = await call("ADD", pod, {}, conf);
     expect(reply).toMatchObject({ exitCode: 0 });
     const result = JSON.parse(reply.stdout) as { ips: { address: string }[]; interfaces: { name: string }[] };
     return { address: result.ips[0]!.address, host: result.interfaces[0]!.name }; // an ADD that succeeded has both
@@ -268,14 +264,14 @@ unshared(import.meta.url, () => {
     const a = await add("a");
     const route = `${a.address.replace("/32", "")} dev ${a.host} scope link`;
     sh(`ip route del ${a.address}`);
-    await until(() => ourRoutes().includes(route), 1000);
+    await until(() => ourRoutes().includes(route));
     sh(`ip link set ${a.host} down; ip link set ${a.host} up`); // takes the IPv4 route along, without a word
-    await until(() => ourRoutes().includes(route), 1000);
+    await until(() => ourRoutes().includes(route));
     sh(
       `ip link del ${a.host}; ip link add ${a.host} type veth peer name other; ip link set ${a.host} up; ip link set other up`,
     );
-    await until(() => ourRoutes().includes(route), 1000);
-    await until(() => readSysctl(`net.ipv4.conf.${a.host}.proxy_arp`) === "1", 1000);
+    await until(() => ourRoutes().includes(route));
+    await until(() => readSysctl(`net.ipv4.conf.${a.host}.proxy_arp`) === "1");
     sh("ip link del other");
   });
 
@@ -284,10 +280,10 @@ unshared(import.meta.url, () => {
     const { events } = await started(store);
     const a = await add("a");
     sh(`ip route del ${a.address}; ip route add ${a.address} dev ${a.host} proto static`);
-    await until(() => events("route-refused").length === 1, 1000);
+    await until(() => events("route-refused").length === 1);
     expect(sh(`ip route show ${a.address}`)).toContain("proto static");
     sh(`ip route del ${a.address}`);
-    await until(() => sh(`ip route show ${a.address}`).includes("proto 142"), 1000);
+    await until(() => sh(`ip route show ${a.address}`).includes("proto 142"));
   });
 
   test("without its datastore the node goes on forwarding, ADD fails as retryable, and all catches up by itself", async () => {
@@ -399,6 +395,16 @@ unshared(import.meta.url, () => {
       rmSync(path);
       await until(() => existsSync(path));
     }
+    await put(store, pool("four", "10.244.0.0/24"));
+    await until(() => context.notReady().length === 0);
+    const { name, cniVersions, plugins } = JSON.parse(readFileSync(conflist, "utf8")) as Conflist;
+    const listed = { ...plugins[0], name, cniVersion: cniVersions.at(-1) }; // as a runtime that knows 1.1.0 reads it
+    await add("a", listed);
+    expect(await call("STATUS", "", {}, listed)).toEqual({ exitCode: 0, stdout: "" });
+    const ofNone = { ...listed, "cni.dev/valid-attachments": [] };
+    expect(await call("GC", "", {}, ofNone)).toEqual({ exitCode: 0, stdout: "" });
+    expect((await store.list("/margay/v1/workloadendpoints/")).entries).toEqual([]);
+    await until(() => !sh("ip -br link").includes("cali"));
     await stop();
     expect(existsSync(conflist)).toBe(true);
   });
@@ -430,7 +436,7 @@ unshared(import.meta.url, () => {
       msg: expect.stringContaining("rules and routes cannot be written"),
     });
     other.stdin.end();
-    await until(() => notReady().length === 0, 10_000);
+    await until(() => notReady().length === 0);
     expect((await call("STATUS", "")).exitCode).toBe(0);
   });
 

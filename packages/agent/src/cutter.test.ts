@@ -1,10 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import { connectionsOf, Netlink } from "@margay/netlink";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import { Cutter } from "./cutter.ts";
 
 const CUT = 0x40000;
@@ -67,9 +66,8 @@ const insert = (from: string, port: number, mark = 0) =>
   );
 const marks = async () =>
   Object.fromEntries((await connectionsOf("all")).map((c) => [c.original.destinationPort, c.mark]));
-/** Until it is so, at most 5 s. */
 async function expectMarks(wanted: Readonly<Record<number, number>>): Promise<void> {
-  for (let i = 0; i < 250 && JSON.stringify(await marks()) !== JSON.stringify(wanted); i++) await sleep(20);
+  await until(async () => JSON.stringify(await marks()) === JSON.stringify(wanted)).catch(() => {});
   expect(await marks()).toEqual(wanted);
 }
 
@@ -115,7 +113,7 @@ unshared(import.meta.url, () => {
     insert("192.0.2.2", 81);
     const through = [hep, forwarded("Allow")];
     cutter.enforced(state(...through, allowsWeb(81)));
-    while (asked().length === 0) await sleep(20);
+    await until(() => asked().length > 0);
     cutter.enforced(state(...through, allowsWeb(80)));
     await expectMarks({ 81: CUT, 82: CUT });
     const [all, ofCut] = asked();

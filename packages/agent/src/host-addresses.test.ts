@@ -3,9 +3,9 @@ import { mkdtempSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
 import { memoryStore } from "@margay/datastore";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
-import { pause, testContext } from "./testing/context.ts";
+import { testContext } from "./testing/context.ts";
 
 const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 const chains = (): string[] =>
@@ -13,10 +13,8 @@ const chains = (): string[] =>
 
 /** Until the host endpoints' chains for what comes in are these. */
 async function untilChains(wanted: readonly string[]): Promise<string[]> {
-  for (const end = performance.now() + 3000; ; await pause(20)) {
-    const found = chains();
-    if (found.join() === wanted.join() || performance.now() > end) return found;
-  }
+  await until(() => chains().join() === wanted.join()).catch(() => {});
+  return chains();
 }
 
 unshared(import.meta.url, () => {

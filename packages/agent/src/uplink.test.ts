@@ -2,9 +2,8 @@ import { execSync } from "node:child_process";
 import { expect, test } from "@jest/globals";
 import type { Node } from "@margay/api";
 import { Netlink } from "@margay/netlink";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import { PodMtu } from "./pod-mtu.ts";
-import { pause } from "./testing/context.ts";
 import { uplink } from "./uplink.ts";
 
 unshared(import.meta.url, () => {
@@ -34,8 +33,7 @@ unshared(import.meta.url, () => {
     try {
       execSync(`ip link add up0 mtu 1400 type veth peer name up1; ip link set up0 up; ip link set up1 up
         ip addr add 172.20.0.11/24 dev up0; ip route add default via 172.20.0.1`);
-      for (const end = performance.now() + 3000; mtu.bytes !== 1350; await pause(20))
-        if (performance.now() > end) throw new Error(`still ${mtu.bytes} bytes`);
+      await until(() => mtu.bytes === 1350);
       expect(found).toHaveLength(1);
     } finally {
       netlink.close();

@@ -5,7 +5,7 @@ import { connect, createServer, Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import {
   addAddress,
   addRoutes,
@@ -69,11 +69,6 @@ const route = (dst: string, rest: Partial<Route> = {}): Route => ({
 });
 const via = (gateway: string, dev = "eth0") => ({ via: address(gateway), dev });
 const byDst = (routes: readonly Route[]) => new Map(routes.map((r) => [formatPrefix(r.dst), r]));
-/** Until `done` says so, at most 2 s. */
-async function until(done: () => boolean): Promise<void> {
-  for (let i = 0; i < 400 && !done(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
-  expect(done()).toBe(true);
-}
 
 unshared(import.meta.url, () => {
   const nl = Netlink.open();

@@ -1,2 +1,3 @@
 export { scratch } from "./scratch.ts";
 export { unshared, unsharedWithUsers } from "./unshared.ts";
+export { until } from "./until.ts";
