@@ -268,17 +268,17 @@ export class Kernel implements RouteTable {
   #routeChanged(change: "new" | "deleted", route: Route): void {
     const { protocol, dst } = route;
     const ours = this.#target.heard(change, route);
-    this.#repair(ours);
+    if (ours !== undefined) this.#repair([ours]);
     if (protocol === bgpProtocol) return;
     if (this.#fabric.concerns(dst)) this.#renew();
     else this.#fabric.tableChanged();
   }
 
-  #repair(key: string | undefined): void {
-    if (key === undefined) return;
+  #repair(keys: readonly string[] | "all"): void {
+    if (keys.length === 0) return;
     this.counts.repairs++;
-    if (key === "all") this.#tracked.distrust();
-    else this.#tracked.doubt([key]);
+    if (keys === "all") this.#tracked.distrust();
+    else this.#tracked.doubt(keys);
     this.#changed();
   }
 

@@ -35,8 +35,11 @@ export interface RouteTarget extends Target<Route> {
    * destination, when it may be no more as it was written: it is to be put or removed again whatever is believed of it.
    */
   heard(change: "new" | "deleted", route: Route): string | undefined;
-  /** The same of a nexthop object. "all": routes are gone with it, also such as were just written; only `list` tells which. */
-  heardObject(change: "new" | "deleted", object: NexthopObject): string | "all" | undefined;
+  /**
+   * The same of a nexthop object, with the keys of all destinations that are gone with it, or of one that leans on it. "all": most are
+   * gone, or it went while routes were read or written; `list` tells which.
+   */
+  heardObject(change: "new" | "deleted", object: NexthopObject): readonly string[] | "all";
 }
 
 /**
@@ -50,6 +53,16 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
   let held = new Map<string, Route[]>();
   /** Destinations that the last reading showed to be others'; nothing was heard of them since. */
   const foreigners = new Set<string>();
+  /** Readings and puts under way: what they saw or wrote is not in `held` yet. */
+  let underWay = 0;
+  const busy = async <A>(act: () => Promise<A>): Promise<A> => {
+    underWay++;
+    try {
+      return await act();
+    } finally {
+      underWay--;
+    }
+  };
   const { protocol, shareFrom: from, onUnsupported } = options;
   const shared = from === undefined ? undefined : new SharedHops(nl, { protocol, from, onUnsupported });
 
@@ -153,18 +166,26 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
   /** One that was changed is told again what it is with the next put, of whatever route. */
   const heardObject: RouteTarget["heardObject"] = (change, object) => {
     const about = shared?.heard(change, object);
-    if (!about) return undefined;
-    if (about.isGone) return "all";
-    for (const [key, [route]] of held) if (route?.nhid === about.id) return key;
-    return undefined;
+    if (!about) return [];
+    if (!about.isGone) return leaningOn(about.id).take(1).toArray();
+    const gone = leaningOn(about.id).toArray();
+    if (underWay > 0 || 2 * gone.length > held.size) return "all";
+    for (const key of gone) hold(key, held.get(key)?.filter(({ nhid }) => nhid !== about.id) ?? []);
+    return gone;
   };
+
+  const leaningOn = (id: number) =>
+    held
+      .entries()
+      .filter(([, routes]) => routes.some(({ nhid }) => nhid === id))
+      .map(([key]) => key);
 
   return {
     heard,
     heardObject,
     name: options.family ? `routes${options.family}` : "routes",
-    list,
-    put,
+    list: () => busy(list),
+    put: (wanted) => busy(() => put(wanted)),
     remove,
     same,
   };

@@ -93,6 +93,7 @@ export class SharedHops {
       stale: this.#stale,
       freeId: () => this.#freeId(),
     });
+    const stale = new Set(this.#stale);
     this.#stale.clear();
     const failed = await this.#write(plan.make, flags.create | flags.exclusive);
     const lean = (routes: readonly Route[]) =>
@@ -101,7 +102,10 @@ export class SharedHops {
     /** Objects that routes lean on still which must not go along. */
     const stuck = new Set(refused.map(({ route }) => held(formatPrefix(route.dst))?.nhid));
     const change = plan.change.filter(({ id }) => !stuck.has(id));
-    const unchanged = await this.#write(change, flags.replace);
+    const again = [...this.#groups].flatMap(([id, hops]) =>
+      stuck.has(id) && stale.has(id) ? [{ id, hops }] : [],
+    );
+    const unchanged = await this.#write([...change, ...again], flags.replace);
     for (const { id } of plan.change) if (stuck.has(id) || unchanged.has(id)) failed.add(id);
     for (const { id, along } of plan.change)
       if (!failed.has(id)) for (const [key, route] of along) took(key, { ...route, nhid: id });

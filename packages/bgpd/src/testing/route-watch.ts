@@ -1,8 +1,9 @@
 import { formatPrefix } from "@margay/net";
 import { Netlink } from "@margay/netlink";
 import { bgpProtocol } from "../kernel-routes.ts";
+import { ownMs } from "./own-ms.ts";
 
-/** What happened to one of our kernel routes, as the kernel told it; `at` in milliseconds of `performance.now()`. */
+/** What happened to one of our kernel routes, as the kernel told it; `at` in milliseconds of `ownMs`. */
 export interface RouteEvent {
   readonly change: "new" | "deleted";
   readonly dst: string;
@@ -16,7 +17,7 @@ export class RouteWatch {
     groups: ["route4", "route6"],
     onNotification: (n) => {
       if (n.kind !== "route" || n.route.protocol !== bgpProtocol) return;
-      this.events.push({ change: n.change, dst: formatPrefix(n.route.dst), at: performance.now() });
+      this.events.push({ change: n.change, dst: formatPrefix(n.route.dst), at: ownMs() });
     },
   });
 
