@@ -6,7 +6,7 @@ let lab: TestLab;
 beforeAll(async () => {
   lab = await TestLab.up("e2e-cni", ["--nodes", "2"]);
   await lab.must(["pod", "add", "shop/a", "--node", "n2", "-l", "app=a"]);
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 /** A command on n1, in its words when it fails. */
@@ -37,7 +37,7 @@ test("a pod ends while the agent is down: at once for the runtime, wholly when t
   );
   await eventually("its address is free", async () => (await inUse()) === before);
   expect(await veths()).toEqual([]);
-}, 60_000);
+});
 
 test("a bare namespace attached by hand: an address, routes from other nodes, and policy by its labels", async () => {
   await onNode("ip", "netns", "add", "vm");
@@ -58,7 +58,7 @@ spec: { selector: app == "vm", types: [Ingress] }
   await onNode("margay", "detach", "--name", "vm", "-n", "shop");
   await eventually("its interface is gone", async () => (await veths()).length === 0);
   await onNode("ip", "netns", "delete", "vm");
-}, 60_000);
+});
 
 const torRoutes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
 
@@ -88,7 +88,7 @@ spec: { cidr: 10.99.0.0/24, assignmentMode: Manual }
   expect((await lab.exec("tor", ping)).code).toBe(0);
   await lab.must(["pod", "rm", "shop/second"]);
   await eventually("it is nobody's", async () => !(await torRoutes()).includes("10.99.0.7"));
-}, 60_000);
+});
 
 test("the range that Kubernetes gave a node is announced whole while a pod has an address from it", async () => {
   const node = JSON.parse(await lab.margay(["get", "node", "n1", "-o", "json"])) as object;
@@ -112,7 +112,7 @@ spec: { orchestrator: k8s, node: n1, pod: x, endpoint: eth0, interfaceName: cali
   expect(await onNode("ip", "route", "show", "type", "blackhole")).toContain(range);
   await lab.margay(["delete", "-f", "-"], pod);
   await eventually("it is gone", async () => !(await torRoutes()).includes(range));
-}, 90_000);
+});
 
 test("addresses from host-local out of that range, the agent in a container as the chart makes it", async () => {
   const D = "/run/runtime"; // the runtime's folders; inside, only what the chart mounts, under its names
@@ -135,7 +135,7 @@ test("addresses from host-local out of that range, the agent in a container as t
     `${mounts} && echo $$ > ${D}/pid && CNI_PATH=${D}/inside ${agent}`,
   ]);
   const conflist = async () => (await lab.exec("n1", ["cat", `${D}/net.d/10-margay.conflist`])).stdout;
-  await eventually("the configuration is installed", async () => (await conflist()) !== "", 60_000);
+  await eventually("the configuration is installed", async () => (await conflist()) !== "");
   const { plugins, name } = JSON.parse(await conflist()) as { plugins: object[]; name: string };
   const cni = (command: string) => {
     const env = {
@@ -164,7 +164,7 @@ test("addresses from host-local out of that range, the agent in a container as t
   await onNode("ip", "netns", "delete", "hl");
   await lab.margay(["delete", "ippool", "hosts-own"]);
   await lab.must(["start", "n1/agent"]);
-}, 150_000);
+});
 
 test("a service's address leads to the node of its endpoint, and no more while that is ending and still answers", async () => {
   const address = "203.0.113.9";
@@ -199,4 +199,4 @@ endpoints: [{ addresses: [10.244.0.9], nodeName: n1, conditions: { ready: true, 
   );
   await lab.margay(["delete", "-f", "-"], endpoint(true));
   await onNode("ip", "address", "delete", `${address}/32`, "dev", "lo");
-}, 60_000);
+});

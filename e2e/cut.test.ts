@@ -14,7 +14,7 @@ beforeAll(async () => {
   await lab.must(["pod", "add", "shop/near", "--node", "n1", "--labels", "app=near"]);
   await lab.must(["pod", "add", "shop/db", "--node", "n2", "--labels", "app=db"]);
   await lab.wait();
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 const ONLY_OTHER = `apiVersion: networking.k8s.io/v1
@@ -39,7 +39,7 @@ test("a policy cuts what it denies within a second and leaves the rest; without 
   expect(denied.end().echoed).toBe(afterASecond.denied);
   await lab.delete(ONLY_OTHER);
   await eventually("the way is free again", async () => (await lab.reached()).includes("shop/web>shop/db"));
-}, 60_000);
+});
 
 test("the side that may still send does not bring it back", async () => {
   const address = (await lab.pods()).find(({ name }) => name === "db")?.addresses[0]?.split("/")[0] ?? "";
@@ -56,7 +56,7 @@ test("the side that may still send does not bring it back", async () => {
   expect(heard).toBe(afterASecond);
   for (const child of [client, server]) letGo(child);
   await lab.delete(ONLY_OTHER);
-}, 60_000);
+});
 
 const ON_NODE = JSON.stringify({
   ...{ apiVersion: "v1", kind: "List" },
@@ -93,7 +93,7 @@ test("a policy on a host endpoint, found by its address, cuts the node's own con
   expect(echoed).toBe(sent);
   denied.end();
   await lab.delete(ON_NODE);
-}, 60_000);
+});
 
 test("cutDeniedConnections: false leaves connections alone", async () => {
   const off = (value: boolean) =>
@@ -113,7 +113,7 @@ test("cutDeniedConnections: false leaves connections alone", async () => {
   expect(flow.echoed).toBe(after); // switching it on holds all connections against the policies
   flow.end();
   await lab.delete(ONLY_OTHER);
-}, 60_000);
+});
 
 const [DENIED, ALLOWED] = [7100, 7101];
 const SCRIPT = fileURLToPath(new URL("testing/many-flows.ts", import.meta.url));
@@ -198,5 +198,4 @@ test.each(["Disabled", "Enabled"])(
         kept: [...flows(["db"], ALLOWED), ...flows(["near"], DENIED), ...flows(["near"], ALLOWED)].sort(),
       });
   },
-  120_000,
 );

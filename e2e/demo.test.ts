@@ -24,7 +24,7 @@ async function says(process: ReturnType<typeof start>, words: string): Promise<v
   let told = "";
   process.stderr?.on("data", (chunk) => (told += chunk));
   process.stdout?.on("data", (chunk) => (told += chunk));
-  await eventually(words, async () => told.includes(words), 60_000);
+  await eventually(words, async () => told.includes(words));
 }
 
 test("the demo: pods, routes and a policy as expected, exit 0, nothing left", async () => {
@@ -38,7 +38,7 @@ test("the demo: pods, routes and a policy as expected, exit 0, nothing left", as
   expect(stderr).toContain("✓ 6 pods through the CNI plugin");
   expect(stdout + stderr).not.toContain(ESCAPE); // plain in a pipe
   expect(cage.look()).toEqual(before);
-}, 60_000);
+});
 
 test("reflectors instead of the mesh: only they have iBGP sessions with everybody, and all is reached", async () => {
   const flags = ["--nodes", "6", "--route-reflectors", "2", "--once", "--name", nameOf("rr")];
@@ -47,7 +47,7 @@ test("reflectors instead of the mesh: only they have iBGP sessions with everybod
   const sessions = stdout.split("\n").filter((line) => /│ n\d .*│ (64512|65000) │ Established/.test(line));
   const peersOf = (node: string) => sessions.filter((line) => line.startsWith(`│ ${node} `)).length;
   expect(["n1", "n2", "n3", "n6"].map(peersOf)).toEqual([6, 6, 3, 3]); // reflectors: 5 nodes + ToR; others: 2 reflectors + ToR
-}, 90_000);
+});
 
 const up = [process.execPath, MARGAY, "lab", "up", "--nodes", "1", "--name", "killed"];
 /** npm keeps a cache of its own in /tmp. */
@@ -72,16 +72,12 @@ test.each<[string, readonly string[], RegExp]>([
   ["the supervisor", up, /^\S+node \S+ lab supervise /],
   ["npm", npm, /^npm start/],
   ["set-up", npm, /^node \S+setup.mjs start/],
-])(
-  "kill -9 of %s leaves nothing behind",
-  async (_victim, command, words) => {
-    await says(startProgram([...cage.inside, ...command]), command === up ? "lab killed is up" : "total");
-    cage.signal("SIGKILL", words);
-    await eventually("nobody is left", async () => cage.processes().size === before.processes.length, 10_000);
-    expect(cage.look()).toEqual(before);
-  },
-  90_000,
-);
+])("kill -9 of %s leaves nothing behind", async (_victim, command, words) => {
+  await says(startProgram([...cage.inside, ...command]), command === up ? "lab killed is up" : "total");
+  cage.signal("SIGKILL", words);
+  await eventually("nobody is left", async () => cage.processes().size === before.processes.length, 10_000);
+  expect(cage.look()).toEqual(before);
+});
 
 test("on a terminal it is coloured, and works after all that", async () => {
   const demo = `${process.execPath} ${MARGAY} lab demo --once --nodes 2 --pods 2 --name killed`;
@@ -91,7 +87,7 @@ test("on a terminal it is coloured, and works after all that", async () => {
   expect((await exitOf(terminal)) === 0 ? "" : shown).toBe("");
   expect(shown).toContain(ESCAPE);
   expect(cage.look()).toEqual(before);
-}, 60_000);
+});
 
 test("it is not started twice; SIGTERM ends it in order, exit 0", async () => {
   const words = ["lab", "up", "--nodes", "1", "--name", nameOf("term")];
@@ -105,7 +101,7 @@ test("it is not started twice; SIGTERM ends it in order, exit 0", async () => {
   cage.signal("SIGTERM", /^\S+node \S+ lab up /);
   expect(await exitOf(lab)).toBe(0);
   expect(cage.look()).toEqual(before);
-}, 90_000);
+});
 
 test("the demo stays until Ctrl-C, exit 0", async () => {
   const lab = start(["lab", "demo", "--nodes", "1", "--pods", "1", "--name", nameOf("int")], cage.inside);
@@ -113,4 +109,4 @@ test("the demo stays until Ctrl-C, exit 0", async () => {
   cage.signal("SIGINT", /^\S+node \S+ lab demo /);
   expect(await exitOf(lab)).toBe(0);
   expect(cage.look()).toEqual(before);
-}, 90_000);
+});

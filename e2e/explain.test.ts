@@ -41,7 +41,7 @@ beforeAll(async () => {
     JSON.stringify(list([FELIX, SLICE(await endpoints()), ...(await endpoints()).map(withMore)])),
   );
   await lab.wait();
-}, 90_000);
+});
 
 const list = (items: readonly object[]) => ({ apiVersion: "v1", kind: "List", items });
 const FELIX = {
@@ -183,7 +183,7 @@ test("ping between pods, nodes and the outside, by the command line and its exit
       ...{ explained: reached, reached },
     })),
   );
-}, 120_000);
+});
 
 test("the rule that explain names counts the packets, on the node that decides", async () => {
   await lab.apply(
@@ -225,4 +225,4 @@ test("the rule that explain names counts the packets, on the node that decides",
     'margay_agent_rule_packets_total{rule="np/shop/p/in/0"} 3',
     'margay_agent_rule_bytes_total{rule="np/shop/p/in/0"} 252',
   ]);
-}, 60_000);
+});

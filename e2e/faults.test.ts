@@ -20,7 +20,7 @@ kind: NetworkPolicy
 metadata: { name: b, namespace: shop }
 spec: { podSelector: { matchLabels: { app: b } }, ingress: [{ from: [{ podSelector: { matchLabels: { app: a } } }] }] }
 `);
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 const reached = async () => (await lab.reached()).sort();
@@ -45,7 +45,7 @@ test("what a node says of itself: daemons, routes, addresses", async () => {
   const blocks = await onNode("margay", "ipam", "show", "--blocks");
   expect(blocks).toMatch(/^default-ipv4 +10\.244\.0\.0\/16 +65536 +3 +65533 +0$/m);
   expect(blocks).toMatch(/^ +10\.244\.\d+\.\d+\/26 +n1 +64 +2 +62 +0$/m);
-}, 30_000);
+});
 
 test("sysctls: forwarding is on, and of a node's other interfaces nothing else is touched", async () => {
   const sysctls = async (place: string) => {
@@ -64,24 +64,20 @@ test("sysctls: forwarding is on, and of a node's other interfaces nothing else i
   expect(changed).toEqual(
     [...forwarding, "net.ipv4.conf.all.accept_redirects", "net.ipv4.ip_forward"].sort(),
   );
-}, 30_000);
+});
 
 test.each([
   ["IPv4", "198.51.100.1", "172.20.0.11"],
   ["IPv6", "2001:db8:100::1", "fd00:172:20::11"],
-])(
-  "what goes out by %s comes from the node's address",
-  async (_family, outside, source) => {
-    const listener = lab.spawn("tor", ["nc", "-lnv", outside, "9200"]);
-    let said = "";
-    listener.stderr?.on("data", (chunk) => (said += chunk));
-    await eventually("the outside listens", async () => said.includes("Listening on"));
-    await lab.exec("shop/a", ["nc", "-Nw", "3", outside, "9200"]);
-    await eventually("a connection came", async () => said.includes("Connection received on"));
-    expect(/Connection received on (\S+)/.exec(said)?.[1]).toBe(source);
-  },
-  30_000,
-);
+])("what goes out by %s comes from the node's address", async (_family, outside, source) => {
+  const listener = lab.spawn("tor", ["nc", "-lnv", outside, "9200"]);
+  let said = "";
+  listener.stderr?.on("data", (chunk) => (said += chunk));
+  await eventually("the outside listens", async () => said.includes("Listening on"));
+  await lab.exec("shop/a", ["nc", "-Nw", "3", outside, "9200"]);
+  await eventually("a connection came", async () => said.includes("Connection received on"));
+  expect(/Connection received on (\S+)/.exec(said)?.[1]).toBe(source);
+});
 
 test.each([
   ["agent", 9100],
@@ -107,7 +103,6 @@ test.each([
     expect(await denied.close("shop/a")).toEqual(["allowed", "allowed"]);
     expect(await allocations()).toEqual(before);
   },
-  60_000,
 );
 
 /** What `margay wait` says when one daemon of both nodes does not answer. */
@@ -139,7 +134,7 @@ test("etcd away: forwarding goes on, ADD fails with a code to try again, everyth
   for (const daemon of ["agent", "bgpd"])
     expect((await onNode("grep", "-c", "datastore-lost", `/run/log/n1-${daemon}.log`)).trim()).toBe("1");
   expect(await daemons()).toEqual(before);
-}, 90_000);
+});
 
 /** Status and text of a daemon's readiness on n1. */
 const readyz = (port: number) => lab.get("n1", `http://127.0.0.1:${port}/readyz`);
@@ -178,7 +173,7 @@ test("SIGTERM ends daemons with exit code 0; a speaker that does not come back w
   await eventually("the ToR has no route to n1's block", async () => !(await torRoutes()).includes(own));
   for (const daemon of ["n1/bgpd", "n1/agent"]) await lab.must(["start", daemon]);
   await eventually("the route is back", async () => (await torRoutes()).includes(own));
-}, 60_000);
+});
 
 const torRoutes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
 const peers = async (node: string) => (await lab.exec(node, ["margay", "bgp", "peers"])).stdout;

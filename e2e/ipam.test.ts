@@ -78,7 +78,7 @@ test("8 processes on one etcd, killed, their nodes deleted, their pools changed:
     ...{ seed, stderr: "" },
     stdout: expect.stringMatching(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/),
   });
-}, 60_000);
+});
 
 test("two writers make overlapping pools at one moment, and a node of each claims: no address twice, and all is well without one", async () => {
   const etcd = await startEtcd();
@@ -109,7 +109,7 @@ test("two writers make overlapping pools at one moment, and a node of each claim
     await Promise.all(stores.map((store) => store.close()));
     await etcd.remove();
   }
-}, 60_000);
+});
 
 test("100 nodes in 5 racks that boot at once: bgpd announces of each rack what two aggregates cover", async () => {
   const etcd = await startEtcd();
@@ -143,7 +143,7 @@ test("100 nodes in 5 racks that boot at once: bgpd announces of each rack what t
     await store.close();
     await etcd.remove();
   }
-}, 60_000);
+});
 
 /** A node with a watched view. `fill` asks for so many addresses at once: how many each got, or the code of the failure. */
 async function nodeOn(store: Store, node: string, labels: Record<string, string>) {

@@ -32,7 +32,7 @@ test("two labs at once know nothing of each other; a full pool says so", async (
   await small.must(["pod", "add", "p5", "--node", "n1"]); // the freed address is good again
   await small.down();
   expect(await other.must(["pod", "add", "p1", "--node", "n1"])).toContain("pod default/p1 on n1: 10.244.");
-}, 120_000);
+});
 
 test("up --detach returns when the lab is up; down ends it", async () => {
   const name = `e2e-detached-${process.pid}`;
@@ -43,4 +43,4 @@ test("up --detach returns when the lab is up; down ends it", async () => {
   expect((await margay(["lab", "down", "--name", name])).stderr).toBe(
     `margay: no lab named ${name} is running\n`,
   );
-}, 60_000);
+});

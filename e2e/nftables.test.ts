@@ -26,7 +26,7 @@ beforeAll(async () => {
   ])
     await lab.must(["pod", "add", `shop/${name}`, "--node", `${node}`, "-l", `app=${name}`]);
   await lab.apply(ONLY_A);
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 const reached = async () => (await lab.reached()).sort();
@@ -39,13 +39,13 @@ test("pods are policed by nftables, and iptables holds nothing of ours", async (
     expect(await shown(node, "nft list tables")).toContain("table ip6 margay");
     expect(await shown(node, "iptables-nft-save; ip6tables-nft-save; ipset list -n")).not.toContain("margay");
   }
-}, 60_000);
+});
 
 test("masquerading still lets pods out, and only with the host's address", async () => {
   expect(await shown("n1", "nft list chain ip margay nat-nat-outgoing")).toContain("masquerade");
   const { code } = await lab.exec("shop/a", ["ping", "-c1", "-W2", "172.20.0.1"]);
   expect(code).toBe(0);
-}, 60_000);
+});
 
 test("rules that somebody flushes are back", async () => {
   await shown("n2", "nft flush ruleset");
@@ -55,7 +55,7 @@ test("rules that somebody flushes are back", async () => {
     3000,
   );
   expect(await reached()).toEqual(ALLOWED);
-}, 60_000);
+});
 
 test("a live move to iptables and back: an established flow goes on, what is refused stays refused", async () => {
   const flow = await Flow.open(lab, { from: "shop/a", to: "shop/b", port: 9000 });
@@ -68,7 +68,7 @@ test("a live move to iptables and back: an established flow goes on, what is ref
   const { sent, echoed, longestGapMs } = await flow.close();
   expect(echoed).toBe(sent);
   expect(longestGapMs).toBeLessThan(1000);
-}, 180_000);
+});
 
 test("an agent killed while it enforced by nftables, started for iptables, leaves no rule of the former", async () => {
   await lab.must(["kill", "n1/agent"]);
@@ -79,4 +79,4 @@ test("an agent killed while it enforced by nftables, started for iptables, leave
   expect(await shown("n1", "nft list tables")).not.toContain("table ip margay");
   expect(await reached()).toEqual(ALLOWED);
   await lab.apply(mode("Enabled"));
-}, 180_000);
+});

@@ -23,7 +23,7 @@ beforeAll(async () => {
   await lab.must(["pod", "add", "shop/db", "--node", "n2", "--labels", "app=db"]);
   await lab.must(["pod", "add", "ops/mon", "--node", "n1", "--labels", "app=mon"]);
   await lab.wait();
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 const reached = async (...flags: string[]) => (await lab.reached(flags)).sort();
@@ -39,7 +39,7 @@ const ANY = policy("{ podSelector: {} }");
 test("without a policy everybody reaches everybody, in both protocols", async () => {
   expect(await reached()).toEqual(EVERYBODY);
   expect(await reached("--protocol", "udp")).toEqual(EVERYBODY);
-}, 30_000);
+});
 
 test("a policy follows labels of pods and of namespaces", async () => {
   await lab.apply(
@@ -64,7 +64,7 @@ test("a policy follows labels of pods and of namespaces", async () => {
   await lab.must(["pod", "label", "shop/web", "role-"]);
   await lab.delete(ANY);
   expect(await reached()).toEqual(EVERYBODY);
-}, 60_000);
+});
 
 test("ports and protocols: only what is named passes", async () => {
   await lab.apply(
@@ -78,7 +78,7 @@ test("ports and protocols: only what is named passes", async () => {
   expect(await reached("--port", "80", "--protocol", "udp")).toEqual(EVERYBODY);
   expect(await reached("--port", "8080", "--protocol", "udp")).toEqual(noDb);
   await lab.delete(ANY);
-}, 60_000);
+});
 
 test("egress, and a pod on the same node", async () => {
   await lab.apply(
@@ -88,7 +88,7 @@ test("egress, and a pod on the same node", async () => {
   );
   expect(await reached()).toEqual(without("shop/web>ops/mon"));
   await lab.delete(ANY);
-}, 60_000);
+});
 
 test("a pod asked for by address has it; its address is free again after rm", async () => {
   const add = ["pod", "add", "shop/fixed", "--node", "n2", "--ip", "10.244.9.9", "--ip", "fd00:10:244::9:9"];
@@ -101,14 +101,14 @@ test("a pod asked for by address has it; its address is free again after rm", as
   await lab.must(["pod", "rm", "shop/fixed"]);
   expect(await lab.must(add)).toContain("10.244.9.9/32");
   await lab.must(["pod", "rm", "shop/fixed"]);
-}, 60_000);
+});
 
 test("pods reach the outside behind the ToR, translated to their node's address", async () => {
   for (const address of ["198.51.100.1", "2001:db8:100::1"]) {
     const { code, stdout } = await lab.exec("shop/web", ["ping", "-c", "1", "-W", "2", address]);
     expect(code === 0 ? "" : stdout).toBe("");
   }
-}, 30_000);
+});
 
 test("an invalid resource is refused with file, field and what is allowed; nothing of the file is applied", async () => {
   const folder = mkdtempSync(join(tmpdir(), "margay-e2e-"));
@@ -133,7 +133,7 @@ spec: { cidr: 10.99.0.0/16, blockSize: 40 }
   expect(stderr).toMatch(/two\.yaml:6: .*blockSize/);
   const { stdout } = await lab.exec("fabric", ["margay", "get", "networksets", "-n", "shop", "-o", "json"]);
   expect(stdout).not.toContain("good");
-}, 30_000);
+});
 
 test("words that make no sense are refused in one line", async () => {
   const refused = async (words: string[]) => (await lab.run(words)).stderr;
@@ -147,4 +147,4 @@ test("words that make no sense are refused in one line", async () => {
   expect(await refused(["kill", "n1/nothing"])).toMatch(
     /^margay: no process n1\/nothing; there are: etcd.*\n$/,
   );
-}, 30_000);
+});

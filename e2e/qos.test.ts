@@ -16,7 +16,7 @@ beforeAll(async () => {
   await lab.must(["pod", "add", "t/slow", "--node", "n2", ...annotations]);
   await lab.wait();
   await eventually("the limits are set", async () => (await queues()).length === 2);
-}, 90_000);
+});
 afterAll(() => lab?.down());
 
 /** Interfaces of n2 whose queue is ours. */
@@ -48,7 +48,7 @@ test("what a pod receives and sends is limited to within a tenth, and nobody els
   expect(Math.abs(receives - 20) / 20).toBeLessThan(0.1);
   expect(Math.abs(sends - 10) / 10).toBeLessThan(0.1);
   expect(await throughput("t/free", "t/other")).toBeGreaterThan(200);
-}, 60_000);
+});
 
 test("packets a second, of long connections too, and nobody else's", async () => {
   const limits = ["ingressPacketRate=100", "ingressPacketBurst=10"].flatMap((text) => [
@@ -65,7 +65,7 @@ test("packets a second, of long connections too, and nobody else's", async () =>
   expect(Math.abs(received - allowed) / allowed).toBeLessThan(0.15);
   const other = (await lab.pods()).find(({ name }) => name === "other")?.addresses[0]?.split("/")[0] ?? "";
   expect((await lab.exec("t/free", [...flood, other])).stdout).toContain(" 0% packet loss");
-}, 60_000);
+});
 
 /** Executes the upstream plugin `bandwidth` on n2, 8 Mbit/s both ways, as if it came after ours in the list. */
 async function bandwidth(command: string, pod: string, host: string) {
@@ -93,7 +93,7 @@ test("the plugin bandwidth after ours: one limit or the other, never two", async
   expect(await queues()).toEqual(before);
   expect((await bandwidth("ADD", "t/other", HOST.other)).code).toBe(0);
   expect(await theirs()).toMatch(/^qdisc tbf 1: root .* rate 8Mbit/);
-}, 60_000);
+});
 
 /** What limits t/other. */
 const theirs = async () => (await lab.exec("n2", ["tc", "qdisc", "show", "dev", HOST.other])).stdout;
@@ -109,7 +109,7 @@ test("a limit that somebody removes comes back, another program's stays; with it
   await lab.must(["pod", "rm", "t/slow"]);
   await eventually("none is left", async () => (await queues()).length === 0);
   expect((await lab.exec("n2", ["ip", "-br", "link", "show", "type", "ifb"])).stdout).toBe("");
-}, 60_000);
+});
 
 test("a limit that cannot be understood is refused, not ignored", async () => {
   const { code, stderr } = await lab.run([

@@ -176,7 +176,7 @@ export class TestLab {
 export async function eventually(
   what: string,
   question: () => Promise<boolean>,
-  timeoutMs = 20_000,
+  timeoutMs = 60_000,
 ): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await question())) {
