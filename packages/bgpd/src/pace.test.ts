@@ -4,6 +4,8 @@ import { Pace } from "./pace.ts";
 interface Row {
   /** CPU time of the turns before; only the last of them leaves nothing owed. */
   readonly turns: readonly number[];
+  /** How long each of them was; without: as long as its CPU time. */
+  readonly each?: number;
   /** Sessions came up at these times; the turns ended at 1000. */
   readonly arrivals: readonly number[];
   readonly asked: number;
@@ -15,6 +17,11 @@ test.each<[string, Row]>([
   ["a cheap turn: none", { turns: [4.9], arrivals: [], asked: 1000, waits: 0 }],
   ["as long as the turn took", { turns: [8], arrivals: [], asked: 1000, waits: 8 }],
   ["of which some is over", { turns: [8], arrivals: [], asked: 1003, waits: 5 }],
+  [
+    "not for what other threads took meanwhile, which no turn is as long as",
+    { turns: [8], each: 0.3, arrivals: [], asked: 1000, waits: 0 },
+  ],
+  ["nor for what others took of the machine", { turns: [4], each: 40, arrivals: [], asked: 1000, waits: 0 }],
   [
     "20 ms at most: peers that are up do not wait for long",
     { turns: [400], arrivals: [], asked: 1000, waits: 20 },
@@ -28,9 +35,10 @@ test.each<[string, Row]>([
   ["nobody follows: 30 ms after the last one", { turns: [40], arrivals: [999], asked: 1000, waits: 29 }],
   ["others follow: it is put off", { turns: [40], arrivals: [999, 1020], asked: 1025, waits: 25 }],
   ["for half a second at most", { turns: [80], arrivals: [1490], asked: 1490, waits: 10 }],
-])("%s", (_why, { turns, arrivals, asked, waits }) => {
+])("%s", (_why, { turns, each, arrivals, asked, waits }) => {
   const pace = new Pace();
-  for (const [i, spent] of turns.entries()) pace.worked(spent, { now: 1000, owesMore: i < turns.length - 1 });
+  for (const [i, cpu] of turns.entries())
+    pace.worked(cpu, { began: 1000 - (each ?? cpu), now: 1000, owesMore: i < turns.length - 1 });
   for (const at of arrivals) pace.arrived(at);
   expect(pace.wait(asked)).toBeCloseTo(waits, 6);
 });

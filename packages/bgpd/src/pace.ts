@@ -8,6 +8,13 @@
  * those who want to connect. All times are milliseconds.
  */
 
+/** When a turn was; `owesMore`: more of the same is due at once. */
+interface Turn {
+  readonly began: number;
+  readonly now: number;
+  readonly owesMore: boolean;
+}
+
 /** Asked with times of a clock that only goes forward. */
 export class Pace {
   #notBefore = 0;
@@ -20,9 +27,12 @@ export class Pace {
     this.#arrivedAt = now;
   }
 
-  /** A turn took so much CPU time; what others take of the machine is no reason to wait. More of the same is due at once. */
-  worked(spent: number, { now, owesMore }: { readonly now: number; readonly owesMore: boolean }): void {
-    this.#spent += spent;
+  /**
+   * A turn is over in which the process took so much CPU time: what others take of the machine is no reason to wait. Nor is what
+   * V8 compiles in other threads, which the kernel may book all at once; so no turn counts for longer than it was.
+   */
+  worked(cpu: number, { began, now, owesMore }: Turn): void {
+    this.#spent += Math.min(cpu, now - began);
     if (owesMore) return;
     this.#notBefore = this.#spent < cheap ? now : now + Math.min(this.#spent, longestPause);
     this.#gatherUntil = now + Math.min(this.#spent * gatherShare, longestGathering);

@@ -41,10 +41,11 @@ export class Turns {
   #take(): void {
     this.#isDue = false;
     if (this.#isStopped) return;
+    const began = performance.now();
     const before = process.cpuUsage();
     const owesMore = this.#work();
     const { user, system } = process.cpuUsage(before); // microseconds
-    this.#pace.worked((user + system) / 1000, { now: performance.now(), owesMore });
+    this.#pace.worked((user + system) / 1000, { began, now: performance.now(), owesMore });
     if (owesMore) this.ask();
   }
 }
