@@ -272,7 +272,8 @@ export class Agent {
     if (inSync) this.#shaper.heedEndpoints();
     if (this.inventory.self !== self || inSync !== this.#inSync) this.#judgeNode(inSync);
     if (inSync) {
-      if (!this.#inSync) log.info({ event: "in-sync", keys: updates.length }, "the datastore has been read");
+      if (!this.#inSync)
+        log.info({ event: "in-sync", keys: this.syncer.size }, "the datastore has been read");
       if (!this.#inSync) void this.#lookBack();
       this.#inSync = true;
       this.dataplane.changed();

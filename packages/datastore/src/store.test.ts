@@ -3,7 +3,15 @@ import { Etcd3 } from "etcd3";
 import { type SpawnedEtcd, spawnEtcd } from "./etcd/spawn-etcd.ts";
 import { etcdStore } from "./etcd/store.ts";
 import { type MemoryStore, memoryStore } from "./memory-store.ts";
-import { MAX_CHANGES, type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
+import {
+  type Listing,
+  MAX_CHANGES,
+  type Revision,
+  type Store,
+  StoreError,
+  type Watch,
+  type WatchEvent,
+} from "./store.ts";
 
 /** What the suite needs beside the store itself. */
 interface Bed {
@@ -99,6 +107,10 @@ describe.each(beds)("every store keeps the contract: %s", (_name, makeBed) => {
       expect(entries.length).toBe(2300);
       expect(entries[1200]?.value).toBe((await second).revision <= revision ? "later" : "first");
       expect(entries[2299]?.value).toBe((await third).revision <= revision ? "later" : "first");
+      const parts: Listing[] = [];
+      const last = await store.list(root, (part) => parts.push(part));
+      expect([...parts, last].flatMap((part) => part.entries.map(({ key }) => key))).toEqual(names);
+      expect(new Set(parts.map((part) => part.revision).concat(last.revision)).size).toBe(1);
     });
   });
 

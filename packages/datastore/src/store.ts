@@ -56,7 +56,11 @@ export const MAX_CHANGES = 120;
  */
 export interface Store {
   get(key: string): Promise<Entry | undefined>;
-  list(prefix: string): Promise<Listing>;
+  /**
+   * All keys of a prefix. To `onPart` a store may hand over a large listing in parts, in order of key and of one revision; what it
+   * handed over is not in the answer.
+   */
+  list(prefix: string, onPart?: (part: Listing) => void): Promise<Listing>;
   /** Throws "compacted" also where another history answers than `history`. */
   watch(prefix: string, afterRevision: Revision, history?: string): Watch;
   /** Throws "exists". */

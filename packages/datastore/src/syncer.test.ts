@@ -34,6 +34,19 @@ function follow(store: Store) {
   return { syncer, batches, statuses, sleeps, world, updates };
 }
 
+/** The store, of which a listing comes in parts of one entry. */
+const inParts = (store: Store): Store => ({
+  ...store,
+  async list(prefix, onPart) {
+    const all = await store.list(prefix);
+    for (const entry of all.entries) {
+      onPart?.({ ...all, entries: [entry] });
+      await settle();
+    }
+    return { ...all, entries: [] };
+  },
+});
+
 /** Lets everything that is ready run. */
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -69,6 +82,52 @@ describe("list, then watch", () => {
       [`${PREFIX}b`, "2"],
       [`${PREFIX}a`, undefined],
     ]);
+    await syncer.stop();
+  });
+
+  test("what was there comes part by part, and only the last one says that it is all; later lists at once", async () => {
+    const store = memoryStore();
+    await store.put(`${PREFIX}a`, "1");
+    await store.put(`${PREFIX}b`, "1");
+    const { syncer, batches } = follow(inParts(store));
+    void syncer.start();
+    await settled();
+    expect(batches.map(({ updates, inSync }) => [inSync, ...updates.map(({ key }) => key)])).toEqual([
+      [false, `${PREFIX}a`],
+      [false, `${PREFIX}b`],
+      [true],
+    ]);
+    store.disconnect();
+    await store.delete(`${PREFIX}a`);
+    await store.put(`${PREFIX}b`, "2");
+    await store.put(`${PREFIX}c`, "1");
+    store.compact();
+    await settled();
+    expect(batches.slice(3)).toMatchObject([
+      { inSync: true, updates: [{ key: `${PREFIX}a` }, { key: `${PREFIX}b` }, { key: `${PREFIX}c` }] },
+    ]);
+    await syncer.stop();
+  });
+
+  test("a first list that breaks off is not taken for all; the next one, be it of an older store, says what is", async () => {
+    const store = memoryStore();
+    for (const name of ["gone", "gone", "a"]) await store.put(PREFIX + name, "1");
+    const older = memoryStore();
+    await older.put(`${PREFIX}a`, "older");
+    let breaks = true;
+    const { syncer, batches, world } = follow({
+      ...older,
+      async list(prefix, onPart) {
+        if (!breaks) return older.list(prefix);
+        breaks = false;
+        onPart?.(await store.list(prefix));
+        throw new StoreError("unavailable", "on demand");
+      },
+    });
+    void syncer.start();
+    await settled();
+    expect(batches.map(({ inSync }) => inSync)).toEqual([false, true]);
+    expect(Object.fromEntries(world)).toEqual({ [`${PREFIX}a`]: "older" });
     await syncer.stop();
   });
 
@@ -319,9 +378,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 test("whatever is written, lost, compacted and observed: in the end the consumer holds what the store holds, and no key ever went back", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.boolean(), fc.array(step, { maxLength: 40 }), async (isInParts, steps) => {
       const store = memoryStore();
-      const { syncer, batches, world } = follow(store);
+      const { syncer, batches, world } = follow(isInParts ? inParts(store) : store);
       void syncer.start();
       for (const [i, now] of steps.entries()) {
         if (now.do === "put") await observeIf(now.observed, syncer, store.put(PREFIX + now.key, String(i)));

@@ -1,4 +1,12 @@
-import { type Entry, type Revision, type Store, StoreError, type Watch, type WatchEvent } from "./store.ts";
+import {
+  type Entry,
+  type Listing,
+  type Revision,
+  type Store,
+  StoreError,
+  type Watch,
+  type WatchEvent,
+} from "./store.ts";
 
 /** A key as it is now; without an entry it is gone. */
 export interface SyncUpdate {
@@ -7,9 +15,9 @@ export interface SyncUpdate {
 }
 
 export interface SyncBatch {
-  /** In the order of the store's history, except for what `observe` brought forward. */
+  /** In the order of the store's history, except for what `observe` brought forward, and from part to part of the first list. */
   readonly updates: readonly SyncUpdate[];
-  /** False only for what `observe` brought before the first list: until then absence means nothing. */
+  /** False until the last part of the first list: until then absence means nothing. */
   readonly inSync: boolean;
   /** Everything written up to here has been delivered. */
   readonly revision: Revision;
@@ -39,6 +47,9 @@ export interface SyncerOptions {
   readonly random?: () => number;
 }
 
+/** Keys in a batch of the first list: what is made of them dies young, and is not copied by the garbage collector. */
+const BATCH = 500;
+
 /** Least and largest wait before connecting again; up to half as much again is added at random. */
 const MIN_RETRY_MS = 1000;
 const MAX_RETRY_MS = 2000;
@@ -57,8 +68,9 @@ export class Syncer {
   readonly #known = new Map<string, Revision>();
   /** The store's own stream has been delivered up to here; undefined before the first list. */
   #revision: Revision | undefined;
-  /** The history that those revisions belong to. */
+  /** The history that those revisions belong to, and where it was when last listed, to the end or not. */
   #history: string | undefined;
+  #listed: Revision | undefined;
   #mustList = true;
   #failures = 0;
   #watch: Watch | undefined;
@@ -90,14 +102,18 @@ export class Syncer {
    */
   observe(...entries: readonly Entry[]): void {
     const passed = this.#revision ?? 0;
-    const fresh = entries.filter(({ key, revision }) => revision > passed && revision > this.#knownAt(key));
-    for (const { key, revision } of fresh) this.#known.set(key, revision);
-    if (fresh.length > 0) this.#deliver(fresh.map((entry) => ({ key: entry.key, entry })));
+    const fresh = this.#fresh(entries.filter(({ revision }) => revision > passed));
+    if (fresh.length > 0) this.#deliver(fresh);
   }
 
   /** Whether the key is there, as far as was delivered. */
   knows(key: string): boolean {
     return this.#known.has(key);
+  }
+
+  /** How many keys are there, as far as was delivered. */
+  get size(): number {
+    return this.#known.size;
   }
 
   async #run(): Promise<void> {
@@ -112,25 +128,50 @@ export class Syncer {
     }
   }
 
+  /** The first list is delivered as it comes: all of a large store at once, as text and as what it says, is more than memory should hold. */
   async #list(): Promise<void> {
-    const { entries, revision, history } = await this.#options.store.list(this.#options.prefix);
+    const unseen = new Set(this.#known.keys());
+    let changed: Entry[] = [];
+    const look = (part: Listing) => {
+      this.#compareWith(part);
+      for (const entry of part.entries) {
+        unseen.delete(entry.key);
+        if (entry.revision > this.#knownAt(entry.key)) changed.push(entry);
+      }
+    };
+    const last = await this.#options.store.list(this.#options.prefix, (part) => {
+      if (this.#stop.signal.aborted) return;
+      look(part);
+      if (this.#revision !== undefined) return;
+      const fresh = this.#fresh(changed);
+      for (let at = 0; at < fresh.length; at += BATCH) this.#deliver(fresh.slice(at, at + BATCH));
+      changed = [];
+    });
     if (this.#stop.signal.aborted) return;
-    const isOther = this.#revision !== undefined && history !== this.#history;
-    if (isOther || revision < (this.#revision ?? 0)) this.#forgetRevisions();
-    this.#history = history;
-    const present = new Set(entries.map(({ key }) => key));
-    const gone = [...this.#known]
-      .filter(([key, at]) => !present.has(key) && at <= revision)
-      .map(([key]) => ({ key }));
-    const changed = entries.filter((entry) => entry.revision > this.#knownAt(entry.key)).toSorted(byRevision);
+    look(last);
+    const gone = [...unseen].filter((key) => this.#knownAt(key) <= last.revision).map((key) => ({ key }));
     for (const { key } of gone) this.#known.delete(key);
-    for (const entry of changed) this.#known.set(entry.key, entry.revision);
-    this.#revision = revision;
+    const fresh = this.#fresh(changed);
+    this.#revision = last.revision;
     this.#mustList = false;
-    this.#deliver([...gone, ...changed.map((entry) => ({ key: entry.key, entry }))]);
+    this.#deliver([...gone, ...fresh]);
   }
 
-  /** It is another store, or one restored from a backup: its revisions cannot be compared with those we knew. */
+  /** Those that `observe` has not overtaken meanwhile; from now on they are known. */
+  #fresh(entries: readonly Entry[]): SyncUpdate[] {
+    const fresh = entries.filter(({ key, revision }) => revision > this.#knownAt(key)).toSorted(byRevision);
+    for (const { key, revision } of fresh) this.#known.set(key, revision);
+    return fresh.map((entry) => ({ key: entry.key, entry }));
+  }
+
+  /** Revisions of another history cannot be compared with those we knew, nor those of a store restored from a backup. */
+  #compareWith({ revision, history }: Listing): void {
+    const isOther = this.#listed !== undefined && history !== this.#history;
+    if (isOther || revision < Math.max(this.#revision ?? 0, this.#listed ?? 0)) this.#forgetRevisions();
+    this.#history = history;
+    this.#listed = revision;
+  }
+
   #forgetRevisions(): void {
     for (const key of this.#known.keys()) this.#known.set(key, 0);
   }

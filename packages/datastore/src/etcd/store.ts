@@ -15,8 +15,13 @@ import { EtcdClient, type EtcdOptions } from "./client.ts";
 import { keyAfter, prefixEnd } from "./key-range.ts";
 import { etcdWatch } from "./watch.ts";
 
-/** Keys per request of a listing: some 2 MB at 2 kB each, so that no single answer stalls etcd or us. */
-const PAGE = 1000;
+/**
+ * A listing is read in pages of so many bytes, judged by the page before, so that no single answer stalls etcd or us. Few pages, since
+ * etcd counts all keys of the prefix for each.
+ */
+const PAGE_BYTES = 4 << 20;
+const FIRST_PAGE_KEYS = 1000;
+const MAX_PAGE_KEYS = 4000;
 
 /** The largest range of `randomInt`, below the 53 bits of a double. */
 const MAX_LEASE = 2 ** 48 - 1;
@@ -66,7 +71,7 @@ export function etcdStore(options: EtcdOptions): Store {
       );
       return kvs[0] && toEntry(kvs[0]);
     },
-    list: (prefix) => list(client, prefix),
+    list: (prefix, onPart) => list(client, prefix, onPart),
     watch: (...of) => etcdWatch(client, ...of),
     async create(key, value, { ttlSeconds } = {}) {
       const answer = await write(key, { value, ttlSeconds, compare: [absent(key)] });
@@ -132,27 +137,32 @@ function operationOf(change: Change): IRequestOp {
 }
 
 /** Page after page at the revision of the first one. */
-async function list(client: EtcdClient, prefix: string): Promise<Listing> {
+async function list(client: EtcdClient, prefix: string, onPart?: (part: Listing) => void): Promise<Listing> {
   const end = prefixEnd(Buffer.from(prefix));
-  const entries: Entry[] = [];
+  let entries: Entry[] = [];
   let from: Buffer = Buffer.from(prefix);
   let first: IResponseHeader | undefined;
-  for (;;) {
-    const request = {
-      key: from,
-      range_end: end,
-      limit: PAGE,
-      ...(first && { revision: first.revision }),
-    };
+  for (let limit = FIRST_PAGE_KEYS; ; ) {
+    const request = { key: from, range_end: end, limit, ...(first && { revision: first.revision }) };
     const page = await client.call({ key: prefix, idempotent: true }, (etcd) => etcd.kv.range(request));
     first ??= page.header;
     if (page.header.cluster_id !== first.cluster_id) throw otherHistory();
     for (const kv of page.kvs) entries.push(toEntry(kv));
+    const part = { entries, revision: Number(first.revision), history: first.cluster_id };
     const last = page.kvs.at(-1);
-    if (!page.more || last === undefined)
-      return { entries, revision: Number(first.revision), history: first.cluster_id };
+    if (!page.more || last === undefined) return part;
+    if (onPart) {
+      onPart(part);
+      entries = [];
+    }
     from = keyAfter(last.key);
+    limit = keysPerPage(page.kvs);
   }
+}
+
+function keysPerPage(before: readonly IKeyValue[]): number {
+  const bytes = before.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+  return Math.min(MAX_PAGE_KEYS, Math.ceil((PAGE_BYTES * before.length) / bytes)); // a key is not empty
 }
 
 const absent = (key: string): ICompare => ({
