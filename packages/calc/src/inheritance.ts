@@ -71,9 +71,10 @@ export class Inheritance<T> {
   }
 }
 
+const isForged = (name: string): boolean =>
+  name.startsWith(NAMESPACE_PREFIX) || name.startsWith(SERVICE_ACCOUNT_PREFIX);
+
 const unforged = (own: Labels): Labels =>
-  Object.fromEntries(
-    Object.entries(own).filter(
-      ([name]) => !name.startsWith(NAMESPACE_PREFIX) && !name.startsWith(SERVICE_ACCOUNT_PREFIX),
-    ),
-  );
+  Object.keys(own).some(isForged)
+    ? Object.fromEntries(Object.entries(own).filter(([name]) => !isForged(name)))
+    : own;

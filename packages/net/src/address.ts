@@ -31,12 +31,12 @@ export function parseAddress(text: string): Address {
 function parse4(text: string): bigint | undefined {
   const parts = text.split(".");
   if (parts.length !== 4) return undefined;
-  let bits = 0n;
+  let bits = 0;
   for (const part of parts) {
     if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bits = (bits << 8n) | BigInt(part);
+    bits = bits * 256 + Number(part);
   }
-  return bits;
+  return BigInt(bits);
 }
 
 function parse6(text: string): bigint | undefined {
@@ -46,9 +46,11 @@ function parse6(text: string): bigint | undefined {
   if (!head || !tail) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  const all = [...head, ...new Array<number>(halves.length === 2 ? missing : 0).fill(0), ...tail];
-  return all.reduce((bits, group) => (bits << 16n) | BigInt(group), 0n);
+  const [left, right] = [head, tail].map((side) => side.map(hex4).join("")) as [string, string]; // of two, two
+  return BigInt(`0x${left}${"0000".repeat(missing)}${right}`);
 }
+
+const hex4 = (group: number): string => group.toString(16).padStart(4, "0");
 
 /** The 16-bit groups of one side of "::"; a trailing dotted quad counts as two. */
 function groups(text: string): number[] | undefined {
@@ -75,7 +77,8 @@ function format4(bits: bigint): string {
 }
 
 function format6(bits: bigint): string {
-  const parts = Array.from({ length: 8 }, (_, i) => Number((bits >> BigInt(112 - 16 * i)) & 0xffffn));
+  const digits = bits.toString(16).padStart(32, "0");
+  const parts = Array.from({ length: 8 }, (_, i) => Number.parseInt(digits.slice(4 * i, 4 * i + 4), 16));
   const { start, length } = longestZeroRun(parts);
   const hex = (from: number, to: number) =>
     parts

@@ -36,8 +36,10 @@ function parseLength(text: string, slash: number, family: Family): number {
 
 /** The network of `length` bits that holds `address`. */
 export function prefixOf(address: Address, length: number): Prefix {
-  const host = BigInt(width(address.family) - length);
-  return { family: address.family, bits: (address.bits >> host) << host, length };
+  const { family, bits } = address;
+  if (length === width(family)) return { family, bits, length };
+  const host = BigInt(width(family) - length);
+  return { family, bits: (bits >> host) << host, length };
 }
 
 export const formatPrefix = (p: Prefix): string => `${formatAddress(p)}/${p.length}`;

@@ -46,7 +46,12 @@ export const net = (family?: Family) =>
 
 /** The prefix of text that a schema has already accepted, or undefined when it was refused. */
 export function prefixIn(value: string): Prefix | undefined {
-  return fault(() => parsePrefix(value, { mask: true })) ? undefined : parsePrefix(value, { mask: true });
+  try {
+    return parsePrefix(value, { mask: true });
+  } catch (error) {
+    if (!(error instanceof NetError)) throw error;
+    return undefined;
+  }
 }
 
 /** A CIDR list's families, for rules about mixing them. */
