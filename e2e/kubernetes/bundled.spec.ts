@@ -247,6 +247,11 @@ test("one of three members loses its data: removed, added, and begun as docs/gui
   const peer = "--peer-urls=https://margay-etcd-2.margay.internal:12380";
   await cluster.eventually("it is added", () => does("member", "add", "margay-etcd-2", peer));
   await upgrade(cluster, withEtcd({ initialClusterState: "existing" }), NODES.length);
+  const pod = ["-n", NAMESPACE, "get", "pod", "margay-etcd-2", "--ignore-not-found"];
+  const started = "jsonpath={.spec.containers[0].args} {.status.containerStatuses[0].restartCount}";
+  await cluster.eventually("its pod is the upgrade's", async () =>
+    /state=existing.* \d+$/.test(await kubectl(...pod, "-o", started)),
+  );
   await begins(); // as what it was until now it has written data already
   await cluster.eventually("three are healthy", async () => (await healthy()) === 3, 60_000);
   for (const now of ["updatedReplicas", "readyReplicas"])

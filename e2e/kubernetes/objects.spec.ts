@@ -225,6 +225,28 @@ test.each([
   120_000,
 );
 
+test("an agent that hangs is started again by the chart's probes, a bgpd that is slow is not; no packet is lost", async () => {
+  const [one, other] = [cluster.kubelet("n1"), cluster.kubelet("n2")];
+  await cluster.eventually("it has started", () => one.isReady("margay-node-n1", "agent")); // a startup probe is patient
+  const hung = one.processOf("margay-node-n1", "agent");
+  const slow = other.processOf("margay-node-n2", "bgpd");
+  const [web, client] = [cluster.party("default/web"), cluster.party("default/client")];
+  const streams = await Promise.all([Numbered.start(client, web, 4), Numbered.start(tor, client, 6)]);
+  await one.freeze("margay-node-n1", "agent");
+  const isAnother = () => ![hung, undefined].includes(one.processOf("margay-node-n1", "agent"));
+  for (const end = performance.now() + 180_000; !isAnother() && performance.now() < end; ) {
+    await other.freeze("margay-node-n2", "bgpd"); // each answer takes up to three seconds
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    await other.thaw("margay-node-n2", "bgpd");
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  expect(isAnother()).toBe(true);
+  expect(other.processOf("margay-node-n2", "bgpd")).toBe(slow);
+  for (const stream of streams) expect((await stream.stop()).lost).toEqual([]);
+  await createPods(cluster, [["default/after-the-hang", "n1", {}]]);
+  await cluster.becomes(true, "default/client", "default/after-the-hang");
+}, 300_000);
+
 interface Role {
   readonly metadata: { readonly name: string };
   readonly rules: readonly {

@@ -1,10 +1,8 @@
-import { get as httpGet } from "node:http";
-import { Socket } from "node:net";
 import type { ApiServer } from "@margay/kubernetes";
-import { namespacePath, type Outcome, type Party, type Processes } from "@margay/lab";
-import { socketIn } from "@margay/netlink";
+import type { Outcome, Party, Processes } from "@margay/lab";
 import { patchStatus, remove } from "./api.ts";
 import type { Container, Pod } from "./objects.ts";
+import { isReady, Life } from "./probes.ts";
 import type { Runtime } from "./runtime.ts";
 import { conflist, Sandbox } from "./sandbox.ts";
 
@@ -13,6 +11,9 @@ interface RunningContainer {
   process: string;
   restarts: number;
   ready: boolean;
+  life: Life;
+  /** It has failed its liveness probe and is being stopped. */
+  ending?: Promise<void>;
 }
 
 interface Held {
@@ -67,8 +68,12 @@ export class Kubelet {
 
   /** The process of a container that runs here. */
   processOf(pod: string, container: string): string | undefined {
-    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
-    return held?.containers.find(({ spec }) => spec.name === container)?.process;
+    return this.#container(pod, container)?.process;
+  }
+
+  /** Whether a container's probes have said so. */
+  isReady(pod: string, container: string): boolean {
+    return this.#container(pod, container)?.ready ?? false;
   }
 
   exec(pod: string, container: string, words: readonly string[]): Promise<Outcome> {
@@ -82,8 +87,7 @@ export class Kubelet {
 
   /** The memory that a container requests ("128Mi"), as its kubelet would reserve it. */
   requestedMiB(pod: string, container: string): number {
-    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
-    const found = held?.containers.find(({ spec }) => spec.name === container);
+    const found = this.#container(pod, container);
     return Number.parseInt(found?.spec.resources?.requests?.memory ?? "", 10);
   }
 
@@ -94,13 +98,23 @@ export class Kubelet {
 
   /** Starts again what has ended of a pod, which a kubelet does also while the API server is away. */
   async startAgain(pod: string): Promise<void> {
-    const held = [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
+    const held = this.#named(pod);
     if (held) await this.#driveContainers(held);
   }
+
+  #named = (pod: string): Held | undefined =>
+    [...this.#held.values()].find(({ pod: { metadata } }) => metadata.name === pod);
+  #container = (pod: string, container: string): RunningContainer | undefined =>
+    this.#named(pod)?.containers.find(({ spec }) => spec.name === container);
 
   /** Stops a container's process where it stands. */
   async freeze(pod: string, container: string): Promise<void> {
     await this.#runtime.freeze(this.processOf(pod, container) ?? "");
+  }
+
+  /** And lets it go on. */
+  async thaw(pod: string, container: string): Promise<void> {
+    await this.#runtime.thaw(this.processOf(pod, container) ?? "");
   }
 
   /** One pass over the pods bound to this node. */
@@ -151,28 +165,29 @@ export class Kubelet {
     const [init] = initLeft;
     if (init) return this.#driveInit(held, init);
     for (const spec of pod.spec.containers.slice(held.containers.length))
-      held.containers.push({
-        spec,
-        process: await this.#runtime.start(pod, spec),
-        restarts: 0,
-        ready: false,
-      });
+      held.containers.push({ spec, restarts: 0, ready: false, ...(await this.#start(pod, spec)) });
     for (const container of held.containers) {
       const running = this.#processes.isRunning(container.process);
       if (!running && (pod.spec.restartPolicy ?? "Always") === "Always") {
         container.restarts++;
-        container.process = await this.#runtime.start(pod, container.spec);
+        delete container.ending;
+        Object.assign(container, await this.#start(pod, container.spec));
       }
-      container.ready = running && (await isReady(this.node, container.spec));
+      if (running && container.life.isOver(performance.now()))
+        container.ending ??= this.#runtime.stop(container.process, graceMs(pod));
+      container.ready = running && container.life.hasStarted && (await isReady(this.node, container.spec));
     }
+  }
+
+  async #start(pod: Pod, spec: Container): Promise<Pick<RunningContainer, "process" | "life">> {
+    const process = await this.#runtime.start(pod, spec);
+    return { process, life: new Life(this.node, spec, performance.now()) };
   }
 
   async #driveInit(held: Held, init: Container): Promise<void> {
     const running = held.containers[0];
     if (!running) {
-      held.containers = [
-        { spec: init, process: await this.#runtime.start(held.pod, init), restarts: 0, ready: false },
-      ];
+      held.containers = [{ spec: init, restarts: 0, ready: false, ...(await this.#start(held.pod, init)) }];
       return;
     }
     if (this.#processes.isRunning(running.process)) return;
@@ -223,9 +238,8 @@ export class Kubelet {
   async #end(held: Held): Promise<void> {
     if (held.ending) return;
     held.ending = true;
-    const graceMs = (held.pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
     try {
-      await Promise.all(held.containers.map(({ process }) => this.#runtime.stop(process, graceMs)));
+      await Promise.all(held.containers.map(({ process }) => this.#runtime.stop(process, graceMs(held.pod))));
       await held.sandbox?.close();
       this.#runtime.forget(held.pod);
       await remove(this.#server, pathOf(held.pod));
@@ -251,23 +265,5 @@ export class Kubelet {
   }
 }
 
+const graceMs = ({ spec }: Pod): number => (spec.terminationGracePeriodSeconds ?? 30) * 1000;
 const pathOf = (pod: Pod): string => `/api/v1/namespaces/${pod.metadata.namespace}/pods/${pod.metadata.name}`;
-
-const PROBE_MS = 2000;
-/** A container's readiness probe, asked from the node's network namespace; without one it is ready. */
-function isReady(node: string, { readinessProbe }: Container): Promise<boolean> {
-  const probe = readinessProbe?.httpGet;
-  if (!probe) return Promise.resolve(true);
-  return new Promise((resolve) => {
-    const createConnection = () => {
-      const fd = socketIn(namespacePath(node), { family: 4, type: "stream" });
-      const socket = new Socket({ fd }).connect({ host: probe.host ?? "127.0.0.1", port: probe.port });
-      return socket.setTimeout(PROBE_MS, () => socket.destroy(new Error("no answer"))); // a process that stands still
-    };
-    const asked = httpGet({ path: probe.path, createConnection }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    asked.on("error", () => resolve(false));
-  });
-}

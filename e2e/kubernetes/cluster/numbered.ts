@@ -55,10 +55,14 @@ export class Numbered {
     return socket;
   }
 
-  /** Waits half a second for what is under way. @returns how many were sent, and which of them did not arrive */
+  /** Waits while what is under way arrives. @returns how many were sent, and which of them did not arrive */
   async stop(): Promise<{ sent: number; lost: number[] }> {
     clearInterval(this.#timer);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    for (let before = -1; this.#arrived.size < this.#sent && before < this.#arrived.size; ) {
+      before = this.#arrived.size;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => setImmediate(resolve)); // what lay in the socket meanwhile
+    }
     for (const socket of [this.#receiver, ...this.#open]) socket.close();
     const all = Array.from({ length: this.#sent }, (_, number) => number);
     return { sent: this.#sent, lost: all.filter((number) => !this.#arrived.has(number)) };

@@ -46,6 +46,13 @@ export interface EnvVar {
   };
 }
 
+export interface Probe {
+  readonly httpGet?: { readonly host?: string; readonly path: string; readonly port: number };
+  readonly periodSeconds?: number;
+  readonly timeoutSeconds?: number;
+  readonly failureThreshold?: number;
+}
+
 export interface Container {
   readonly name: string;
   readonly image: string;
@@ -56,9 +63,9 @@ export interface Container {
   readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[];
   readonly securityContext?: SecurityContext;
   readonly resources?: { readonly requests?: { readonly memory?: string } };
-  readonly readinessProbe?: {
-    readonly httpGet?: { readonly host?: string; readonly path: string; readonly port: number };
-  };
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
 }
 
 export interface PodSpec {

@@ -86,6 +86,10 @@ export class Runtime {
     await exec([...CRUN, "kill", this.#ids.get(name) ?? "", "STOP"]);
   }
 
+  async thaw(name: string): Promise<void> {
+    await exec([...CRUN, "kill", this.#ids.get(name) ?? "", "CONT"]);
+  }
+
   forget(pod: Pod): void {
     rmSync(podFolder(pod), { recursive: true, force: true });
   }
