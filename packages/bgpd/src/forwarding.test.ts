@@ -18,11 +18,13 @@ neighbors:
   - { name: leaf, address: 172.20.1.2, as: 65001, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
   - { name: leaf6, address: fd00:172:21::2, as: 65001, families: [ipv6], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
 `;
+/** So many that they lean on a nexthop object (ADR 17). */
+const many = Array.from({ length: 2000 }, (_, n) => `10.${50 + (n >> 8)}.${n & 255}.0/24`);
 const birdConf = `
 router id 172.20.0.2;
 protocol device {}
 protocol kernel { ipv4 { export where source = RTS_BGP; }; persist; graceful restart on; }
-protocol static { ipv4; route 192.0.2.0/24 blackhole; }
+protocol static { ipv4; route 192.0.2.0/24 blackhole; ${many.map((n) => `route ${n} blackhole;`).join(" ")} }
 protocol bgp n1 {
   local 172.20.0.2 as 65000;
   neighbor 172.20.0.11 as 64512;
@@ -66,9 +68,13 @@ unsharedWithUsers(import.meta.url, () => {
   const state = async (name = "tor") => (await us.states(name))[0];
   const leafStates = () => us.states("leaf", "leaf6");
 
-  /** Packets from the client to a host behind a router, 50 a second; `end` says how many of them came back. */
+  /** A host behind the BIRD, whose route leans on a nexthop object. */
+  let host = "";
+  const way = () => run(`ip route get fibmatch ${host}`);
+
+  /** Packets from the client to that host, 50 a second; `end` says how many of them came back. */
   function stream(): { end(): Promise<{ sent: number; back: number }> } {
-    const ping = spawn("ip", ["netns", "exec", "client", "ping", "-n", "-q", "-i", "0.02", "192.0.2.1"]);
+    const ping = spawn("ip", ["netns", "exec", "client", "ping", "-n", "-q", "-i", "0.02", host]);
     let text = "";
     ping.stdout.setEncoding("utf8").on("data", (more: string) => {
       text += more;
@@ -91,7 +97,6 @@ unsharedWithUsers(import.meta.url, () => {
       ip addr add 172.20.1.11/24 dev leaf0; ip addr add fd00:172:21::11/64 dev leaf0 nodad; ip link set leaf0 up
       ip -n leaf addr add 172.20.1.2/24 dev eth0; ip -n leaf addr add fd00:172:21::2/64 dev eth0 nodad
       ip -n leaf link set eth0 up; ip -n leaf link set lo up
-      ip -n tor addr add 192.0.2.1/32 dev lo
       ip netns add client; ip link add c0 type veth peer name eth0 netns client
       ip addr add 10.9.0.1/24 dev c0; ip link set c0 up
       ip -n client addr add 10.9.0.2/24 dev eth0; ip -n client link set eth0 up
@@ -113,6 +118,12 @@ unsharedWithUsers(import.meta.url, () => {
       expect.stringMatching(/10\.9\.0\.0.*bird[\s\S]*192\.0\.2\.0.*143/),
     );
   });
+  beforeAll(async () => {
+    const leaning = () => /^(10\.5\d\.\d+)\.0\/24 nhid/m.exec(run("ip route show proto 143"))?.[1];
+    await eventually(leaning, expect.any(String));
+    host = `${leaning()}.1`;
+    run(`ip -n tor addr add ${host}/32 dev lo`);
+  });
   afterAll(async () => {
     await us.remove();
     await frr.remove();
@@ -128,6 +139,7 @@ unsharedWithUsers(import.meta.url, () => {
   describe("packets through two speakers", () => {
     test("ours is killed and comes back: none is lost, and FRR's kernel keeps our networks", async () => {
       const packets = stream();
+      const before = way();
       const seen = new Set([leafRoutes()]);
       await us.kill();
       await eventually(() => bird.control("show protocols n1"), expect.not.stringMatching("Established"));
@@ -142,6 +154,7 @@ unsharedWithUsers(import.meta.url, () => {
       expect(sent).toBeGreaterThan(20);
       expect(back).toBe(sent);
       expect([...seen]).toEqual(["1 1"]);
+      expect(way()).toBe(before); // the object that the killed one made, too
     });
 
     test("FRR's bgpd is killed and comes back, sessions over IPv4 and IPv6: no route of it is gone for a moment", async () => {
@@ -177,7 +190,7 @@ unsharedWithUsers(import.meta.url, () => {
       await eventually(() => state(), "Established");
       await eventually(() => run("ip route show 192.0.2.0/24"), expect.stringMatching("via 172.20.0.2"));
       await eventually(() => bird.routes(), expect.arrayContaining(["10.9.0.0/24 via 172.20.0.11 [64512]"]));
-      const answers = () => run("ip netns exec client ping -n -q -c 1 -W 1 192.0.2.1 || true");
+      const answers = () => run(`ip netns exec client ping -n -q -c 1 -W 1 ${host} || true`);
       await eventually(answers, expect.stringMatching(" 1 received"));
     });
   });
