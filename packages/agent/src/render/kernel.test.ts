@@ -47,6 +47,9 @@ test.each(["nft", "legacy", "nftables"])(
     const through = ["behind:80", "behind:81"];
     const out = ["out:80", "out:6443"];
     const vxlan = "far:81/udp";
+    const udpThrough = "behind:80/udp";
+    const udpFailsafes = ["far:68/udp", udpThrough, "out:53/udp"];
+    const udp = ["far:68/udp", "far:8080/udp", udpThrough, "out:53/udp", "out:80/udp"];
     const six = ["far6:22", "far6:81", "far6:80/udp", "out6:81", "far6:8080", "out6:6443"];
     const everything = [
       "far:22",
@@ -57,11 +60,13 @@ test.each(["nft", "legacy", "nftables"])(
       ...out,
       vxlan,
       "far:80/udp",
+      ...udp,
       ...six,
     ];
-    const failsafes = ["far:22", ...through, "out:6443", "far6:22", "out6:6443"];
+    const but = (...gone: string[]) => everything.filter((name) => !gone.includes(name));
+    const failsafes = ["far:22", ...through, "out:6443", ...udpFailsafes, "far6:22", "out6:6443"];
     const byPort = [
-      ...["far:22", "far:80", "far:8080", ...through, "out:6443"],
+      ...["far:22", "far:80", "far:8080", ...through, "out:6443", ...udpFailsafes],
       ...["far6:22", "far6:8080", "out6:6443"],
     ];
     const { found, looped } = JSON.parse(inNamespace(file, backend)) as {
@@ -82,24 +87,30 @@ test.each(["nft", "legacy", "nftables"])(
       // Egress is left to profiles, of which there are none.
       "ingress by port": byPort,
       "ingress by protocol and family": [
-        ...["far:22", ...through, "out:6443", "far:80/udp"],
-        ...["far6:22", "far6:81", "far6:80/udp", "out6:6443"],
+        ...["far:22", ...through, "out:6443", "far:80/udp", "far:68/udp", "far:8080/udp"],
+        ...[udpThrough, "out:53/udp", "far6:22", "far6:81", "far6:80/udp", "out6:6443"],
       ],
-      "on forward": ["far:22", "far:81", "behind:81", ...out, vxlan, "far:80/udp", ...six].filter(
-        (name) => name !== "far6:8080",
-      ),
-      "not tracked": ["far:22", "far:81", ...through, "out:6443", "far6:22", "far6:81", "out6:6443"],
+      "on forward": but("far:80", "far:8080", "behind:80", "far6:8080"),
+      "not tracked": [
+        ...["far:22", "far:81", ...through, "out:6443", ...udpFailsafes],
+        ...["far6:22", "far6:81", "out6:6443"],
+      ],
       "not tracked, and no rule for answers": failsafes,
-      "no failsafe ports": through,
-      "before destination NAT": everything.filter((name) => !["far:8080", "far6:8080"].includes(name)),
+      "not tracked, UDP": everything.filter((name) => name === vxlan || failsafes.includes(name)),
+      "not tracked, UDP, and no rule for answers": failsafes,
+      // A failsafe port is none of its business; what is translated later is still for its own port.
+      "not tracked, UDP denied": but("far:80/udp", udpThrough, "far6:80/udp"),
+      "no failsafe ports": [...through, udpThrough],
+      "before destination NAT": but("far:8080", "far6:8080"),
+      "before destination NAT, UDP": but("far:8080/udp"),
       // REJECT is of the filter table alone.
-      "before destination NAT, where a refusal is an answer": everything.filter(
-        (name) => !["far:8080", "far6:8080", "far:81", "far6:81", "behind:81"].includes(name),
+      "before destination NAT, where a refusal is an answer": but(
+        ...["far:8080", "far6:8080", "far:81", "far6:81", "behind:81"],
       ),
       // Pods have none: the node is closed as in IPv4.
       "ingress by port, where pods have no IPv6": byPort,
       "VXLAN of another node": everything,
-      "VXLAN of nobody": everything.filter((name) => name !== vxlan),
+      "VXLAN of nobody": but(vxlan),
     });
   },
 );

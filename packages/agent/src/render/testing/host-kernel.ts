@@ -11,7 +11,8 @@ import { startProber } from "./start-prober.ts";
  * Run under `unshare -Urnm`: this namespace is a node that routes between `far` (eth0) and `behind` (eth1). Loads host
  * endpoints and policies, sends real packets, and prints by scenario what got through, as JSON. Argument: the backend.
  */
-const PORTS = [22, 80, 81, 6443];
+/** 53 and 68 are failsafe ports of UDP, out and in. */
+const PORTS = [22, 53, 68, 80, 81, 6443];
 const NODE = "10.0.0.1";
 const NODE6 = "fd00:0::1";
 const [FAR, BEHIND] = ["10.0.0.2", "10.0.1.2"];
@@ -44,6 +45,7 @@ const all = resource("HostEndpoint", "h", {
 const gnp = (name: string, spec: object) =>
   resource("GlobalNetworkPolicy", name, { selector: "role == 'host'", ...spec });
 const tcp = (action: string, ...ports: number[]) => ({ action, protocol: "TCP", destination: { ports } });
+const udp = (action: string, ...ports: number[]) => ({ ...tcp(action, ...ports), protocol: "UDP" });
 const answers = (...ports: number[]) => ({ action: "Allow", protocol: "TCP", source: { ports } });
 
 const vxlan = resource("IPPool", "p", { cidr: "10.244.0.0/16", vxlanMode: "Always" });
@@ -83,6 +85,29 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
       ...{ ingress: [tcp("Allow", 81)], egress: [] },
     }),
   ],
+  "not tracked, UDP": [
+    eth0,
+    gnp("p", {
+      ...{ doNotTrack: true, applyOnForward: true, types: ["Ingress", "Egress"] },
+      ...{ ingress: [udp("Allow", 81)], egress: [{ ...answers(81), protocol: "UDP" }] },
+    }),
+  ],
+  "not tracked, UDP, and no rule for answers": [
+    eth0,
+    gnp("p", {
+      ...{ doNotTrack: true, applyOnForward: true, types: ["Ingress", "Egress"] },
+      ...{ ingress: [udp("Allow", 81)], egress: [] },
+    }),
+  ],
+  "not tracked, UDP denied": [
+    all,
+    gnp("p", {
+      doNotTrack: true,
+      applyOnForward: true,
+      types: ["Ingress"],
+      ingress: [udp("Deny", 53, 68, 80)],
+    }),
+  ],
   "no failsafe ports": [
     eth0,
     resource("FelixConfiguration", "default", {
@@ -93,6 +118,10 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
   "before destination NAT": [
     all,
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [tcp("Deny", 8080)] }),
+  ],
+  "before destination NAT, UDP": [
+    all,
+    gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [udp("Deny", 68, 8080)] }),
   ],
   "before destination NAT, where a refusal is an answer": [
     all,
@@ -121,6 +150,11 @@ const TRIES: Readonly<Record<string, readonly [from: string, to: string, port: n
   ...{ "out:80": [NODE, FAR, 80], "out:6443": [NODE, FAR, 6443] },
   "far:81/udp": [FAR, NODE, 81, "udp"],
   "far:80/udp": [FAR, NODE, 80, "udp"],
+  "far:68/udp": [FAR, NODE, 68, "udp"],
+  "far:8080/udp": [FAR, NODE, 8080, "udp"],
+  "behind:80/udp": [FAR, BEHIND, 80, "udp"],
+  "out:53/udp": [NODE, FAR, 53, "udp"],
+  "out:80/udp": [NODE, FAR, 80, "udp"],
   "far6:22": [FAR6, NODE6, 22],
   "far6:81": [FAR6, NODE6, 81],
   "far6:80/udp": [FAR6, NODE6, 80, "udp"],
@@ -175,7 +209,8 @@ async function main(): Promise<void> {
   wire("far", "eth0", 0);
   wire("behind", "eth1", 1);
   for (const tool of ["iptables-nft", "ip6tables-nft"])
-    run(`${tool} -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j REDIRECT --to-ports 80`);
+    for (const protocol of ["tcp", "udp"])
+      run(`${tool} -t nat -A PREROUTING -i eth0 -p ${protocol} --dport 8080 -j REDIRECT --to-ports 80`);
   const [node, far, behind] = [
     startProber(undefined, PORTS),
     startProber("far", PORTS),
