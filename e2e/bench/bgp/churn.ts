@@ -1,7 +1,7 @@
 /** Prefixes that change in a table that is there: how long until each peer has heard of each. */
 import { setTimeout as delay } from "node:timers/promises";
 import { changeOf, withdrawalOf } from "./feed.ts";
-import { keyOf } from "./prefixes.ts";
+import { keyOf, keysOfWire } from "./prefixes.ts";
 import type { Peer } from "./rows.ts";
 import type { SimulatedPeer } from "./speaker.ts";
 
@@ -61,26 +61,62 @@ interface Wanted {
   readonly isGone: boolean;
 }
 
-/** Until every sink has heard each prefix; what `send` has sent, and when, it notes. */
+/** What one sink heard at a time, in ms, and where its prefixes were put. */
+interface Notice {
+  readonly sink: number;
+  readonly at: number;
+  readonly from: number;
+  readonly to: number;
+  readonly isGone: boolean;
+}
+
+/** For what a sink hears of a prefix: 4 bytes, a few times. */
+const roomEach = 32;
+
+/**
+ * Until every sink has heard each prefix; what `send` has sent, and when, it notes. What was heard is only noted, and looked at
+ * later: a sink that thinks keeps those after it from reading, of which the daemon's time would be the least.
+ */
 async function heard(
   sinks: readonly SimulatedPeer[],
-  { prefixes, isGone: wanted }: Wanted,
+  wanted: Wanted,
   send: (sent: Map<number, number>) => void | Promise<void>,
 ): Promise<number[]> {
   await delay(restMs);
   const sent = new Map<number, number>();
-  const latencies: number[] = [];
-  const all = Promise.withResolvers<void>();
-  for (const sink of sinks) {
-    const left = new Set(prefixes.map(keyOf));
-    sink.onHeard = (key, isGone) => {
-      const at = sent.get(key);
-      if (isGone !== wanted || at === undefined || !left.delete(key)) return;
-      if (latencies.push(performance.now() - at) === sinks.length * prefixes.length) all.resolve();
+  const notices: Notice[] = [];
+  const bytes = new Uint8Array(sinks.length * wanted.prefixes.length * roomEach);
+  let from = 0;
+  for (const [i, sink] of sinks.entries())
+    sink.onHeard = (nlri, isGone) => {
+      bytes.set(nlri, from);
+      const to = from + nlri.length;
+      notices.push({ sink: i, at: performance.now(), from, to, isGone });
+      from = to;
     };
-  }
   await send(sent);
-  await all.promise;
-  for (const sink of sinks) sink.onHeard = undefined;
+  for (;;) {
+    await delay(restMs);
+    const latencies = latenciesOf({ notices, bytes }, wanted, sent);
+    if (latencies.length < sinks.length * wanted.prefixes.length) continue;
+    for (const sink of sinks) sink.onHeard = undefined;
+    return latencies;
+  }
+}
+
+/** Of each prefix and sink: the first time that it was heard as wanted. */
+function latenciesOf(
+  { notices, bytes }: { readonly notices: readonly Notice[]; readonly bytes: Uint8Array },
+  { prefixes, isGone }: Wanted,
+  sent: ReadonlyMap<number, number>,
+): number[] {
+  const left = new Map<number, Set<number>>();
+  const latencies: number[] = [];
+  for (const { sink, at, from, to } of notices.filter((notice) => notice.isGone === isGone)) {
+    const keys = left.get(sink) ?? new Set(prefixes.map(keyOf));
+    left.set(sink, keys);
+    for (const key of keysOfWire(bytes.subarray(from, to)))
+      if (keys.delete(key)) latencies.push(at - (sent.get(key) ?? at));
+  }
   return latencies;
 }

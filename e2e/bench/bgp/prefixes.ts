@@ -25,7 +25,17 @@ const keys: number[] = [];
 const given = new Set<number>();
 
 /** One number for a prefix: its bits, then its length. */
-export const keyOfWire = (bits: number, length: number): number => bits * 64 + length;
+const keyOfBits = (bits: number, length: number): number => bits * 64 + length;
+
+/** Of prefixes as they stand in an UPDATE: 24 bits at most, and what lies behind a shorter one is masked off. */
+export function* keysOfWire(nlri: Uint8Array): Generator<number> {
+  for (let i = 0; i < nlri.length; ) {
+    const length = nlri[i]!; // in range
+    const bits = ((nlri[i + 1]! << 24) | (nlri[i + 2]! << 16) | (nlri[i + 3]! << 8)) & (-1 << (32 - length));
+    yield keyOfBits(bits >>> 0, length);
+    i += 1 + ((length + 7) >> 3);
+  }
+}
 
 /** The same of the prefix with that number. */
 export function keyOf(n: number): number {
@@ -34,7 +44,7 @@ export function keyOf(n: number): number {
     const [length] = shares.find(([, upTo]) => share < upTo) ?? [24];
     const bits = Math.floor(random() * 2 ** length) * 2 ** (32 - length);
     const first = Math.floor(bits / 2 ** 24);
-    const key = keyOfWire(bits, length);
+    const key = keyOfBits(bits, length);
     if (first >= 224 || avoided.has(first) || given.has(key)) continue;
     given.add(key);
     keys.push(key);

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Framer, messageTypes, readUpdate, writeMessage } from "@margay/bgp";
-import { keyOfWire } from "./prefixes.ts";
 import { localAs, type Peer } from "./rows.ts";
 
 const { open, keepalive, update, notification } = messageTypes;
@@ -11,8 +10,8 @@ const { open, keepalive, update, notification } = messageTypes;
 /** All sockets read into it: what is heard is done with before the next one reads. */
 const shared = new Uint8Array(256 * 1024);
 
-/** A prefix by `keyOf`, heard as announced or as withdrawn. */
-export type Heard = (key: number, isGone: boolean) => void;
+/** Prefixes as they stand in an UPDATE, announced or withdrawn; the bytes are others once it returns. */
+export type Heard = (nlri: Uint8Array, isGone: boolean) => void;
 
 export class SimulatedPeer {
   readonly #peer: Peer;
@@ -27,7 +26,7 @@ export class SimulatedPeer {
   #beat: NodeJS.Timeout | undefined;
   #keepaliveAt = 0;
   #longestGapMs = 0;
-  /** Told of each prefix, while set. */
+  /** Told of each UPDATE, while set. */
   onHeard: Heard | undefined;
 
   private constructor(peer: Peer, socket: Socket, { feed, holdSeconds }: Manner) {
@@ -166,15 +165,10 @@ export class SimulatedPeer {
     return announced.some(({ attributes }) => attributes.asPath[0]?.ases.length === hops);
   }
 
-  /** Lengths are 24 at most, and what lies behind a shorter prefix is masked off. */
-  #hearAll(b: Uint8Array, isGone: boolean): void {
+  #hearAll(nlri: Uint8Array, isGone: boolean): void {
+    this.onHeard?.(nlri, isGone);
     let count = 0;
-    for (let i = 0; i < b.length; count++) {
-      const length = b[i]!; // in range
-      const bits = ((b[i + 1]! << 24) | (b[i + 2]! << 16) | (b[i + 3]! << 8)) & (-1 << (32 - length));
-      this.onHeard?.(keyOfWire(bits >>> 0, length), isGone);
-      i += 1 + ((length + 7) >> 3);
-    }
+    for (let i = 0; i < nlri.length; count++) i += 1 + ((nlri[i]! + 7) >> 3); // in range
     if (isGone === this.#isGone) this.#left -= count;
   }
 
