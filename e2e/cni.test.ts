@@ -41,10 +41,20 @@ test("a pod ends while the agent is down: at once for the runtime, wholly when t
 
 test("a bare namespace attached by hand: an address, routes from other nodes, and policy by its labels", async () => {
   await onNode("ip", "netns", "add", "vm");
-  const attach = ["margay", "attach", "vm", "--name", "vm", "-n", "shop", "-l", "app=vm"];
-  const [four = ""] = (await onNode(...attach)).split("\n");
+  const attach = async (netns: string) => {
+    const words = ["--name", "vm", "-n", "shop", "-l", "app=vm"];
+    return (await onNode("margay", "attach", netns, ...words)).split("\n")[0] ?? "";
+  };
+  const four = await attach("vm");
   expect(four).toMatch(/^10\.244\./);
-  expect((await onNode(...attach)).split("\n")[0]).toBe(four);
+  const container = lab.spawn("n1", ["ip", "netns", "exec", "vm", "sleep", "600"]); // as Docker's are: known by a process
+  const pids = async () => (await onNode("ip", "netns", "pids", "vm")).trim();
+  await eventually("its process is there", async () => (await pids()) !== "");
+  expect([await attach("vm"), await attach(await pids())]).toEqual([four, four]);
+  expect(await veths()).toHaveLength(1);
+  const ended = exitOf(container);
+  await onNode("kill", await pids());
+  await ended;
   const reached = async () => (await lab.exec("shop/a", ["ping", "-c", "1", "-W", "1", four])).code === 0;
   await eventually("another node's pod reaches it", reached);
   // Kubernetes' own policies select Kubernetes' pods only.

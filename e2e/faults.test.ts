@@ -119,7 +119,13 @@ test("etcd away: forwarding goes on, ADD fails with a code to try again, everyth
     await eventually("readiness says it", async () => lost.test(await readyz(port)));
   const refused = await lab.run(["pod", "add", "shop/late", "--node", "n1"]);
   expect(refused.code).toBe(1);
-  expect(refused.stderr).toMatch(/CNI error 11|unavailable/);
+  await onNode("ip", "netns", "add", "late");
+  const called = { COMMAND: "ADD", CONTAINERID: "late", NETNS: "/run/netns/late", IFNAME: "eth0" };
+  const env = Object.entries(called).map(([name, value]) => `CNI_${name}=${value}`);
+  const conf = { cniVersion: "1.1.0", name: "margay", type: "margay-cni", socket: "/run/margay/n1/cni.sock" };
+  const { stdout } = await lab.exec("n1", ["env", ...env, "margay", "cni"], JSON.stringify(conf));
+  expect(JSON.parse(stdout)).toMatchObject({ code: 11, msg: expect.stringContaining("datastore") });
+  await onNode("ip", "netns", "delete", "late");
   await lab.must(["start", "etcd"]);
   await eventually(
     "a pod can be made",
