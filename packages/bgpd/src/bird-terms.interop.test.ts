@@ -1,11 +1,10 @@
 /** What few peers need, with a real BIRD on the other side: a line of its configuration and its word for what came of it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { communities, formatAsPath, type Policy, type PolicyChange } from "@margay/bgp";
-import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { communities } from "@margay/bgp";
 import { unshared } from "@margay/testing";
 import type { WantedPeer } from "./config.ts";
-import { Bird, eventually, run, wire } from "./testing/bird.ts";
-import { Ours } from "./testing/ours.ts";
+import { Around, changed } from "./testing/around.ts";
+import { Bird, eventually, wire } from "./testing/bird.ts";
 
 interface Lines {
   /** The protocol's AS; 65000 when absent. */
@@ -30,58 +29,26 @@ protocol bgp n1 {
 `;
 
 const many = Array.from({ length: 1200 }, (_, i) => i + 1);
-const changed = (...set: PolicyChange[]): Partial<WantedPeer> => {
-  const all: Policy = { statements: [{ match: {}, set, verdict: "accept" }], otherwise: "accept" };
-  return { policyTerms: { export: all } };
-};
 const tagged = (values: readonly number[]) => changed({ kind: "add-communities", values });
 
 const [internal, own] = [{ as: 64512 }, { peerAs: 64512 }];
 
 unshared(import.meta.url, () => {
   const bird = new Bird("tor");
-  let us: Ours | undefined;
-  let upstream: Ours | undefined;
+  const around = new Around();
   beforeAll(() => {
     wire("tor");
-    run("ip addr add 172.20.0.3/24 dev eth0");
+    Around.addAddresses();
   });
   afterEach(async () => {
-    us?.stop();
-    upstream?.stop();
-    upstream = undefined;
+    around.stop();
     await bird.kill();
   });
   afterAll(() => bird.remove());
 
-  const start = async (lines: Lines, terms: Partial<WantedPeer>) => {
+  const start = (lines: Lines, terms: Partial<WantedPeer>) => {
     bird.start(birdConf(lines));
-    const peer = { address: parseAddress("172.20.0.2"), peerAs: 65000, ...terms };
-    const origins = new Map([["10.9.0.0/16", parsePrefix("10.9.0.0/16")]]);
-    us = await Ours.start({ n: 11, as: 64512, peers: [peer], origins });
-    return us;
-  };
-  /** Another router's route, which ours passes on by these terms: behind a private AS and a public one, of a next hop off the link. */
-  const startBetween = async (lines: Lines, terms: Partial<WantedPeer>) => {
-    bird.start(birdConf(lines));
-    const [we, up, tor] = ["172.20.0.11", "172.20.0.3", "172.20.0.2"].map((text) => parseAddress(text));
-    const behind = changed(
-      { kind: "prepend", as: 3356, times: 1 },
-      { kind: "prepend", as: 64999, times: 1 },
-      { kind: "next-hop", value: { address: parseAddress("198.51.100.9") } },
-    );
-    const peers: Partial<WantedPeer>[] = [
-      { ...{ address: up!, peerAs: 65010, passive: true } }, // three in, three out
-      { address: tor!, peerAs: 65000, ...terms },
-    ];
-    us = await Ours.start({ n: 11, as: 64512, peers, origins: new Map() });
-    const origins = new Map([["10.9.0.0/16", parsePrefix("10.9.0.0/16")]]);
-    upstream = await Ours.start({
-      n: 3,
-      as: 65010,
-      peers: [{ address: we!, peerAs: 64512, ...behind }],
-      origins,
-    });
+    return around.start(terms);
   };
   const shown = () => bird.control("show route 10.9.0.0/16 all");
 
@@ -142,7 +109,8 @@ unshared(import.meta.url, () => {
       ["next hop self, iBGP", internal, { ...own, nextHop: "self" }, /BGP\.next_hop: 172\.20\.0\.11\n/],
       ["next hop auto, iBGP: kept", internal, own, /BGP\.next_hop: 198\.51\.100\.9\n/],
     ])("of another's route: %s", async (_why, lines, terms, expected) => {
-      await startBetween(lines, terms);
+      bird.start(birdConf(lines));
+      await around.startBetween(terms);
       await eventually(shown, expect.stringMatching(expected));
     });
 
@@ -158,12 +126,6 @@ unshared(import.meta.url, () => {
   });
 
   describe("what ours makes of BIRD's", () => {
-    const heard = () => {
-      const all = [...(us?.speaker.ribs[4].entries() ?? [])];
-      const found = all.find(({ prefix }) => formatPrefix(prefix) === "192.0.2.0/24")?.paths[0];
-      if (!found?.attributes) return found?.refused;
-      return `${formatAsPath(found.attributes.asPath)}, ${found.attributes.localPref}, ${found.attributes.onlyToCustomer}`;
-    };
     test.each<[string, Lines, Partial<WantedPeer>, string]>([
       [
         "RFC 9234 roles: what comes from above",
@@ -197,7 +159,7 @@ unshared(import.meta.url, () => {
       ],
     ])("%s", async (_why, lines, terms, expected) => {
       await start(lines, terms);
-      await eventually(heard, expected);
+      await eventually(() => around.heard(), expected);
     });
   });
 });
