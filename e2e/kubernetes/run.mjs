@@ -1,5 +1,6 @@
 // `npm run e2e:kubernetes`, after the set-up: the Go tools, the image, then the tests in namespaces of their own.
 import { readdirSync, rmSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { debianPackages } from "../../packages/dev/src/debian.mjs";
@@ -13,6 +14,14 @@ const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** Apart from a failure (1): nothing has been tested. */
 const SKIPPED = 75; // EX_TEMPFAIL
 const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
+/** Of one file of tests, whose own limits are in it: jest itself may hang. */
+const SPEC_MINUTES = 25;
+/** `unshare` heeds nothing gentler while it waits; it ends with `timeout`, also when that is killed. */
+const BOUNDED = [
+  ...["timeout", "--foreground", "--signal=KILL", `${SPEC_MINUTES}m`],
+  ...["setpriv", "--pdeathsig", "KILL", "--"],
+];
+const KILLED = 128 + constants.signals.SIGKILL;
 /** crun knows no mix of both generations of cgroups, and needs none here. */
 const PRIVATE = 'mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"';
 const JEST = [
@@ -33,6 +42,8 @@ async function kubernetes(args) {
   for (const spec of specs(args)) {
     rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
     const code = await inNamespaces([join(ROOT, "node_modules/.bin/node"), ...JEST, spec]);
+    if (code === KILLED)
+      process.stderr.write(`margay: ${spec}: no end after ${SPEC_MINUTES} minutes, or no memory for it\n`);
     if (code !== 0) return code; // the logs are of the one that failed
   }
   return 0;
@@ -46,7 +57,7 @@ function specs(words) {
   return wanted.map((name) => join("e2e/kubernetes", name));
 }
 
-const inNamespaces = (command) => foreground([...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
+const inNamespaces = (command) => foreground([...BOUNDED, ...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
 
 async function cannot(log) {
   if (process.getuid() !== 0) return "it runs containers, which needs root";

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { must, run } from "../../packages/dev/src/progress.mjs";
+import { must, run, SetupError, telling } from "../../packages/dev/src/progress.mjs";
 
 const MODULE = fileURLToPath(new URL("tools/", import.meta.url));
 const KUBERNETES = "k8s.io/kubernetes";
@@ -39,7 +39,12 @@ const BUILD = `to=$1; shift
 rm -rf "$to.new" && mkdir -p "$to" "$to.new" &&
 nice -n 15 go build -o "$to.new/" "$@" && mv "$to.new"/* "$to" && rmdir "$to.new"`;
 
-/** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can */
+/** From nothing, on a machine that is ten times as busy as it should be. */
+const BUILD_MINUTES = 40;
+/** What Go says of modules that it cannot fetch. */
+const OFFLINE = /dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: 50\d /;
+
+/** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can, or without its modules */
 export async function tools(log) {
   const wanted = missing();
   if (wanted.length === 0) return false;
@@ -49,7 +54,13 @@ export async function tools(log) {
   await must("mkdir", ["-p", join(folder, "..")]);
   const words = [`${folder}.lock`, "sh", "-c", BUILD, "sh", folder, ...QUICKLY, "-ldflags", stamps()];
   const env = { CGO_ENABLED: "0", GOFLAGS: "-buildvcs=false -mod=readonly" };
-  await must("flock", [...words, ...packages], { cwd: MODULE, env, log, what: "go build" });
+  const bounded = [`${BUILD_MINUTES}m`, "flock", ...words, ...packages];
+  const { code, output } = await run("timeout", bounded, { cwd: MODULE, env, log });
+  if (code === 0) return;
+  const said = output.split("\n").find((line) => OFFLINE.test(line));
+  if (said) throw new ToolsMissing(`${TOOLS} are not built, and their modules cannot be had: ${said.trim()}`);
+  const why = code === 124 ? `no end after ${BUILD_MINUTES} minutes` : telling(output);
+  throw new SetupError(`go build failed: ${why} (all of it: ${log})`);
 }
 
 /** Go, and new enough for go.mod. */

@@ -45,6 +45,11 @@ test("a build that ends half-way leaves nothing that would be taken for whole", 
   expect(built()).toEqual(ALL);
 });
 
+test("Go without its modules is as good as none", async () => {
+  go("echo 'go: k8s.io/kubernetes: dial tcp: lookup proxy: no such host'; exit 1");
+  await expect(tools(undefined)).rejects.toThrow(ToolsMissing);
+});
+
 test("without Go it says what is missing", async () => {
   process.env.PATH = join(folder, "nothing");
   await expect(tools(undefined)).rejects.toThrow(ToolsMissing);
