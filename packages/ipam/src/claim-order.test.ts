@@ -148,6 +148,16 @@ describe("100 nodes in 5 racks", () => {
       expect(aggregatesOf(rack, blocks).length).toBeLessThanOrEqual(3);
   });
 
+  test("where a rack's ground is full, its buddy is next: the two are one aggregate", () => {
+    const racks = new Map([...NODES.slice(0, 4)].map((node) => [node, "rack"]));
+    const small = poolOf("10.244.0.0/22", 26); // sixteen blocks, four grounds
+    const owners = new Map([12n, 13n, 14n, 15n].map((index) => [index, "n0"]));
+    const [next] = claimOrder(small, { node: "n0", racks, owners, reserved: [] }).filter(
+      (cidr) => !owners.has(indexOf(small, cidr)),
+    );
+    expect(next && indexOf(small, next)).toBe(8n);
+  });
+
   test("without labels they are scattered, as before", () => {
     const blocks = claimAll(NODES, new Map());
     expect(aggregatesOf("rack-1", blocks).length).toBeGreaterThan(10);

@@ -149,6 +149,20 @@ describe("one allocator", () => {
     expect((await allocationsIn(store)).filter((line) => line.endsWith(" h"))).toEqual([]);
   });
 
+  test("dual stack: the second family's block is lost to another, then its write fails: the first is taken back", async () => {
+    const memory = memoryStore();
+    let tries = 0;
+    const create: Store["create"] = async (key, value) => {
+      if (!key.startsWith(`${BLOCKS}fd00`)) return memory.create(key, value);
+      if (++tries > 2) throw new StoreError("unavailable", "no answer");
+      throw new StoreError("exists", "another node's"); // by the claim and by its healing
+    };
+    const assigned = ipamOn({ ...memory, create }, "n1").assign(pod("h", [4, 6]));
+    await expect(assigned).rejects.toMatchObject({ code: "datastore" });
+    expect(tries).toBe(3);
+    expect(await allocationsIn(memory)).toEqual([]);
+  });
+
   test("dual stack in blocks that the node has: one write, both families or neither", async () => {
     const memory = memoryStore();
     const store = counting(memory);
@@ -185,12 +199,17 @@ describe("one allocator", () => {
       expect(new Set([block, ...entries].map((entry) => entry?.revision)).size).toBe(1);
     });
 
-    test("is left to the caller when the block must be claimed first, or when the handle has its address already", async () => {
+    test("is left to the caller when the block must be claimed or borrowed from, or when the handle has its address already", async () => {
       const store = memoryStore();
       const ipam = ipamOn(store, "n1");
       const asked = () => ipam.assignWith(pod("h"), () => beside("/x/h"));
       expect(await asked()).toMatchObject({ wroteAlong: false });
       expect(await asked()).toMatchObject({ wroteAlong: false });
+      const borrower = ipamOn(store, "n2", { pools: () => [pool("four", "10.0.0.0/28", 28)] });
+      for (const one of ["a", "b", "c", "d", "e"]) await ipam.assign(pod(one)); // more than a block of four
+      expect(await borrower.assignWith(pod("i", [4], "n2"), () => beside("/x/i"))).toMatchObject({
+        wroteAlong: false,
+      });
       expect((await store.list("/x/")).entries).toEqual([]);
     });
 
@@ -430,6 +449,21 @@ describe("a crash in the middle of a claim heals at the next one", () => {
     expect(more).toEqual([]);
     expect(await affinitiesIn(store)).toEqual([`n1 ${block?.cidr} confirmed`]);
     expect(await allocationsIn(store)).toHaveLength(1);
+  });
+
+  test("a block that is written while it is given back keeps its affinity until that is done", async () => {
+    const store = memoryStore();
+    await ipamOn(store, "n1").assign(pod("h"));
+    await ipamOn(store, "n1").release({ handle: "h" });
+    const [block] = await blocksIn(store);
+    const busy: Store["delete"] = async (key, revision) => {
+      if (key.startsWith(BLOCKS)) throw new StoreError("conflict", "it is written");
+      return store.delete(key, revision);
+    };
+    await ipamOn({ ...store, delete: busy }, "n1").releaseBlock(block!.cidr);
+    expect(await affinitiesIn(store)).toEqual([`n1 ${block!.cidr} pendingDeletion`]);
+    await ipamOn(store, "n1").release({ handle: "nobody" });
+    expect([await affinitiesIn(store), await blocksIn(store)]).toEqual([[], []]);
   });
 
   test("another node won the block: the loser's affinity goes", async () => {

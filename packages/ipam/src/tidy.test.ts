@@ -96,6 +96,16 @@ describe("tidy", () => {
     await ipam.tidy();
     expect(await keys(store, BLOCKS)).toEqual([]);
   });
+
+  test("... and one that is not the last stays its node's so long", async () => {
+    const { ipam, assign, world, store } = rig({ ipCooldownSeconds: 60 });
+    for (const handle of handles(5)) await assign(handle);
+    await ipam.release({ handle: "h4" });
+    for (let i = 0; i < 3; i++) expect(await ipam.tidy()).toEqual([]);
+    expect(await keys(store, AFFINITIES)).toHaveLength(2);
+    world.seconds = 60;
+    expect([...(await ipam.tidy()), ...(await ipam.tidy())]).toHaveLength(1);
+  });
 });
 
 test("a freed address is not given again before it has rested, nor by borrowing", async () => {
