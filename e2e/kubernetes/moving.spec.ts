@@ -66,7 +66,7 @@ test("before: flannel's nodes are Ready, and its pods reach each other", async (
     ["default/old1", "n1", {}],
     ["default/old2", "n2", {}],
   ]);
-  expect(await readyNodes(cluster)).toBe(2);
+  await cluster.eventually("both nodes are Ready", async () => (await readyNodes(cluster)) === 2);
   await reaches(["default/old1", "default/old2"]);
 }, 60_000);
 
