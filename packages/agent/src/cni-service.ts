@@ -12,12 +12,13 @@ import {
   spoolOf,
   unwireInside,
   unwirer,
-  wire,
+  WiringThread,
 } from "@margay/cni";
 import { resources, type Store } from "@margay/datastore";
 import type { Ipam } from "@margay/ipam";
 import { Netlink } from "@margay/netlink";
 import { familiesOf } from "./pool-families.ts";
+import type { Settings } from "./wanted.ts";
 
 export interface CniServiceOptions {
   readonly socket: string;
@@ -31,6 +32,10 @@ export interface CniServiceOptions {
   readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
   readonly interfacePrefix: () => string;
   readonly mtu: () => number;
+  /** What the node's end of a new interface needs. */
+  readonly settings: (hostInterface: string) => Settings;
+  /** Told when it is there and has them; without any when it goes. */
+  readonly wired: (hostInterface: string, settings: Settings) => void;
   /** Told of an endpoint that is being written, so that its rules are made meanwhile. */
   readonly expect: NonNullable<CniDeps["expect"]>;
   /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
@@ -58,16 +63,24 @@ const DRAIN_MS = 1000;
 /** Serves the container runtime's calls with this node's addresses and kernel. */
 export async function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
   const { netlink, ipam, store, node } = options;
-  const wires = Netlink.open({ inBackground: true }); // rules are put in words while the kernel makes a veth
+  const wires = new WiringThread();
   const removals = Netlink.open({ inBackground: true }); // it takes 20 ms to remove one, and lets nobody ask meanwhile
+  const unwire = unwirer(removals);
   const handle = cniHandler(
     {
       node,
       now: () => new Date(),
       ipam,
       endpoints: resources(store, "WorkloadEndpoint"),
-      wire: (wiring) => wire(wires, wiring),
-      unwire: unwirer(removals),
+      wire: async (wiring) => {
+        const settings = options.settings(wiring.hostInterface);
+        await wires.wire({ ...wiring, settings });
+        options.wired(wiring.hostInterface, settings);
+      },
+      unwire: (hostInterface) => {
+        options.wired(hostInterface, new Map());
+        return unwire(hostInterface);
+      },
       unwireInside,
       ownerOf: (name) => ownerOf(removals, name),
       owned: () => owned(netlink),
@@ -105,7 +118,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       clearInterval(timer);
       await server.close();
       removals.close();
-      wires.close();
+      await wires.close();
     },
   };
 }

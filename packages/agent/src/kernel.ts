@@ -19,7 +19,7 @@ import { isOfKernel, Refused, refusedChain } from "./refused.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
-import { notOurs, ROUTE_PROTOCOL, routesOf, Wanted } from "./wanted.ts";
+import { notOurs, ownerOf, ROUTE_PROTOCOL, routesOf, type Settings, Wanted } from "./wanted.ts";
 
 export interface KernelOptions {
   /** The kernel is no longer what was written, or an interface came: run a pass. */
@@ -63,7 +63,8 @@ export class Kernel {
   readonly #links = new LinkTable();
   readonly #routes: Tracked<Route>;
   readonly #closed = new Refused();
-  readonly #sysctls = new Tracked(sysctlTarget());
+  readonly #sysctlTarget = sysctlTarget();
+  readonly #sysctls = new Tracked(this.#sysctlTarget);
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
@@ -115,6 +116,11 @@ export class Kernel {
   /** Routes by destination that could not be written, and why. */
   get refused(): ReadonlyMap<string, NetlinkError> {
     return this.#refused;
+  }
+
+  /** A new interface has these settings. */
+  wired(interfaceName: string, settings: Settings): void {
+    this.#sysctlTarget.done(ownerOf(interfaceName), settings);
   }
 
   /** Packets and bytes by rule id. Not for the hot path. */

@@ -9,6 +9,7 @@ import { observingStore } from "./observing-store.ts";
 import type { AgentOptions } from "./options.ts";
 import { RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
 import { showEndpoints, showRoutes, showState } from "./views.ts";
+import { settingsOf } from "./wanted.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
 export async function startAgent(context: DaemonContext<AgentOptions>): Promise<{ stop(): Promise<void> }> {
@@ -67,6 +68,8 @@ function serveRuntime(
     namespaceLabels: inventory.namespaceLabels,
     interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
     mtu: () => agent.mtu,
+    settings: (interfaceName) => settingsOf({ interfaceName, spoofable: [] }, calc.state().config),
+    wired: (interfaceName, settings) => agent.kernel.wired(interfaceName, settings),
     expect: (key, value) => agent.expect(key, value),
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
     audit: (id) => agent.audit(id),

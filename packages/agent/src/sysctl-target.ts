@@ -2,19 +2,32 @@ import { NetlinkError, readSysctl, sysctl } from "@margay/netlink";
 import type { Target } from "@margay/reconcile";
 import type { Settings } from "./wanted.ts";
 
+interface SysctlTarget extends Target<Settings> {
+  /** What somebody has just set, of an interface that they made: the first `put` does not look again. None: it is gone. */
+  done(owner: string, settings: Settings): void;
+}
+
 /**
  * Kernel settings by what they belong to. The kernel keeps no mark on them, so what is ours is what this process has set;
  * `list` reads those back. Removing leaves the value: what was there before is not known, and an interface takes its own along.
  */
-export function sysctlTarget(): Target<Settings> {
+export function sysctlTarget(): SysctlTarget {
   const ours = new Map<string, Settings>();
+  const done = new Map<string, Settings>();
   return {
     name: "sysctls",
+    done: (owner, settings) => {
+      if (settings.size > 0 && !ours.has(owner)) done.set(owner, settings);
+      else done.delete(owner);
+    },
     list: async () => new Map([...ours].map(([owner, settings]) => [owner, readBack(settings)])),
     put: async (wanted) => {
       for (const [owner, settings] of wanted) {
         ours.set(owner, settings);
-        for (const [name, value] of settings) unlessGone(() => sysctl(name, value));
+        const known = done.get(owner);
+        done.delete(owner); // later it may have been made anew
+        for (const [name, value] of settings)
+          if (known?.get(name) !== value) unlessGone(() => sysctl(name, value));
       }
     },
     remove: async (owners) => {

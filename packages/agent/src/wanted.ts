@@ -30,6 +30,9 @@ interface Kept {
 
 const kept = new WeakMap<LocalEndpoint, Kept>();
 
+/** What an interface's settings belong to. */
+export const ownerOf = (interfaceName: string): string => `interface ${interfaceName}`;
+
 /** The same objects for the same endpoint and configuration: nothing is made or compared for pods that did not change. */
 function ofEndpoint(endpoint: LocalEndpoint, config: NodeState["config"]): Kept {
   const known = kept.get(endpoint);
@@ -40,16 +43,23 @@ function ofEndpoint(endpoint: LocalEndpoint, config: NodeState["config"]): Kept 
   const made = {
     config,
     isOurs: notOurs(endpoint, config) === undefined,
-    owner: `interface ${endpoint.interfaceName}`,
+    owner: ownerOf(endpoint.interfaceName),
     routes: new Map(routes.map((route) => [formatPrefix(route.dst), route])),
-    settings: new Map([
-      ...interfaceSettings(endpoint, config),
-      ...(config.ipv6Support ? interfaceSettings6(endpoint) : []),
-    ]),
+    settings: settingsOf(endpoint, config),
   };
   kept.set(endpoint, made);
   return made;
 }
+
+/** What of an endpoint its interface's settings depend on. */
+type Served = Pick<LocalEndpoint, "interfaceName" | "spoofable">;
+
+/** What makes a workload's interface a gateway of one address. */
+export const settingsOf = (endpoint: Served, config: NodeState["config"]): Settings =>
+  new Map([
+    ...interfaceSettings(endpoint, config),
+    ...(config.ipv6Support ? interfaceSettings6(endpoint) : []),
+  ]);
 
 /** An endpoint's own routes, by destination, wherever its interface may be. */
 export const routesOf = (endpoint: LocalEndpoint, config: NodeState["config"]): ReadonlyMap<string, Route> =>
@@ -146,7 +156,7 @@ const spelled = (interfaceName: string): string => interfaceName.replaceAll(".",
 const RP_FILTER = { Disabled: "0", Strict: "1", Loose: "2" } as const;
 
 function interfaceSettings(
-  { interfaceName, spoofable }: LocalEndpoint,
+  { interfaceName, spoofable }: Served,
   { workloadRPF }: NodeState["config"],
 ): [string, string][] {
   const name = spelled(interfaceName);
@@ -162,7 +172,7 @@ function interfaceSettings(
   ];
 }
 
-function interfaceSettings6({ interfaceName }: LocalEndpoint): [string, string][] {
+function interfaceSettings6({ interfaceName }: Served): [string, string][] {
   const name = spelled(interfaceName);
   return [
     [`net.ipv6.conf.${name}.disable_ipv6`, "0"],

@@ -2,7 +2,7 @@ import { ApiError, type ReleaseReason, type WorkloadEndpoint } from "@margay/api
 import { StoreError } from "@margay/datastore";
 import { addressSource, podIn } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
-import { cniError } from "./errors.ts";
+import { cniError } from "./failure.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
 import { sameOwner } from "./owner.ts";

@@ -18,6 +18,8 @@ export interface Wiring {
   readonly mtu: number;
   /** Of the pod's end. */
   readonly mac: string;
+  /** Kernel settings that the node's end gets besides, by name. */
+  readonly settings?: ReadonlyMap<string, string>;
 }
 
 /** How many addresses at either end of a block. */

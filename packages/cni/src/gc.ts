@@ -1,7 +1,8 @@
 import { deleteEndpoint } from "./del.ts";
 import { delegate, delegated } from "./delegate.ts";
 import type { CniDeps } from "./deps.ts";
-import { CniError, cniError } from "./errors.ts";
+import { CniError } from "./errors.ts";
+import { cniError } from "./failure.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
 import { aliasOf, type Owner, ownerOfEndpoint, ownerOfHandle } from "./owner.ts";

@@ -31,3 +31,4 @@ export { type CniServerOptions, serveCni } from "./server.ts";
 export { Spool } from "./spool.ts";
 export { unwirer } from "./unwirer.ts";
 export { HOST_MAC, unwireInside, wire } from "./wire.ts";
+export { WiringThread } from "./wiring-thread.ts";

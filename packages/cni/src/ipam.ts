@@ -1,7 +1,8 @@
 import { contains, formatAddress, offset, sameAddress, width } from "@margay/net";
 import { addressSource, parsedAddresses, podIn } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
-import { CniError, cniError } from "./errors.ts";
+import { CniError } from "./errors.ts";
+import { cniError } from "./failure.ts";
 import type { Reply } from "./frame.ts";
 import type { Invocation } from "./invocation.ts";
 import { DONE, formatIpamResult, type IpamAddress } from "./result.ts";

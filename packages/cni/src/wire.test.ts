@@ -11,6 +11,7 @@ import {
   listAddresses,
   listLinks,
   Netlink,
+  NetlinkError,
   newNamespace,
   readSysctl,
 } from "@margay/netlink";
@@ -18,6 +19,7 @@ import { unshared } from "@margay/testing";
 import type { Wiring } from "./deps.ts";
 import { unwirer } from "./unwirer.ts";
 import { unwireInside, wire } from "./wire.ts";
+import { WiringThread } from "./wiring-thread.ts";
 
 const POD = "/run/netns/pod";
 const WIRING: Wiring = {
@@ -114,6 +116,45 @@ unshared(import.meta.url, () => {
     await routePod(nl);
     for (const target of ["192.0.2.1", "2001:db8::1"]) inPod(`ping -c 1 -W 1 ${target}`);
     for (const target of ["10.244.0.5", "fd00:10:244::5"]) run(`ping -c 1 -W 1 ${target}`);
+  });
+
+  test("settings asked for are there when it is up; one that this kernel does not have is left out", async () => {
+    newNamespace(POD);
+    const ipv4 = `net.ipv4.conf.${WIRING.hostInterface}`;
+    const settings = new Map([
+      ["net.ipv4.conf.none.forwarding", "1"],
+      [`${ipv4}.proxy_arp`, "1"],
+      [`${ipv4}.rp_filter`, "2"],
+    ]);
+    await wire(nl, { ...WIRING, settings });
+    expect(["proxy_arp", "rp_filter"].map((name) => readSysctl(`${ipv4}.${name}`))).toEqual(["1", "2"]);
+  });
+
+  test("a thread makes it just so, and its refusals keep their kinds", async () => {
+    const thread = new WiringThread();
+    const refused = (wiring: Wiring) => thread.wire(wiring).catch((error) => error);
+    expect(await refused(WIRING)).toMatchObject({ name: "CniError", code: "unknown-container" });
+    newNamespace(POD);
+    await thread.wire(WIRING);
+    await routePod(nl);
+    inPod("ping -c 1 -W 1 192.0.2.1");
+    await unwire(WIRING.hostInterface);
+    inPod("ip link add eth0 type bridge");
+    const error = await refused(WIRING);
+    expect(error).toBeInstanceOf(NetlinkError);
+    expect(error).toMatchObject({ code: "EEXIST", request: expect.stringContaining("cali0123456789a") });
+    await thread.close();
+  });
+
+  test("a thread that dies fails who waits for it, to be tried again, and another follows", async () => {
+    newNamespace(POD);
+    const thread = new WiringThread();
+    const lost = thread.wire(WIRING).catch((error) => error); // its code is still being loaded
+    await thread.close();
+    expect(await lost).toMatchObject({ name: "CniError", code: "try-again-later" });
+    await thread.wire(WIRING);
+    expect(await linkByName(nl, WIRING.hostInterface)).toBeDefined();
+    await thread.close();
   });
 
   test("an IPv4-only pod", async () => {

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { type Address, hostPrefix, parseAddress, parsePrefix, width } from "@margay/net";
 import {
   configureLink,
@@ -35,15 +34,16 @@ const BOOT = 3;
  *
  * No ARP or NDP passes, so no first packet waits for it. The node's route to the pod is the agent's to make,
  * when the pod's policy is there. Whatever had either name is replaced. Throws CniError `unknown-container`
- * when the namespace is gone, else NetlinkError, and then leaves nothing.
+ * when the namespace is gone, else NetlinkError, and then leaves nothing. It keeps the thread for all the time that the kernel
+ * takes: an agent has another one for that (`WiringThread`).
  */
 export async function wire(nl: Netlink, wiring: Wiring): Promise<void> {
-  const pod = openPod(wiring.netns, { inBackground: true });
+  const pod = openPod(wiring.netns);
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
     const host = await makeVeth(nl, pod, wiring);
-    const ends = await Promise.allSettled([wirePod(pod, wiring), wireHost(nl, host, wiring)]); // two ends, nothing in common
-    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    await wirePod(pod, wiring);
+    await wireHost(nl, host, wiring);
   } catch (error) {
     await deleteLink(nl, wiring.hostInterface);
     throw error;
@@ -129,22 +129,28 @@ export function routesVia(gateway: Address, dev: string): Route[] {
   ];
 }
 
-/** The node's side: the settings that must be there before it comes up. The agent makes the others (`Wanted`) before its route. */
+/** The node's side. Its settings are there before it comes up; one that this kernel does not have is left out. */
 async function wireHost(
   nl: Netlink,
   link: Link,
-  { hostInterface, owner, addresses, mac }: Wiring,
+  { hostInterface, owner, addresses, mac, settings = new Map() }: Wiring,
 ): Promise<void> {
-  const set = (name: string, value: number) => sysctl(`net.ipv6.conf.${hostInterface}.${name}`, value);
-  if (has6(addresses)) {
-    set("disable_ipv6", 0);
-    set("accept_dad", 0);
-  }
-  if (existsSync("/proc/sys/net/ipv6")) set("accept_ra", 0);
+  const ipv6 = `net.ipv6.conf.${hostInterface.replaceAll(".", "/")}`;
+  const first = [...(has6(addresses) ? ["disable_ipv6", "accept_dad"] : []), "accept_ra"];
+  for (const [name, value] of new Map([...first.map((one) => [`${ipv6}.${one}`, "0"] as const), ...settings]))
+    setIfThere(name, value);
   await configureLink(nl, link, {
     link: { up: true, alias: aliasOf(owner) },
     neighbours: addresses.map((address) => ({ address, mac })),
   });
+}
+
+function setIfThere(name: string, value: string): void {
+  try {
+    sysctl(name, value);
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || error.code !== "ENOENT") throw error;
+  }
 }
 
 const has6 = (addresses: readonly Address[]): boolean => addresses.some(({ family }) => family === 6);

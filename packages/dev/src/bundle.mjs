@@ -19,7 +19,10 @@ export async function bundle() {
   const { outputFiles } = await build({
     write: false,
     absWorkingDir: ROOT,
-    entryPoints: { margay: join(ROOT, "packages/margay/src/main.ts") },
+    entryPoints: {
+      margay: join(ROOT, "packages/margay/src/main.ts"),
+      "wiring-worker": join(ROOT, "packages/cni/src/wiring-worker.ts"), // a thread's own
+    },
     outdir: DIST,
     outExtension: { ".js": ".mjs" },
     chunkNames: "chunks/[name]-[hash]",
