@@ -125,7 +125,7 @@ unshared(import.meta.url, () => {
       .find((name) => !before.includes(`${name}`));
   const pings = (pod: string, address: string): boolean => {
     try {
-      sh(`ip netns exec ${pod} ping -c1 -W0.2 -n ${address.split("/")[0]}`);
+      sh(`ip netns exec ${pod} ping -c1 -W1 -n ${address.split("/")[0]}`);
       return true;
     } catch {
       return false;

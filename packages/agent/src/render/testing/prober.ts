@@ -14,7 +14,7 @@ export interface Probe {
   readonly sourcePort: number;
   readonly to: string;
   readonly port: number;
-  /** How long an answer is waited for. */
+  /** How long an answer is waited for, of the time that this process gets. */
   readonly patienceMs: number;
 }
 
@@ -23,15 +23,26 @@ export interface Probed {
   readonly verdict: "allow" | "deny";
 }
 
+const TICK_MS = 100;
+
+/** Calls `none` when `ms` are over, told by short ticks: one is late on a busy machine, and what has come meanwhile is looked at after each. */
+function patience(ms: number, none: () => void): { end(): void } {
+  let left = ms / TICK_MS;
+  const timer = setInterval(() => {
+    if (left-- <= 0) none();
+  }, TICK_MS);
+  return { end: () => clearInterval(timer) };
+}
+
 /** Whether the other side answered in time; refusals by the network itself are errors and say so. */
 function tryTcp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = tcpConnect({ host: to, port, localAddress: from, localPort: sourcePort });
-  const timer = setTimeout(() => resolve(false), patienceMs);
+  const waiting = patience(patienceMs, () => resolve(false));
   socket.on("connect", () => resolve(true));
   socket.on("error", () => resolve(false));
   return promise.finally(() => {
-    clearTimeout(timer);
+    waiting.end();
     socket.destroy();
   });
 }
@@ -39,12 +50,12 @@ function tryTcp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<bool
 function tryUdp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = createSocket(to.includes(":") ? "udp6" : "udp4");
-  const timer = setTimeout(() => resolve(false), patienceMs);
+  const waiting = patience(patienceMs, () => resolve(false));
   socket.on("message", () => resolve(true));
   socket.on("error", () => resolve(false));
   socket.bind(sourcePort, from, () => socket.send("?", port, to));
   return promise.finally(() => {
-    clearTimeout(timer);
+    waiting.end();
     socket.close();
   });
 }
