@@ -1,3 +1,4 @@
 export { scratch } from "./scratch.ts";
 export { unshared, unsharedWithUsers } from "./unshared.ts";
 export { until } from "./until.ts";
+export { waitedMs } from "./waited.ts";

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AnyResource } from "@margay/api";
+import { waitedMs } from "@margay/testing";
 import { asNode, base, resource } from "../../render/testing/pods.ts";
 import { BACKENDS } from "./backends.ts";
 import { Keeper } from "./processes.ts";
@@ -165,17 +165,8 @@ function isFirst(): boolean {
 const isHooked = (key: string): boolean =>
   TABLES.some((t) => key.startsWith(`*${t}`) && BUILTINS[t].some((c) => key.endsWith(` ${c}`)));
 
-/** µs in which somebody on this machine waited for a processor; 0 where the kernel does not tell. */
-function waitedMicros(): number {
-  try {
-    return Number(/some .*total=(\d+)/.exec(readFileSync("/proc/pressure/cpu", "utf8"))?.[1]);
-  } catch {
-    return 0;
-  }
-}
-
 async function repaired(before: string): Promise<Pick<Repaired, "afterMs" | "waitedMs">> {
-  const [startedAt, waited] = [performance.now(), waitedMicros()];
+  const [startedAt, waited] = [performance.now(), waitedMs()];
   const isRepaired = () => ours() === before && (isNft || isFirst());
   const soFar = () => Math.round(performance.now() - startedAt);
   let afterMs: number | undefined;
@@ -183,7 +174,7 @@ async function repaired(before: string): Promise<Pick<Repaired, "afterMs" | "wai
     await sleep(20);
     if (isRepaired()) afterMs = soFar();
   }
-  return { afterMs, waitedMs: Math.round((waitedMicros() - waited) / 1000) };
+  return { afterMs, waitedMs: Math.round(waitedMs() - waited) };
 }
 
 async function main(): Promise<void> {
