@@ -59,8 +59,11 @@ function limitsIn(annotations: Annotations): (readonly [keyof QosControls, numbe
       ? []
       : [[limit, quantity(full, annotations[full] ?? "", rangeOf(limit))] as const];
   });
-  for (const side of ["ingress", "egress"] as const)
-    refuseAlone(side, new Set(found.map(([limit]) => limit)));
+  const values = new Map(found);
+  for (const side of ["ingress", "egress"] as const) {
+    refuseAlone(side, new Set(values.keys()));
+    refuseSlowPeak(side, values);
+  }
   return found;
 }
 
@@ -117,6 +120,14 @@ function quantity(name: string, text: string, { low, high, words }: Range): numb
     "invalid-configuration",
     `annotation ${name} must be a quantity ${words}; found ${JSON.stringify(text)}`,
   );
+}
+
+/** The kernel takes none such (tc-tbf). */
+function refuseSlowPeak(side: "ingress" | "egress", given: ReadonlyMap<keyof QosControls, number>): void {
+  const [bandwidth, peak] = [given.get(`${side}Bandwidth`), given.get(`${side}Peakrate`)];
+  if (bandwidth === undefined || peak === undefined || peak > bandwidth) return;
+  const why = `annotation ${side}Peakrate must be more than ${side}Bandwidth`;
+  throw new CniError("invalid-configuration", why);
 }
 
 /** A burst or peak without a bandwidth has nothing to be a burst of. */

@@ -199,6 +199,12 @@ describe("limits of traffic", () => {
     ["too little", { [`${Q}ingressBandwidth`]: "100" }, 7, /between 1k and 1P/],
     ["a burst of nothing", { [`${Q}egressBurst`]: "1M" }, 7, /egressBurst needs egressBandwidth/],
     [
+      "a burst no faster than the rest",
+      { [`${Q}egressBandwidth`]: "1M", [`${Q}egressPeakrate`]: "1M" },
+      7,
+      /egressPeakrate must be more than egressBandwidth/,
+    ],
+    [
       "too many packets",
       { [`${Q}egressPacketRate`]: "20k" },
       7,

@@ -18,7 +18,9 @@ export const shapingTarget = (nl: Netlink): Target<Shaping> => ({
   name: "shaping",
   list: () => list(nl),
   put: async (wanted) => {
-    for (const [name, shaping] of wanted) await put(nl, name, shaping);
+    const failed: unknown[] = [];
+    for (const [name, shaping] of wanted) await put(nl, name, shaping).catch((error) => failed.push(error));
+    if (failed.length > 0) throw failed[0]; // one pod's limit keeps no other's from being set
   },
   remove: async (names) => {
     for (const name of names) await put(nl, name, {});
@@ -31,12 +33,19 @@ interface Qdisc {
   readonly handle: string;
   readonly dev: string;
   readonly root?: boolean;
-  readonly options?: { readonly rate?: number; readonly burst?: number; readonly peakrate?: number };
+  /** Of a peak only `minburst`. */
+  readonly options?: { readonly rate?: number; readonly burst?: number; readonly minburst?: number };
 }
 
 async function list(nl: Netlink): Promise<Map<string, Shaping>> {
   const queues = JSON.parse(await tc(["-j", "qdisc", "show"])) as Qdisc[];
   const ours = new Map(queues.filter(isOurs).map((queue) => [queue.dev, bucketIn(queue)]));
+  const hasPeaks = queues.some((queue) => isOurs(queue) && queue.options?.minburst !== undefined);
+  const peaks = hasPeaks ? peaksIn(await tc(["qdisc", "show"])) : [];
+  for (const [dev, rate] of peaks) {
+    const bucket = ours.get(dev);
+    if (bucket) ours.set(dev, { ...bucket, peak: { rate, burst: 0 } });
+  }
   const links = await listLinks(nl);
   const names = new Set(links.filter(({ kind }) => kind !== "ifb").map(({ name }) => ifbOf(name)));
   const found = links.flatMap(({ name, kind }): [string, Shaping][] => {
@@ -57,9 +66,16 @@ const isOurs = ({ kind, handle, root }: Qdisc): boolean =>
 
 /** tc tells bytes per second. */
 const bucketIn = ({ options = {} }: Qdisc): Bucket => ({
-  ...{ rate: (options.rate ?? 0) * 8, burst: options.burst ?? 0 },
-  ...(options.peakrate && { peak: { rate: options.peakrate * 8, burst: 0 } }),
+  rate: (options.rate ?? 0) * 8,
+  burst: options.burst ?? 0,
 });
+
+const UNITS = ["", "K", "M", "G", "T"];
+/** Bits per second of bursts, by device: tc tells them to people only. */
+const peaksIn = (text: string): [string, number][] =>
+  [...text.matchAll(/^qdisc tbf 4d: dev (\S+) root .* peakrate (\d+)([KMGT]?)bit /gm)].map(
+    ([, dev = "", digits, unit = ""]) => [dev, Number(digits) * 1000 ** UNITS.indexOf(unit)],
+  );
 
 /** The kernel keeps a burst as time: it reads back a little smaller. */
 function sameBucket(a: Bucket | undefined, b: Bucket | undefined): boolean {

@@ -45,7 +45,8 @@ function bucketOf(
 ): Bucket | undefined {
   if (rate === undefined) return undefined;
   const burst = Math.max(LEAST_BURST_BYTES, Math.round((burstBits ?? rate * USUAL_BURST_SECONDS) / 8));
-  const peak = peakRate !== undefined && { rate: peakRate, burst: peakBytes ?? USUAL_PEAK_BURST_BYTES };
+  const isPeak = peakRate !== undefined && peakRate > rate; // else the kernel refuses it; CNI does before
+  const peak = isPeak && { rate: peakRate, burst: peakBytes ?? USUAL_PEAK_BURST_BYTES };
   return { rate, burst, ...(peak && { peak }) };
 }
 
