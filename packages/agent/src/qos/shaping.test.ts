@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import type { WorkloadEndpoint } from "@margay/api";
 import { Netlink } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { shapingTarget } from "./shaping-target.ts";
-import type { Bucket } from "./wanted.ts";
+import { type Bucket, wantedShaping } from "./wanted.ts";
 
 unshared(import.meta.url, () => {
   const sh = (command: string) => execFileSync("sh", ["-c", command], { encoding: "utf8" });
@@ -29,6 +30,21 @@ unshared(import.meta.url, () => {
     await target.remove(["cali1"]);
     expect(await target.list()).toEqual(new Map());
   });
+
+  test.each([1000, 1e5, 1e9, 1e12, 1e15])(
+    "the largest burst of %i bit/s is taken, and found again",
+    async (rate) => {
+      const target = shapingTarget(nl);
+      const endpoint = {
+        interfaceName: "cali1",
+        qosControls: { ingressBandwidth: rate, ingressBurst: 2 ** 35 },
+      };
+      const wanted = wantedShaping([{ spec: endpoint } as WorkloadEndpoint]); // all that counts of it
+      await target.put(wanted);
+      const found = (await target.list()).get("cali1");
+      expect(found && target.same?.(found, wanted.get("cali1")!)).toBe(true); // it was asked for
+    },
+  );
 
   test("one pod's limit that the kernel refuses keeps no other's from being set", async () => {
     const target = shapingTarget(nl);

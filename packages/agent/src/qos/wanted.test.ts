@@ -17,6 +17,8 @@ describe("a pod's limits as buckets", () => {
       { ingressBandwidth: MEGA, ingressPeakrate: 2 * MEGA, ingressMinburst: 3000 },
       { rate: MEGA, burst: 65_536, peak: { rate: 2 * MEGA, burst: 3000 } },
     ],
+    ["no more than 32 bits have", { ingressBandwidth: 1e15 }, { rate: 1e15, burst: 4_294_967_295 }],
+    ["no longer than the kernel's clock", { ingressBandwidth: 1000 }, { rate: 1000, burst: 34_250 }],
     [
       "no more than the bandwidth: the kernel refuses that, and it limits nothing",
       { ingressBandwidth: MEGA, ingressPeakrate: MEGA },

@@ -18,6 +18,7 @@ export interface Shaping {
 
 /** A burst that nobody asked for: so much of a second at full rate. Calico's 4 Gibit would be 43 s of 100 Mbit/s. */
 const USUAL_BURST_SECONDS = 0.1;
+const MOST_BURST_SECONDS = 274;
 /** A bucket must hold the largest packet, which may be a whole segment before it is cut (GSO). */
 const LEAST_BURST_BYTES = 65_536;
 /** tc-tbf: at least one packet. */
@@ -44,11 +45,19 @@ function bucketOf(
   [peakRate, peakBytes]: readonly [number | undefined, number | undefined],
 ): Bucket | undefined {
   if (rate === undefined) return undefined;
-  const burst = Math.max(LEAST_BURST_BYTES, Math.round((burstBits ?? rate * USUAL_BURST_SECONDS) / 8));
+  const bytes = Math.max(LEAST_BURST_BYTES, Math.round((burstBits ?? rate * USUAL_BURST_SECONDS) / 8));
+  const burst = atMost(rate, bytes);
   const isPeak = peakRate !== undefined && peakRate > rate; // else the kernel refuses it; CNI does before
-  const peak = isPeak && { rate: peakRate, burst: peakBytes ?? USUAL_PEAK_BURST_BYTES };
+  const peak = isPeak && {
+    rate: peakRate,
+    burst: atMost(peakRate, peakBytes ?? USUAL_PEAK_BURST_BYTES),
+  };
   return { rate, burst, ...(peak && { peak }) };
 }
+
+/** tc-tbf keeps a burst in 32 bits, and as a time in 32 bits of 64 ns: more is refused, or becomes little. */
+const atMost = (rate: number, bytes: number): number =>
+  Math.min(bytes, 2 ** 32 - 1, Math.floor((rate / 8) * MOST_BURST_SECONDS));
 
 /** At most 15 bytes, and found again from the pod's interface. */
 export const ifbOf = (interfaceName: string): string => `ifb-${interfaceName.slice(-11)}`;
