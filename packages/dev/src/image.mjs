@@ -100,9 +100,9 @@ function runtime(log) {
 
 /** The bundle with what lies beside it: the addon, the relay, etcd's protocol. */
 function program() {
-  const entry = join(DIST, "margay.mjs");
+  const entries = ["margay.mjs", "wiring-worker.mjs"].map((name) => join(DIST, name));
   const beside = ["margay-cni", basename(ADDON)].map((name) => join(DIST, name));
-  const all = [...chunksOf(entry), ...beside, ...files(join(DIST, "proto"))];
+  const all = [...new Set(entries.flatMap(chunksOf)), ...beside, ...files(join(DIST, "proto"))];
   return layer("margay", { unless: all }, async (root) => {
     for (const path of all) place(root, `opt/margay/dist/${path.slice(DIST.length + 1)}`, path);
     place(root, "opt/margay/package.json", join(ROOT, "packages/margay/package.json"));
