@@ -12,11 +12,13 @@ import { idle, step } from "./session/fsm.ts";
 import type { Event, Session } from "./session/session.ts";
 import { fromHex } from "./testing/hex.ts";
 import type { AsPath } from "./wire/as-path.ts";
+import { readAttributes, splitAttributes, writeAttributes } from "./wire/attribute-codec.ts";
 import { BgpError } from "./wire/error.ts";
 import { Framer } from "./wire/framer.ts";
 import { frame, readMessage, writeMessage } from "./wire/message.ts";
 import { pathsOf, prefixesOf } from "./wire/nlri.ts";
 import { describeNotification } from "./wire/notification.ts";
+import { AttributeScan } from "./wire/scan.ts";
 import { readUpdate, type UpdateContext } from "./wire/update.ts";
 import { writeAnnouncements } from "./wire/write-update.ts";
 
@@ -55,13 +57,15 @@ const recorded = readdirSync(folder).flatMap((name) =>
     .filter((line) => line !== "" && !line.startsWith("#"))
     .map(fromHex),
 );
+/** As a list comes that is looked at and not parsed: all that are known, in order. */
+const plain = fromHex(
+  `400101 00 | 400210 0202 0000fc01 0000fc02 0101 00000001 | 400304 0a000001 | 800404 00000064 | 400504 000000c8
+  | 400600 | c00708 0000fc00 0a000002 | c00808 ffffff01 fc000064 | 800904 0a000003 | 800a08 01010101 02020202
+  | c01008 0002fc0000000064 | c0200c 000000010000000200000003 | c02304 0000fc00`,
+);
 const everyAttribute = frame(
   "update",
-  fromHex(
-    `0000 008a | 400101 00 | 40020e 0202 0000fc01 0000fc02 0101 00000001 | 400304 0a000001 | 800404 00000064 | 400504 000000c8
-    | 400600 | c00708 0000fc00 0a000002 | c00808 ffffff01 fc000064 | 800904 0a000003 | 800a08 01010101 02020202
-    | c01008 0002fc0000000064 | c0200c 000000010000000200000003 | c02304 0000fc00 | e063 02 abcd | 08 0a`,
-  ),
+  Uint8Array.from([...fromHex("0000 007d"), ...plain, ...fromHex("e063 02 abcd | 08 0a")]),
 );
 const seeds = fc.constantFrom(...recorded, everyAttribute);
 
@@ -145,6 +149,42 @@ describe("fuzz: what was read is read again from what is written", () => {
     }),
     3000,
   );
+});
+
+describe("fuzz: attribute lists that are looked at instead of parsed", () => {
+  const edits = fc.array(fc.tuple(fc.nat(plain.length - 1), fc.oneof(fc.nat(3), fc.nat(255))), {
+    maxLength: 3,
+  });
+  let looked = 0;
+  fuzz(
+    "have no problem, and are written as they came",
+    fc.property(edits, fc.boolean(), (changes, internal) => {
+      const bytes = Uint8Array.from(plain);
+      for (const [at, value] of changes) bytes[at] = value;
+      const of = { as4: true, internal };
+      const scan = new AttributeScan();
+      if (!scan.look(bytes, of, false)) return;
+      looked++;
+      const { raw, problem } = splitAttributes(bytes);
+      const { attributes, problems } = readAttributes(raw, of);
+      expect([problem, problems]).toEqual([undefined, []]);
+      expect(attributes && writeAttributes(attributes, of)).toEqual(bytes);
+      expect([scan.med, scan.localPref, scan.originatorId, scan.onlyToCustomer]).toEqual([
+        attributes?.med,
+        attributes?.localPref,
+        attributes?.originatorId,
+        attributes?.onlyToCustomer,
+      ]);
+    }),
+    1500,
+  );
+  test("of which there were many", () => {
+    expect(looked).toBeGreaterThan(200);
+  });
+  test("as are all attributes in the seed of the others", () => {
+    const of = { ...ctx, internal: true };
+    expect(readUpdate(everyAttribute.subarray(19), of)).toMatchObject({ problems: [], announced: [{}] });
+  });
 });
 
 describe("fuzz: the session machine", () => {
