@@ -95,15 +95,16 @@ export const margay = (
   },
 });
 
-/** The reference plugins' pair for one veth and one address, in a namespace of their own as the node. */
-export function reference(): Plugin {
-  const namespace = "/run/netns/bench-reference";
+/** The reference plugins, with addresses from host-local, each kind in a namespace of its own as the node. */
+export function reference(type: "ptp" | "bridge" = "ptp"): Plugin {
+  const namespace = `/run/netns/bench-${type}`;
   if (!existsSync(namespace)) newNamespace(namespace); // an earlier benchmark in this lab made it
-  const ipam = { type: "host-local", subnet: "10.99.0.0/16", dataDir: "/run/bench-host-local" };
+  const ipam = { type: "host-local", subnet: "10.99.0.0/16", dataDir: `/run/bench-host-local-${type}` };
+  const gateway = type === "bridge" && { isGateway: true };
   return {
-    subject: "ptp+host-local",
-    binary: "/usr/lib/cni/ptp",
-    configuration: { cniVersion: "1.0.0", name: "reference", type: "ptp", ipam },
+    subject: `${type}+host-local`,
+    binary: `/usr/lib/cni/${type}`,
+    configuration: { cniVersion: "1.0.0", name: "reference", type, ...gateway, ipam },
     namespace,
   };
 }

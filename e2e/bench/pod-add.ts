@@ -9,11 +9,11 @@ import { type Result, summary } from "./result.ts";
 const CLEANUP_MS = 2000;
 
 /**
- * A node that fills up, one ADD after the other, margay's and the reference's by turns, so that both meet the same
+ * A node that fills up, one ADD after the other, margay's and the references' by turns, so that both meet the same
  * noise. Nothing is deleted meanwhile. Then it empties, in the same way.
  */
 export async function sequential({ relay, quick, say }: Inside): Promise<Result[]> {
-  const plugins = [margay(relay, "n1"), reference()];
+  const plugins = [margay(relay, "n1"), reference(), reference("bridge")];
   const warmUp = 3;
   const n = quick ? 20 : 100;
   const pods = plugins.map((_, which) => namespaces(`seq${which}`, warmUp + n));
@@ -42,7 +42,7 @@ export async function sequential({ relay, quick, say }: Inside): Promise<Result[
  * agent of the node), which a busy machine changes less.
  */
 export async function atOnce({ relay, quick, say }: Inside): Promise<Result[]> {
-  const plugins = [margay(relay, "n1"), reference()];
+  const plugins = [margay(relay, "n1"), reference(), reference("bridge")];
   const rounds = quick ? 1 : 5;
   const times = plugins.map((): number[] => []);
   const cpu = plugins.map((): number[] => []);
