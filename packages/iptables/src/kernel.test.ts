@@ -1,10 +1,9 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Family } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import fc from "fast-check";
 import {
   type Backend,
@@ -311,7 +310,7 @@ unshared(import.meta.url, () => {
       tables.chains().put(map({ "filter/margay-x": { rules: [rule("", `-j ${verdict}`)] } }));
     await put("DROP");
     const holder = spawn("flock", [targets.lockFile, "sleep", "60"]);
-    await setTimeout(200);
+    await until(() => sh(`flock -n ${targets.lockFile} true || echo held`) !== "");
     await expect(put("ACCEPT")).rejects.toMatchObject({ code: "locked" });
     sh(`kill $(pgrep -P ${holder.pid})`);
     await once(holder, "close");

@@ -54,9 +54,9 @@ function follow(options: Partial<ConstructorParameters<typeof ListWatch<string>>
   return following;
 }
 
-async function until(look: () => boolean, ms = 3000): Promise<void> {
-  for (const end = performance.now() + ms; !look(); await sleep(2))
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${look}`);
+async function until(look: () => boolean): Promise<void> {
+  for (const end = performance.now() + 20_000; !look(); await sleep(2))
+    if (performance.now() > end) throw new Error(`not within 20 s: ${look}`);
 }
 const cache = ({ watch }: Following) => Object.fromEntries(watch.entries());
 const lists = () => kubernetes.requests.filter((text) => !text.includes("watch=1"));

@@ -80,11 +80,11 @@ export async function testCluster(): Promise<TestCluster> {
   return cluster;
 }
 
-/** Until `look` answers, at most `ms`. */
-export async function until<T>(look: () => T | Promise<T>, ms = 4000): Promise<NonNullable<T>> {
-  for (const end = performance.now() + ms; ; await sleep(10)) {
+/** Until `look` answers, at most 20 s. */
+export async function until<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
+  for (const end = performance.now() + 20_000; ; await sleep(10)) {
     const found = await look();
     if (found) return found;
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${look}`);
+    if (performance.now() > end) throw new Error(`not within 20 s: ${look}`);
   }
 }
