@@ -7,7 +7,7 @@ import type { Rib } from "@margay/bgp";
 import { type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
-import { lacking, Other, type Recipe, recipes } from "./testing/others.ts";
+import { internalGtsm, lacking, Other, type Recipe, recipes } from "./testing/others.ts";
 import { Ours } from "./testing/ours.ts";
 
 const prefixes = 50;
@@ -42,6 +42,14 @@ const ways: Readonly<Record<string, { tell: (text: string) => string; paths: Rec
     paths: (_dir, family) =>
       `gobgp global rib summary -a ipv${family} | sed -n 's/.*Path: \\([0-9]*\\).*/\\1/p'`,
   },
+  OpenBGPD: {
+    tell: (text) =>
+      text.replaceAll(
+        "announce IPv4 unicast",
+        "$&\n announce add-path recv yes\n announce add-path send all",
+      ),
+    paths: (dir, family) => `bgpctl -s ${dir}/bgpd.ctl show rib inet${family === 6 ? "6" : ""} | grep -c /`,
+  },
 };
 
 const withPaths = (recipe: Recipe, { tell, paths }: NonNullable<(typeof ways)[string]>): Recipe => ({
@@ -70,7 +78,7 @@ unsharedWithUsers(import.meta.url, () => {
        ip -n x${n} link set eth0 up && ip -n x${n} link set lo up`,
     );
     const scene = { address: `172.20.0.${n}`, address6: `fd00:172:20::${n}`, as, password };
-    const theirs = { address: parseAddress(scene.address), password, client: true, ttlSecurityHops: 1 };
+    const theirs = { address: parseAddress(scene.address), password, client: true, ...internalGtsm(recipe) };
     const here = (m: number) => parseAddress(`172.20.0.${m}`);
 
     /** Distinct next hops of each prefix of both families at a speaker of ours. */

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from "@jest/globals";
 import { type Family, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import { unsharedWithUsers } from "@margay/testing";
 import { eventually, run } from "./testing/bird.ts";
-import { lacking, type Neighbour, Other, type Recipe, recipes } from "./testing/others.ts";
+import { internalGtsm, lacking, type Neighbour, Other, type Recipe, recipes } from "./testing/others.ts";
 import { Ours } from "./testing/ours.ts";
 
 const password = "sesame";
@@ -23,8 +23,6 @@ function blocks(n: number): Map<string, Prefix> {
   return new Map([...v4, ...v6].map((text) => [text, parsePrefix(text)]));
 }
 
-/** RFC 5082 is for external peers; who can do it for internal ones too does. */
-const internalGtsm = ({ externalGtsmOnly }: Recipe) => (externalGtsmOnly ? {} : { ttlSecurityHops: 1 });
 const gtsmText = ({ externalGtsmOnly }: Recipe) => (externalGtsmOnly ? " (it refuses GTSM)" : " GTSM");
 
 unsharedWithUsers(import.meta.url, () => {

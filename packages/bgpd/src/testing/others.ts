@@ -180,6 +180,10 @@ const openbgpd: Recipe = {
 
 export const recipes: readonly Recipe[] = [bird, frr, gobgp, openbgpd];
 
+/** RFC 5082 is for external peers; who can do it for internal ones too does. */
+export const internalGtsm = ({ externalGtsmOnly }: Recipe) =>
+  externalGtsmOnly ? {} : { ttlSecurityHops: 1 };
+
 /** Why the daemon cannot run here, if it cannot. One that is missing is a fault: set-up installs them all. */
 export function lacking({ program, needsUsers }: Pick<Recipe, "program" | "needsUsers">): string | undefined {
   if (!existsSync(program)) throw new Error(`${program} is not installed: npm run setup does it`);
