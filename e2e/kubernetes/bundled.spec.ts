@@ -98,7 +98,7 @@ test("three members: nodes are Ready by a datastore that runs on them", async ()
   expect(stderr).toContain("delete it and the Secret margay-etcd-ca"); // what uninstall has left is data still
   await kubectl("-n", NAMESPACE, "delete", "secret", "margay-etcd-ca");
   await install(cluster, THREE, NODES.length);
-  expect(await healthy()).toBe(3);
+  await cluster.eventually("three are healthy", async () => (await healthy()) === 3);
 }, 240_000);
 
 test("etcd answers nobody without a certificate of the release's CA", async () => {

@@ -96,7 +96,7 @@ test("pods of all nodes reach each other, over both families", async () => {
     for (const [to] of PODS)
       if (from !== to) {
         await cluster.becomes(true, from, to);
-        expect(await cluster.ask(from, to, { family: 6 })).toBe("reached");
+        await cluster.becomes(true, from, to, { family: 6 });
       }
 }, 90_000);
 

@@ -182,4 +182,14 @@ test("Calico's objects, by the guide: what is read of them is for kubectl apply"
   expect(report).toContain("2 imported, 0 skipped, 0 refused");
   const applied = await follow(cluster, "kubectl apply --dry-run=server -f margay.yaml");
   expect(applied).toContain("globalnetworkpolicy.margay.dev/default.deny created");
-}, 60_000);
+  const live = () => follow(cluster, 'margay import calico --kubeconfig "$KUBECONFIG" -o yaml');
+  const read = await live();
+  expect(read).toContain("2 imported, 0 skipped, 0 refused");
+  for (const it of ["IPPool/default-ipv4-ippool", "default.deny"]) expect(read).toContain(it);
+  const served = { group: "projectcalico.org", kind: "GlobalNetworkPolicy", version: "v3" };
+  await cluster.apply(openCrd(served)); // Calico's own API server, which knows the same objects
+  await kubectl("wait", "--for=condition=Established", "crd/globalnetworkpolicies.projectcalico.org");
+  const policy = { apiVersion: "projectcalico.org/v3", kind: served.kind, metadata: { name: "default.v3" } };
+  await cluster.apply(JSON.stringify({ ...policy, spec: { selector: "all()", types: ["Egress"] } }));
+  expect(await live()).toMatch(/name: default\.v3.*1 imported, 0 skipped, 0 refused/s);
+}, 120_000);

@@ -203,7 +203,8 @@ export class Cluster {
   /** The margay executable on the lab's datastore. */
   margay = async (words: readonly string[]): Promise<string> => {
     const program = join(ROOT, "packages/margay/dist/margay.mjs");
-    return must([process.execPath, program, ...words, "--etcd-endpoints", ENDPOINT]);
+    const command = [process.execPath, program, ...words, "--etcd-endpoints", ENDPOINT];
+    return must(command, { timeoutMs: 60_000 }); // Node.js starts slowly on a busy machine
   };
 
   apply = (yaml: string): Promise<string> => this.must("kubectl", ["apply", "-f", "-"], { input: yaml });
