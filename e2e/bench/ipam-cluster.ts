@@ -46,7 +46,7 @@ export class ClusterView {
       block: (cidr) => own.get(cidr),
       summaries: () => this.#summaries,
       affinities: () => affinities,
-      observe: (entry) => this.#syncer.observe(entry),
+      observe: (...entries) => this.#syncer.observe(...entries),
       forget: () => {}, // the watch tells: nothing is deleted in this benchmark but what lost a race
     };
   }
@@ -56,6 +56,7 @@ export class ClusterView {
       if (!entry) this.#forget(key);
       else if (key.startsWith(BLOCKS)) this.#putBlock(entry);
       else if (key.startsWith(AFFINITIES)) this.#putAffinity(entry);
+      else this.bytesWritten += entry.value.length; // a pod's endpoint
     }
   }
 

@@ -1,8 +1,9 @@
 // IPAM of many nodes on one etcd; needs no lab. One JSON line for each result: ipam-scale.ts <full|quick>
 import { loadavg } from "node:os";
-import { type IPAMConfiguration, type IPPool, parse, ROOT } from "@margay/api";
+import { encode, type IPAMConfiguration, type IPPool, keyOf, parse, ROOT } from "@margay/api";
 import { etcdStore, type Store } from "@margay/datastore";
-import { Ipam } from "@margay/ipam";
+import { type Assignment, Ipam } from "@margay/ipam";
+import { formatAddress } from "@margay/net";
 import { startEtcd } from "../ipam/etcd.ts";
 import { ClusterView } from "./ipam-cluster.ts";
 import { type Result, summary } from "./result.ts";
@@ -48,6 +49,7 @@ interface Cluster {
 
 interface SimulatedNode {
   readonly name: string;
+  readonly store: Store;
   readonly ipam: Ipam;
 }
 
@@ -56,6 +58,7 @@ function nodesOf({ store, view, count, racks }: Cluster): SimulatedNode[] {
   const rackOf = new Map(racks ? names.map((name, i) => [name, `rack-${i % (count / PER_RACK)}`]) : []);
   return names.map((name) => ({
     name,
+    store,
     ipam: new Ipam({
       ...{ store, node: name, blocks: view.of(name), now: () => new Date(), racks: () => rackOf },
       ...{ pools: () => [POOL], config: () => CONFIGURATION.spec, labels: () => ({}) },
@@ -95,8 +98,8 @@ async function figures(
   ];
 }
 
-/** Milliseconds. */
-async function assign({ name, ipam }: SimulatedNode, pod: number): Promise<number> {
+/** A pod's address and endpoint, as CNI ADD writes them. @returns milliseconds */
+async function assign({ name, store, ipam }: SimulatedNode, pod: number): Promise<number> {
   const started = performance.now();
   const containerID = `${name}-${pod}`.padEnd(64, "0"); // as long as a real one
   const attributes = {
@@ -106,8 +109,39 @@ async function assign({ name, ipam }: SimulatedNode, pod: number): Promise<numbe
     containerID,
     timestamp: new Date().toISOString(),
   };
-  await ipam.assign({ handle: `k8s-pod-network.${containerID}`, families: [4], attributes });
+  const endpoint = (held: readonly Assignment[]) =>
+    endpointOf({ node: name, pod: `web-${pod}`, containerID }, held);
+  const request = { handle: `k8s-pod-network.${containerID}`, families: [4] as const, attributes };
+  const { held, wroteAlong } = await ipam.assignWith(request, (chosen) => [
+    { type: "create", ...endpoint(chosen) },
+  ]);
+  if (!wroteAlong) await store.put(endpoint(held).key, endpoint(held).value);
   return performance.now() - started;
+}
+
+interface SimulatedPod {
+  readonly node: string;
+  readonly pod: string;
+  readonly containerID: string;
+}
+
+/** With what every pod of a Deployment has. */
+function endpointOf({ node, pod, containerID }: SimulatedPod, held: readonly Assignment[]) {
+  const metadata = {
+    ...{ name: `${node}-k8s-${pod}-eth0`, namespace: "default", creationTimestamp: new Date().toISOString() },
+    labels: {
+      ...{ app: "web", "pod-template-hash": "5d8f7c9b6", "projectcalico.org/namespace": "default" },
+      ...{ "projectcalico.org/orchestrator": "k8s", "projectcalico.org/serviceaccount": "default" },
+    },
+  };
+  const spec = {
+    ...{ orchestrator: "k8s", node, containerID, pod, endpoint: "eth0", serviceAccountName: "default" },
+    ...{ interfaceName: "cali0123456789a", mac: "02:00:00:00:00:01", ipv4Gateway: "169.254.1.1" },
+    ipNetworks: held.map(({ address }) => `${formatAddress(address)}/32`),
+    profiles: ["kns.default", "ksa.default.default"],
+  };
+  const { resource } = parse({ apiVersion: "margay.dev/v1", kind: "WorkloadEndpoint", metadata, spec });
+  return { key: keyOf("WorkloadEndpoint", metadata.name, "default"), value: encode(resource) };
 }
 
 /** Works the list off with so many at once. */

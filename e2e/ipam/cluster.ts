@@ -55,7 +55,7 @@ export async function follow(store: Store, node: string): Promise<Followed> {
       if (inSync) synced();
     },
   });
-  const blocks = new BlockCache({ node, observe: (entry) => syncer.observe(entry) });
+  const blocks = new BlockCache({ node, observe: (...entries) => syncer.observe(...entries) });
   void syncer.start();
   await inSync;
   const defaults = resource<IPAMConfiguration>("IPAMConfiguration", "default", {});
