@@ -16,9 +16,9 @@ const SKIPPED = 75; // EX_TEMPFAIL
 const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
 /** Of one file of tests, whose own limits are in it: jest itself may hang. */
 const SPEC_MINUTES = 25;
-/** `unshare` heeds nothing gentler while it waits; it ends with `timeout`, also when that is killed. */
+/** `unshare` heeds nothing but SIGKILL, also when a SIGTERM comes to us; it ends with `timeout`, whatever ends that. */
 const BOUNDED = [
-  ...["timeout", "--foreground", "--signal=KILL", `${SPEC_MINUTES}m`],
+  ...["timeout", "--foreground", "--signal=KILL", "--kill-after=5s", `${SPEC_MINUTES}m`],
   ...["setpriv", "--pdeathsig", "KILL", "--"],
 ];
 const KILLED = 128 + constants.signals.SIGKILL;
