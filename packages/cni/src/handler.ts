@@ -55,14 +55,17 @@ async function serve(
   onServed?: (served: Served) => void,
 ): Promise<Reply> {
   const start = deps.now().getTime();
-  const ms = () => deps.now().getTime() - start;
+  const tell = (error?: CniError) => {
+    const ms = deps.now().getTime() - start;
+    setImmediate(() => onServed?.({ invocation, ms, ...(error && { error }) })); // the caller is answered first
+  };
   try {
     const reply = await act(deps, invocation);
-    onServed?.({ invocation, ms: ms() });
+    tell();
     return reply;
   } catch (thrown) {
     const error = cniError(thrown);
-    onServed?.({ invocation, ms: ms(), error });
+    tell(error);
     return formatError(invocation.cniVersion, error);
   }
 }
