@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { conflist, install, parseIpam } from "./install.ts";
+import { conflist, install, parseIpam, uninstall } from "./install.ts";
 
 let root: string;
 beforeEach(() => {
@@ -111,5 +111,30 @@ test("a runtime that looks all the time never sees half a file, or none", async 
     const [conf, relay] = await Promise.all(looking);
     expect([JSON.parse(`${conf}`).name, relay?.length]).toEqual(["margay", 1 << 20]);
     expect(readdirSync(join(root, "conf"))).toEqual(["10-margay.conflist"]);
+  }
+});
+
+test("taken off, with what an interrupted installation left; others' files stay", () => {
+  writeFileSync(join(root, "relay"), "machine code");
+  install(options());
+  const others = ["bin/portmap", "conf/05-other.conflist"];
+  for (const path of [...others, "conf/.10-margay.conflist.new"]) writeFileSync(join(root, path), "");
+  expect(uninstall(options())).toHaveLength(4);
+  expect([readdirSync(join(root, "bin")), readdirSync(join(root, "conf"))]).toEqual([
+    ["portmap"],
+    ["05-other.conflist"],
+  ]);
+  expect(uninstall(options())).toEqual([]);
+});
+
+test("wherever taking off stops, no configuration names a plugin that is gone", () => {
+  writeFileSync(join(root, "relay"), "machine code");
+  for (const name of ["margay-cni", "margay-ipam"]) {
+    install(options());
+    rmSync(join(root, "bin", name));
+    mkdirSync(join(root, "bin", name)); // which cannot be removed as a file
+    expect(() => uninstall(options())).toThrow();
+    expect(readdirSync(join(root, "conf"))).toEqual([]);
+    rmSync(join(root, "bin", name), { recursive: true });
   }
 });
