@@ -58,6 +58,10 @@ async function until(look: () => boolean): Promise<void> {
   for (const end = performance.now() + 20_000; !look(); await sleep(2))
     if (performance.now() > end) throw new Error(`not within 20 s: ${look}`);
 }
+/** What is under way between two ends in this process arrives, however seldom it gets a processor. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 20; i++) await sleep(1);
+}
 const cache = ({ watch }: Following) => Object.fromEntries(watch.entries());
 const lists = () => kubernetes.requests.filter((text) => !text.includes("watch=1"));
 
@@ -119,7 +123,7 @@ test("a bookmark moves the place to go on from: what was compacted before it cos
   kubernetes.compact();
   kubernetes.bookmark();
   await until(() => kubernetes.requests.length === 2);
-  await sleep(20);
+  await turns();
   kubernetes.cut();
   await until(() => kubernetes.requests.length === 3);
   kubernetes.put(PODS, pod("a"));
@@ -135,7 +139,7 @@ test("an event that comes twice is told once", async () => {
   kubernetes.put(PODS, pod("a", { app: "2" }));
   kubernetes.remove(PODS, "shop/a");
   await until(() => all.changes.length === 3);
-  await sleep(20);
+  await turns();
   expect(all.changes).toEqual([
     { name: "shop/a", value: "1" },
     { name: "shop/a", value: "2" },
@@ -197,9 +201,11 @@ describe("a server in trouble", () => {
     });
     await until(() => all.statuses.length === 1);
     const ending = setInterval(() => kubernetes.cut(), 5);
+    const begun = performance.now();
     await sleep(2500);
     clearInterval(ending);
-    expect(kubernetes.requests.filter((text) => text.includes("watch=1")).length).toBeLessThanOrEqual(4);
+    const most = 2 + Math.floor((performance.now() - begun) / 1000);
+    expect(kubernetes.requests.filter((text) => text.includes("watch=1")).length).toBeLessThanOrEqual(most);
   });
 });
 

@@ -196,7 +196,7 @@ test("triggers during a pass make exactly one more pass, and passes never overla
   });
   loop.trigger();
   loop.trigger();
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await loop.settled();
   expect(passes).toBe(2);
   await loop.stop();
 });

