@@ -11,7 +11,7 @@ import { toolsFolder } from "../kubernetes/tools.mjs";
 import type { Inside } from "./inside.ts";
 import { address4, type BenchPod, call, end, margay, podNamespace } from "./plugin.ts";
 import { Probe } from "./probe.ts";
-import { pidOf, raiseAll } from "./process-table.ts";
+import { childrenCpuMs, cpuMs, pidOf, raiseAll } from "./process-table.ts";
 import { type Result, summary } from "./result.ts";
 
 const MARGAY = [
@@ -78,7 +78,7 @@ export async function kubernetesLatency(inside: Inside): Promise<Result[]> {
   const label = await labelTimes(server, probe, n);
   probe.close();
   await Promise.all([end(margay(relay, "n2"), from), ...pods.map((pod) => end(margay(relay, "n1"), pod))]);
-  const row = (benchmark: string, times: number[], target: Result["target"]): Result => ({
+  const row = (benchmark: string, times: number[], target?: Result["target"]): Result => ({
     ...{ benchmark, subject, unit: "ms", ...summary(times) },
     ...(target && { target }),
   });
@@ -86,6 +86,7 @@ export async function kubernetesLatency(inside: Inside): Promise<Result[]> {
     row("kubernetes-policy-to-enforced", policy, { of: "p99", atMost: 100 }),
     row("kubernetes-label-to-enforced", label, { of: "p99", atMost: 150 }),
     row("kubernetes-100-pods-at-once", burst.times, { of: "p50", atMost: 1000 }),
+    row("kubernetes-pod-add-cpu", burst.cpu),
   ];
 }
 
@@ -141,24 +142,32 @@ async function together<T>(all: readonly T[], act: (one: T, i: number) => Promis
     await Promise.all(all.slice(at, at + 50).map((one, i) => act(one, at + i)));
 }
 
-/** All ADDs at once, some rounds; the pods of the last one stay. */
+/**
+ * All ADDs at once, some rounds; the pods of the last one stay. And what one of them cost the agent and the relays in CPU time, to be
+ * held against pod-add-cpu, whose agent follows no API server.
+ */
 async function bursts(
   relay: string,
   pods: readonly BenchPod[],
   { rounds, say }: { rounds: number; say: Inside["say"] },
-): Promise<{ times: number[]; first: string }> {
+): Promise<{ times: number[]; cpu: number[]; first: string }> {
   const times: number[] = [];
+  const cpu: number[] = [];
+  const agent = pidOf("agent");
+  const spent = () => childrenCpuMs() + cpuMs(agent);
   let first = "";
   for (let round = 1; round <= rounds; round++) {
     say(`100 pods at once: ${round} of ${rounds}`);
     await delay(2000); // the kernel cleans up what the last round deleted
+    const before = spent();
     const started = performance.now();
     const answers = await Promise.all(pods.map((pod) => call(margay(relay, "n1"), pod, "ADD")));
     times.push(performance.now() - started);
+    cpu.push((spent() - before) / pods.length);
     first = answers[0]?.result ?? "";
     if (round < rounds) for (const pod of pods) await call(margay(relay, "n1"), pod, "DEL");
   }
-  return { times, first };
+  return { times, cpu, first };
 }
 
 /** Each of the node's pods has ten of them. The first pod has port 7000 open in all of its own. */
