@@ -1,8 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-/** Starts what tests and benchmarks leave lying about when they are killed: `margay-<subject>-<pid>-<start time>-XXXXXX`. */
-const OWNED = /^margay-[a-z-]+-(\d+)-(\d+)-\w+$/;
+/** Starts what tests and benchmarks leave lying about when they are killed: `margay-<subject>-<pid namespace>-<pid>-<start time>-XXXXXX`. */
+const OWNED = /^margay-[a-z-]+-(\d+)-(\d+)-(\d+)-\w+$/;
+/** In a lab's own, another process or none bears the number. */
+const NAMESPACE = readlinkSync("/proc/self/ns/pid").replace(/\D/g, "");
 
 /**
  * A directory of this process's own in `parent`; its name says whose it is. First those go whose process is gone: a killed
@@ -10,14 +12,16 @@ const OWNED = /^margay-[a-z-]+-(\d+)-(\d+)-\w+$/;
  */
 export function scratch(parent: string, subject: string): string {
   for (const place of new Set([parent, "/dev/shm"])) if (existsSync(place)) sweep(place);
-  return mkdtempSync(join(parent, `margay-${subject}-${process.pid}-${startTime(process.pid)}-`));
+  return mkdtempSync(
+    join(parent, `margay-${subject}-${NAMESPACE}-${process.pid}-${startTime(process.pid)}-`),
+  );
 }
 
 /** Of another user's, or of another sweeper that is quicker, nothing is left to do. */
 function sweep(parent: string): void {
   for (const name of readdirSync(parent)) {
-    const [, pid, started] = OWNED.exec(name) ?? [];
-    if (pid === undefined || startTime(Number(pid)) === started) continue;
+    const [, namespace, pid, started] = OWNED.exec(name) ?? [];
+    if (namespace !== NAMESPACE || startTime(Number(pid)) === started) continue;
     try {
       rmSync(join(parent, name), { recursive: true, force: true });
     } catch (error) {
