@@ -161,6 +161,7 @@ unshared(import.meta.url, () => {
     ],
     ["addresses past IPAM", { pod: { ipAddrsNoIpam: '["192.0.2.9"]' } }, [/^192\.0\.2\.9\/32$/], 0],
     ["a pool and one family", { pod: { ipv4pools: '["asked"]', ipFamilies: '["IPv4"]' } }, [/^10\.245\./], 1],
+    ["a pool of IPv6", { pod: { ipv6pools: '["asked6"]' } }, [/^10\.244\./, /^fd00:10:245:/], 2],
     ["the namespace's pool", { namespace: { ipv4pools: '["asked"]' } }, [/^10\.245\./, /^fd00/], 2],
     [
       "the pod's pool before the namespace's",

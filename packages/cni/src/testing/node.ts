@@ -23,6 +23,7 @@ const POOLS = [
   resource("IPPool", "four", { cidr: "10.244.0.0/24", blockSize: 28 }),
   resource("IPPool", "asked", { cidr: "10.245.0.0/24", blockSize: 28, assignmentMode: "Manual" }),
   resource("IPPool", "six", { cidr: "fd00:10:244::/120", blockSize: 124 }),
+  resource("IPPool", "asked6", { cidr: "fd00:10:245::/120", blockSize: 124, assignmentMode: "Manual" }),
 ] as IPPool[]; // just parsed as such
 const CONFIG = (resource("IPAMConfiguration", "default", {}) as IPAMConfiguration).spec; // likewise
 
