@@ -1,6 +1,6 @@
 import { canonical, type Labels, type Selector, selectorId } from "@margay/api";
 import type { Family } from "@margay/net";
-import { Bucketed } from "@margay/reconcile";
+import { Bucketed, PartedSet } from "@margay/reconcile";
 import { certainty, type Doubt } from "./doubt.ts";
 import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
@@ -48,8 +48,9 @@ export interface Contribution {
 interface ActiveSet {
   readonly spec: SetSpec;
   users: number;
-  /** Replaced by a copy before it changes, once it has been handed out. */
-  readonly members: Record<Family, Set<string>>;
+  /** As last handed out, and what came (true) and went since. */
+  readonly members: Record<Family, PartedSet>;
+  readonly edits: Readonly<Record<Family, Map<string, boolean>>>;
   /** How many more items contribute a member: two pods may claim one address for a moment. */
   readonly more: Map<string, number>;
   /** The value handed out; undefined once it is out of date. */
@@ -120,7 +121,8 @@ export class ActiveSets {
     }
     this.#sets.set(id, {
       ...{ spec, users: 1, snapshot: undefined },
-      ...{ members: { 4: new Set(), 6: new Set() }, more: new Map() },
+      ...{ members: { 4: PartedSet.empty, 6: PartedSet.empty }, edits: { 4: new Map(), 6: new Map() } },
+      more: new Map(),
     });
     this.#changed.add(id);
     this.#indexOf(spec).addSelector(id, spec.selector);
@@ -163,18 +165,19 @@ export class ActiveSets {
   }
 }
 
+const holds = ({ members, edits }: ActiveSet, family: Family, member: string): boolean =>
+  edits[family].get(member) ?? members[family].has(member);
+
 /** Adds a member, or removes it if it is there. */
 function change(set: ActiveSet, family: Family, member: string): void {
-  if (set.snapshot) set.members[4] = new Set(set.members[4]);
-  if (set.snapshot) set.members[6] = new Set(set.members[6]);
   set.snapshot = undefined;
-  if (!set.members[family].delete(member)) set.members[family].add(member);
+  set.edits[family].set(member, !holds(set, family, member));
 }
 
 /** Whether nobody contributes it yet. */
-function isFirst({ members, more }: ActiveSet, family: Family, member: string): boolean {
-  if (!members[family].has(member)) return true;
-  more.set(member, (more.get(member) ?? 0) + 1);
+function isFirst(set: ActiveSet, family: Family, member: string): boolean {
+  if (!holds(set, family, member)) return true;
+  set.more.set(member, (set.more.get(member) ?? 0) + 1);
   return false;
 }
 
@@ -206,11 +209,13 @@ function snapshotOf(set: ActiveSet): NeutralSet {
   return set.snapshot;
 }
 
-const neutral = ({ spec, members }: ActiveSet): NeutralSet => ({
-  kind: spec.port ? "ip-port" : "net",
-  about: about(spec),
-  members: { ...members },
-});
+function neutral({ spec, members, edits }: ActiveSet): NeutralSet {
+  for (const family of [4, 6] as const) {
+    members[family] = members[family].edited(edits[family]);
+    edits[family].clear();
+  }
+  return { kind: spec.port ? "ip-port" : "net", about: about(spec), members: { ...members } };
+}
 
 function about({ among = "endpoints", selector, port }: SetSpec): string {
   const what = `${among === "endpoints" ? "" : `${among}: `}${canonical(selector)}`;

@@ -4,6 +4,7 @@ import { formatAddress, formatPrefix } from "@margay/net";
 import { partsOf } from "@margay/reconcile";
 import fc from "fast-check";
 import { Calc, type Update } from "./calc.ts";
+import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
 import type { NodeState } from "./state.ts";
 import {
@@ -32,8 +33,11 @@ const members = (calc: Calc, about: string) => {
 /** The order in which a map was filled is no part of the state. */
 const unordered = ({ policies, profiles, sets, ...state }: NodeState) => ({
   ...state,
-  ...{ policies: new Map(policies), profiles: new Map(profiles), sets: new Map(sets) },
+  ...{ policies: new Map(policies), profiles: new Map(profiles) },
+  sets: new Map([...sets].map(([id, { members, ...set }]) => [id, { ...set, members: plain(members) }])),
 });
+
+const plain = (members: NeutralSet["members"]) => ({ 4: new Set(members[4]), 6: new Set(members[6]) });
 
 describe("Calc", () => {
   const base = [

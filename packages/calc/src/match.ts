@@ -1,4 +1,5 @@
 import { type Address, contains, formatAddress, type Prefix, parsePrefix } from "@margay/net";
+import { oncePer, partsOfSet } from "@margay/reconcile";
 import type { CompiledRule, EntityMatch, IcmpMatch, NeutralSet, PortRange } from "./model.ts";
 
 /** The first packet of a flow, as policy sees it. */
@@ -78,16 +79,11 @@ export function holdsAddress(set: NeutralSet | undefined, address: Address): boo
   return networksOf(set).some((net) => contains(net, address));
 }
 
-const networks = new WeakMap<NeutralSet, readonly Prefix[]>();
-
 /** The members that are networks and not hosts: few, so that a packet is compared with these alone. */
-function networksOf(set: NeutralSet): readonly Prefix[] {
-  const known = networks.get(set);
-  if (known) return known;
-  const texts = ([4, 6] as const).flatMap((family) =>
-    [...set.members[family]].filter((text) => text.includes("/")),
-  );
-  const found = texts.map((text) => parsePrefix(text));
-  networks.set(set, found);
-  return found;
-}
+const networksOf = oncePer((set: NeutralSet): readonly Prefix[] =>
+  ([4, 6] as const).flatMap((family) => [...partsOfSet(set.members[family]).values()].flatMap(networksIn)),
+);
+
+const networksIn = oncePer((part: ReadonlySet<string>): readonly Prefix[] =>
+  [...part].filter((text) => text.includes("/")).map((text) => parsePrefix(text)),
+);

@@ -1,3 +1,4 @@
+import { setDifference } from "@margay/reconcile";
 import { IptablesError } from "./error.ts";
 import { canonicalMembers, type IpSet, type SavedSet } from "./set.ts";
 
@@ -36,8 +37,10 @@ export function setPut(
       members,
       maxElements: capacity(members.size),
     };
-    if (alike && old.members.size + without(members, old.members).length <= old.maxElements) {
-      lines.push(...delta(name, old.members, members));
+    const { gone, fresh } = setDifference(alike ? old.members : NOTHING, members);
+    if (alike && old.members.size + fresh.length <= old.maxElements) {
+      lines.push(...fresh.map((member) => `add ${name} ${member}`));
+      lines.push(...gone.map((member) => `del ${name} ${member}`));
       after.set(name, { ...next, maxElements: old.maxElements });
       continue;
     }
@@ -54,18 +57,10 @@ function assertName(name: string, prefix: string): void {
   throw new IptablesError("invalid", { tool: "ipset", reason });
 }
 
+const NOTHING: ReadonlySet<string> = new Set();
+
 const capacity = (size: number): number =>
   Math.max(MAX_ELEMENTS, 2 ** Math.ceil(Math.log2(Math.max(1, size))));
-
-function delta(name: string, old: ReadonlySet<string>, wanted: ReadonlySet<string>): string[] {
-  const [fresh, gone] = [without(wanted, old), without(old, wanted)];
-  return [
-    ...fresh.map((member) => `add ${name} ${member}`),
-    ...gone.map((member) => `del ${name} ${member}`),
-  ];
-}
-
-const without = (a: ReadonlySet<string>, b: ReadonlySet<string>) => [...a].filter((member) => !b.has(member));
 
 function create(name: string, { type, family, members, maxElements }: SavedSet): string[] {
   const head = `create ${name} ${type} family ${family === 4 ? "inet" : "inet6"} maxelem ${maxElements}`;

@@ -8,6 +8,7 @@ import {
   subnets,
   width,
 } from "@margay/net";
+import { partsOfSet, sameMembers } from "@margay/reconcile";
 import { IptablesError } from "./error.ts";
 
 /** A named set of addresses; its key is its name in the kernel (at most 31 characters). */
@@ -25,24 +26,36 @@ export interface SavedSet extends IpSet {
 
 /**
  * The members in the kernel's spelling (those in `spelled` already are): a host without its length, and the whole
- * address space, which hash:net cannot hold, as its two halves. IptablesError `invalid` names the member that is none.
+ * address space, which hash:net cannot hold, as its two halves. The same object if they are spelled so.
+ * IptablesError `invalid` names the member that is none.
  */
-export function canonicalMembers(set: IpSet, spelled: ReadonlySet<string> = new Set()): Set<string> {
-  const { type, family, members } = set;
-  const out = new Set<string>();
-  for (const member of members) {
-    if (spelled.has(member)) {
-      out.add(member);
-      continue;
-    }
-    try {
-      for (const text of canonical(type, family, member)) out.add(text);
-    } catch (cause) {
-      const reason = `${JSON.stringify(member)} is no IPv${family} member of a ${type} set`;
-      throw Object.assign(new IptablesError("invalid", { tool: "ipset", reason }), { cause });
-    }
+export function canonicalMembers(set: IpSet, spelled: ReadonlySet<string> = new Set()): ReadonlySet<string> {
+  const { members } = set;
+  if ([...partsOfSet(members).values()].every((part) => isCanonical(part, set))) return members;
+  return new Set([...members].flatMap((member) => (spelled.has(member) ? member : spellings(member, set))));
+}
+
+/** Parts of which all members are spelled as the kernel does, in sets of a type and family. */
+const canonicalParts = new WeakMap<ReadonlySet<string>, string>();
+
+function isCanonical(part: ReadonlySet<string>, set: IpSet): boolean {
+  const of = `${set.type} ${set.family}`;
+  if (canonicalParts.get(part) === of) return true;
+  for (const member of part) {
+    const [first, ...others] = spellings(member, set);
+    if (first !== member || others.length > 0) return false;
   }
-  return out;
+  canonicalParts.set(part, of);
+  return true;
+}
+
+function spellings(member: string, { type, family }: IpSet): string[] {
+  try {
+    return canonical(type, family, member);
+  } catch (cause) {
+    const reason = `${JSON.stringify(member)} is no IPv${family} member of a ${type} set`;
+    throw Object.assign(new IptablesError("invalid", { tool: "ipset", reason }), { cause });
+  }
 }
 
 function canonical(type: IpSet["type"], family: Family, member: string): string[] {
@@ -73,12 +86,10 @@ export function sameSet(actual: IpSet, wanted: IpSet): boolean {
   if (actual === wanted) return true;
   if (actual.type !== wanted.type || actual.family !== wanted.family) return false;
   return (
-    equal(actual.members, wanted.members) || equal(actual.members, canonicalMembers(wanted, actual.members))
+    sameMembers(actual.members, wanted.members) ||
+    sameMembers(actual.members, canonicalMembers(wanted, actual.members))
   );
 }
-
-const equal = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
-  a.size === b.size && [...a].every((member) => b.has(member));
 
 /** Reads the output of `ipset save`: the sets whose names begin with the prefix and whose types are ours. */
 export function parseSets(text: string, prefix: string): Map<string, SavedSet> {

@@ -1,5 +1,6 @@
 import type { Family } from "@margay/net";
 import type { Request } from "@margay/netlink";
+import { setDifference } from "@margay/reconcile";
 import { elementsOf } from "./element.ts";
 import { type Base, type Chain, type Item, type NftMap, type NftSet, parseKey } from "./item.ts";
 import * as message from "./message.ts";
@@ -154,28 +155,11 @@ function elementEdit(
   these: Omit<message.Elements, "elements">,
 ): readonly Request[] {
   const now = elementsOf(these.item);
-  const { gone, fresh } = difference(had, now);
+  const { gone, fresh } = setDifference(had, now);
   return [
     ...message.deleteElements({ ...these, elements: gone }),
     ...message.addElements({ ...these, elements: fresh }),
   ];
-}
-
-/** Most of a large set stays, and stays in order: side by side that is a comparison each, and no lookup. */
-function difference(had: ReadonlySet<string>, now: ReadonlySet<string>) {
-  const [gone, fresh]: [string[], string[]] = [[], []];
-  const [left, right] = [had.values(), now.values()];
-  let [a, b] = [left.next(), right.next()];
-  while (!a.done || !b.done) {
-    if (!a.done && a.value !== b.value && !now.has(a.value)) {
-      gone.push(a.value);
-      a = left.next();
-    } else if (!b.done && a.value !== b.value && !had.has(b.value)) {
-      fresh.push(b.value);
-      b = right.next();
-    } else [a, b] = [left.next(), right.next()];
-  }
-  return { gone, fresh };
 }
 
 /** Removes in an order in which nothing is in use any more: base chains first, then maps, chains, sets. */

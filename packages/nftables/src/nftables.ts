@@ -1,6 +1,6 @@
 import type { Family } from "@margay/net";
 import { NetlinkError, type Request, RequestSocket } from "@margay/netlink";
-import type { Target } from "@margay/reconcile";
+import { sameMembers, type Target } from "@margay/reconcile";
 import {
   type Edits,
   edits,
@@ -270,7 +270,5 @@ function sameChain(actual: Chain, wanted: Chain): boolean {
   return a?.join() === b?.join();
 }
 
-function sameElements(actual: NftSet | NftMap, wanted: NftSet | NftMap): boolean {
-  const [before, now] = [elementsOf(actual), elementsOf(wanted)];
-  return before === now || (before.size === now.size && [...before].every((element) => now.has(element)));
-}
+const sameElements = (actual: NftSet | NftMap, wanted: NftSet | NftMap): boolean =>
+  sameMembers(elementsOf(actual), elementsOf(wanted));

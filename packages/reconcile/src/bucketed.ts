@@ -57,7 +57,7 @@ export class Bucketed<V> extends Parts<V> {
 }
 
 /** FNV-1a, of the low bits of its characters. */
-function bucketOf(key: string): string {
+export function bucketOf(key: string): string {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   return IDS[(hash ^ (hash >>> 16)) & (BUCKETS - 1)] ?? "0"; // masked to the length of IDS

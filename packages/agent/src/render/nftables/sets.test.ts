@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { Calc } from "@margay/calc";
 import { parseKey } from "@margay/nftables";
-import { changedKeys } from "@margay/reconcile";
+import { changedKeys, partsOfSet } from "@margay/reconcile";
 import { base, resource, updateOf } from "../testing/pods.ts";
 import { renderNftables } from "./index.ts";
 
@@ -67,4 +67,27 @@ test("an address more in a set that holds networks is one in a hash: the interva
     key.startsWith("4/"),
   );
   expect(changed.map((key) => [parseKey(key).kind, key.endsWith("-nets")])).toEqual([["set", false]]);
+});
+
+test("an address more in a large set is one part of it made anew", () => {
+  const many = (count: number) =>
+    resource(
+      "GlobalNetworkSet",
+      "nets",
+      { nets: ["192.0.2.0/24", ...Array.from({ length: count }, (_, i) => `10.8.${i >> 8}.${i & 255}`)] },
+      { role: "peer" },
+    );
+  const calc = calcWith(many(3000), policy("Allow"));
+  const partsIn = () => {
+    const large = [...renderNftables(calc.state()).values()].find(
+      (item) => item.kind === "set" && item.members.size > 2000,
+    );
+    return large?.kind === "set" ? partsOfSet(large.members) : new Map();
+  };
+  const before = partsIn();
+  calc.apply([updateOf(peer(1))]);
+  const now = partsIn();
+  expect(
+    [...now].filter(([id, part]) => before.get(id) !== part).map(([, part]) => part.has("10.9.0.1")),
+  ).toEqual([true]);
 });

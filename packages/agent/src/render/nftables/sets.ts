@@ -1,6 +1,6 @@
 import type { IpSet } from "@margay/iptables";
 import type { NftSet } from "@margay/nftables";
-import { oncePer } from "@margay/reconcile";
+import { oncePer, PartedSet, partsOfSet, sameMembers } from "@margay/reconcile";
 import { NETWORKS, setName } from "./names.ts";
 import { protocolNumber } from "./words.ts";
 
@@ -10,10 +10,19 @@ export type SetKind = "addresses" | "networks" | "both";
 /** By name; of those that are not there it holds addresses. */
 export type SetKinds = ReadonlyMap<string, SetKind>;
 
-/** In one walk: sets may be large, and change often. */
+/** Sets may be large, and change often: only parts that changed are walked through. */
+const networksInPart = oncePer((part: ReadonlySet<string>): ReadonlySet<string> => {
+  const found = [...part].filter((member) => member.includes("/"));
+  return found.length > 0 ? new Set(found) : NONE;
+});
+
+const NONE: ReadonlySet<string> = new Set();
+
 const networksIn = oncePer(({ type, members }: IpSet): ReadonlySet<string> => {
   const found = new Set<string>();
-  if (type === "hash:net") for (const member of members) if (member.includes("/")) found.add(member);
+  if (type === "hash:net")
+    for (const part of partsOfSet(members).values())
+      for (const network of networksInPart(part)) found.add(network);
   return found;
 });
 
@@ -36,13 +45,20 @@ const addressesOf = oncePer((set: IpSet): NftSet => {
   if (type === "hash:ip,port")
     return {
       ...{ kind: "set", family, fields: ["saddr", "protocol", "sport"] },
-      members: new Set([...members].map(portMember)),
+      members: byPart(members, portMembers),
     };
-  const networks = networksIn(set);
-  if (networks.size === 0) return { kind: "set", family, fields: ["saddr"], members };
-  const own = new Set(members); // copied as a whole, which is less than to fill it
-  for (const network of networks) own.delete(network);
+  const own = networksIn(set).size > 0 ? byPart(members, addressesInPart) : members;
   return { kind: "set", family, fields: ["saddr"], members: own };
+});
+
+const byPart = (
+  members: ReadonlySet<string>,
+  make: (part: ReadonlySet<string>) => ReadonlySet<string>,
+): ReadonlySet<string> => (members instanceof PartedSet ? members.byPart(make) : make(members));
+
+const addressesInPart = oncePer((part: ReadonlySet<string>): ReadonlySet<string> => {
+  const networks = networksInPart(part);
+  return networks.size > 0 ? new Set([...part].filter((member) => !networks.has(member))) : part;
 });
 
 const KEPT_AT_MOST = 10_000;
@@ -58,8 +74,7 @@ function networksOf(name: string, set: IpSet): NftSet {
   return made;
 }
 
-const sameMembers = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
-  a.size === b.size && [...a].every((member) => b.has(member));
+const portMembers = oncePer((part: ReadonlySet<string>) => new Set([...part].map(portMember)));
 
 /** `10.0.0.1,tcp:80` */
 function portMember(member: string): string {
