@@ -11,6 +11,7 @@ export const namespacePath = (name: string): string => `${NAMESPACES}/${name}`;
  */
 export async function layCables(nodes: readonly LabNode[]): Promise<void> {
   const { bridge, ipv4, ipv6 } = FABRIC;
+  await must(withoutDad);
   await ip(undefined, [
     "link set lo up",
     `link add ${bridge} type bridge mcast_snooping 0`,
@@ -43,13 +44,17 @@ async function route(subnets: number, nodes: readonly LabNode[]): Promise<void> 
 
 async function plug(name: string, ipv4: string, ipv6: string): Promise<void> {
   const port = `to-${name}`;
+  await ip(undefined, [`netns add ${name}`]);
+  await must(["ip", "netns", "exec", name, ...withoutDad]);
   await ip(undefined, [
-    `netns add ${name}`,
     `link add ${port} type veth peer name eth0 netns ${name}`,
     `link set ${port} master ${FABRIC.bridge} up`,
   ]);
   await ip(name, ["link set lo up", "link set eth0 up", ...addresses("eth0", ipv4, ipv6)]);
 }
+
+/** Of link-local addresses neither, on devices made from here on: from a tentative one no neighbour is solicited for what pods send. */
+const withoutDad = ["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"];
 
 /** No duplicate address detection: the lab's addresses are its own, and BGP shall not wait a second for them. */
 const addresses = (device: string, ipv4: string, ipv6: string): string[] => [
