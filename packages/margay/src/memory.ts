@@ -13,14 +13,16 @@ const CONTROLLERS = ["--heap-growing-percent=20"];
 /** For bgpd and the agent. Other threads would do a part of it; where processors are few, all wait for these threads: up to 208 ms on a busy machine. */
 const SERIAL = ["--no-parallel-scavenge"];
 
-/** A router or reflector of its own keeps more of that space (`startStandalone`): its tables come in bursts. */
+/** A router or reflector of its own keeps more of that space, and has room for its first table (`startStandalone`): tables come in bursts. */
+const ROOMY = ["--heap-growing-percent=300"];
+
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
 /** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
 const OF: ReadonlyMap<string, readonly string[]> = new Map([
   ["agent", SERIAL],
-  ["bgpd", isRouter ? SERIAL : [...STEADY, ...SERIAL]],
+  ["bgpd", isRouter ? [...ROOMY, ...SERIAL] : [...STEADY, ...SERIAL]],
   ["controllers", [...STEADY, ...CONTROLLERS]],
 ]);
 

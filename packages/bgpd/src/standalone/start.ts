@@ -55,6 +55,8 @@ export async function startStandalone(
 
   // V8's space for new objects stays as start-up made it, 16 MB: a burst of routes would let it grow to 80.
   setFlagsFromString("--semi-space-growth-factor=1");
+  // What start-up left may grow fourfold before all of it is collected, so that no table comes amid that; later V8's own rule holds.
+  setFlagsFromString("--heap-growing-percent=0");
   bgpdMetrics(metrics, engine);
   const pending = () => pendingOf(engine, []);
   registerControls(control, engine, pending);
