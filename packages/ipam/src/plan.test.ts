@@ -560,7 +560,7 @@ describe("addresses asked for", () => {
       "in another's block, strict",
       { blocks: [block("10.0.0.8/30", "n2")], read: ["10.0.0.8/30"], limits: { strictAffinity: true } },
       ask("10.0.0.9"),
-      "ipam: address 10.0.0.9 is in a block of host:n2, and strictAffinity is on",
+      "ipam: address 10.0.0.9 is in a block of n2, and strictAffinity is on",
     ],
   ])("%s", (_why, scene, operation, expected) => {
     expect(answer(scene, operation)).toEqual([expected]);

@@ -19,6 +19,7 @@ import {
   heldBy,
   newBlock,
   nodeOf,
+  ownerOf,
   type Terms,
   claim as take,
 } from "./block.ts";
@@ -157,8 +158,10 @@ function assignExplicit(world: World, draft: Draft, request: One & { wanted: Add
     throw new IpamError({ code: "pools-overlap", pool: pool.name, other: rival.name, node });
   const block = draft.block(formatPrefix(cidr)) ?? newBlock(cidr, node, world.now);
   if (block === "unread") return { read: formatPrefix(cidr) };
-  if (block.affinity !== affinityOf(node) && world.limits.strictAffinity)
-    throw new IpamError({ code: "address-of-other-node", address, owner: block.affinity ?? "no node", node });
+  if (block.affinity !== affinityOf(node) && world.limits.strictAffinity) {
+    const owner = block.affinity ? ownerOf(block.affinity) : "no node";
+    throw new IpamError({ code: "address-of-other-node", address, owner, node });
+  }
   const given = take(block, wanted, request);
   if ("takenBy" in given)
     throw new IpamError({ code: "address-in-use", address, by: given.takenBy.handle, node });
