@@ -121,7 +121,10 @@ unshared(import.meta.url, () => {
         "10.244.2.0/26 via 172.20.0.2 dev eth0 metric 1024",
         "192.0.2.0/24 via 172.20.0.2 dev eth0 metric 1024",
       ]);
-      expect(await barrier("b2", 5000)).toEqual({ answered: [{ node: "n1", daemon: "bgpd" }], missing: [] });
+      expect(await barrier("b2", 20_000)).toEqual({
+        answered: [{ node: "n1", daemon: "bgpd" }],
+        missing: [],
+      });
     });
 
     test("a peer that comes in one batch with a barrier is waited for", async () => {
@@ -143,7 +146,7 @@ unshared(import.meta.url, () => {
       const password = { secretKeyRef: { name: "bgp", key: "key" } };
       const peer = entry("BGPPeer", "secret", { peerIP: "172.20.0.78", asNumber: 64513, password });
       await store.put(peer.key, peer.value);
-      expect((await barrier("b4")).missing[0]?.why).toMatch(/EISDIR/);
+      await eventually(async () => (await barrier("b4")).missing[0]?.why, expect.stringMatching(/EISDIR/));
       expect(conditions.get("resources")).toBe(false);
       await store.delete(peer.key);
       await eventually(() => conditions.get("resources"), true);
