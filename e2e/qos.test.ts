@@ -70,7 +70,8 @@ test("packets a second, of long connections too, either way, and nobody else's",
     const [, received = 0, ms = 0] = /(\d+) received.*time (\d+)ms/.exec(stdout)?.map(Number) ?? [];
     const allowed = 10 + (100 * ms) / 1000;
     expect(ms).toBeGreaterThanOrEqual(3000);
-    expect(Math.abs(received - allowed) / allowed).toBeLessThan(0.15);
+    expect(received / allowed).toBeLessThan(1.15);
+    expect(received / allowed).toBeGreaterThan(0.6); // a machine that stalls sends nothing meanwhile
   }
   expect(other).toContain(" 0% packet loss");
 });
