@@ -49,11 +49,8 @@ test("masquerading still lets pods out, and only with the host's address", async
 
 test("rules that somebody flushes are back", async () => {
   await shown("n2", "nft flush ruleset");
-  await eventually(
-    "the tables are back",
-    async () => (await shown("n2", "nft list tables")).includes("table ip margay"),
-    3000,
-  );
+  const isBack = async () => (await shown("n2", "nft list tables")).includes("table ip margay");
+  await eventually("the tables are back", isBack);
   expect(await reached()).toEqual(ALLOWED);
 });
 

@@ -54,6 +54,11 @@ export class Flow {
     return this.#echoed;
   }
 
+  /** When the last of them came, by `ownMs`. */
+  get heardMs(): number {
+    return this.#lastMs;
+  }
+
   /** Stops sending, waits for what is under way, ends both. */
   async close(): Promise<{ sent: number; echoed: number; longestGapMs: number }> {
     clearInterval(this.#timer);
@@ -79,7 +84,7 @@ export class Flow {
 }
 
 /** Stands still while the machine has more to do than processors: programs that carry a line wait then, and no packet was lost. */
-const ownMs = (): number => performance.now() - waitedMs();
+export const ownMs = (): number => performance.now() - waitedMs();
 
 /** Its children may hold the pipes still: nobody waits for these. */
 export function letGo(child: ChildProcess): void {
