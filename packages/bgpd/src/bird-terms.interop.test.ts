@@ -79,6 +79,12 @@ unshared(import.meta.url, () => {
         /BGP\.community: \(65535,0\)/,
       ],
       [
+        "RFC 4360, RFC 8092 an extended community and a large one",
+        {},
+        changed({ kind: "add-communities", values: [0x0002_fc00_0000_0064n, [64512, 1, 2]] }),
+        /BGP\.ext_community: \(rt, 64512, 100\)[\s\S]*BGP\.large_community: \(64512, 1, 2\)/,
+      ],
+      [
         "local-as, our own behind it",
         { neighbourAs: 64600 },
         { localAs: 64600, policyTerms: { showBothAses: true } },
@@ -160,6 +166,22 @@ unshared(import.meta.url, () => {
     ])("%s", async (_why, lines, terms, expected) => {
       await start(lines, terms);
       await eventually(() => around.heard(), expected);
+    });
+
+    test("RFC 9494 it is gone for longer than its restart time: a last resort", async () => {
+      const us = await start(
+        { protocol: "graceful restart time 1; long lived graceful restart on; long lived stale time 600;" },
+        { longLivedSeconds: 600 },
+      );
+      await eventually(() => around.heard(), "65000, 100, undefined");
+      await bird.kill();
+      const paths = () => [...us.speaker.ribs[4].entries()].flatMap((entry) => entry.paths);
+      const isLastResort = () =>
+        paths().some(({ attributes }) => attributes?.communities?.includes(communities.llgrStale));
+      await eventually(isLastResort, true);
+      bird.start(birdConf({ protocol: "long lived graceful restart on;" }), { recovers: true });
+      await eventually(isLastResort, false);
+      await eventually(() => around.heard(), "65000, 100, undefined");
     });
   });
 });
