@@ -8,8 +8,7 @@ import {
   type Store,
   StoreError,
 } from "@margay/datastore";
-import { parsePrefix } from "@margay/net";
-import { affinityOf, type Block, disown, isEmpty, newBlock } from "./block.ts";
+import { affinityOf, type Block, disown, isEmpty } from "./block.ts";
 import { cooling } from "./journal.ts";
 import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
 
@@ -66,8 +65,8 @@ export function disagreeing({ node, view }: Pick<Site, "node" | "view">): string
 }
 
 /**
- * Reads both keys and finishes what was begun. A compare-and-swap lost here is someone else healing the
- * same.
+ * Reads both keys and finishes what was begun. An affinity whose block was never made goes: another may be there by now, of
+ * another size if the pool was made anew. A compare-and-swap lost here is someone else healing the same.
  */
 export async function heal(site: Site, cidr: string): Promise<void> {
   const [affinity, block] = await Promise.all([readAffinity(site, cidr), readBlock(site, cidr)]);
@@ -78,10 +77,10 @@ export async function heal(site: Site, cidr: string): Promise<void> {
   } else if (affinity.spec.state === "pendingDeletion") {
     if (!block || !ours || (await dropBlock(site, block)))
       await deleteAffinity(site, cidr, affinity.revision);
-  } else if (block && !ours) {
+  } else if (!ours) {
     await deleteAffinity(site, cidr, affinity.revision);
-  } else if (block || (await createBlock(site, newBlock(parsePrefix(cidr), site.node, site.now())))) {
-    if (affinity.spec.state === "pending") await writeAffinity(site, cidr, "confirmed", affinity.revision);
+  } else if (affinity.spec.state === "pending") {
+    await writeAffinity(site, cidr, "confirmed", affinity.revision);
   }
 }
 

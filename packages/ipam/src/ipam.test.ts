@@ -451,6 +451,17 @@ describe("a crash in the middle of a claim heals at the next one", () => {
     expect(await allocationsIn(store)).toHaveLength(1);
   });
 
+  test("the pool has blocks of another size by then, and another node has one there: none is made over it", async () => {
+    const store = memoryStore();
+    const of = (blockSize: number) => ({ pools: () => [pool("four", "10.0.0.0/30", blockSize)] });
+    store.failNext({ when: "before", afterWrites: 1 });
+    await expect(ipamOn(store, "n1", of(30)).assign(pod("h"))).rejects.toMatchObject({ code: "datastore" });
+    await ipamOn(store, "n2", of(31)).assign(pod("i", [4], "n2"));
+    await ipamOn(store, "n1", of(31)).assign(pod("h"));
+    expect((await blocksIn(store)).map(({ cidr }) => cidr)).toEqual(["10.0.0.0/31", "10.0.0.2/31"]);
+    expect(await affinitiesIn(store)).toHaveLength(2);
+  });
+
   test("a block that is written while it is given back keeps its affinity until that is done", async () => {
     const store = memoryStore();
     await ipamOn(store, "n1").assign(pod("h"));
