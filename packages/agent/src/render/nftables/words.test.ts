@@ -25,6 +25,11 @@ test.each<[match: string, target: string, expected: object]>([
     { match: [{ number: 6 }, { match: "sport", first: 80, last: 90, not: true }] },
   ],
   [
+    "-p udplite -m multiport --dports 80",
+    "",
+    { match: [{ number: 136 }, { match: "dport", first: 80, last: 80 }] },
+  ],
+  [
     "-p tcp -m multiport ! --dports 80,443",
     "",
     { match: [{}, { match: "set", set: "ports 80,443", fields: ["dport"], not: true }] },

@@ -35,7 +35,8 @@ const nets = fc
   .map((texts) => texts.map((text) => parsePrefix(text)));
 const port = fc.integer({ min: 79, max: 84 });
 const range = fc.tuple(port, fc.nat(2)).map(([first, more]) => ({ first, last: first + more }));
-const long = fc.constant(Array.from({ length: 20 }, (_, i) => ({ first: 60 + i, last: 60 + i })));
+/** More than one multiport takes, some of them ranges, which count twice there. */
+const long = fc.constant(Array.from({ length: 20 }, (_, i) => ({ first: 60 + i, last: 60 + i + (i % 2) })));
 const ranges = fc.oneof(
   { weight: 5, arbitrary: fc.array(range, { maxLength: 2 }) },
   { weight: 1, arbitrary: long },
@@ -217,6 +218,14 @@ const vxlanPools = fc
     })),
   );
 
+/** Those that the rules name, of addresses alone, of networks, or of both. */
+export const anySets: fc.Arbitrary<NodeState["sets"]> = fc
+  .tuple(
+    byId(NET_SETS, () => set("net")),
+    byId(PORT_SETS, () => set("ip-port")),
+  )
+  .map(([nets, ports]) => new Map([...nets, ...ports]));
+
 export const anyState: fc.Arbitrary<NodeState> = fc.record({
   node: fc.constant("n1"),
   endpoints: fc.subarray(INTERFACES, { minLength: 2 }).chain((names) => fc.tuple(...names.map(endpoint))),
@@ -224,12 +233,7 @@ export const anyState: fc.Arbitrary<NodeState> = fc.record({
     .tuple(byId(POLICIES, policy), byId(STAGED, stagedPolicy))
     .map(([enforced, staged]) => new Map([...enforced, ...staged])),
   profiles: byId(PROFILES, profile),
-  sets: fc
-    .tuple(
-      byId(NET_SETS, () => set("net")),
-      byId(PORT_SETS, () => set("ip-port")),
-    )
-    .map(([nets, ports]) => new Map([...nets, ...ports])),
+  sets: anySets,
   pools: vxlanPools,
   blocks: fc.constant([]),
   hosts: some([...V4, ...V6]).map((addresses) => [{ name: "n2", addresses: addresses.map(parseAddress) }]),
