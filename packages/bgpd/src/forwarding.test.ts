@@ -165,6 +165,16 @@ unsharedWithUsers(import.meta.url, () => {
       watch.close();
     });
 
+    test("SIGHUP with another file: BIRD has what it adds in the same session, and no packet is lost", async () => {
+      const session = () => /^n1 .*/m.exec(bird.control("show protocols n1"))?.[0]; // with the time since when
+      const [before, packets] = [session(), pings("client", host)];
+      us.hangUp(routerYaml.replace("networks: [", "networks: [10.8.0.0/24, "));
+      await eventually(() => us.said, expect.stringMatching('"why":"SIGHUP"'));
+      await eventually(() => bird.routes(), expect.arrayContaining(["10.8.0.0/24 via 172.20.0.11 [64512]"]));
+      expect(session()).toBe(before);
+      expect((await packets.end()).lost).toEqual([]);
+    });
+
     test("the link is cut for longer than the hold time (3 s): sessions, routes and packets are back after it", async () => {
       run("ip link set eth0 down");
       await eventually(() => state(), expect.not.stringMatching("Established"));

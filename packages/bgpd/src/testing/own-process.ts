@@ -17,7 +17,7 @@ export class OwnProcess {
 
   start(yaml: string): void {
     this.said = "";
-    writeFileSync(join(this.#dir, "router.yaml"), yaml);
+    this.#write(yaml);
     const flags = [
       ...["--config-file", join(this.#dir, "router.yaml")],
       ...["--run-dir", this.#dir, "--health-port", "0"],
@@ -27,6 +27,16 @@ export class OwnProcess {
     this.#process.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.said += text;
     });
+  }
+
+  /** SIGHUP, with another file. */
+  hangUp(yaml: string): void {
+    this.#write(yaml);
+    this.#process?.kill("SIGHUP");
+  }
+
+  #write(yaml: string): void {
+    writeFileSync(join(this.#dir, "router.yaml"), yaml);
   }
 
   async kill(): Promise<void> {

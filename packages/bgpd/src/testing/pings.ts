@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import type { Socket } from "node:net";
 
 export interface Pinged {
   readonly sent: number;
@@ -8,7 +9,11 @@ export interface Pinged {
 
 /** Packets from a namespace, there and back, 50 a second, until `end`. */
 export function pings(namespace: string, ...to: readonly string[]): { end(): Promise<Pinged> } {
-  const ping = spawn("ip", ["netns", "exec", namespace, "ping", "-n", "-i", "0.02", ...to]);
+  const dies = ["setpriv", "--pdeathsig", "KILL"];
+  const words = ["netns", "exec", namespace, ...dies, "ping", "-n", "-i", "0.02", ...to];
+  const ping = spawn("ip", words, { stdio: ["ignore", "pipe", "ignore"] });
+  ping.unref(); // nobody waits for it where a test failed before `end`
+  (ping.stdout as unknown as Socket).unref(); // a pipe is one
   let text = "";
   ping.stdout.setEncoding("utf8").on("data", (more: string) => {
     text += more;
