@@ -201,12 +201,12 @@ const elsewhere: Partial<Record<ErrorCode, string>> = {
   "admin-shutdown": "session.test.ts: Stop",
   "peer-deconfigured": "session.test.ts: Stop",
   "admin-reset": "session.test.ts: Stop",
-  "connection-rejected": "the caller, for peers that it does not know",
+  "connection-rejected": "received only: who is no peer of ours is hung up on (README, deviations)",
   "configuration-change": "the caller, when a session's settings change",
   "connection-collision": "session.test.ts: CollisionLost",
-  "out-of-resources": "the caller",
+  "out-of-resources": "received only",
   "hard-reset": "session.test.ts: a shutdown with the N bit",
-  "bfd-down": "the caller",
+  "bfd-down": "received only",
   "send-hold-timer-expired": "session.test.ts: the send hold timer",
 };
 
