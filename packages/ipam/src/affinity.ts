@@ -28,7 +28,7 @@ export interface Site {
  *
  *   (none) --claim--> pending --block created--> confirmed --release--> pendingDeletion --block gone or disowned--> (none)
  *
- * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to where it was going.
+ * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to its end, and a `pending` without its block back.
  */
 
 /**
