@@ -9,6 +9,12 @@ const BY_LABEL = np("a/p", {
   selector: "app == 'db'",
   ingress: [{ action: "Allow", source: { selector: "role == 'client'" } }],
 });
+const BUT = (source: object) =>
+  np("a/p", { selector: "app == 'db'", ingress: [{ action: "Allow", protocol: "TCP", source }] });
+const HTTP = pod("a/client", ["10.0.0.3"], {
+  node: "n2",
+  spec: { ports: [{ name: "http", protocol: "TCP", port: 8080 }] },
+});
 const client = (labels: Record<string, string>) => pod("a/client", ["10.0.0.3"], { labels, node: "n2" });
 
 test.each<[why: string, before: readonly Update[], change: Update, expected: readonly string[]]>([
@@ -16,6 +22,18 @@ test.each<[why: string, before: readonly Update[], change: Update, expected: rea
   ["a policy goes", [BY_LABEL], gone(BY_LABEL), ["a/db"]],
   ["a policy says something else", [BY_LABEL], np("a/p", { selector: "app == 'db'", ingress: [] }), ["a/db"]],
   ["a peer gets a label that a rule asks for", [BY_LABEL, client({})], client({ role: "client" }), ["a/db"]],
+  [
+    "a peer gets a label that a rule excludes",
+    [BUT({ notSelector: "role == 'client'" }), client({})],
+    client({ role: "client" }),
+    ["a/db"],
+  ],
+  [
+    "a peer gets a port that a rule excludes by name",
+    [BUT({ notPorts: ["http"] }), client({})],
+    HTTP,
+    ["a/db"],
+  ],
   ["a peer gets another label", [BY_LABEL, client({})], client({ colour: "red" }), []],
   ["a namespace: its profile is written anew", [], namespace("a", { team: "x" }), ["a/db", "a/web"]],
   ["the profile of all goes", [], gone(namespace("a")), ["a/db", "a/web"]],
