@@ -45,6 +45,7 @@ function rerun(namespaces: string, path: string): Result[] {
     const options = [
       "--runInBand",
       "--silent=false",
+      "--forceExit", // a test that failed may have left something open, for which jest would wait
       "--json",
       `--outputFile=${output}`,
       `--cacheDirectory=${join(tmpdir(), `margay-jest-${process.getuid?.()}`)}`, // inside, every user's id is 0
@@ -55,7 +56,7 @@ function rerun(namespaces: string, path: string): Result[] {
     const child = spawnSync("unshare", [namespaces, "sh", "-c", script, "sh", ...node, ...options], {
       env: { ...process.env, [inside]: "1" },
       encoding: "utf8",
-      timeout: 600_000, // something was left open
+      timeout: 600_000, // something hangs
     });
     process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
     if (!existsSync(output))
