@@ -103,6 +103,11 @@ test.each(["nft", "legacy", "nftables"])(
       "no failsafe ports": [...through, udpThrough],
       "before destination NAT": but("far:8080", "far6:8080"),
       "before destination NAT, UDP": but("far:8080/udp"),
+      // Answers to the node's own packets are not asked.
+      "before destination NAT, all denied": [
+        ...["far:22", ...out, "far:68/udp", "out:53/udp", "out:80/udp"],
+        ...["far6:22", "out6:81", "out6:6443"],
+      ],
       // REJECT is of the filter table alone.
       "before destination NAT, where a refusal is an answer": but(
         ...["far:8080", "far6:8080", "far:81", "far6:81", "behind:81"],

@@ -123,6 +123,10 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     all,
     gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [udp("Deny", 68, 8080)] }),
   ],
+  "before destination NAT, all denied": [
+    all,
+    gnp("p", { preDNAT: true, applyOnForward: true, types: ["Ingress"], ingress: [{ action: "Deny" }] }),
+  ],
   "before destination NAT, where a refusal is an answer": [
     all,
     resource("FelixConfiguration", "default", { iptablesFilterDenyAction: "Reject" }),
