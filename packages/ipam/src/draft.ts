@@ -91,8 +91,7 @@ function latest(view: BlockView, reads: Reads): Map<string, Versioned<Block>> {
   for (const block of view.mine()) blocks.set(block.value.cidr, block);
   for (const [cidr, read] of reads) {
     const seen = blocks.get(cidr);
-    if (!read) blocks.delete(cidr);
-    else if (!seen || seen.revision < read.revision) blocks.set(cidr, read);
+    if (read && (!seen || seen.revision < read.revision)) blocks.set(cidr, read); // the view knows what is gone, and what was made since
   }
   return blocks;
 }
