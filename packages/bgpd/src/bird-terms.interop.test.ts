@@ -1,6 +1,7 @@
 /** What few peers need, with a real BIRD on the other side: a line of its configuration and its word for what came of it. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { communities } from "@margay/bgp";
+import { parsePrefix } from "@margay/net";
 import { unshared } from "@margay/testing";
 import type { WantedPeer } from "./config.ts";
 import { Around, changed } from "./testing/around.ts";
@@ -166,6 +167,13 @@ unshared(import.meta.url, () => {
     ])("%s", async (_why, lines, terms, expected) => {
       await start(lines, terms);
       await eventually(() => around.heard(), expected);
+    });
+
+    test("a dynamic neighbour: BIRD comes from the network, and is a peer by its terms", async () => {
+      bird.start(birdConf({}));
+      await around.startListening(parsePrefix("172.20.0.0/29"));
+      await eventually(() => around.heard(), "65000, 100, undefined");
+      await eventually(() => bird.routes(), ["10.9.0.0/16 via 172.20.0.11 [64512]"]);
     });
 
     test("RFC 9494 it is gone for longer than its restart time: a last resort", async () => {

@@ -1,5 +1,5 @@
 import { formatAsPath, type PolicyChange } from "@margay/bgp";
-import { formatPrefix, parseAddress, parsePrefix } from "@margay/net";
+import { formatPrefix, type Prefix, parseAddress, parsePrefix } from "@margay/net";
 import type { WantedPeer } from "../config.ts";
 import { run } from "./bird.ts";
 import { Ours } from "./ours.ts";
@@ -30,6 +30,13 @@ export class Around {
       peers: [{ address: at(2), peerAs: 65000, ...terms }],
     });
     return this.us;
+  }
+
+  /** Announces 10.9.0.0/16 to whoever comes from a network. */
+  async startListening(range: Prefix): Promise<void> {
+    const terms = { peerAs: 65000 };
+    const origins = new Map([[network, parsePrefix(network)]]);
+    this.us = await Ours.start({ n: 11, as: 64512, origins, peers: [], range: { range, terms } });
   }
 
   /** Passes on 10.9.0.0/16 of another router by these terms: behind a private AS and a public one, of a next hop off the link. */

@@ -13,6 +13,8 @@ export interface OursOptions {
   readonly overIPv6?: boolean;
   readonly as: number;
   readonly peers: readonly Partial<WantedPeer>[];
+  /** Who comes from there is a peer by these terms, too. */
+  readonly range?: { readonly range: Prefix; readonly terms: Partial<WantedPeer> };
   readonly clusterId?: number;
   /** It follows one that was killed. */
   readonly restarting?: boolean;
@@ -33,6 +35,7 @@ export class Ours {
     as,
     overIPv6 = false,
     peers,
+    range,
     clusterId,
     restarting = false,
     origins,
@@ -61,27 +64,27 @@ export class Ours {
       idleHoldSeconds: 0.2,
     });
     const listener = await listen({ addresses: [address], port: 179 }, (c, from) => speaker.accept(c, from));
-    const wanted = peers.map(
-      (more): WantedPeer => ({
-        ...{
-          name: "other",
-          type: "global",
-          address,
-          port: 179,
-          localAddress: address,
-          localAs: as,
-          peerAs: as,
-        },
-        ...{ client: false, nextHop: "auto", holdTimeSeconds: 90, restartTimeSeconds: 30, allowedLocalAs: 0 },
-        ...more,
-      }),
-    );
+    const wantedOf = (more: Partial<WantedPeer>): WantedPeer => ({
+      ...{
+        name: "other",
+        type: "global",
+        address,
+        port: 179,
+        localAddress: address,
+        localAs: as,
+        peerAs: as,
+      },
+      ...{ client: false, nextHop: "auto", holdTimeSeconds: 90, restartTimeSeconds: 30, allowedLocalAs: 0 },
+      ...more,
+    });
+    const wanted = peers.map(wantedOf);
     const keyed = wanted.flatMap((p) =>
       p.password ? [[p.name, { peer: p.address, password: p.password }] as const] : [],
     );
     listener.protect(new Map(keyed));
     speaker.setOrigins(origins);
-    speaker.setPeers(self, new Map(wanted.map((p) => [formatAddress(p.address), p])));
+    const ranges = range ? [{ range: range.range, limit: 10, template: wantedOf(range.terms) }] : [];
+    speaker.setPeers(self, new Map(wanted.map((p) => [formatAddress(p.address), p])), ranges);
     return new Ours(speaker, listener);
   }
 
