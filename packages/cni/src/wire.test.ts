@@ -15,7 +15,7 @@ import {
   newNamespace,
   readSysctl,
 } from "@margay/netlink";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import type { Wiring } from "./deps.ts";
 import { unwirer } from "./unwirer.ts";
 import { unwireInside, wire } from "./wire.ts";
@@ -137,7 +137,7 @@ unshared(import.meta.url, () => {
     newNamespace(POD);
     await thread.wire(WIRING);
     await routePod(nl);
-    inPod("ping -c 1 -W 1 192.0.2.1");
+    await until(() => inPod("ping -c 1 -W 1 192.0.2.1 || true").includes(" 1 received")); // the first one is another test's
     await unwire(WIRING.hostInterface);
     inPod("ip link add eth0 type bridge");
     const error = await refused(WIRING);
