@@ -44,7 +44,7 @@ export function walk(rendered: Rendered, hook: string, packet: Walked): Walk {
 export function walkHooks(rendered: Rendered, hooks: readonly string[], packet: Walked): Walk {
   const at = packet.source.family === 4 ? rendered.hooks4 : rendered.hooks6;
   const ids: string[] = [];
-  let [mark, asked] = [0, 0];
+  let [mark, asked] = [0x30000, 0]; // whoever sent it may have set our bits
   for (const hook of hooks) {
     const walker = new Walker(rendered, packet, hook.split("/")[0] ?? "");
     walker.mark = mark;
