@@ -34,8 +34,10 @@ export interface CniServiceOptions {
   readonly mtu: () => number;
   /** What the node's end of a new interface needs. */
   readonly settings: (hostInterface: string) => Settings;
-  /** Told when it is there and has them; without any when it goes. */
+  /** Told when it is there and has them. */
   readonly wired: (hostInterface: string, settings: Settings) => void;
+  /** Told before it goes. */
+  readonly unwired: (hostInterface: string) => void;
   /** Told of an endpoint that is being written, so that its rules are made meanwhile. */
   readonly expect: NonNullable<CniDeps["expect"]>;
   /** Resolves when the endpoint's rules and routes are in the kernel; throws after `timeoutMs`. */
@@ -63,7 +65,7 @@ const DRAIN_MS = 1000;
 /** Serves the container runtime's calls with this node's addresses and kernel. */
 export async function startCni(options: CniServiceOptions): Promise<{ close(): Promise<void> }> {
   const { netlink, ipam, store, node } = options;
-  const wires = new WiringThread();
+  const wires = new WiringThread((why) => options.onBadCall(new Error(`no thread makes interfaces: ${why}`)));
   const removals = Netlink.open({ inBackground: true }); // it takes 20 ms to remove one, and lets nobody ask meanwhile
   const unwire = unwirer(removals);
   const handle = cniHandler(
@@ -78,7 +80,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
         options.wired(wiring.hostInterface, settings);
       },
       unwire: (hostInterface) => {
-        options.wired(hostInterface, new Map());
+        options.unwired(hostInterface);
         return unwire(hostInterface);
       },
       unwireInside,

@@ -123,6 +123,11 @@ export class Kernel {
     this.#sysctlTarget.done(ownerOf(interfaceName), settings);
   }
 
+  /** It goes, and they with it. */
+  unwired(interfaceName: string): void {
+    this.#sysctlTarget.undone(ownerOf(interfaceName));
+  }
+
   /** Packets and bytes by rule id. Not for the hot path. */
   counters(): ReturnType<Tables["counters"]> {
     return this.#tables.counters();

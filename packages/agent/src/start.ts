@@ -70,6 +70,7 @@ function serveRuntime(
     mtu: () => agent.mtu,
     settings: (interfaceName) => settingsOf({ interfaceName, spoofable: [] }, calc.state().config),
     wired: (interfaceName, settings) => agent.kernel.wired(interfaceName, settings),
+    unwired: (interfaceName) => agent.kernel.unwired(interfaceName),
     expect: (key, value) => agent.expect(key, value),
     ready: (id, timeoutMs) => agent.dataplane.ready(id, timeoutMs),
     audit: (id) => agent.audit(id),

@@ -3,8 +3,10 @@ import type { Target } from "@margay/reconcile";
 import type { Settings } from "./wanted.ts";
 
 interface SysctlTarget extends Target<Settings> {
-  /** What somebody has just set, of an interface that they made: the first `put` does not look again. None: it is gone. */
+  /** What somebody has just set, of an interface that they made: the first `put` does not look again. */
   done(owner: string, settings: Settings): void;
+  /** It is gone. */
+  undone(owner: string): void;
 }
 
 /**
@@ -17,9 +19,9 @@ export function sysctlTarget(): SysctlTarget {
   return {
     name: "sysctls",
     done: (owner, settings) => {
-      if (settings.size > 0 && !ours.has(owner)) done.set(owner, settings);
-      else done.delete(owner);
+      if (!ours.has(owner)) done.set(owner, settings);
     },
+    undone: (owner) => void done.delete(owner),
     list: async () => new Map([...ours].map(([owner, settings]) => [owner, readBack(settings)])),
     put: async (wanted) => {
       for (const [owner, settings] of wanted) {

@@ -1,6 +1,6 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
 import { type Address, formatPrefix, hostPrefix, type Prefix, parseAddress, width } from "@margay/net";
-import type { Route } from "@margay/netlink";
+import { type Route, sysctlName } from "@margay/netlink";
 import { Edited } from "@margay/reconcile";
 
 /** The agent's mark on its kernel routes. */
@@ -149,9 +149,6 @@ function workload({ interfaceName }: LocalEndpoint, address: Address, config: No
   };
 }
 
-/** sysctl's spelling of an interface name: its dots are slashes. */
-const spelled = (interfaceName: string): string => interfaceName.replaceAll(".", "/");
-
 /** The kernel takes the larger of this and conf.all: 1 is strict, 2 loose. */
 const RP_FILTER = { Disabled: "0", Strict: "1", Loose: "2" } as const;
 
@@ -159,7 +156,7 @@ function interfaceSettings(
   { interfaceName, spoofable }: Served,
   { workloadRPF }: NodeState["config"],
 ): [string, string][] {
-  const name = spelled(interfaceName);
+  const name = sysctlName(interfaceName);
   return [
     [`net.ipv4.conf.${name}.forwarding`, "1"],
     [`net.ipv4.conf.${name}.proxy_arp`, "1"], // 169.254.1.1 is nobody's address: the kernel answers for it
@@ -173,7 +170,7 @@ function interfaceSettings(
 }
 
 function interfaceSettings6({ interfaceName }: Served): [string, string][] {
-  const name = spelled(interfaceName);
+  const name = sysctlName(interfaceName);
   return [
     [`net.ipv6.conf.${name}.disable_ipv6`, "0"],
     [`net.ipv6.conf.${name}.forwarding`, "1"],

@@ -30,5 +30,5 @@ export { GATEWAY } from "./result.ts";
 export { type CniServerOptions, serveCni } from "./server.ts";
 export { Spool } from "./spool.ts";
 export { unwirer } from "./unwirer.ts";
-export { HOST_MAC, unwireInside, wire } from "./wire.ts";
+export { unwireInside } from "./wire.ts";
 export { WiringThread } from "./wiring-thread.ts";

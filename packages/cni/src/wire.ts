@@ -11,6 +11,7 @@ import {
   NetlinkError,
   type Route,
   sysctl,
+  sysctlName,
 } from "@margay/netlink";
 import type { Wiring } from "./deps.ts";
 import { CniError } from "./errors.ts";
@@ -42,8 +43,10 @@ export async function wire(nl: Netlink, wiring: Wiring): Promise<void> {
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
     const host = await makeVeth(nl, pod, wiring);
-    await wirePod(pod, wiring);
     await wireHost(nl, host, wiring);
+    await wirePod(pod, wiring);
+    // The kernel lets packets into the end that came up first some time after the other did, or when that is asked about.
+    await linkByName(nl, wiring.hostInterface);
   } catch (error) {
     await deleteLink(nl, wiring.hostInterface);
     throw error;
@@ -101,8 +104,8 @@ async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link
 async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
   if (has6(addresses))
     inNamespace(netns, () => {
-      sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`, 0);
-      sysctl(`net.ipv6.conf.${ifname}.accept_dad`, 0);
+      sysctl(`net.ipv6.conf.${sysctlName(ifname)}.disable_ipv6`, 0);
+      sysctl(`net.ipv6.conf.${sysctlName(ifname)}.accept_dad`, 0);
     });
   const link = await linkBesideLoopback(pod, ifname);
   if (!link) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
@@ -135,7 +138,7 @@ async function wireHost(
   link: Link,
   { hostInterface, owner, addresses, mac, settings = new Map() }: Wiring,
 ): Promise<void> {
-  const ipv6 = `net.ipv6.conf.${hostInterface.replaceAll(".", "/")}`;
+  const ipv6 = `net.ipv6.conf.${sysctlName(hostInterface)}`;
   const first = [...(has6(addresses) ? ["disable_ipv6", "accept_dad"] : []), "accept_ra"];
   for (const [name, value] of new Map([...first.map((one) => [`${ipv6}.${one}`, "0"] as const), ...settings]))
     setIfThere(name, value);

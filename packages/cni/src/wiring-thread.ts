@@ -15,14 +15,21 @@ const LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
 export class WiringThread {
   readonly #waiting = new Map<number, PromiseWithResolvers<void>>();
   #calls = 0;
+  readonly #onDied: (why: string) => void;
+  readonly #code: Code;
   #worker: Worker | undefined;
+  #isClosed = false;
 
-  constructor() {
+  /** `onDied` is told why, unless it was closed. Another `code` than `wiring-worker.ts` is for tests. */
+  constructor(onDied: (why: string) => void, code = workerCode()) {
+    this.#onDied = onDied;
+    this.#code = code;
     this.#worker = this.#start();
   }
 
   /** As `wire`; CniError `try-again-later` when the thread died meanwhile. */
   wire(wiring: Wiring): Promise<void> {
+    if (this.#isClosed) return Promise.reject(gone("closed"));
     const call: WiringCall = { id: ++this.#calls, wiring };
     const waiting = Promise.withResolvers<void>();
     this.#waiting.set(call.id, waiting);
@@ -31,12 +38,14 @@ export class WiringThread {
     return waiting.promise;
   }
 
+  /** Whoever waits is told to try again. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#worker?.terminate();
   }
 
   #start(): Worker {
-    const { file, execArgv } = workerFile();
+    const { file, execArgv } = this.#code;
     const worker = new Worker(file, { execArgv, resourceLimits: LIMITS });
     worker.unref(); // who waits for a call has a server open
     worker.on("message", ({ id, refused }: WiringAnswer) => {
@@ -57,13 +66,21 @@ export class WiringThread {
     this.#worker = undefined;
     const lost = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const { reject } of lost)
-      reject(new CniError("try-again-later", `the thread that makes interfaces: ${why}`));
+    for (const { reject } of lost) reject(gone(why));
+    if (!this.#isClosed) this.#onDied(why);
   }
 }
 
+const gone = (why: string) => new CniError("try-again-later", `the thread that makes interfaces: ${why}`);
+
+/** What a thread runs, and with which flags of Node.js. */
+interface Code {
+  readonly file: string;
+  readonly execArgv: string[];
+}
+
 /** Beside the bundle whose chunk this is, or beside this file. */
-function workerFile(): { file: string; execArgv: string[] } {
+function workerCode(): Code {
   const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
   const bundled = at("../wiring-worker.mjs");
   if (existsSync(bundled)) return { file: bundled, execArgv: [] };

@@ -34,7 +34,7 @@ export { formatRoute, mainTable, metricOf, type Nexthop, type Route, sameRoute, 
 export { type RouteTarget, type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";
 export { RequestSocket } from "./socket.ts";
-export { readSysctl, sysctl } from "./sysctl.ts";
+export { readSysctl, sysctl, sysctlName } from "./sysctl.ts";
 export {
   allNodesSocket,
   bindAccepted,

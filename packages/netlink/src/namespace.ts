@@ -1,15 +1,23 @@
 import { closeSync, existsSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
+import { isMainThread } from "node:worker_threads";
 import { check, NetlinkError } from "./error.ts";
 import { native } from "./native.ts";
 
 const CLONE_NEWNET = 0x40000000;
 const own = "/proc/thread-self/ns/net";
 
+/** A worker ends alone, and the next one starts where the process is. */
+function endThread(): never {
+  if (isMainThread) process.abort();
+  process.exit(1);
+}
+
 /**
  * Runs `fn` with this thread in the network namespace at `path`, and comes back. `fn` must be one synchronous
  * stretch: until it returns, every spawned child and every reader of /proc/net sees that namespace. Sockets
- * opened inside stay there. A thread that cannot come back ends the process: nothing it did next could be trusted.
+ * opened inside stay there. A thread that cannot come back ends, the main thread with the process: nothing it did next
+ * could be trusted.
  */
 export function inNamespace<T>(path: string, fn: () => T): T {
   const target = openNamespace(path);
@@ -21,7 +29,7 @@ export function inNamespace<T>(path: string, fn: () => T): T {
       if (result instanceof Promise) throw new TypeError("inNamespace: fn must be synchronous");
       return result;
     } finally {
-      if (native().setns(home, CLONE_NEWNET) < 0) process.abort();
+      if (native().setns(home, CLONE_NEWNET) < 0) endThread();
     }
   } finally {
     closeSync(home);
@@ -55,7 +63,7 @@ export function newNamespace(path: string): void {
     try {
       check(native().bindMount(own, path), words);
     } finally {
-      if (native().setns(home, CLONE_NEWNET) < 0) process.abort();
+      if (native().setns(home, CLONE_NEWNET) < 0) endThread();
     }
   } catch (error) {
     unlinkSync(path);

@@ -14,6 +14,9 @@ const ROOT = process.env.MARGAY_PROC_SYS || "/proc/sys";
  */
 const pathOf = (name: string): string => `${ROOT}/${name.replace(/[./]/g, (c) => (c === "." ? "/" : "."))}`;
 
+/** How an interface is called in a setting's name: sysctl(8) writes its dots as slashes. */
+export const sysctlName = (interfaceName: string): string => interfaceName.replaceAll(".", "/");
+
 /** The value without its newline. NetlinkError ENOENT when there is no such setting (or no such interface). */
 export const readSysctl = (name: string, namespace?: string): string =>
   run(`read sysctl ${name}`, namespace, () => readFileSync(pathOf(name), "utf8").trimEnd());
