@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { WorkloadEndpoint } from "@margay/api";
 import type { Link, Netlink } from "@margay/netlink";
-import { Loop, reconcile, Tracked } from "@margay/reconcile";
+import { Loop, Tracked } from "@margay/reconcile";
 import { hasIfb, shapingTarget } from "./shaping-target.ts";
 import { type Shaping, wantedShaping } from "./wanted.ts";
 
@@ -59,7 +59,16 @@ export class Shaper {
   async #pass(): Promise<void> {
     const isNone = this.#wanted.size === 0 && !this.#hasLooked && !(await hasIfb(this.#options.netlink));
     this.#hasLooked = true;
-    if (!isNone) await reconcile([this.#tracked.to(this.#wanted)]);
+    if (!isNone) await this.#apply();
+  }
+
+  /** Unlike `reconcile`, removes also when a put failed: a limit that is refused stays refused, and nothing rests on it. */
+  async #apply(): Promise<void> {
+    const work = this.#tracked.to(this.#wanted);
+    await work.refresh();
+    const [put] = await Promise.allSettled([work.put()]);
+    await work.remove();
+    if (put.status === "rejected") throw put.reason;
   }
 
   stop(): Promise<void> {

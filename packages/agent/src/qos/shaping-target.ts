@@ -17,16 +17,18 @@ const HANDLE = "4d:";
 export const shapingTarget = (nl: Netlink): Target<Shaping> => ({
   name: "shaping",
   list: () => list(nl),
-  put: async (wanted) => {
-    const failed: unknown[] = [];
-    for (const [name, shaping] of wanted) await put(nl, name, shaping).catch((error) => failed.push(error));
-    if (failed.length > 0) throw failed[0]; // one pod's limit keeps no other's from being set
-  },
-  remove: async (names) => {
-    for (const name of names) await put(nl, name, {});
-  },
+  put: (wanted) => forEach(wanted, ([name, shaping]) => put(nl, name, shaping)),
+  remove: (names) => forEach(names, (name) => put(nl, name, {})),
   same: (a, b) => sameBucket(a.receive, b.receive) && sameBucket(a.send, b.send),
 });
+
+/** One pod's limit that is refused keeps no other's from being set or taken away. */
+async function forEach<T>(all: Iterable<T>, act: (one: T) => Promise<void>): Promise<void> {
+  const failed: unknown[] = [];
+  for (const one of all) await act(one).catch((error) => failed.push(error));
+  if (failed.length > 1) throw new AggregateError(failed, failed.map(String).join("; "));
+  if (failed.length === 1) throw failed[0];
+}
 
 interface Qdisc {
   readonly kind: string;

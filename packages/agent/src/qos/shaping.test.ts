@@ -2,7 +2,8 @@ import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { WorkloadEndpoint } from "@margay/api";
 import { Netlink } from "@margay/netlink";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
+import { Shaper } from "./shaper.ts";
 import { shapingTarget } from "./shaping-target.ts";
 import { type Bucket, wantedShaping } from "./wanted.ts";
 
@@ -55,5 +56,23 @@ unshared(import.meta.url, () => {
     ]);
     await expect(target.put(wanted)).rejects.toThrow("Invalid argument");
     expect(sh("tc qdisc show dev cali2")).toMatch(/^qdisc tbf 4d: root .* rate 10Mbit/);
+  });
+
+  test("limits that the kernel refuses are all named, and keep no other's from being taken away", async () => {
+    for (const name of ["cali3", "cali4", "cali5"]) sh(`ip link add ${name} type veth peer name p${name}`);
+    for (const name of ["cali3", "cali4"]) sh(`tc qdisc add dev ${name} clsact`); // where ours would be
+    await shapingTarget(nl).put(new Map([["cali5", { receive: plain }]]));
+    const endpoints = ["cali3", "cali4"].map(
+      (interfaceName) =>
+        ({ spec: { interfaceName, qosControls: { egressBandwidth: 1e6 } } }) as WorkloadEndpoint, // all that counts of it
+    );
+    const told: string[] = [];
+    const onError = (error: unknown) => void told.push(String(error));
+    const shaper = new Shaper({ netlink: nl, endpoints: () => endpoints, onError });
+    shaper.heedEndpoints();
+    await until(() => told.length > 0);
+    await shaper.stop();
+    expect(told[0]).toMatch(/dev cali3 .*dev cali4 /s);
+    expect(sh("tc qdisc show dev cali5")).not.toContain("tbf");
   });
 });
