@@ -16,12 +16,12 @@ import { keyAfter, prefixEnd } from "./key-range.ts";
 import { etcdWatch } from "./watch.ts";
 
 /**
- * A listing is read in pages of so many bytes, judged by the page before, so that no single answer stalls etcd or us. Few pages, since
- * etcd counts all keys of the prefix for each.
+ * A listing is read in pages of so many bytes, judged by the page before, so that no single answer stalls etcd or us: the first page of a
+ * larger kind may yet be `MAX_PAGE_KEYS` of its keys. Few pages, since etcd counts all keys of the prefix for each.
  */
 const PAGE_BYTES = 4 << 20;
 const FIRST_PAGE_KEYS = 1000;
-const MAX_PAGE_KEYS = 4000;
+const MAX_PAGE_KEYS = 2000;
 
 /** The largest range of `randomInt`, below the 53 bits of a double. */
 const MAX_LEASE = 2 ** 48 - 1;
