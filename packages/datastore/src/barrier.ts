@@ -7,7 +7,7 @@ import { Syncer, type SyncUpdate } from "./syncer.ts";
  * change.
  *
  *     margay wait                         agent, bgpd (each node)
- *     create barriers/<id>   ──watch──►   has seen everything written before it: one ordered stream
+ *     create barriers/<id>   ──watch──►   once it is in sync, has seen everything written before it: one ordered stream
  *                            ◄──watch──   put barriers/<id>/<node>/<daemon> once that is in the kernel (or why it is not)
  *     delete barriers/<id>
  *
@@ -110,7 +110,8 @@ interface Answer {
 export interface ResponderOptions extends Participant {
   readonly store: Store;
   /**
-   * Why something delivered so far is not applied; undefined when all of it is. May wait a little for that.
+   * Why something delivered so far is not applied; undefined when all of it is. May wait a little for that. Must not
+   * be undefined before the first batch that is in sync: until then what was written earlier may come after the barrier.
    */
   readonly pending: () => Promise<string | undefined>;
   /** What "applied" does not speak for, if anything. */
