@@ -37,7 +37,7 @@ export interface RouteTarget extends Target<Route> {
   heard(change: "new" | "deleted", route: Route): string | undefined;
   /**
    * The same of a nexthop object, with the keys of all destinations that are gone with it, or of one that leans on it. "all": most are
-   * gone, or it went while routes were read or written; `list` tells which.
+   * gone, or it happened while routes were read or written; `list` tells which.
    */
   heardObject(change: "new" | "deleted", object: NexthopObject): readonly string[] | "all";
 }
@@ -167,9 +167,10 @@ export function routeTarget(nl: Netlink, options: RouteTargetOptions): RouteTarg
   const heardObject: RouteTarget["heardObject"] = (change, object) => {
     const about = shared?.heard(change, object);
     if (!about) return [];
+    if (underWay > 0) return "all";
     if (!about.isGone) return leaningOn(about.id).take(1).toArray();
     const gone = leaningOn(about.id).toArray();
-    if (underWay > 0 || 2 * gone.length > held.size) return "all";
+    if (2 * gone.length > held.size) return "all";
     for (const key of gone) hold(key, held.get(key)?.filter(({ nhid }) => nhid !== about.id) ?? []);
     return gone;
   };
