@@ -73,7 +73,10 @@ test("8 processes on one etcd, killed, their nodes deleted, their pools changed:
   const seed = String(fc.readConfigureGlobal().seed);
   const options = ["--operations", "1500", "--every", "50", "--seed", seed];
   const words = ["--conditions=margay-source", "--no-warnings", soak, ...options];
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, words).catch((error) => error);
+  const limits = { timeout: 280_000, killSignal: "SIGKILL" } as const;
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, words, limits).catch(
+    (error) => error,
+  );
   expect({ seed, stdout, stderr }).toEqual({
     ...{ seed, stderr: "" },
     stdout: expect.stringMatching(/^\{"seed":\d+,"operations":\d+,.*"violations":0\}\n$/),

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -35,13 +35,13 @@ export async function startEtcd(): Promise<Etcd> {
   };
   const cleanUp = () => rmSync(directory, { recursive: true, force: true });
   process.once("exit", cleanUp);
-  await healthy(urls.client);
+  await healthy(urls.client, child);
   return {
     endpoint: urls.client,
     async restart() {
       await kill();
       child = start();
-      await healthy(urls.client);
+      await healthy(urls.client, child);
     },
     async remove() {
       await kill();
@@ -52,13 +52,14 @@ export async function startEtcd(): Promise<Etcd> {
 }
 
 /** It listens before it has elected itself; only then does it serve. */
-async function healthy(url: string): Promise<void> {
-  for (let tries = 0; tries < 6000; tries++) {
+async function healthy(url: string, child: ChildProcess): Promise<void> {
+  for (let tries = 0; tries < 2400; tries++) {
+    if (child.exitCode !== null) throw new Error(`etcd for ${url} ended: exit code ${child.exitCode}`);
     const answer = await fetch(`${url}/health`).catch(() => undefined); // refused: not yet
     if (answer?.ok && (await answer.text()).includes('"true"')) return;
     await delay(50);
   }
-  throw new Error(`etcd at ${url} did not serve within five minutes`);
+  throw new Error(`etcd at ${url} did not serve within two minutes`);
 }
 
 async function freePort(): Promise<number> {

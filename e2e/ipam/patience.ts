@@ -3,7 +3,7 @@ import { StoreError } from "@margay/datastore";
 import { IpamError } from "@margay/ipam";
 
 /** Each takes the client's five seconds where etcd gets no processor. */
-const MAX_TRIES = 60;
+const MAX_TRIES = 20;
 
 /** Does it again while etcd does not answer: a starved machine is no violation. What is done again must be harmless then. */
 export async function patiently<T>(act: () => Promise<T>): Promise<T> {
@@ -18,4 +18,6 @@ export async function patiently<T>(act: () => Promise<T>): Promise<T> {
 }
 
 const isAway = (error: unknown): boolean =>
-  error instanceof IpamError ? error.retryable : error instanceof StoreError && error.code === "unavailable";
+  error instanceof IpamError
+    ? error.code === "datastore" // not "contention": a livelock is a violation
+    : error instanceof StoreError && error.code === "unavailable";
