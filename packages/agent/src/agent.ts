@@ -149,6 +149,11 @@ export class Agent {
       netlink: this.kernel.netlink,
       endpoints: this.localEndpoints.list,
       onError: teller.failing("shaping-failed", "limits of pods' traffic not set"),
+      onSlowPeak: (endpoint) =>
+        context.log.warn(
+          { event: "peak-ignored", endpoint },
+          `${endpoint}: a peak rate that is not above the bandwidth is not set`,
+        ),
     });
     this.overlay = new Overlay({
       ...{ node, ipam: this.ipam, store: observingStore(store, (entry) => this.syncer.observe(entry)) },

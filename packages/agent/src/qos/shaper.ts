@@ -3,13 +3,15 @@ import type { WorkloadEndpoint } from "@margay/api";
 import type { Link, Netlink } from "@margay/netlink";
 import { Loop, Tracked } from "@margay/reconcile";
 import { hasIfb, shapingTarget } from "./shaping-target.ts";
-import { type Shaping, wantedShaping } from "./wanted.ts";
+import { type Shaping, wantedShaping, withSlowPeak } from "./wanted.ts";
 
 export interface ShaperOptions {
   readonly netlink: Netlink;
   /** This node's. */
   readonly endpoints: () => readonly WorkloadEndpoint[];
   readonly onError: (error: unknown, retryInMs: number) => void;
+  /** Once for each endpoint, as long as a peak of it is not above its bandwidth. */
+  readonly onSlowPeak: (endpoint: string) => void;
 }
 
 /** Keeps the limits of pods' traffic. Beside the dataplane: a pod does not wait for them, and most have none. */
@@ -19,6 +21,7 @@ export class Shaper {
   readonly #loop: Loop;
   #wanted: ReadonlyMap<string, Shaping> = new Map();
   #text = "";
+  #slow: ReadonlySet<string> = new Set();
   #hasLooked = false;
 
   constructor(options: ShaperOptions) {
@@ -33,12 +36,19 @@ export class Shaper {
 
   /** Endpoints may be others. The first time, what an earlier agent left is looked for. */
   heedEndpoints(): void {
-    const wanted = wantedShaping(this.#options.endpoints());
+    const endpoints = this.#options.endpoints();
+    this.#tellSlow(new Set(withSlowPeak(endpoints)));
+    const wanted = wantedShaping(endpoints);
     const text = JSON.stringify([...wanted]);
     if (text === this.#text) return;
     this.#wanted = wanted;
     this.#text = text;
     this.#loop.trigger();
+  }
+
+  #tellSlow(now: ReadonlySet<string>): void {
+    for (const endpoint of now) if (!this.#slow.has(endpoint)) this.#options.onSlowPeak(endpoint);
+    this.#slow = now;
   }
 
   /** A pod's interface is there, or there anew: without its limits. */

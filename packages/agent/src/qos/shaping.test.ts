@@ -68,11 +68,29 @@ unshared(import.meta.url, () => {
     );
     const told: string[] = [];
     const onError = (error: unknown) => void told.push(String(error));
-    const shaper = new Shaper({ netlink: nl, endpoints: () => endpoints, onError });
+    const shaper = new Shaper({ netlink: nl, endpoints: () => endpoints, onError, onSlowPeak: () => {} });
     shaper.heedEndpoints();
     await until(() => told.length > 0);
     await shaper.stop();
     expect(told[0]).toMatch(/dev cali3 .*dev cali4 /s);
     expect(sh("tc qdisc show dev cali5")).not.toContain("tbf");
+  });
+
+  test("an endpoint whose peak is not above its bandwidth is told once, and anew when it was mended between", async () => {
+    const withPeak = (egressPeakrate: number) =>
+      ({
+        metadata: { namespace: "shop", name: "web" },
+        spec: { interfaceName: "cali6", qosControls: { egressBandwidth: 1e6, egressPeakrate } },
+      }) as WorkloadEndpoint; // all that counts of it
+    let peak = 1e6;
+    const told: string[] = [];
+    const shaper = new Shaper({
+      ...{ netlink: nl, endpoints: () => [withPeak(peak)] },
+      onError: () => {},
+      onSlowPeak: (endpoint) => void told.push(`${endpoint} ${peak}`),
+    });
+    for (peak of [1e6, 9e5, 2e6, 1e6]) shaper.heedEndpoints();
+    await shaper.stop();
+    expect(told).toEqual(["shop/web 1000000", "shop/web 1000000"]);
   });
 });

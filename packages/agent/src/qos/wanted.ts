@@ -47,13 +47,27 @@ function bucketOf(
   if (rate === undefined) return undefined;
   const bytes = Math.max(LEAST_BURST_BYTES, Math.round((burstBits ?? rate * USUAL_BURST_SECONDS) / 8));
   const burst = atMost(rate, bytes);
-  const isPeak = peakRate !== undefined && peakRate > rate; // else the kernel refuses it; CNI does before
-  const peak = isPeak && {
-    rate: peakRate,
-    burst: atMost(peakRate, peakBytes ?? USUAL_PEAK_BURST_BYTES),
-  };
+  const peak = peakRate !== undefined &&
+    !isSlow(peakRate, rate) && {
+      rate: peakRate,
+      burst: atMost(peakRate, peakBytes ?? USUAL_PEAK_BURST_BYTES),
+    };
   return { rate, burst, ...(peak && { peak }) };
 }
+
+/** The kernel refuses such a peak (tc-tbf); CNI does before. */
+const isSlow = (peakRate: number | undefined, rate: number | undefined): boolean =>
+  peakRate !== undefined && rate !== undefined && peakRate <= rate;
+
+/** Endpoints of which a peak is not above its bandwidth, and not set, by namespace and name (pure). */
+export const withSlowPeak = (endpoints: readonly WorkloadEndpoint[]): string[] =>
+  endpoints
+    .filter(
+      ({ spec: { qosControls: qos } }) =>
+        isSlow(qos?.ingressPeakrate, qos?.ingressBandwidth) ||
+        isSlow(qos?.egressPeakrate, qos?.egressBandwidth),
+    )
+    .map(({ metadata: { namespace, name } }) => `${namespace}/${name}`);
 
 /** tc-tbf keeps a burst in 32 bits, and as a time in 32 bits of 64 ns: more is refused, or becomes little. */
 const atMost = (rate: number, bytes: number): number =>
