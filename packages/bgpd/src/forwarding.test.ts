@@ -171,6 +171,8 @@ unsharedWithUsers(import.meta.url, () => {
       us.hangUp(routerYaml.replace("networks: [", "networks: [10.8.0.0/24, "));
       await eventually(() => us.said, expect.stringMatching('"why":"SIGHUP"'));
       await eventually(() => bird.routes(), expect.arrayContaining(["10.8.0.0/24 via 172.20.0.11 [64512]"]));
+      const until = packets.back + 21;
+      await eventually(() => packets.back >= until, true);
       expect(session()).toBe(before);
       expect((await packets.end()).lost).toEqual([]);
     });
