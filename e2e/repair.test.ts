@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
+import { unstarved } from "./testing/unstarved.ts";
 
-/** Issue 4: what others do to our rules is repaired within a second. Needs no lab; here, where nothing else runs beside it. */
+/** Issue 4: what others do to our rules is repaired within a second, not counted in which there was no processor for it. Needs no lab; here, where nothing else runs beside it. */
 const WITHIN_MS = 1000;
 
 const SCRIPT = fileURLToPath(new URL("../packages/agent/src/rulesets/testing/repair.ts", import.meta.url));
@@ -88,8 +89,10 @@ test.each<[backend: string, expected: Record<string, readonly unknown[]>]>([
     expect(mistaken).toEqual([]);
     expect(rows.map(({ what }) => what)).toEqual(Object.keys(expected));
     for (const { what, afterMs = Number.POSITIVE_INFINITY, waitedMs, told, foreignStays } of rows) {
-      // without the time in which the machine had more to do than processors
-      expect([what, afterMs - waitedMs < WITHIN_MS ? "in time" : afterMs]).toEqual([what, "in time"]);
+      expect([what, unstarved(afterMs, waitedMs) < WITHIN_MS ? "in time" : afterMs]).toEqual([
+        what,
+        "in time",
+      ]);
       expect({ what, told }).toEqual({ what, told: expect.arrayContaining([...(expected[what] ?? [])]) });
       expect({ what, foreignStays }).toEqual({ what, foreignStays: true });
     }

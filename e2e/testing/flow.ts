@@ -1,8 +1,8 @@
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
-import { waitedMs } from "@margay/testing";
 import type { TestLab } from "./lab.ts";
 import { eventually, exitOf } from "./lab.ts";
+import { type Moment, now, unstarvedMs } from "./unstarved.ts";
 
 /** An established TCP connection between two pods, or nodes whose `address` is given, that carries a numbered line every 20 ms, and each line back. */
 export class Flow {
@@ -10,7 +10,7 @@ export class Flow {
   readonly #client: ChildProcess;
   #sent = 0;
   #echoed = 0;
-  #lastMs = ownMs();
+  #last = now();
   #longestGapMs = 0;
   readonly #timer: NodeJS.Timeout;
 
@@ -54,9 +54,9 @@ export class Flow {
     return this.#echoed;
   }
 
-  /** When the last of them came, by `ownMs`. */
-  get heardMs(): number {
-    return this.#lastMs;
+  /** When the last of them came. */
+  get heard(): Moment {
+    return this.#last;
   }
 
   /** Stops sending, waits for what is under way, ends both. */
@@ -77,14 +77,12 @@ export class Flow {
 
   #heard(line: string): void {
     if (Number(line) !== this.#echoed) return; // out of order: the count will not match
-    this.#longestGapMs = Math.max(this.#longestGapMs, this.#echoed === 0 ? 0 : ownMs() - this.#lastMs);
-    this.#lastMs = ownMs();
+    const last = this.#last;
+    this.#last = now();
+    if (this.#echoed > 0) this.#longestGapMs = Math.max(this.#longestGapMs, unstarvedMs(last, this.#last));
     this.#echoed++;
   }
 }
-
-/** Stands still while the machine has more to do than processors: programs that carry a line wait then, and no packet was lost. */
-export const ownMs = (): number => performance.now() - waitedMs();
 
 /** Its children may hold the pipes still: nobody waits for these. */
 export function letGo(child: ChildProcess): void {
