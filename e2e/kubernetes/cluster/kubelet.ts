@@ -174,7 +174,10 @@ export class Kubelet {
         Object.assign(container, await this.#start(pod, container.spec));
       }
       if (running && container.life.isOver(performance.now()))
-        container.ending ??= this.#runtime.stop(container.process, graceMs(pod));
+        container.ending ??= this.#runtime.stop(container.process, graceMs(pod)).catch((error) => {
+          held.trouble = String(error);
+          delete container.ending; // once more in the next pass
+        });
       container.ready = running && container.life.hasStarted && (await isReady(this.node, container.spec));
     }
   }

@@ -8,7 +8,7 @@ import type { Container, Probe } from "./objects.ts";
 function answers(node: string, { httpGet: asked, timeoutSeconds = 1 }: Probe): Promise<boolean> {
   if (!asked) return Promise.resolve(true);
   const { host = "127.0.0.1", path, port } = asked;
-  return new Promise((resolve) => {
+  return new Promise<boolean>((resolve) => {
     const fd = socketIn(namespacePath(node), { family: 4, type: "stream" });
     const createConnection = () => new Socket({ fd }).connect({ host, port });
     const signal = AbortSignal.timeout(timeoutSeconds * 1000); // a process that stands still
@@ -17,7 +17,7 @@ function answers(node: string, { httpGet: asked, timeoutSeconds = 1 }: Probe): P
       resolve(response.statusCode === 200);
     });
     request.on("error", () => resolve(false));
-  });
+  }).catch(() => false); // its node is gone
 }
 
 /** A container's readiness probe, once in each pass: sooner than a kubelet would. Without one it is ready. */
