@@ -19,7 +19,7 @@ let lender: Site;
 beforeEach(async () => {
   store = memoryStore();
   lender = await siteOf("n1", 0);
-  await claimBlock(lender, newBlock(parsePrefix(CIDR), "n1", after(0)())); // as `heal` leaves it: empty, nothing in its journal
+  await claimBlock(lender, newBlock(parsePrefix(CIDR), "n1", after(0)())); // as a claim whose ADD ended leaves it: empty, nothing in its journal
 });
 
 /** A node's place, with what the datastore has now for its view. */
