@@ -15,8 +15,8 @@ local: { as: 64512, router-id: 172.20.0.11 }
 networks: [10.9.0.0/24, fd00:9::/64]
 neighbors:
   - { name: tor, address: 172.20.0.2, as: 65000, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
-  - { name: leaf, address: 172.20.1.2, as: 65001, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
-  - { name: leaf6, address: fd00:172:21::2, as: 65001, families: [ipv6], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
+  - { name: leaf, address: 172.20.1.2, as: 65001, families: [ipv4], hold-time: 30, connect-retry-time: 1, import: accept, export: accept }
+  - { name: leaf6, address: fd00:172:21::2, as: 65001, families: [ipv6], hold-time: 30, connect-retry-time: 1, import: accept, export: accept }
 `;
 /** So many that they lean on a nexthop object (ADR 17). */
 const many = Array.from({ length: 2000 }, (_, n) => `10.${50 + (n >> 8)}.${n & 255}.0/24`);
@@ -33,6 +33,7 @@ protocol bgp n1 {
 }
 `;
 
+/** Hold times of 30 s: a kill is heard at once, and who gets no processor for three seconds must not lose a session, whose routes would go with it. */
 const leaf = ["172.20.1.11", "fd00:172:21::11"];
 const frrConf = `
 frr defaults traditional
@@ -45,7 +46,7 @@ router bgp 65001
 ${leaf
   .map(
     (n) => ` neighbor ${n} remote-as 64512
- neighbor ${n} timers 1 3
+ neighbor ${n} timers 10 30
  neighbor ${n} timers connect 1
  neighbor ${n} advertisement-interval 0`,
   )
