@@ -11,6 +11,7 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
  * @returns the process's exit code
  */
 export async function run(argv: readonly string[]): Promise<number> {
+  watchOutput();
   const isCompleting = argv[0] === "--get-yargs-completions";
   const words = isCompleting ? argv.slice(2) : argv; // after it stands the program's name
   const called = catalogue.find((entry) => entry.name === words.find((word) => !word.startsWith("-")));
@@ -28,6 +29,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(false)
     .showHelpOnFail(false)
+    .check(numbersAreNumbers)
     .fail((message, error) => {
       throw error ?? new UsageError(message); // for the one catch below
     });
@@ -48,9 +50,28 @@ export async function run(argv: readonly string[]): Promise<number> {
     return Number(process.exitCode ?? 0);
   } catch (error) {
     if (isCompleting) return 0; // half a command line: what is wrong with it is no news
-    process.stderr.write(`margay: ${explain(error as Error)}\n`);
+    process.stderr.write(`margay: ${explain(error as Error, called)}\n`);
     return 1;
   }
+}
+
+/** Whoever has read enough of it ends nothing (`margay get nodes | head -1`); what cannot be written is no success. */
+function watchOutput(): void {
+  process.stderr.on("error", () => {}); // then nothing can be said
+  process.stdout
+    .on("error", () => {})
+    .once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") return;
+      process.stderr.write(`margay: the output cannot be written: ${error.message}\n`);
+      process.exitCode = 1;
+    });
+}
+
+/** Of a word that is no number yargs makes NaN, and goes on. */
+function numbersAreNumbers(args: Readonly<Record<string, unknown>>): true {
+  const wrong = Object.keys(args).find((name) => Number.isNaN(args[name]));
+  if (wrong === undefined) return true;
+  throw new UsageError(`${wrong} must be a number`);
 }
 
 interface CompletionArgs {
@@ -84,8 +105,9 @@ async function moduleOf({ name, load }: Entry): Promise<CommandModule> {
 class UsageError extends Error {}
 
 /** Errors with a code speak for themselves, and so does yargs; for any other the stack is what helps. */
-function explain(error: Error): string {
-  if (error instanceof UsageError || error.name === "YError") return `${error.message} (margay --help)`;
+function explain(error: Error, called: Entry | undefined): string {
+  const help = ["margay", ...(called ? [called.name] : []), "--help"].join(" ");
+  if (error instanceof UsageError || error.name === "YError") return `${error.message} (${help})`;
   return "code" in error ? error.message : (error.stack ?? String(error));
 }
 
