@@ -3,6 +3,7 @@ import { parseFile } from "@margay/api";
 import { etcdStore, resources } from "@margay/datastore";
 import { footprint } from "./footprint.ts";
 import { kubernetesLatency } from "./kubernetes-latency.ts";
+import { kubernetesPods } from "./kubernetes-pods.ts";
 import { atOnce, sequential } from "./pod-add.ts";
 import { pods1500 } from "./pods-1500.ts";
 import { policyToEnforced } from "./policy.ts";
@@ -29,6 +30,7 @@ const BENCHMARKS: Readonly<Record<string, (inside: Inside) => Promise<Result[]>>
   "pods-1500": pods1500,
   "add-to-remote-route": addToRemoteRoute,
   "kubernetes-latency": kubernetesLatency,
+  "kubernetes-pods": kubernetesPods,
   "footprint-100-pods": footprint,
   throughput,
 };

@@ -31,6 +31,7 @@ const GROUPS: readonly Pick<Group, "flags" | "names">[] = [
   { flags: TWO, names: ["policy-churn"] },
   { flags: TWO, names: ["pods-1500"] },
   { flags: TWO, names: ["kubernetes-latency"] },
+  { flags: ALONE, names: ["kubernetes-pods"] },
   { names: ["ipam-1000-nodes", "controllers-scale", "policy-scale", "calc-scale"] },
   {
     names: [
