@@ -269,10 +269,13 @@ export class Cluster {
     return this.#prober.ask(this.party(from), this.party(to), { family, protocol, port });
   }
 
-  /** The same with another address for the pod that must answer: a Service's. */
-  askAt(from: Party, { name, address }: { name: string; address: string }): Promise<Answer> {
-    const to = { ...this.party(name), addresses: [address] };
-    return this.#prober.ask(from, to, { family: 4, protocol: "tcp", port: 80 });
+  /** The same at another address, a Service's, of the pod of that name that must answer. */
+  askAt(
+    from: Party,
+    { name, address, protocol = "tcp" }: { name: string; address: string; protocol?: "tcp" | "udp" },
+  ): Promise<Answer> {
+    const to = { name, namespacePath: "", addresses: [address] };
+    return this.#prober.ask(from, to, { family: 4, protocol, port: 80 });
   }
 
   /** Until the lab's answer is the expected one: how long the API, the controllers and the agents take together. */

@@ -242,6 +242,7 @@ export class Kubelet {
     if (held.ending) return;
     held.ending = true;
     try {
+      await new Promise((resolve) => setTimeout(resolve, preStopMs(held.pod))); // it answers as before
       await Promise.all(held.containers.map(({ process }) => this.#runtime.stop(process, graceMs(held.pod))));
       await held.sandbox?.close();
       this.#runtime.forget(held.pod);
@@ -269,4 +270,6 @@ export class Kubelet {
 }
 
 const graceMs = ({ spec }: Pod): number => (spec.terminationGracePeriodSeconds ?? 30) * 1000;
+const preStopMs = ({ spec }: Pod): number =>
+  1000 * Math.max(0, ...spec.containers.map(({ lifecycle }) => lifecycle?.preStop?.sleep?.seconds ?? 0));
 const pathOf = (pod: Pod): string => `/api/v1/namespaces/${pod.metadata.namespace}/pods/${pod.metadata.name}`;

@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { ensure, items } from "./api.ts";
 import { createNamespace } from "./api-server.ts";
 import type { Cluster } from "./cluster.ts";
+import type { PodSpec } from "./objects.ts";
 
 export const CHART = fileURLToPath(new URL("../../../charts/margay", import.meta.url));
 export const NAMESPACE = "margay-system";
@@ -77,15 +78,15 @@ export async function settled(cluster: Cluster, nodes: number): Promise<void> {
   await cluster.eventually(() => `daemons and nodes are ready:\n${said}`, isSettled, 150_000);
 }
 
-/** Pods as namespace/name, node, labels; resolves when all of them run. Namespaces are made. */
+/** Pods as namespace/name, node, labels, and what else their spec has; resolves when all of them run. Namespaces are made. */
 export async function createPods(
   cluster: Cluster,
-  pods: readonly (readonly [string, string, object])[],
+  pods: readonly (readonly [string, string, object, Partial<PodSpec>?])[],
 ): Promise<void> {
-  for (const [id, nodeName, labels] of pods) {
+  for (const [id, nodeName, labels, more] of pods) {
     const [namespace = "", name = ""] = id.split("/");
     await createNamespace(cluster.admin, namespace, {});
-    const spec = { nodeName, containers: [{ name: "app", image: "app" }] };
+    const spec = { nodeName, containers: [{ name: "app", image: "app" }], ...more };
     const metadata = { name, namespace, labels };
     const pod = { apiVersion: "v1", kind: "Pod", metadata, spec };
     await ensure(cluster.admin, `/api/v1/namespaces/${namespace}/pods`, pod);
