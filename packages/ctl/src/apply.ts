@@ -11,7 +11,7 @@ import type { Located } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { label } from "./kinds.ts";
 import { poolFaults } from "./pool-rules.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 export interface Result {
   readonly kind: string;
@@ -27,7 +27,7 @@ export interface Result {
 export async function apply(
   store: Store,
   documents: readonly Located[],
-  request: { output: "table" | "json" },
+  request: { output: Form },
   terminal: Terminal,
 ): Promise<void> {
   await check(store, documents);
@@ -39,7 +39,7 @@ export async function apply(
     done.push(resultOf(document.resource, outcome));
     if (request.output === "table") terminal.print(`${label(document.resource)} ${shown(outcome, terminal)}`);
   }
-  if (request.output === "json") terminal.print(json(done));
+  if (request.output !== "table") terminal.print(dump(request.output, done));
 }
 
 async function check(store: Store, documents: readonly Located[]): Promise<void> {

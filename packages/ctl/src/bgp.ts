@@ -1,8 +1,7 @@
 import { controlGet, controlPost } from "@margay/daemon";
 import { formatPrefix, NetError, parsePrefix } from "@margay/net";
-import { stringify } from "yaml";
 import { CtlError } from "./error.ts";
-import { type Cell, json, type Terminal, table } from "./terminal.ts";
+import { type Cell, dump, type Terminal, table } from "./terminal.ts";
 
 export const formats = ["table", "wide", "json", "yaml"] as const;
 export type Format = (typeof formats)[number];
@@ -80,8 +79,7 @@ export async function peers(
       "not-found",
       `no BGP peer is called ${peer}; there are ${all.map((p) => p.name).join(", ") || "none"}`,
     );
-  if (output === "json") return terminal.print(json(answer));
-  if (output === "yaml") return terminal.print(stringify(answer));
+  if (output === "json" || output === "yaml") return terminal.print(dump(output, answer));
   if (answer.length === 0)
     return terminal.warn(
       "no BGP peer: the mesh is off or there is no other node, and no BGPPeer names this node",
@@ -151,8 +149,7 @@ export async function routes(request: RoutesRequest, terminal: Terminal): Promis
   const answer = (await controlGet(runDir, "bgpd", `/routes${queryOf(request)}`)) as readonly RouteState[];
   if (answer.length === limit)
     terminal.warn(`only the first ${limit} paths are shown: name a prefix or a peer, or see --limit`);
-  if (output === "json") return terminal.print(json(answer));
-  if (output === "yaml") return terminal.print(stringify(answer));
+  if (output === "json" || output === "yaml") return terminal.print(dump(output, answer));
   if (answer.length === 0) return terminal.warn(prefix === undefined ? "no route" : `no route to ${prefix}`);
   if (why) return terminal.print(answer.map((path) => list(pathFacts(path))).join("\n\n"));
   const wide = output === "wide";

@@ -1,6 +1,7 @@
 import { storeFlags as flagsOfStore, openStore, type StoreOptions } from "@margay/daemon";
 import type { Store } from "@margay/datastore";
 import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+import { FORMS } from "./terminal.ts";
 
 /** Opens the datastore for one action and closes it whatever happens. */
 export async function withStore<T>(options: StoreOptions, action: (store: Store) => Promise<T>): Promise<T> {
@@ -19,7 +20,7 @@ export function exitUnless(ok: boolean): void {
 
 export const output = {
   alias: "o",
-  choices: ["table", "json"],
+  choices: FORMS,
   default: "table",
   describe: "Form of the output",
 } as const;

@@ -6,7 +6,7 @@ import { CtlError } from "./error.ts";
 import { inUse } from "./in-use.ts";
 import { kindNamed, label } from "./kinds.ts";
 import { deletePool } from "./pool-delete.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 /** What names a resource. */
 export type Reference = Pick<Resource<Kind>, "kind" | "metadata">;
@@ -14,7 +14,7 @@ export type Reference = Pick<Resource<Kind>, "kind" | "metadata">;
 export interface DeleteRequest {
   readonly force: boolean;
   readonly ignoreNotFound: boolean;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /** References of one kind by name; namespaced ones lie in `namespace`. Throws CtlError `unknown-kind`. */
@@ -48,7 +48,7 @@ export async function remove(
     if (gone && request.output === "table")
       terminal.print(`${label(target)} ${terminal.colours.red("deleted")}`);
   }
-  if (request.output === "json") terminal.print(json(results));
+  if (request.output !== "table") terminal.print(dump(request.output, results));
   const missing = targets.filter((_, i) => results[i]?.outcome === "not found").map(label);
   if (missing.length > 0 && !request.ignoreNotFound)
     throw new CtlError("not-found", `not found: ${missing.join(", ")}`);

@@ -12,7 +12,7 @@ import { type Entry, resourceOf, type Store } from "@margay/datastore";
 import type { Family } from "@margay/net";
 import { CtlError } from "./error.ts";
 import { flowText, parseFlow } from "./flow.ts";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Form, type Terminal, table } from "./terminal.ts";
 
 export interface ExplainRequest {
   readonly source: string;
@@ -22,7 +22,7 @@ export interface ExplainRequest {
   readonly sourcePort: number;
   /** Of the addresses, where both ends have both. */
   readonly family?: Family | undefined;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /**
@@ -51,7 +51,7 @@ export async function explainPacket(
       destination: placeOf(request.destination, cluster),
     }),
   );
-  terminal.print(request.output === "json" ? json(found) : render(found, terminal));
+  terminal.print(request.output === "table" ? render(found, terminal) : dump(request.output, found));
   return found.verdict;
 }
 

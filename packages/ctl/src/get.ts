@@ -3,7 +3,7 @@ import { resources, type Store } from "@margay/datastore";
 import { stringify } from "yaml";
 import { CtlError } from "./error.ts";
 import { kindNamed, label } from "./kinds.ts";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Terminal, table } from "./terminal.ts";
 
 export const formats = ["table", "wide", "yaml", "json", "name"] as const;
 
@@ -20,7 +20,7 @@ export interface GetRequest {
 export async function get(store: Store, request: GetRequest, terminal: Terminal): Promise<void> {
   const definition = kindNamed(request.kind);
   const found = await find(store, { ...request, definition }, terminal);
-  if (found.length === 0 && (request.output === "table" || request.output === "wide"))
+  if (found.length === 0 && request.output !== "json")
     return terminal.warn(`no ${definition.plural} ${where(definition, request)}`.trimEnd());
   terminal.print(render(found, { ...request, definition }, terminal));
 }
@@ -56,7 +56,8 @@ function render(found: readonly Resource[], request: Search, terminal: Terminal)
     case "name":
       return found.map(label).join("\n");
     case "json":
-      return json(
+      return dump(
+        output,
         name === undefined ? { apiVersion: "margay.dev/v1", kind: "List", items: found } : found[0],
       );
     case "yaml":

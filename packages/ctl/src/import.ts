@@ -5,7 +5,7 @@ import { apply } from "./apply.ts";
 import { filesOf } from "./documents.ts";
 import { CtlError } from "./error.ts";
 import { convertCalico, type Found, type Judged } from "./import-calico.ts";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Terminal, table } from "./terminal.ts";
 
 export interface ImportRequest {
   /** yaml: resources to stdout; json: these and the report. Nothing is written then. */
@@ -29,7 +29,7 @@ export async function importCalico(
   if (found.length === 0) throw new CtlError("usage", "there is no object of Calico's");
   const { resources, report } = convertCalico(found);
   if (request.output !== "json") terminal.warn(reportText(report, terminal));
-  else terminal.print(json({ report, resources: resources.map(({ resource }) => resource) }));
+  else terminal.print(dump("json", { report, resources: resources.map(({ resource }) => resource) }));
   const refused = report.filter(({ outcome }) => outcome === "refused");
   if (refused.length > 0)
     throw new CtlError(

@@ -3,7 +3,7 @@ import { resources, type Store } from "@margay/datastore";
 import { audit, type Problem } from "@margay/ipam";
 import { remedyOf, sentenceOf } from "./ipam-problems.ts";
 import { endpointsByAddress, list, poolsAndBlocks } from "./ipam-read.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 /** What `ipam check -o json` prints and `ipam release --from-report` reads. */
 export interface Report {
@@ -16,7 +16,7 @@ export interface Report {
 /** `margay ipam check`: audits every invariant. Resolves to whether all is well. */
 export async function check(
   store: Store,
-  { output }: { output: "table" | "json" },
+  { output }: { output: Form },
   terminal: Terminal,
 ): Promise<boolean> {
   let corrupt = 0;
@@ -25,7 +25,7 @@ export async function check(
     terminal.warn(text);
   };
   const report = await reportOf(store, { ...terminal, warn });
-  if (output === "json") terminal.print(json(report));
+  if (output !== "table") terminal.print(dump(output, report));
   else terminal.print(report.problems.length === 0 ? "no problem found" : textOf(report, terminal));
   return report.problems.length + corrupt === 0;
 }

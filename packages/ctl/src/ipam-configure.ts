@@ -1,6 +1,6 @@
 import { type IPAMConfiguration, parse } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Form, type Terminal, table } from "./terminal.ts";
 
 /** What to change; what is undefined stays. */
 export interface Settings {
@@ -16,14 +16,14 @@ export interface Settings {
 /** `margay ipam configure`: changes IPAMConfiguration `default`, and shows it. Throws ApiError `invalid`. */
 export async function configure(
   store: Store,
-  { output, ...settings }: Settings & { output: "table" | "json" },
+  { output, ...settings }: Settings & { output: Form },
   terminal: Terminal,
 ): Promise<void> {
   const collection = resources(store, "IPAMConfiguration");
   const before: Partial<IPAMConfiguration["spec"]> = (await collection.get("default"))?.spec ?? {};
   const wanted = configurationOf(changed(before, settings));
   if (Object.values(settings).some((value) => value !== undefined)) await collection.apply(wanted);
-  if (output === "json") return terminal.print(json(wanted.spec));
+  if (output !== "table") return terminal.print(dump(output, wanted.spec));
   const rows = Object.entries(wanted.spec).map(([name, value]) => [
     name,
     typeof value === "object" ? JSON.stringify(value) : value,

@@ -5,7 +5,7 @@ import { formatAddress, parseAddress } from "@margay/net";
 import { CtlError } from "./error.ts";
 import { clusterGuid, type Report } from "./ipam-check.ts";
 import { addressOf, endpointsByAddress, poolsAndBlocks } from "./ipam-read.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 export interface ReleaseRequest {
   readonly ip?: string | undefined;
@@ -14,7 +14,7 @@ export interface ReleaseRequest {
   /** Reports of `ipam check -o json`: what all of them call leaked is freed. */
   readonly fromReport: readonly string[];
   readonly force: boolean;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /** `margay ipam release`. Throws CtlError `usage`, `not-found`, `refused` or `unreadable`. */
@@ -27,7 +27,7 @@ export async function releaseAddresses(
   const lines = freed.flatMap(({ handle, addresses }) =>
     addresses.map(({ address }) => ({ address: formatAddress(address), handle })),
   );
-  if (request.output === "json") return terminal.print(json(lines));
+  if (request.output !== "table") return terminal.print(dump(request.output, lines));
   const texts = lines.map(({ address, handle }) => `${address} released; ${handle} had it`);
   terminal.print(texts.join("\n") || "nothing to release");
 }

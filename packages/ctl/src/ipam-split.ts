@@ -2,7 +2,7 @@ import { type IPPool, parse } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
 import { formatPrefix, parsePrefix, prefixSize } from "@margay/net";
 import { CtlError } from "./error.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 export interface SplitRequest {
   /** A power of two. */
@@ -10,7 +10,7 @@ export interface SplitRequest {
   /** The pool, by its name or its range. */
   readonly name?: string | undefined;
   readonly cidr?: string | undefined;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /**
@@ -41,7 +41,7 @@ export async function split(store: Store, request: SplitRequest, terminal: Termi
     throw new CtlError("not-found", `there is no pool ${request.name ?? request.cidr}`);
   for (const part of made) await pools.apply(finished(part));
   const names = made.map(({ metadata, spec }) => ({ name: metadata.name, cidr: spec.cidr }));
-  if (request.output === "json") return terminal.print(json(names));
+  if (request.output !== "table") return terminal.print(dump(request.output, names));
   terminal.print(names.map(({ name, cidr }) => `${name} ${cidr}`).join("\n"));
 }
 

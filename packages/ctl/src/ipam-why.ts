@@ -2,7 +2,7 @@ import type { Store } from "@margay/datastore";
 import { type Block, type Freed, type InUse, ordinalOf, ownerOf, whoHas } from "@margay/ipam";
 import { type Address, contains, formatAddress, parsePrefix } from "@margay/net";
 import { addressOf, endpointsByAddress, facts, list, poolsAndBlocks } from "./ipam-read.ts";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 /** All that is known of one address. */
 interface Why {
@@ -21,11 +21,11 @@ interface Why {
 /** `margay ipam why`: who has or last had an address, since when, by which call, why it was freed. Throws CtlError `usage`. */
 export async function why(
   store: Store,
-  { ip, output }: { ip: string; output: "table" | "json" },
+  { ip, output }: { ip: string; output: Form },
   terminal: Terminal,
 ): Promise<void> {
   const answer = await explain(store, addressOf(ip, "address"), terminal);
-  terminal.print(output === "json" ? json(answer) : textOf(answer));
+  terminal.print(output === "table" ? textOf(answer) : dump(output, answer));
 }
 
 async function explain(store: Store, address: Address, terminal: Terminal): Promise<Why> {

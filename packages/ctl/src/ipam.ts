@@ -4,7 +4,7 @@ import { contains, formatAddress } from "@margay/net";
 import { CtlError } from "./error.ts";
 import { heatMap } from "./ipam-map.ts";
 import { addressOf, endpointsByAddress, facts, poolsAndBlocks } from "./ipam-read.ts";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Form, type Terminal, table } from "./terminal.ts";
 
 export interface ShowRequest {
   readonly showBlocks: boolean;
@@ -14,7 +14,7 @@ export interface ShowRequest {
   readonly ip?: string | undefined;
   /** Only this node's blocks, and what it uses. */
   readonly node?: string | undefined;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /** `margay ipam show`: how full pools and blocks are, or who has an address. Throws CtlError `usage` or `not-found`. */
@@ -23,7 +23,7 @@ export async function show(store: Store, request: ShowRequest, terminal: Termina
   if (ip !== undefined) return showAddress(store, { ip, output }, terminal);
   if (node !== undefined) return showNode(store, { node, output }, terminal);
   const usage = summarise(...(await poolsAndBlocks(store, terminal)));
-  if (output === "json") return terminal.print(json(usage));
+  if (output !== "table") return terminal.print(dump(output, usage));
   if (usage.pools.length === 0) return terminal.warn("there is no IP pool; make one with margay apply");
   if (request.map) return terminal.print(usage.pools.map((pool) => heatMap(pool, terminal)).join("\n\n"));
   const head = ["POOL", "BLOCK", "NODE", "TOTAL", "IN USE", "FREE", "BORROWED"];
@@ -46,7 +46,7 @@ const blockRows = ({ blocks, borrowed }: PoolUsage) =>
 
 async function showNode(
   store: Store,
-  { node, output }: { node: string; output: "table" | "json" },
+  { node, output }: { node: string; output: Form },
   terminal: Terminal,
 ): Promise<void> {
   const [pools, blocks] = await poolsAndBlocks(store, terminal);
@@ -57,7 +57,7 @@ async function showNode(
   const addresses = blocks.flatMap(addressesOf).filter(({ attributes }) => attributes.node === node);
   if (own.length + addresses.length === 0)
     throw new CtlError("not-found", `node ${node} has no block and no address`);
-  if (output === "json") return terminal.print(json({ node, blocks: own, addresses }));
+  if (output !== "table") return terminal.print(dump(output, { node, blocks: own, addresses }));
   const rows = own.map(({ cidr, size, inUse }) => [cidr, size, inUse, size - inUse]);
   const held = table(terminal, ["ADDRESS", "BLOCK", "HELD BY", "SINCE"], addresses.map(addressRow));
   terminal.print(`${table(terminal, ["BLOCK", "TOTAL", "IN USE", "FREE"], rows)}\n\n${held}`);
@@ -74,19 +74,19 @@ const addressRow = ({ address, block, borrowedFrom, handle, attributes }: InUse)
 
 async function showAddress(
   store: Store,
-  { ip, output }: { ip: string; output: "table" | "json" },
+  { ip, output }: { ip: string; output: Form },
   terminal: Terminal,
 ): Promise<void> {
   const address = addressOf(ip);
   const [pools, blocks] = await poolsAndBlocks(store, terminal);
   const holder = whoHas(blocks, address);
-  if (holder) return terminal.print(output === "json" ? json(holder) : holderText(holder));
+  if (holder) return terminal.print(output === "table" ? holderText(holder) : dump(output, holder));
   const text = formatAddress(address);
   const pool = pools.find(({ cidr }) => contains(cidr, address));
   const endpoints = (await endpointsByAddress(store, terminal)).get(text);
   if (endpoints) {
     const told = { address: text, endpoint: endpoints.join(", "), pool: pool?.name, handle: NOT_OURS };
-    return terminal.print(output === "json" ? json({ address: text, endpoints }) : facts(told));
+    return terminal.print(output === "table" ? facts(told) : dump(output, { address: text, endpoints }));
   }
   throw new CtlError("not-found", `${text} is free${pool ? ` (pool ${pool.name})` : "; it lies in no pool"}`);
 }

@@ -1,5 +1,5 @@
 import { ControlError, controlGet } from "@margay/daemon";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 interface DaemonStatus {
   readonly daemon: string;
@@ -12,12 +12,12 @@ const DAEMONS = ["agent", "bgpd"];
 
 /** `margay node status`: resolves to whether both daemons of this node are ready; those that are not say why. */
 export async function nodeStatus(
-  { runDir, output }: { runDir: string; output: "table" | "json" },
+  { runDir, output }: { runDir: string; output: Form },
   terminal: Terminal,
 ): Promise<boolean> {
   const all = await Promise.all(DAEMONS.map((daemon) => statusOf(runDir, daemon)));
   terminal.print(
-    output === "json" ? json(all) : all.map((status) => statusText(status, terminal)).join("\n"),
+    output === "table" ? all.map((status) => statusText(status, terminal)).join("\n") : dump(output, all),
   );
   return all.every(({ ready }) => ready);
 }

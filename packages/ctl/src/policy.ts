@@ -1,6 +1,6 @@
 import { controlGet } from "@margay/daemon";
 import { CtlError } from "./error.ts";
-import { json, type Terminal, table } from "./terminal.ts";
+import { dump, type Form, type Terminal, table } from "./terminal.ts";
 
 /** A policy or profile in force on a node, as the agent's control socket answers to GET /policies. */
 interface PolicyView {
@@ -24,7 +24,7 @@ export interface PolicyRequest {
   /** `np/shop/db`, `shop/db` or `db`; all when absent. */
   readonly name?: string | undefined;
   readonly counters: boolean;
-  readonly output: "table" | "json";
+  readonly output: Form;
 }
 
 /**
@@ -42,7 +42,8 @@ export async function showPolicy(request: PolicyRequest, terminal: Terminal): Pr
     : undefined;
   const shown = policies.map((policy) => counted(policy, counters));
   const others = name === undefined && counters ? decisions(all, counters) : [];
-  if (output === "json") return terminal.print(json({ policies: shown, ...(counters && { others }) }));
+  if (output !== "table")
+    return terminal.print(dump(output, { policies: shown, ...(counters && { others }) }));
   if (shown.length === 0) terminal.warn("no policy applies to a pod of this node");
   else terminal.print(render(shown, counters !== undefined, terminal));
   if (others.length > 0) {

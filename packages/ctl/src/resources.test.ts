@@ -88,14 +88,17 @@ describe("get", () => {
     ]);
   });
 
-  test("nothing found is a remark, not a result", async () => {
-    const terminal = recorder();
-    await get(memoryStore(), { ...request, kind: "np" }, terminal);
-    expect(terminal).toMatchObject({
-      printed: [],
-      warned: ["no networkpolicies in namespace default (see -n and -A)"],
-    });
-  });
+  test.each(["table", "wide", "yaml", "name"] as const)(
+    "nothing found is a remark, not a result (%s)",
+    async (output) => {
+      const terminal = recorder();
+      await get(memoryStore(), { ...request, output, kind: "np" }, terminal);
+      expect(terminal).toMatchObject({
+        printed: [],
+        warned: ["no networkpolicies in namespace default (see -n and -A)"],
+      });
+    },
+  );
 
   test.each<[string, Partial<GetRequest>, string, RegExp]>([
     ["an unknown kind", { kind: "pod" }, "unknown-kind", /there is no kind "pod"; .*\n.*nodes, no\n/],

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "@jest/globals";
 import { BarrierResponder, memoryStore, Syncer } from "@margay/datastore";
+import { parse } from "yaml";
 import { apply } from "./apply.ts";
 import { peers, routes } from "./bgp.ts";
 import { show } from "./ipam.ts";
@@ -76,10 +77,13 @@ describe("ipam show", () => {
     await expect(squeezed({ ip })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  test("JSON has numbers", async () => {
+  test.each([
+    ["json", (text: string): unknown => JSON.parse(text)],
+    ["yaml", (text: string): unknown => parse(text)],
+  ] as const)("%s has numbers", async (output, read) => {
     const terminal = recorder();
-    await show(await storeWith(pool, block), { showBlocks: false, output: "json" }, terminal);
-    expect(JSON.parse(terminal.printed.join(""))).toMatchObject({
+    await show(await storeWith(pool, block), { showBlocks: false, output }, terminal);
+    expect(read(terminal.printed.join(""))).toMatchObject({
       pools: [{ name: "default-ipv4", total: 65536, inUse: 1 }],
       outside: [],
     });

@@ -1,5 +1,6 @@
 import Table from "cli-table3";
 import pc from "picocolors";
+import { stringify } from "yaml";
 
 /** Where a command writes: results to `print`, remarks that are no result to `warn`. Both end the line. */
 export interface Terminal {
@@ -53,10 +54,16 @@ const NO_LINES = Object.fromEntries(
   ].map((place) => [place, ""]),
 );
 
-/** JSON for programs: numbers beyond 2^53 as text. */
-export const json = (value: unknown): string =>
-  JSON.stringify(
+/** Forms of an answer: a table for people, the others for programs. */
+export const FORMS = ["table", "json", "yaml"] as const;
+export type Form = (typeof FORMS)[number];
+
+/** An answer for programs: numbers beyond 2^53 as text. */
+export function dump(form: Exclude<Form, "table">, value: unknown): string {
+  const json = JSON.stringify(
     value,
     (_, v) => (typeof v === "bigint" ? (v <= Number.MAX_SAFE_INTEGER ? Number(v) : String(v)) : v),
     2,
   );
+  return form === "json" ? json : stringify(JSON.parse(json));
+}

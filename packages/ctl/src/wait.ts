@@ -1,5 +1,5 @@
 import { type Participant, raiseBarrier, resources, type Store } from "@margay/datastore";
-import { json, type Terminal } from "./terminal.ts";
+import { dump, type Form, type Terminal } from "./terminal.ts";
 
 export interface WaitRequest {
   readonly timeoutSeconds: number;
@@ -7,7 +7,7 @@ export interface WaitRequest {
   readonly nodes: readonly string[];
   /** Which daemons of them; both when empty. */
   readonly daemons?: readonly (typeof DAEMONS)[number][];
-  readonly output: "table" | "json";
+  readonly output: Form;
   /** A name for the barrier that no other has. */
   readonly id: string;
   /** Resolves after `ms`, or early when the signal aborts. */
@@ -30,7 +30,7 @@ export async function wait(store: Store, request: WaitRequest, terminal: Termina
     timeoutMs: timeoutSeconds * 1000,
     sleep,
   });
-  if (request.output === "json") terminal.print(json({ answered, missing }));
+  if (request.output !== "table") terminal.print(dump(request.output, { answered, missing }));
   else if (missing.length === 0) {
     terminal.print(`${expected.length} daemons have applied everything`);
     for (const { node, daemon, note } of answered)
