@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { decode, encode, keyOf, parse } from "@margay/api";
-import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
+import { until } from "@margay/testing";
+import { type TestCluster, testCluster } from "./testing/cluster.ts";
 
 const KEY = "/margay/v1/hostendpoints/n1-auto-hep";
 const ON = { autoHostEndpoints: true };

@@ -11,7 +11,8 @@ import {
 } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import type { KubernetesObject } from "@margay/kubernetes";
-import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
+import { until } from "@margay/testing";
+import { type TestCluster, testCluster } from "./testing/cluster.ts";
 
 const POLICIES = "/apis/networking.k8s.io/v1/networkpolicies";
 const POOLS = "/apis/margay.dev/v1/ippools";

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { decode, encode, type IPAMBlock, keyOf, parse } from "@margay/api";
 import type { KubernetesObject } from "@margay/kubernetes";
-import { type TestCluster, testCluster, until } from "./testing/cluster.ts";
+import { until } from "@margay/testing";
+import { type TestCluster, testCluster } from "./testing/cluster.ts";
 
 const SERVICES = "/api/v1/services";
 const BLOCK = "/margay/v1/ipamblocks/203.0.113.0-29";

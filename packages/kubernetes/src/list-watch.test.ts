@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { until } from "@margay/testing";
 import { type ApiServer, apiServer } from "./api-server.ts";
 import { type Change, ListWatch, type WatchStatus } from "./list-watch.ts";
 import type { KubernetesObject } from "./objects.ts";
@@ -54,10 +55,6 @@ function follow(options: Partial<ConstructorParameters<typeof ListWatch<string>>
   return following;
 }
 
-async function until(look: () => boolean): Promise<void> {
-  for (const end = performance.now() + 20_000; !look(); await sleep(2))
-    if (performance.now() > end) throw new Error(`not within 20 s: ${look}`);
-}
 /** What is under way between two ends in this process arrives, however seldom it gets a processor. */
 async function turns(): Promise<void> {
   for (let i = 0; i < 20; i++) await sleep(1);

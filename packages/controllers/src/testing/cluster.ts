@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { DaemonContext } from "@margay/daemon";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { type Access, type MemoryApiServer, memoryApiServer } from "@margay/kubernetes";
@@ -78,13 +77,4 @@ export async function testCluster(): Promise<TestCluster> {
     },
   };
   return cluster;
-}
-
-/** Until `look` answers, at most 20 s. */
-export async function until<T>(look: () => T | Promise<T>): Promise<NonNullable<T>> {
-  for (const end = performance.now() + 20_000; ; await sleep(10)) {
-    const found = await look();
-    if (found) return found;
-    if (performance.now() > end) throw new Error(`not within 20 s: ${look}`);
-  }
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "@jest/globals";
+import { until } from "@margay/testing";
 import { type Store, StoreError } from "../store.ts";
 import { Syncer, type SyncStatus } from "../syncer.ts";
 import { EtcdClient } from "./client.ts";
@@ -47,11 +48,6 @@ function follow(store: Store) {
   void syncer.start();
   undo.push(() => syncer.stop());
   return { world, statuses };
-}
-
-async function until(isSo: () => boolean, within = 20_000): Promise<void> {
-  for (const end = Date.now() + within; !isSo(); await sleep(20))
-    if (Date.now() > end) throw new Error("never became so");
 }
 
 const portOf = ({ endpoint }: SpawnedEtcd) => Number(new URL(endpoint).port);
