@@ -129,7 +129,7 @@ static void read_stdin(void) {
   for (;;) {
     struct pollfd in = {.fd = 0, .events = POLLIN};
     if (poll(&in, 1, STDIN_SECONDS * 1000) != 1) fail("stdin", "", "no end of the configuration within 10 seconds");
-    ssize_t got = read(0, request + used, sizeof request - used);
+    ssize_t got = TEMP_FAILURE_RETRY(read(0, request + used, sizeof request - used));
     if (got < 0) fail("stdin", "", strerror(errno));
     if (got == 0) break;
     used += got;
@@ -147,13 +147,13 @@ static int dial(const char *path) {
   if (fd < 0) fail("socket ", path, strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &sending, sizeof sending);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &waiting, sizeof waiting);
-  if (connect(fd, (struct sockaddr *)&to, sizeof to)) lost("no agent at ", path, strerror(errno));
+  if (TEMP_FAILURE_RETRY(connect(fd, (struct sockaddr *)&to, sizeof to))) lost("no agent at ", path, strerror(errno));
   return fd;
 }
 
 static void receive(int fd, void *into, size_t size, const char *path) {
   for (size_t at = 0; at < size;) {
-    ssize_t got = recv(fd, (char *)into + at, size - at, 0);
+    ssize_t got = TEMP_FAILURE_RETRY(recv(fd, (char *)into + at, size - at, 0)); /* stopped and continued: signal(7) */
     if (got == 0) lost("agent at ", path, "closed the connection without an answer");
     if (got < 0) lost("agent at ", path, errno == EAGAIN ? "no answer within 90 seconds" : strerror(errno));
     at += got;
@@ -182,7 +182,7 @@ int main(int argc, char **argv) {
   memcpy(request, &length, 4);
   int fd = dial(path);
   for (size_t at = 0; at < used;) {
-    ssize_t sent = send(fd, request + at, used - at, MSG_NOSIGNAL);
+    ssize_t sent = TEMP_FAILURE_RETRY(send(fd, request + at, used - at, MSG_NOSIGNAL));
     if (sent < 0) lost("agent at ", path, errno == EAGAIN ? "does not read" : strerror(errno));
     at += sent;
   }

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { until } from "@margay/testing";
 import { type Call, decodeCall, encodeReply, FrameReader } from "./frame.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -70,7 +71,12 @@ interface Run {
 
 function run(
   which: keyof typeof RELAYS,
-  options: { env?: Record<string, string>; stdin?: string; asIpam?: boolean },
+  options: {
+    env?: Record<string, string>;
+    stdin?: string;
+    asIpam?: boolean;
+    onStart?: (pid: number) => void;
+  },
 ): Promise<Run> {
   const relay = RELAYS[which];
   const child = spawn(options.asIpam ? relay.asIpam : relay.as, relay.args, {
@@ -79,6 +85,7 @@ function run(
       ...(options.env ?? { CNI_COMMAND: "ADD", MARGAY_CNI_SOCKET: socket }),
     },
   });
+  options.onStart?.(child.pid ?? 0);
   child.stdin.on("error", () => undefined); // it may have ended before it read
   child.stdin.end(options.stdin ?? '{"cniVersion":"1.0.0","name":"net"}');
   let [stdout, stderr] = ["", ""];
@@ -120,6 +127,26 @@ describe.each(["relay.c", "relay.ts"] as const)("%s", (which) => {
   ])("prints the answer and ends with its code: %s", async (_why, reply) => {
     await listen(replying(encodeReply(reply)));
     expect(await run(which, {})).toEqual({ code: reply.exitCode, stdout: reply.stdout, stderr: "" });
+  });
+
+  test("stopped and continued while it waits, as by whoever freezes the machine: it goes on waiting", async () => {
+    let relay = 0;
+    const reply = replying(encodeReply({ exitCode: 0, stdout: "late" }));
+    await listen(async (client) => {
+      const state = () => readFileSync(`/proc/${relay}/stat`, "utf8").replace(/^.*\) (.).*$/s, "$1");
+      for (const [signal, states] of [
+        ["SIGSTOP", "T"],
+        ["SIGCONT", "RSD"],
+      ] as const) {
+        process.kill(relay, signal);
+        await until(() => states.includes(state()));
+      }
+      reply(client);
+    });
+    const onStart = (pid: number) => {
+      relay = pid;
+    };
+    expect(await run(which, { onStart })).toEqual({ code: 0, stdout: "late", stderr: "" });
   });
 
   test("finds the socket in the configuration", async () => {
