@@ -85,6 +85,30 @@ test("a label and a BGPPeer make a node a reflector: with the mesh off its clien
   await cluster.becomes(true, "default/client", "default/third");
 }, 90_000);
 
+test("a node's rack is its Node's: blocks are given by it", async () => {
+  await kubectl("label", "node", "n2", "topology.kubernetes.io/rack=r7");
+  await cluster.eventually("its Node has the label", async () =>
+    /topology\.kubernetes\.io\/rack: r7/.test(await cluster.margay(["get", "nodes", "n2", "-o", "yaml"])),
+  );
+}, 90_000);
+
+test("service accounts by a selector: who may connect changes with a label of the account", async () => {
+  await kubectl("create", "serviceaccount", "clerk");
+  await createPods(cluster, [["default/clerk", "n3", {}, { serviceAccountName: "clerk" }]]);
+  const source = { serviceAccounts: { selector: "tier == 'trusted'" } };
+  const policy = { apiVersion: "margay.dev/v1", kind: "NetworkPolicy", metadata: { name: "accounts" } };
+  const spec = { selector: "app == 'web'", ingress: [{ action: "Allow", source }] };
+  await cluster.apply(JSON.stringify({ ...policy, spec }));
+  await cluster.becomes(false, "default/clerk", "default/web");
+  await kubectl("label", "serviceaccount", "clerk", "tier=trusted");
+  await cluster.becomes(true, "default/clerk", "default/web");
+  await cluster.becomes(false, "default/client", "default/web");
+  await kubectl("label", "serviceaccount", "clerk", "tier-");
+  await cluster.becomes(false, "default/clerk", "default/web");
+  await kubectl("delete", "networkpolicy.margay.dev", "accounts");
+  await cluster.becomes(true, "default/client", "default/web");
+}, 120_000);
+
 const body = ({ kind, namespaced }: KindRow, name: string, spec: object) =>
   JSON.stringify({
     ...{ apiVersion: "margay.dev/v1", kind, spec },
