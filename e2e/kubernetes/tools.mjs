@@ -41,8 +41,8 @@ nice -n 15 go build -o "$to.new/" "$@" && mv "$to.new"/* "$to" && rmdir "$to.new
 
 /** From nothing, on a machine that is ten times as busy as it should be. */
 const BUILD_MINUTES = 40;
-/** What Go says of modules that it cannot fetch. */
-const OFFLINE = /dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: 50\d /;
+/** What Go says of modules that it cannot fetch, or that its proxy does not give. */
+const OFFLINE = /dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: (?:403|50\d) /;
 
 /** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can, or without its modules */
 export async function tools(log) {

@@ -45,8 +45,14 @@ test("a build that ends half-way leaves nothing that would be taken for whole", 
   expect(built()).toEqual(ALL);
 });
 
-test("Go without its modules is as good as none", async () => {
-  go("echo 'go: k8s.io/kubernetes: dial tcp: lookup proxy: no such host'; exit 1");
+test.each([
+  ["no network", "k8s.io/kubernetes: dial tcp: lookup proxy: no such host"],
+  [
+    "a proxy that does not give them",
+    "reading https://proxy/k8s.io/kubernetes/@v/v1.34.9.zip: 403 Forbidden",
+  ],
+])("Go without its modules is as good as none: %s", async (_why, words) => {
+  go(`echo 'go: ${words}'; exit 1`);
   await expect(tools(undefined)).rejects.toThrow(ToolsMissing);
 });
 
