@@ -15,6 +15,7 @@ export { type ClosedPolicy, closedPolicies } from "./kubernetes/closed.ts";
 export * from "./kubernetes/convert.ts";
 export { isReadyEndpoint } from "./kubernetes/endpoint-slice.ts";
 export { shortened } from "./kubernetes/stored-name.ts";
+export { didYouMean } from "./meant.ts";
 export { type Parsed, parse } from "./parse.ts";
 export {
   API_VERSION,

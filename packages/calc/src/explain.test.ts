@@ -262,11 +262,12 @@ describe("names", () => {
   test.each<[text: string, code: string, message: RegExp]>([
     ["db", "ambiguous", /^db may be shop\/db on n2, ops\/db on n1; say which, or give its address$/],
     ["n1", "ambiguous", /^n1 is a node and also a pod: ops\/n1 on n1; say namespace\/name$/],
+    ["shop/wbe", "not-found", /^there is no pod, node or Service shop\/wbe, did you mean shop\/web\?$/],
     ["web/web", "not-found", /^there is no pod web\/web, but there is shop\/web$/],
     [
-      "n9",
+      "nowhere",
       "not-found",
-      /^n9 is no pod \(namespace\/name\), node or address; there are 5 pods and 2 nodes: n1, n2$/,
+      /^nowhere is no pod \(namespace\/name\), node or address; there are 5 pods and 2 nodes: n1, n2$/,
     ],
   ])("%s is refused", (text, code, message) => {
     expect(() => placeOf(text, cluster)).toThrow(

@@ -1,3 +1,4 @@
+import { didYouMean } from "@margay/api";
 import { type Address, type Family, formatAddress, NetError, parseAddress, sameAddress } from "@margay/net";
 import type { Survey, SurveyedPod } from "./survey.ts";
 
@@ -105,11 +106,17 @@ const list = (pods: readonly SurveyedPod[]): string =>
 
 const SHOWN = 5;
 
-function notFound(text: string, { pods, nodes }: Survey): string {
+function notFound(text: string, { pods, nodes, services }: Survey): string {
   const last = text.split("/").at(-1);
   const alike = pods.filter(({ pod }) => pod.split("/")[1] === last).map(({ pod }) => pod);
   if (alike.length > 0) return `there is no pod ${text}, but there is ${alike.slice(0, SHOWN).join(", ")}`;
   const known = nodes.map(({ name }) => name);
+  const named = [
+    ...pods.map(({ pod }) => pod),
+    ...services.map(({ metadata: m }) => `${m.namespace}/${m.name}`),
+  ];
+  const meant = didYouMean(text, [...named, ...known]);
+  if (meant !== "") return `there is no pod, node or Service ${text}${meant}`;
   const these = known.length <= SHOWN ? `: ${known.join(", ")}` : "";
   return `${text} is no pod (namespace/name), node or address; there are ${pods.length} pods and ${known.length} nodes${these}`;
 }

@@ -1,4 +1,4 @@
-import type { AnyDefinition, Resource } from "@margay/api";
+import { type AnyDefinition, didYouMean, type Resource } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
 import { stringify } from "yaml";
 import { CtlError } from "./error.ts";
@@ -39,9 +39,14 @@ async function find(store: Store, request: Search, terminal: Terminal): Promise<
     throw new CtlError("usage", "a name and --all-namespaces exclude each other: say which with --namespace");
   const resource = await collection.get(name, namespace);
   if (resource) return [resource];
+  const others = await collection.list(namespace, () => {});
+  const meant = didYouMean(
+    name,
+    others.map(({ metadata }) => metadata.name),
+  );
   throw new CtlError(
     "not-found",
-    `${definition.kind} ${name} does not exist ${where(definition, request)}`.trimEnd(),
+    `${definition.kind} ${name} does not exist ${where(definition, request)}`.trimEnd() + meant,
   );
 }
 

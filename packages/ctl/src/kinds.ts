@@ -1,4 +1,11 @@
-import { type AnyDefinition, type AnyResource, definitionOf, kinds, type Resource } from "@margay/api";
+import {
+  type AnyDefinition,
+  type AnyResource,
+  definitionOf,
+  didYouMean,
+  kinds,
+  type Resource,
+} from "@margay/api";
 import { CtlError } from "./error.ts";
 
 /** The definition of a kind as people write it. Throws CtlError `unknown-kind`, listing what there is. */
@@ -8,9 +15,13 @@ export function kindNamed(text: string): AnyDefinition {
   const known = kinds
     .map((kind) => definitionOf(kind))
     .flatMap((d) => (d ? [[d.plural, ...d.aliases].join(", ")] : []));
+  const meant = didYouMean(
+    text.toLowerCase(),
+    known.flatMap((names) => names.split(", ")),
+  );
   throw new CtlError(
     "unknown-kind",
-    `there is no kind "${text}"; kinds and their short names:\n  ${known.join("\n  ")}`,
+    `there is no kind "${text}"${meant || ";"} kinds and their short names:\n  ${known.join("\n  ")}`,
   );
 }
 

@@ -101,7 +101,19 @@ describe("get", () => {
   );
 
   test.each<[string, Partial<GetRequest>, string, RegExp]>([
-    ["an unknown kind", { kind: "pod" }, "unknown-kind", /there is no kind "pod"; .*\n.*nodes, no\n/],
+    ["an unknown kind", { kind: "secret" }, "unknown-kind", /there is no kind "secret"; .*\n.*nodes, no\n/],
+    [
+      "a kind misspelt",
+      { kind: "IPPol" },
+      "unknown-kind",
+      /^there is no kind "IPPol", did you mean .*ippools.*\? kinds/,
+    ],
+    [
+      "a name misspelt",
+      { name: "defualt-ipv4" },
+      "not-found",
+      /^IPPool defualt-ipv4 does not exist, did you mean default-ipv4\?$/,
+    ],
     ["an unknown name", { name: "x" }, "not-found", /^IPPool x does not exist$/],
     [
       "a name in another namespace",
@@ -116,7 +128,8 @@ describe("get", () => {
       /exclude each other/,
     ],
   ])("%s is refused", async (_why, more, code, message) => {
-    await expect(get(memoryStore(), { ...request, ...more }, recorder())).rejects.toMatchObject({
+    const store = await storeWith(pool("default-ipv4", "10.0.0.0/24"));
+    await expect(get(store, { ...request, ...more }, recorder())).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
     });
