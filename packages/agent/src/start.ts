@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { CniDeps, Served } from "@margay/cni";
-import type { DaemonContext } from "@margay/daemon";
+import { compileInIdleTime, type DaemonContext } from "@margay/daemon";
 import { Agent } from "./agent.ts";
 import { startCni } from "./cni-service.ts";
 import { rememberSettings } from "./former-settings.ts";
@@ -13,6 +13,7 @@ import { settingsOf } from "./wanted.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
 export async function startAgent(context: DaemonContext<AgentOptions>): Promise<{ stop(): Promise<void> }> {
+  compileInIdleTime();
   rememberSettings(context.options.runDir);
   const agent = new Agent(context);
   void agent.start(); // a rejection is a fault of the program: it ends the process

@@ -1,3 +1,4 @@
+export { compileInIdleTime } from "./background.ts";
 export { collectGarbage } from "./collect.ts";
 export { connectionTeller } from "./connection.ts";
 export {

@@ -19,9 +19,12 @@ const ROOMY = ["--heap-growing-percent=300"];
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
 
+/** Pods come now and then: what makes one is not forgotten in between, to be compiled anew while a pod waits. */
+const KEPT = ["--no-flush-bytecode"];
+
 /** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
 const OF: ReadonlyMap<string, readonly string[]> = new Map([
-  ["agent", SERIAL],
+  ["agent", [...SERIAL, ...KEPT]],
   ["bgpd", isRouter ? [...ROOMY, ...SERIAL] : [...STEADY, ...SERIAL]],
   ["controllers", [...STEADY, ...CONTROLLERS]],
 ]);
