@@ -26,24 +26,16 @@ export interface Site {
  * The affinity of a node to a block, written around the block so that a crash anywhere leaves a state that
  * says what was going on:
  *
- *   (none) --claim--> pending --block created--> confirmed --release--> pendingDeletion --block gone or disowned--> (none)
+ *   (none) --claim, with the block--> pending --> confirmed --release--> pendingDeletion --block gone or disowned--> (none)
  *
- * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to its end, and a `pending` without its block back.
+ * Only `confirmed` counts for BGP export and blackhole routes. `heal` takes any state to its end, and a `pending` without its block,
+ * which others than this version leave, back.
  */
 
-/**
- * Writes a new block of this node in three steps. False: somebody else has the block, or the affinity was in
- * use; look again.
- */
-export async function claimBlock(site: Site, block: Block): Promise<boolean> {
-  const pending = await writeAffinity(site, block.cidr, "pending");
-  const created = pending && (await createBlock(site, block));
-  if (!pending || !created) {
-    await heal(site, block.cidr);
-    return false;
-  }
-  if (!(await writeAffinity(site, block.cidr, "confirmed", pending.revision))) await heal(site, block.cidr);
-  return true;
+/** After `writeTogether`: counts from now on. Whoever else has finished or given back the claim meanwhile has the last word. */
+export async function confirmClaim(site: Site, cidr: string): Promise<void> {
+  const pending = site.view.affinities().get(cidr);
+  if (!(await writeAffinity(site, cidr, "confirmed", pending?.revision))) await heal(site, cidr);
 }
 
 /** Gives a block back: deleted when empty and rested, else left without an owner until its last address is. */
@@ -120,19 +112,23 @@ async function read(store: Store, view: BlockView, key: string): Promise<Entry |
 async function writeAffinity(
   { store, node, view }: Site,
   cidr: string,
-  ...[state, revision]: [BlockAffinity["spec"]["state"], number?]
+  ...[state, revision]: [State, number?]
 ): Promise<Entry | undefined> {
-  const value = encode({
+  const [key, value] = [affinityKey(node, cidr), affinityText(node, cidr, state)];
+  return written(view, () =>
+    revision === undefined ? store.create(key, value) : store.update(key, value, revision),
+  );
+}
+
+type State = BlockAffinity["spec"]["state"];
+
+const affinityText = (node: string, cidr: string, state: State): string =>
+  encode({
     apiVersion: "margay.dev/v1",
     kind: "BlockAffinity",
     metadata: { name: affinityName(node, cidr) },
     spec: { state, node, type: "host", cidr },
   });
-  const key = affinityKey(node, cidr);
-  return written(view, () =>
-    revision === undefined ? store.create(key, value) : store.update(key, value, revision),
-  );
-}
 
 const deleteAffinity = ({ store, node, view }: Site, cidr: string, revision: number): Promise<boolean> =>
   deleted(store, view, { key: affinityKey(node, cidr), revision });
@@ -152,30 +148,41 @@ async function putBlock(view: BlockView, block: Block, put: (key: string, value:
   );
 }
 
-const createBlock = ({ store, view }: Site, block: Block) =>
-  putBlock(view, block, (key, value) => store.create(key, value));
-
 /** Writes the block if still at `revision`; undefined: it is not. */
 export const updateBlock = ({ store, view }: Site, block: Block, revision: number) =>
   putBlock(view, block, (key, value) => store.update(key, value, revision));
 
+/** A block of this node's to write; without a revision it is claimed. */
+export interface OwnBlock {
+  readonly after: Block;
+  readonly revision?: Revision | undefined;
+}
+
 /**
- * Updates blocks and writes what goes along, all or nothing; the view learns of all of it.
+ * Writes this node's blocks and what goes along, all or nothing; the view learns of all of it. New blocks get their affinity, pending.
  * @returns the key that stood against it, if one did
  */
-export async function updateTogether(
-  { store, view }: Site,
-  updates: readonly { readonly after: Block; readonly revision: Revision }[],
+export async function writeTogether(
+  { store, view, node }: Site,
+  blocks: readonly OwnBlock[],
   along: readonly Change[],
 ): Promise<{ readonly refused: string } | undefined> {
-  const resources = updates.map(({ after }) => resourceFor(after));
-  const blocks = updates.map(({ after, revision }, i): Change => {
-    const value = encode(resources[i]!); // one resource each
-    return { type: "update", key: blockKey(after.cidr), value, ifRevision: revision };
+  const written = blocks.map(({ after, revision }) => {
+    const [resource, key] = [resourceFor(after), blockKey(after.cidr)];
+    const value = encode(resource);
+    const change: Change =
+      revision === undefined
+        ? { type: "create", key, value }
+        : { type: "update", key, value, ifRevision: revision };
+    return { resource, change };
+  });
+  const claimed = blocks.filter(({ revision }) => revision === undefined);
+  const affinities = claimed.map(({ after: { cidr } }): Change => {
+    return { type: "create", key: affinityKey(node, cidr), value: affinityText(node, cidr, "pending") };
   });
   try {
-    const entries = await store.commit([...blocks, ...along]);
-    for (const [i, resource] of resources.entries()) alreadyDecoded(entries[i]!, resource); // in order, one each
+    const entries = await store.commit([...written.map(({ change }) => change), ...affinities, ...along]);
+    for (const [i, { resource }] of written.entries()) alreadyDecoded(entries[i]!, resource); // in order, one each
     view.observe(...entries);
     return undefined;
   } catch (error) {

@@ -1,12 +1,12 @@
 import {
-  claimBlock,
+  confirmClaim,
   deleteBlock,
   disagreeing,
   heal,
   readBlock,
   type Site,
   updateBlock,
-  updateTogether,
+  writeTogether,
 } from "./affinity.ts";
 import type { Block, Held } from "./block.ts";
 import type { Change } from "./draft.ts";
@@ -15,7 +15,7 @@ import { limitWarning } from "./events.ts";
 import { type Along, type Joint, jointOf } from "./joint.ts";
 import { failureOf, type IpamOptions, siteOf } from "./options.ts";
 import { type Answer, type Operation, plan } from "./plan.ts";
-import { blockKey, type Versioned } from "./view.ts";
+import { affinityKey, blockKey, type Versioned } from "./view.ts";
 import { worldOf } from "./world.ts";
 
 /**
@@ -142,19 +142,29 @@ export class Batches {
     waiting: readonly Pending[],
   ): Promise<[string, Outcome][]> {
     if (changes.length === 0) return [];
-    const updates = changes.map(({ before, after }) => ({ after: after!, revision: before!.revision })); // updates, all
+    const blocks = changes.map(({ before, after }) => ({ after: after!, revision: before?.revision })); // none is deleted
     const all = (outcome: Outcome) => changes.map(({ cidr }): [string, Outcome] => [cidr, outcome]);
     try {
-      const found = await updateTogether(site, updates, [...along.values()].flat());
-      if (!found) return all("written");
-      const lost = changes.find(({ cidr }) => blockKey(cidr) === found.refused);
-      if (lost) this.#stale.add(lost.cidr);
+      const found = await writeTogether(site, blocks, [...along.values()].flat());
+      if (!found) {
+        const claimed = changes.filter(({ before }) => !before);
+        await Promise.all(claimed.map(({ cidr }) => confirmClaim(site, cidr))); // until then nobody knows the way to it
+        return all("written");
+      }
+      const lost = changes.find(({ cidr }) => isOf(site.node, cidr, found.refused));
+      if (lost) await this.#lost(site, lost);
       else for (const pending of waiting) pending.along = undefined;
       return all("refused");
     } catch (error) {
       for (const { cidr } of changes) this.#stale.add(cidr);
       return all(failureOf(this.#options.node, error));
     }
+  }
+
+  /** What stands against a claim may be what an earlier one has left. */
+  async #lost(site: Site, { cidr, before }: Change): Promise<void> {
+    this.#stale.add(cidr);
+    if (!before) await heal(site, cidr);
   }
 
   /** One block that stands for itself; "refused" and a store's failure make the block stale. */
@@ -233,9 +243,13 @@ function whatGoesWith(pending: Pending, held: readonly Held[], along: Along): Re
   }
 }
 
+/** Whether a key is that of a block, or of the node's affinity for it. */
+const isOf = (node: string, cidr: string, key: string): boolean =>
+  key === blockKey(cidr) || key === affinityKey(node, cidr);
+
 /** True when written; false when the store holds something newer. */
 async function apply(site: Site, { cidr, before, after }: Change): Promise<boolean> {
-  if (!before) return after === undefined || claimBlock(site, after);
+  if (!before) return after === undefined; // what is new is this node's own
   if (!after) return deleteBlock(site, cidr, before.revision);
   return (await updateBlock(site, after, before.revision)) !== undefined;
 }

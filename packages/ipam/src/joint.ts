@@ -13,9 +13,12 @@ export interface Joint {
   readonly along: ReadonlyMap<number, readonly Write[]>;
 }
 
+/** The block and its affinity. */
+const KEYS_OF_CLAIM = 2;
+
 /**
- * This node's own blocks change together: hardly anybody else writes those. A block of another node's may be fought for, and
- * a new one is claimed in steps: each of them stands for itself (pure).
+ * This node's own blocks change together, those that it claims among them: hardly anybody else writes or wants those. A block of
+ * another node's may be fought for: each of them stands for itself (pure).
  */
 export function jointOf(
   node: string,
@@ -23,12 +26,12 @@ export function jointOf(
   { answers, along }: { answers: readonly Answer[]; along: readonly (Along | undefined)[] },
 ): Joint {
   const own = changes.filter(
-    ({ before, after }) => before && after && before.value.affinity === affinityOf(node),
+    ({ before, after }) => after && (before?.value ?? after).affinity === affinityOf(node),
   );
-  const chosen = own.slice(0, MAX_CHANGES);
+  const chosen = own.slice(0, MAX_CHANGES / KEYS_OF_CLAIM);
   const inside = new Set(chosen.map(({ cidr }) => cidr));
   const aboard = new Map<number, readonly Write[]>();
-  let left = MAX_CHANGES - chosen.length;
+  let left = MAX_CHANGES - chosen.reduce((keys, { before }) => keys + (before ? 1 : KEYS_OF_CLAIM), 0);
   for (const [i, answer] of answers.entries()) {
     if (answer.kind !== "done" || !answer.blocks.every((cidr) => inside.has(cidr))) continue;
     const more = along[i]?.(answer.held) ?? [];

@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from "@jest/globals";
 import { type IPPool, parse } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
 import { parsePrefix } from "@margay/net";
-import { claimBlock, readBlock, type Site, updateBlock } from "./affinity.ts";
+import { confirmClaim, readBlock, type Site, updateBlock, writeTogether } from "./affinity.ts";
 import { assign, newBlock } from "./block.ts";
 import { parsePools } from "./pools.ts";
 import { takeEmpty } from "./take-empty.ts";
@@ -19,7 +19,8 @@ let lender: Site;
 beforeEach(async () => {
   store = memoryStore();
   lender = await siteOf("n1", 0);
-  await claimBlock(lender, newBlock(parsePrefix(CIDR), "n1", after(0)())); // as a claim whose ADD ended leaves it: empty, nothing in its journal
+  await writeTogether(lender, [{ after: newBlock(parsePrefix(CIDR), "n1", after(0)()) }], []); // as a claim whose ADD ended leaves it: empty, nothing in its journal
+  await confirmClaim(lender, CIDR);
 });
 
 /** A node's place, with what the datastore has now for its view. */
