@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { exec, ip, must, namespacePath, type Party, Responder } from "@margay/lab";
+import { exec, ip, namespacePath, type Party, Responder } from "@margay/lab";
+import { deleteNamespace, newNamespace } from "@margay/netlink";
 import { keyOf, type Pod } from "./objects.ts";
 import { onNode } from "./runtime.ts";
 
@@ -47,7 +48,7 @@ export class Sandbox {
     const list = conflist(pod.spec.nodeName ?? "");
     if (!list) throw new Error(`${pod.spec.nodeName} has no CNI configuration`);
     const netns = netnsOf(pod);
-    await must(["ip", "netns", "add", netns]);
+    newNamespace(namespacePath(netns)); // whole or not at all: a program would leave half of it where it is ended for slowness
     try {
       await ip(netns, ["link set lo up"]);
       const { ips = [] } = (await chain(pod, list, "ADD")) as { ips?: { address: string }[] };
@@ -55,7 +56,7 @@ export class Sandbox {
       const party = { name: keyOf(pod), namespacePath: namespacePath(netns), addresses };
       return new Sandbox(pod, list, party, await Responder.open(party, PORTS));
     } catch (error) {
-      await exec(["ip", "netns", "delete", netns]);
+      deleteNamespace(namespacePath(netns));
       throw error;
     }
   }
@@ -68,7 +69,7 @@ export class Sandbox {
   async close(): Promise<void> {
     this.#responder.close();
     await chain(this.#pod, this.#list, "DEL");
-    await must(["ip", "netns", "delete", netnsOf(this.#pod)]);
+    deleteNamespace(namespacePath(netnsOf(this.#pod)));
   }
 }
 
