@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import { afterAll, expect, test } from "@jest/globals";
-import { margay, TestLab } from "./testing/lab.ts";
+import { margay, startProgram, TestLab } from "./testing/lab.ts";
 
 const labs: TestLab[] = [];
 afterAll(async () => {
@@ -12,12 +13,21 @@ test("two labs at once know nothing of each other; a full pool says so", async (
   const other = await TestLab.up("other", ["--nodes", "1"]);
   labs.push(other);
 
+  const begins = ["-e", "setTimeout(() => {}, 1e6)", "lab", "supervise", "--name", "begun"];
+  const begun = startProgram([process.execPath, ...begins]);
   const status = JSON.parse((await margay(["lab", "status", "-o", "json"])).stdout) as {
     name: string;
     phase: string;
+    processes: { name: string; log: string }[];
   }[];
   const phaseOf = (lab: TestLab) => status.find(({ name }) => name === lab.name)?.phase;
   expect([phaseOf(small), phaseOf(other)]).toEqual(["ready", "ready"]);
+  begun.kill("SIGKILL");
+  expect(status.find(({ name }) => name === "begun")?.phase).toBe("starting"); // it has no socket yet
+  const log =
+    status.find(({ name }) => name === small.name)?.processes.find(({ name }) => name === "n1/agent")?.log ??
+    "";
+  expect(readFileSync(log, "utf8")).toContain('"event":"started"'); // a path that is good outside the lab
   const ambiguous = await margay(["lab", "pods"]);
   expect(ambiguous.stderr).toMatch(/^margay: several labs are running \(.*\): choose with --name\n$/);
 

@@ -1,10 +1,12 @@
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { constants } from "node:os";
 import type { CommandModule } from "yargs";
-import { BIN, enter, findLab, findLabs } from "./discover.ts";
+import { BIN, enter, type FoundLab, findLab, findLabs, fromOutside } from "./discover.ts";
+import { LabError } from "./errors.ts";
 import { ENDPOINT } from "./etcd.ts";
 import { endSupervisor } from "./launch.ts";
-import { ask } from "./methods.ts";
+import { ask, type LabStatus } from "./methods.ts";
 import { runDir, TOR } from "./places.ts";
 import { lab, type Named, podId } from "./pod-commands.ts";
 import { podKey } from "./pods.ts";
@@ -26,26 +28,27 @@ const status: CommandModule<object, Named & { output: "table" | "json" }> = {
     lab(yargs).option("output", { alias: "o", choices: ["table", "json"], default: "table" }) as never,
   handler: async ({ name, output }) => {
     const found = name === undefined ? findLabs() : [findLab(name)];
-    const all = await Promise.all(
-      found.map(async (one) => ({ supervisor: one.pid, ...(await ask(one)("status", undefined)) })),
-    );
+    const all = (await Promise.all(found.map(told))).flat();
     if (output === "json") process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
     else if (all.length === 0) process.stdout.write("no lab is running; start one: margay lab up\n");
     else for (const one of all) process.stdout.write(`${statusText(one)}\n`);
   },
 };
 
-interface Shown {
-  readonly name: string;
-  readonly phase: string;
-  readonly supervisor: number;
-  readonly pods: number;
-  readonly processes: readonly {
-    readonly name: string;
-    readonly running: boolean;
-    readonly ended?: string;
-    readonly log: string;
-  }[];
+type Shown = LabStatus & { readonly supervisor: number };
+
+/** What a lab says of itself; of one whose socket is not there yet, that it starts; nothing of one that has ended since it was found. */
+async function told(found: FoundLab): Promise<Shown[]> {
+  const { name, pid: supervisor } = found;
+  try {
+    const { processes, ...status } = await ask(found)("status", undefined);
+    const seen = processes.map((process) => ({ ...process, log: fromOutside(found, process.log) }));
+    return [{ supervisor, ...status, processes: seen }];
+  } catch (error) {
+    if (!existsSync(`/proc/${supervisor}`)) return [];
+    if (!(error instanceof LabError && error.code === "not-running")) throw error;
+    return [{ name, supervisor, phase: "starting", nodes: [], processes: [], pods: 0 }];
+  }
 }
 
 function statusText({ name, phase, supervisor, pods, processes }: Shown): string {

@@ -23,7 +23,7 @@ export const SUPERVISE = ["lab", "supervise", "--name"] as const;
  */
 export function findLabs(): FoundLab[] {
   return readdirSync("/proc")
-    .filter((entry) => /^\d+$/.test(entry))
+    .filter((entry) => /^\d+$/.test(entry) && isOpen(entry))
     .flatMap((entry) => {
       const name = supervisedBy(commandLine(entry));
       const pid = Number(entry);
@@ -31,6 +31,9 @@ export function findLabs(): FoundLab[] {
     })
     .sort((a, b) => a.name.localeCompare(b.name));
 }
+
+/** The path by which whoever called can open what the lab has at `path`. */
+export const fromOutside = ({ pid }: FoundLab, path: string): string => `/proc/${pid}/root${path}`;
 
 /** The lab of that name; the only one there is when none is named. LabError "not-running", "invalid". */
 export function findLab(name: string | undefined): FoundLab {
@@ -49,6 +52,16 @@ export function findLab(name: string | undefined): FoundLab {
       `several labs are running (${labs.map((one) => one.name).join(", ")}): choose with --name`,
     );
   return lab;
+}
+
+/** Whether this user may look into a process; another's lab is not to be had. */
+function isOpen(pid: string): boolean {
+  try {
+    readlinkSync(`/proc/${pid}/root`);
+    return true;
+  } catch {
+    return false; // or it has just ended
+  }
 }
 
 /** Argument words of a process; none when it has just ended. */

@@ -28,5 +28,5 @@ export async function etcdReady(): Promise<void> {
     const answer = await fetch(`${ENDPOINT}/health`).catch(() => undefined);
     return answer?.ok ? true : undefined;
   };
-  await until(ask, { timeoutMs: 20_000, everyMs: 25, what: "etcd is not healthy" });
+  await until(ask, { timeoutMs: 60_000, everyMs: 25, what: "etcd is not healthy" });
 }

@@ -10,7 +10,7 @@ export interface Outcome {
 export interface ExecOptions {
   readonly input?: string | Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
-  /** Default 20,000 ms; then SIGKILL. */
+  /** Default 60,000 ms: network namespaces are made one at a time, and while others go not at all. Then SIGKILL. */
   readonly timeoutMs?: number;
 }
 
@@ -18,9 +18,10 @@ export interface ExecOptions {
 export function exec(command: readonly string[], options: ExecOptions = {}): Promise<Outcome> {
   const [program = "", ...args] = command;
   return new Promise((resolve, reject) => {
+    const { timeoutMs = 60_000 } = options;
     const child = spawn(program, args, {
       env: options.env ? { ...process.env, ...options.env } : process.env,
-      timeout: options.timeoutMs ?? 20_000,
+      timeout: timeoutMs,
       killSignal: "SIGKILL",
     });
     let stdout = "";
@@ -30,7 +31,11 @@ export function exec(command: readonly string[], options: ExecOptions = {}): Pro
     child.on("error", (error) =>
       reject(new LabError("missing-program", `cannot run ${program}: ${error.message}`)),
     );
-    child.on("close", (code) => resolve({ code: code ?? 128, stdout, stderr }));
+    child.on("close", (code, signal) => {
+      if (code === null)
+        stderr += `${child.killed ? `not done within ${timeoutMs / 1000} s, ` : ""}ended by ${signal}`;
+      resolve({ code: code ?? 128, stdout, stderr });
+    });
     child.stdin.on("error", () => {}); // a program may end without reading its input; its exit code tells
     child.stdin.end(options.input);
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { LabError } from "./errors.ts";
+import { must } from "./exec.ts";
 import { type Cell, formatMatrix, isWrong } from "./matrix.ts";
 import { parseLabels, podId } from "./pod-commands.ts";
 import { after, pods } from "./scenario.ts";
@@ -177,5 +178,12 @@ describe("words of the command line", () => {
   test("a pod by name, or by namespace and name", () => {
     expect(podId("web")).toEqual({ namespace: "default", name: "web" });
     expect(podId("shop/web", "other")).toEqual({ namespace: "shop", name: "web" });
+  });
+});
+
+test("a program that does not end is ended, and that is what is said of it", async () => {
+  await expect(must(["sleep", "1000"], { timeoutMs: 50 })).rejects.toMatchObject({
+    code: "command-failed",
+    message: "sleep 1000: not done within 0.05 s, ended by SIGKILL",
   });
 });

@@ -103,7 +103,7 @@ export async function endSupervisor(name: string | undefined): Promise<string> {
   const lab = findLab(name);
   await ask(lab)("end", undefined).catch(() => process.kill(lab.pid, "SIGTERM")); // not serving yet: the signal does the same
   await until(() => (existsSync(`/proc/${lab.pid}`) ? undefined : true), {
-    timeoutMs: 15_000,
+    timeoutMs: 60_000,
     what: `lab ${lab.name} has not ended`,
   });
   return lab.name;

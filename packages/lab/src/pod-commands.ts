@@ -1,5 +1,5 @@
 import type { Argv, CommandModule } from "yargs";
-import { type FoundLab, findLab } from "./discover.ts";
+import { type FoundLab, findLab, fromOutside } from "./discover.ts";
 import { LabError } from "./errors.ts";
 import type { LabelChange } from "./lab.ts";
 import { formatMatrix } from "./matrix.ts";
@@ -130,7 +130,7 @@ const pods: CommandModule<object, Named & { output: "table" | "json" }> = {
     lab(yargs).option("output", { alias: "o", choices: ["table", "json"], default: "table" }) as never,
   handler: async ({ name, output }) => {
     const found = findLab(name);
-    const all = (await ask(found)("pods", undefined)).map((one) => fromOutside(found, one));
+    const all = (await ask(found)("pods", undefined)).map((one) => shown(found, one));
     const rows = all.map(({ namespace, name, node, addresses, labels }) => [
       `${namespace}/${name}`,
       node,
@@ -148,9 +148,12 @@ const words = (labels: Readonly<Record<string, string>>) =>
     .map((pair) => pair.join("="))
     .join("\n");
 
-/** The namespace's path as whoever called can open it. */
-function fromOutside({ pid }: FoundLab, { name, namespace, node, namespacePath, addresses, labels }: Pod) {
-  return { name, namespace, node, networkNamespace: `/proc/${pid}/root${namespacePath}`, addresses, labels };
+function shown(found: FoundLab, { name, namespace, node, namespacePath, addresses, labels }: Pod) {
+  return {
+    ...{ name, namespace, node },
+    networkNamespace: fromOutside(found, namespacePath),
+    ...{ addresses, labels },
+  };
 }
 
 interface ProbeArgs extends Named {

@@ -53,7 +53,7 @@ export const birdc = (words: string): Promise<string> =>
 /** Resolves when BIRD answers. */
 export async function birdReady(): Promise<void> {
   const ask = () => birdc("show status").catch(() => undefined);
-  await until(ask, { timeoutMs: 10_000, what: "BIRD (the ToR) does not answer" });
+  await until(ask, { timeoutMs: 60_000, what: "BIRD (the ToR) does not answer" });
 }
 
 export interface BirdSession {
