@@ -12,6 +12,7 @@ const PLURALS = [
   ...["globalnetworkpolicies", "networkpolicies", "stagedglobalnetworkpolicies", "stagednetworkpolicies"],
   ...["stagedkubernetesnetworkpolicies", "profiles"],
   ...["ipamconfigurations", "ipamconfigs", "kubecontrollersconfigurations", "clusterinformations"],
+  "qospolicies",
 ];
 
 /** Every object of Calico's in a cluster. Throws KubernetesError, CtlError `not-found` when there is no Calico. */

@@ -202,6 +202,7 @@ test.each<[api: string, group: string, misses: number]>([
     put("felixconfigurations", v3("FelixConfiguration", "default", { bpfEnabled: true }));
     put("bgppeers", v3("BGPPeer", "lost", { peerIP: "10.0.0.1" }));
     put("kubecontrollersconfigurations", v3("KubeControllersConfiguration", "default", {}));
+    put("qospolicies", v3("QoSPolicy", "voice", { selector: "app == 'voice'" }));
     const kubeconfig = join(folder, "kubeconfig");
     writeFileSync(
       kubeconfig,
@@ -230,6 +231,7 @@ test.each<[api: string, group: string, misses: number]>([
         ...{ what: "KubeControllersConfiguration/default", outcome: "skipped" },
         notes: ["these are flags of `margay controllers`"],
       },
+      { what: "QoSPolicy/voice", outcome: "skipped", notes: ["Margay has no QoSPolicy"] },
     ]);
   } finally {
     await kubernetes.close();
