@@ -13,6 +13,9 @@ const CONTROLLERS = ["--heap-growing-percent=20"];
 /** For bgpd and the agent. Other threads would do a part of it; where processors are few, all wait for these threads: up to 208 ms on a busy machine. */
 const SERIAL = ["--no-parallel-scavenge"];
 
+/** One function at a time is made faster: two such threads on two processors kept bgpd, or who listens to it, from a change (ADR 16). */
+const ONE_COMPILER = ["--concurrent-turbofan-max-threads=1", "--concurrent-maglev-max-threads=1"];
+
 /** A router or reflector of its own keeps more of that space, and has room for its first table (`startStandalone`): tables come in bursts. */
 const ROOMY = ["--heap-growing-percent=300"];
 
@@ -25,7 +28,7 @@ const KEPT = ["--no-flush-bytecode"];
 /** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
 const OF: ReadonlyMap<string, readonly string[]> = new Map([
   ["agent", [...SERIAL, ...KEPT]],
-  ["bgpd", isRouter ? [...ROOMY, ...SERIAL] : [...STEADY, ...SERIAL]],
+  ["bgpd", [...(isRouter ? ROOMY : STEADY), ...SERIAL, ...ONE_COMPILER]],
   ["controllers", [...STEADY, ...CONTROLLERS]],
 ]);
 

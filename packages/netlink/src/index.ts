@@ -42,6 +42,7 @@ export {
   md5KeyLimit,
   type SocketOptions,
   sendDatagram,
+  sendNow,
   setHops,
   socketIn,
   tcpMd5,

@@ -171,6 +171,12 @@ export const sendDatagram = (fd: number, bytes: Uint8Array): void => {
   check(native().send(fd, bytes), "send a datagram");
 };
 
+/**
+ * How many of these bytes a connected stream socket takes at once: none while it is full, or is broken, which who writes to it next is
+ * told. For a socket whose owner holds nothing unsent itself.
+ */
+export const sendNow = (fd: number, bytes: Uint8Array): number => Math.max(0, native().send(fd, bytes));
+
 /** sockaddr_in: family, port (network order), address; sockaddr_in6 has flow info before and the scope after. */
 function sockaddr(address: Address, port: number, scope = 0): Uint8Array {
   const out = new Uint8Array(address.family === 4 ? 16 : 28);
