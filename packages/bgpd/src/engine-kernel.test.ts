@@ -152,14 +152,24 @@ unshared(import.meta.url, () => {
     expect(engine.kernel.wanted(many.at(-1)!)?.metric).toBe(700); // there are some
   });
 
-  test("`unreachable`: each network of ours has such a route, until the file says otherwise", async () => {
-    apply("kernel: { unreachable: true }");
-    await eventually(shown, [
-      "unreachable 10.9.0.0/16 metric 1024",
-      "unreachable fd09::/48 dev lo metric 1024 pref medium",
-    ]);
-    await eventually(() => engine.isSettled, true);
-    run("ip route del unreachable 10.9.0.0/16");
-    await eventually(() => shown().length, 2);
+  test.each(["unreachable", "blackhole"])(
+    "`%s`: each network of ours has such a route, which comes back, until the file says otherwise",
+    async (type) => {
+      apply(`kernel: { ${type}: true }`);
+      const routes = [`${type} 10.9.0.0/16 metric 1024`, `${type} fd09::/48 dev lo metric 1024 pref medium`];
+      await eventually(shown, routes);
+      await eventually(() => engine.isSettled, true);
+      run(`ip route del ${type} 10.9.0.0/16`);
+      await heard();
+      await eventually(shown, routes);
+    },
+  );
+
+  test("one kind gives way to the other, and a learned route of the same network to either", async () => {
+    learn("10.9.0.0/16", "172.20.0.6");
+    for (const type of ["unreachable", "blackhole"]) {
+      apply(`kernel: { ${type}: true }`);
+      await eventually(() => shown()[0], `${type} 10.9.0.0/16 metric 1024`);
+    }
   });
 });

@@ -24,8 +24,11 @@ export interface Wanted {
   /** Networks that further peers may connect from. */
   readonly ranges?: readonly ListenRange[];
   readonly origins: Origins;
-  /** Networks that get an unreachable route: what has none of its own there is not sent back to where it came from. */
-  readonly unreachable?: readonly Prefix[];
+  /** Networks that get such a route: what has none of its own there is not sent back to where it came from. */
+  readonly discard?: {
+    readonly type: "unreachable" | "blackhole";
+    readonly networks: readonly Prefix[];
+  };
   /** Prefixes, by text, whose kernel routes the agent writes (calc's reach()). */
   readonly leftToAgent?: ReadonlySet<string>;
   /** Whether a prefix may leave this node. */
@@ -182,9 +185,10 @@ export class Engine {
   #hold(): void {
     const metric = this.#wanted?.self?.metric ?? { 4: 1024, 6: 1024 };
     const held = gatewayRoutes(this.#gateways, { fabric: this.kernel, metric });
-    for (const dst of this.#wanted?.unreachable ?? [])
+    const { type = "blackhole", networks = [] } = this.#wanted?.discard ?? {};
+    for (const dst of networks)
       held.set(formatPrefix(dst), {
-        ...{ dst, protocol: bgpProtocol, type: "unreachable", metric: metric[dst.family], nexthops: [] },
+        ...{ dst, protocol: bgpProtocol, type, metric: metric[dst.family], nexthops: [] },
       });
     for (const key of this.#held) if (!held.has(key)) this.kernel.want(key, undefined);
     for (const [key, route] of held) this.kernel.want(key, route);
@@ -268,7 +272,7 @@ export class Engine {
 }
 
 /** Changes with what routes are held, beside gateways, and their metric. */
-const heldKey = (wanted: Wanted | undefined): string => textOf([wanted?.unreachable, wanted?.self?.metric]);
+const heldKey = (wanted: Wanted | undefined): string => textOf([wanted?.discard, wanted?.self?.metric]);
 
 const passwordsOf = ({ peers, ranges = [] }: Wanted): Passwords =>
   new Map([

@@ -152,7 +152,16 @@ export const fileSchema = object({
       .describe(
         "Write an unreachable route for each of `networks`: what has no route in there goes nowhere.",
       ),
-  }).prefault({}),
+    blackhole: z
+      .boolean()
+      .default(false)
+      .describe("Instead of unreachable: a blackhole route, of which a sender hears nothing."),
+  })
+    .refine((kernel) => !(kernel.unreachable && kernel.blackhole), {
+      path: ["blackhole"],
+      message: "must be absent beside unreachable",
+    })
+    .prefault({}),
   networks: z.array(prefix).default([]).describe("That we announce as our own."),
   filters: z
     .record(z.string(), definitions.BGPFilter.spec)

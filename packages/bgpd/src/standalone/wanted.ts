@@ -43,12 +43,13 @@ export function wantedOf(file: File, { interfaces, passwordIn = () => undefined 
       ? [{ range, limit, template: peerOf(n, { family: range.family, bits: range.bits }, scene) }]
       : [];
   });
+  const discard = (["unreachable", "blackhole"] as const).find((type) => file.kernel[type]);
   return {
     self,
     peers: new Map(peers),
     ranges,
     origins: { blocks: file.networks, borrowed: [] },
-    ...(file.kernel.unreachable ? { unreachable: file.networks } : {}),
+    ...(discard ? { discard: { type: discard, networks: file.networks } } : {}),
     isExported: everything,
     exportKey: "all",
   };
