@@ -65,8 +65,13 @@ const exec: CommandModule<object, Named & { place: string; words?: string[]; "--
     const found = findLab(name);
     const { nodes } = await ask(found)("status", undefined);
     const node = nodes.find((one) => one.name === place);
+    const places = [...nodes.map((one) => one.name), TOR.name, "fabric"];
     const known =
-      node || place === TOR.name ? place : place === "fabric" ? undefined : await podNamespace(found, place);
+      place === "fabric"
+        ? undefined
+        : places.includes(place)
+          ? place
+          : await podNamespace(found, place, places);
     const command = [...words, ...rest].map(String);
     process.exitCode = await foreground(
       [...enter(found.pid, known), ...(command.length > 0 ? command : ["sh"])],
@@ -79,9 +84,12 @@ const exec: CommandModule<object, Named & { place: string; words?: string[]; "--
   },
 };
 
-async function podNamespace(found: ReturnType<typeof findLab>, place: string): Promise<string> {
+async function podNamespace(found: FoundLab, place: string, others: readonly string[]): Promise<string> {
   const id = podId(place);
-  const { namespacePath } = await ask(found)("pod", id);
+  const { namespacePath } = await ask(found)("pod", id).catch((error: LabError) => {
+    if (error.code !== "not-found") throw error;
+    throw new LabError("not-found", `${error.message}; other places: ${others.join(", ")}`);
+  });
   return namespacePath.split("/").at(-1) ?? podKey(id);
 }
 

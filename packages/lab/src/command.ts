@@ -8,7 +8,7 @@ import { ENCAPSULATIONS, type Encapsulation } from "./topology.ts";
 
 /** `margay lab`. */
 export const command: CommandModule = {
-  command: "lab <command>",
+  command: "lab",
   describe: "a whole cluster on this machine: nodes, routes, policy, BGP",
   builder: (yargs) => {
     const all = [demo, up, ...podCommands, ...clientCommands, superviseCommand] as CommandModule[];

@@ -177,6 +177,7 @@ describe("words of the command line", () => {
 
   test("a pod by name, or by namespace and name", () => {
     expect(podId("web")).toEqual({ namespace: "default", name: "web" });
+    expect(() => podId("a/b/c")).toThrow('"a/b/c" is no pod: NAME or NAMESPACE/NAME');
     expect(podId("shop/web", "other")).toEqual({ namespace: "shop", name: "web" });
   });
 });

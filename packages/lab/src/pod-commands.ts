@@ -16,12 +16,13 @@ export interface Named {
 export const lab = (yargs: Argv) =>
   yargs.option("name", { type: "string", describe: "Name of the lab, when several run" });
 
-/** "web" or "shop/web". */
+/** "web" or "shop/web". LabError "invalid". */
 export function podId(
   text: string,
   namespace = "default",
 ): { readonly namespace: string; readonly name: string } {
-  const [first = "", second] = text.split("/");
+  const [first = "", second, ...more] = text.split("/");
+  if (more.length > 0) throw new LabError("invalid", `"${text}" is no pod: NAME or NAMESPACE/NAME`);
   return second === undefined ? { namespace, name: first } : { namespace: first, name: second };
 }
 
@@ -107,7 +108,7 @@ const label: CommandModule<object, Named & { pod: string; labels: string[]; name
 };
 
 const pod: CommandModule = {
-  command: "pod <command>",
+  command: "pod",
   describe: "add, rm, label",
   builder: (yargs) =>
     yargs.command([add, rm, label] as CommandModule[]).demandCommand(1, "which pod command?"),

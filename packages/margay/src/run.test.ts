@@ -31,6 +31,7 @@ test.each<[why: string, line: string, code: number, stderr: string]>([
     1,
     "margay: Did you mean peers? (margay bgp --help)\n",
   ],
+  ["a group's word that is missing", "$margay lab", 1, "margay: which lab command? (margay lab --help)\n"],
   [
     "a number that is none",
     "$margay wait --timeout soon",
