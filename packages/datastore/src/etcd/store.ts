@@ -13,6 +13,7 @@ import {
 } from "../store.ts";
 import { EtcdClient, type EtcdOptions } from "./client.ts";
 import { keyAfter, prefixEnd } from "./key-range.ts";
+import { type Page, range } from "./range.ts";
 import { etcdWatch } from "./watch.ts";
 
 /**
@@ -144,26 +145,23 @@ async function list(client: EtcdClient, prefix: string, onPart?: (part: Listing)
   let first: IResponseHeader | undefined;
   for (let limit = FIRST_PAGE_KEYS; ; ) {
     const request = { key: from, range_end: end, limit, ...(first && { revision: first.revision }) };
-    const page = await client.call({ key: prefix, idempotent: true }, (etcd) => etcd.kv.range(request));
+    const page = await client.call({ key: prefix, idempotent: true }, (etcd) => range(etcd, request));
     first ??= page.header;
     if (page.header.cluster_id !== first.cluster_id) throw otherHistory();
-    for (const kv of page.kvs) entries.push(toEntry(kv));
+    for (const entry of page.entries) entries.push(entry);
     const part = { entries, revision: Number(first.revision), history: first.cluster_id };
-    const last = page.kvs.at(-1);
-    if (!page.more || last === undefined) return part;
+    if (!page.more || page.entries.length === 0) return part;
     if (onPart) {
       onPart(part);
       entries = [];
     }
-    from = keyAfter(last.key);
-    limit = keysPerPage(page.kvs);
+    from = keyAfter(page.lastKey);
+    limit = keysPerPage(page);
   }
 }
 
-function keysPerPage(before: readonly IKeyValue[]): number {
-  const bytes = before.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
-  return Math.min(MAX_PAGE_KEYS, Math.ceil((PAGE_BYTES * before.length) / bytes)); // a key is not empty
-}
+const keysPerPage = ({ entries, size }: Page): number =>
+  Math.min(MAX_PAGE_KEYS, Math.ceil((PAGE_BYTES * entries.length) / size)); // a key is not empty
 
 const absent = (key: string): ICompare => ({
   key: Buffer.from(key),
