@@ -21,10 +21,14 @@ export function decode(key: string, value: string): AnyResource {
   const parsed = parseKey(key);
   if (!parsed) throw refuse([{ path: "", message: "the key is not a resource's" }]);
   const definition = definitions[parsed.kind];
+  const isOfKey = ({ metadata }: Resource) =>
+    metadata.name === parsed.name && metadata.namespace === parsed.namespace;
+  const quick = definition.quick(json(value, refuse));
+  if (quick && isOfKey(quick)) return quick as AnyResource; // of the kind in the key
   const read = (document: object, fail: (issues: readonly Issue[]) => ApiError): AnyResource => {
     const { resource } = check(definition, document, fail);
     const { name, namespace } = resource.metadata;
-    if (name !== parsed.name || namespace !== parsed.namespace)
+    if (!isOfKey(resource))
       throw refuse([
         { path: "metadata", message: `is of ${[namespace, name].filter(Boolean).join("/")}, not of the key` },
       ]);

@@ -19,13 +19,14 @@ export function keyOf(kind: Kind, name: string, namespace?: string): string {
 /** What a key names; undefined when it is not a resource's (a barrier's, or foreign). */
 export function parseKey(key: string): { kind: Kind; namespace?: string; name: string } | undefined {
   if (!key.startsWith(ROOT)) return undefined;
-  const [plural = "", ...rest] = key.slice(ROOT.length).split("/");
+  const end = key.indexOf("/", ROOT.length);
+  const plural = key.slice(ROOT.length, end);
   const definition = definitionOf(plural);
-  if (definition?.plural !== plural || rest.some((part) => part === "")) return undefined;
-  const [first, second] = rest;
-  if (definition.scope === "namespaced")
-    return rest.length === 2 && first && second
-      ? { kind: definition.kind, namespace: first, name: second }
-      : undefined;
-  return rest.length === 1 && first ? { kind: definition.kind, name: first } : undefined;
+  if (end < 0 || definition?.plural !== plural) return undefined;
+  const { kind, scope } = definition;
+  const slash = scope === "namespaced" ? key.indexOf("/", end + 1) : end;
+  const name = key.slice(slash + 1);
+  if (slash < 0 || name === "" || name.includes("/")) return undefined;
+  if (scope === "cluster") return { kind, name };
+  return slash > end + 1 ? { kind, namespace: key.slice(end + 1, slash), name } : undefined;
 }

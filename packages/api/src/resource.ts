@@ -3,6 +3,7 @@ import type { Between } from "./between.ts";
 import type { Issue } from "./errors.ts";
 import { labelName, labelValue, nameOf } from "./fields/names.ts";
 import { text } from "./fields/text.ts";
+import { quickly } from "./quick.ts";
 
 /** The group and version of every Margay resource. */
 export const API_VERSION = "margay.dev/v1";
@@ -61,6 +62,8 @@ export interface Definition<K extends string = string, Spec = unknown> {
   readonly between?: readonly Between[];
   /** The whole document: apiVersion, kind, metadata, spec, status. */
   readonly schema: z.ZodType<Resource<K, Spec>>;
+  /** Reads a document of the datastore, which it may change; undefined: `schema` is to be asked, of another copy (see `quickly`). */
+  quick(document: unknown): Resource<K, Spec> | undefined;
   readonly columns: readonly Column<Resource<K, Spec>>[];
   /**
    * What is wrong with a spec that is written now, by path, though values of former versions have it: those stay in force as they
@@ -124,6 +127,13 @@ export function define<K extends string, S extends z.ZodType>(
     const spec = (document as { spec: z.output<S> }).spec;
     return { ...document, spec: statement.complete ? statement.complete(spec) : spec };
   });
+  const read = quickly(whole);
+  const quick = (document: unknown): Resource<K, SpecOf<S>> | undefined => {
+    const found = read(document) as { metadata: Metadata; spec: z.output<S> } | undefined;
+    if (!found || statement.check?.({ name: found.metadata.name, spec: found.spec }).length) return undefined;
+    const spec = statement.complete ? statement.complete(found.spec) : found.spec;
+    return { ...found, spec } as unknown as Resource<K, SpecOf<S>>;
+  };
   return {
     ...{ kind, plural, singular: kind.toLowerCase(), aliases, scope, description, columns },
     ...(statement.settings && { settings: statement.settings }),
@@ -132,6 +142,7 @@ export function define<K extends string, S extends z.ZodType>(
     ...(statement.idle && { idle: statement.idle }),
     // The read-only view of what the schemas give; nothing is different at run time.
     spec: statement.spec as unknown as z.ZodType<SpecOf<S>>,
+    quick,
     schema: completed as unknown as z.ZodType<Resource<K, SpecOf<S>>>,
     example: { apiVersion: API_VERSION, kind, ...example },
   };
