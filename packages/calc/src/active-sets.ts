@@ -39,8 +39,8 @@ export function setId({ among, selector, port }: SetSpec): string {
 export interface Contribution {
   /** To sets of these; endpoints if absent. */
   readonly among?: Among;
-  /** Member texts by family: addresses, or networks of a network set. */
-  readonly members: Readonly<Record<Family, readonly string[]>>;
+  /** Addresses and networks of either family, in canonical text; an address may be a /32 or /128. */
+  readonly nets: readonly string[];
   /** Named ports; several may bear one name. */
   readonly ports: readonly { readonly name: string; readonly protocol: string; readonly port: number }[];
 }
@@ -196,12 +196,20 @@ function mayHold({ among = "endpoints", selector, port }: SetSpec, doubt: Doubt)
 }
 
 function membersOf({ port }: SetSpec, item: Contribution, family: Family): readonly string[] {
-  if (!port) return item.members[family];
+  const members = membersIn(item, family);
+  if (!port) return members;
   const ports =
     port === "every"
       ? item.ports
       : item.ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol);
-  return ports.flatMap((p) => item.members[family].map((address) => `${address},${p.protocol}:${p.port}`));
+  return ports.flatMap((p) => members.map((address) => `${address},${p.protocol}:${p.port}`));
+}
+
+function membersIn({ nets }: Contribution, family: Family): readonly string[] {
+  const host = family === 4 ? "/32" : "/128";
+  return nets
+    .filter((net) => net.includes(":") === (family === 6))
+    .map((net) => (net.endsWith(host) ? net.slice(0, -host.length) : net));
 }
 
 function snapshotOf(set: ActiveSet): NeutralSet {
@@ -224,10 +232,7 @@ function about({ among = "endpoints", selector, port }: SetSpec): string {
 }
 
 const sameContribution = (a: Contribution, b: Contribution): boolean =>
-  a.among === b.among &&
-  sameTexts(a.members[4], b.members[4]) &&
-  sameTexts(a.members[6], b.members[6]) &&
-  sameTexts(a.ports.map(portText), b.ports.map(portText));
+  a.among === b.among && sameTexts(a.nets, b.nets) && sameTexts(a.ports.map(portText), b.ports.map(portText));
 
 const portText = ({ name, protocol, port }: Contribution["ports"][number]): string =>
   `${name}/${protocol}/${port}`;

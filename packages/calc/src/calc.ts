@@ -50,6 +50,8 @@ export class Calc {
   readonly #profiles = new ProfileTable(this.#sets);
   readonly #labels = new Inheritance<Contribution>((id, labels, payload) => this.#label(id, labels, payload));
   readonly #cluster: Cluster;
+  /** Endpoints that are among those of this node in the sets. */
+  readonly #localMembers = new Set<string>();
   readonly #corrupt = new Map<string, Problem>();
   #problems: readonly Problem[] | undefined;
   #state: NodeState | undefined;
@@ -177,7 +179,11 @@ export class Calc {
 
   #deleteMember(id: string): void {
     this.#sets.deleteItem(id);
-    this.#sets.deleteItem(localItem(id));
+    this.#deleteLocalMember(id);
+  }
+
+  #deleteLocalMember(id: string): void {
+    if (this.#localMembers.delete(id)) this.#sets.deleteItem(localItem(id));
   }
 
   /** Nodes and slices are found by their own labels alone. */
@@ -216,9 +222,10 @@ export class Calc {
     }
     this.#sets.setItem(id, labels, contribution);
     if (!this.#workloads.has(id) && !this.#hosts.has(id)) {
-      this.#sets.deleteItem(localItem(id));
+      this.#deleteLocalMember(id);
       return;
     }
+    this.#localMembers.add(id);
     this.#sets.setItem(localItem(id), labels, { ...contribution, among: "local" });
     this.#policies.setEndpoint(id, labels);
   }

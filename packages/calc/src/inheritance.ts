@@ -65,9 +65,17 @@ export class Inheritance<T> {
   #tell(id: string): void {
     const item = this.#items.get(id);
     if (!item) return;
-    const inherited = item.profiles.toReversed().map((profile) => this.labelsOf(profile));
-    const labels = inherited.includes(undefined) ? undefined : Object.assign({}, ...inherited, item.own);
-    this.#changed(id, labels, item.payload);
+    this.#changed(id, this.#labelsOf(item), item.payload);
+  }
+
+  #labelsOf({ own, profiles }: Item<T>): Labels | undefined {
+    let labels: Labels = own;
+    for (const profile of profiles) {
+      const inherited = this.labelsOf(profile);
+      if (inherited === undefined) return undefined;
+      labels = { ...inherited, ...labels };
+    }
+    return labels;
   }
 }
 

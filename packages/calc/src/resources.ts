@@ -19,13 +19,12 @@ import type {
 import { ApiError, definitions, stagedForm } from "@margay/api";
 import {
   type Address,
-  type Family,
   formatAddress,
   formatPrefix,
+  isPlainHost,
   type Prefix,
   parseAddress,
   parsePrefix,
-  width,
 } from "@margay/net";
 import type { Contribution } from "./active-sets.ts";
 import type { PolicySource } from "./compile.ts";
@@ -152,13 +151,18 @@ export const readTier = ({ spec }: Tier): TierSettings => ({
 
 /** Own labels, with those that only the cluster may set: a pod cannot claim another namespace or service account. */
 export function endpointLabels({ metadata, spec }: WorkloadEndpoint): Labels {
-  const { [SERVICE_ACCOUNT]: _claimed, ...labels } = metadata.labels ?? {};
   return {
-    ...labels,
+    ...unclaimed(metadata.labels ?? {}),
     [NAMESPACE]: metadata.namespace ?? "",
     "projectcalico.org/orchestrator": spec.orchestrator,
     ...(spec.serviceAccountName !== undefined && { [SERVICE_ACCOUNT]: spec.serviceAccountName }),
   };
+}
+
+function unclaimed(labels: Labels): Labels {
+  if (!Object.hasOwn(labels, SERVICE_ACCOUNT)) return labels;
+  const { [SERVICE_ACCOUNT]: _claimed, ...own } = labels;
+  return own;
 }
 
 export function networkSetLabels({ kind, metadata }: NetworkSet | GlobalNetworkSet): Labels {
@@ -168,22 +172,24 @@ export function networkSetLabels({ kind, metadata }: NetworkSet | GlobalNetworkS
 
 export function endpointContribution({ spec }: WorkloadEndpoint | HostEndpoint): Contribution {
   const addresses = "ipNetworks" in spec ? spec.ipNetworks : spec.expectedIPs;
-  const ports = (spec.ports ?? []).map(({ name, protocol, port }) => ({
+  const ports = spec.ports?.map(({ name, protocol, port }) => ({
     name,
     port,
     protocol: portProtocol(protocol),
   }));
-  return { members: byFamily(addresses), ports };
+  return { nets: canonical(addresses), ports: ports ?? NONE };
 }
 
+const NONE: readonly never[] = [];
+
 export const networkSetContribution = ({ spec }: NetworkSet | GlobalNetworkSet): Contribution => ({
-  members: byFamily(spec.nets),
-  ports: [],
+  nets: canonical(spec.nets),
+  ports: NONE,
 });
 
 export const sliceContribution = ({ spec }: EndpointSlice): Contribution => ({
   among: "services",
-  members: byFamily(spec.endpoints.flatMap(({ addresses }) => addresses)),
+  nets: canonical(spec.endpoints.flatMap(({ addresses }) => addresses)),
   ports: spec.ports.map(({ name = "", protocol, port }) => ({
     name,
     port,
@@ -193,23 +199,16 @@ export const sliceContribution = ({ spec }: EndpointSlice): Contribution => ({
 
 export const nodeContribution = (node: Node): Contribution => ({
   among: "nodes",
-  members: byFamily(readHost(node).addresses.map(formatAddress)),
-  ports: [],
+  nets: canonical(readHost(node).addresses.map(formatAddress)),
+  ports: NONE,
 });
 
 const portProtocol = (protocol: string | number): string =>
   typeof protocol === "number" ? (PORT_PROTOCOLS[protocol] ?? String(protocol)) : protocol.toLowerCase();
 
-function byFamily(nets: readonly string[]): Record<Family, readonly string[]> {
-  const texts: Record<Family, string[]> = { 4: [], 6: [] };
-  for (const net of nets) {
-    const prefix = parsePrefix(net, { mask: true });
-    texts[prefix.family].push(
-      prefix.length === width(prefix.family) ? formatAddress(prefix) : formatPrefix(prefix),
-    );
-  }
-  return texts;
-}
+/** What is written so already, as almost all is, stays the same array. */
+const canonical = (nets: readonly string[]): readonly string[] =>
+  nets.every(isPlainHost) ? nets : nets.map((net) => formatPrefix(parsePrefix(net, { mask: true })));
 
 /** An endpoint of this node, all but what policies and profiles say about it. */
 export function readEndpoint(id: string, { spec }: WorkloadEndpoint): Omit<LocalEndpoint, Direction | "ok"> {

@@ -9,7 +9,8 @@ export interface PairListener {
 
 interface Item {
   readonly labels: Labels;
-  readonly selectors: Set<string>;
+  /** Absent: none, as of most items. */
+  selectors: Set<string> | undefined;
 }
 
 interface Entry {
@@ -49,11 +50,11 @@ export class SelectorIndex {
   setItem(id: string, labels: Labels): void {
     const old = this.#items.get(id);
     if (old && sameLabels(old.labels, labels)) return;
-    const selectors = old?.selectors ?? new Set<string>();
+    const selectors = old?.selectors;
     this.#items.set(id, { labels, selectors });
     if (old) this.#itemsByLabel.remove(id, old.labels);
     this.#itemsByLabel.add(id, labels);
-    for (const selector of [...selectors]) this.#compare(selector, id);
+    for (const selector of [...(selectors ?? NONE)]) this.#compare(selector, id);
     for (const selector of this.#unfiled) this.#compare(selector, id);
     for (const label in labels) {
       const filed = this.#filed.get(label);
@@ -67,7 +68,7 @@ export class SelectorIndex {
     if (!item) return;
     this.#items.delete(id);
     this.#itemsByLabel.remove(id, item.labels);
-    for (const selector of item.selectors) this.#unpair(selector, id);
+    for (const selector of item.selectors ?? NONE) this.#unpair(selector, id);
   }
 
   /** Adds a selector. One with the same id must have been deleted before. */
@@ -84,7 +85,7 @@ export class SelectorIndex {
     for (const place of this.#places(entry.filedUnder)) place.delete(id);
     this.#prune(entry.filedUnder);
     for (const item of [...entry.items]) {
-      this.#items.get(item)?.selectors.delete(id);
+      this.#items.get(item)?.selectors?.delete(id);
       this.#unpair(id, item);
     }
     this.#selectors.delete(id);
@@ -108,10 +109,11 @@ export class SelectorIndex {
     if (isMatch === entry.items.has(itemId)) return;
     if (isMatch) {
       entry.items.add(itemId);
+      item.selectors ??= new Set();
       item.selectors.add(selectorId);
       this.#listener.matched(selectorId, itemId);
     } else {
-      item.selectors.delete(selectorId);
+      item.selectors?.delete(selectorId);
       this.#unpair(selectorId, itemId);
     }
   }

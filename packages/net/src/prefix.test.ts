@@ -1,12 +1,13 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { IPv4CidrRange } from "ip-num";
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, parseAddress, width } from "./address.ts";
 import { Lpm } from "./lpm.ts";
 import {
   comparePrefix,
   contains,
   formatPrefix,
+  isPlainHost,
   overlaps,
   type Prefix,
   parsePrefix,
@@ -105,3 +106,40 @@ test("the trie finds the /32 before the block and the block before the default",
   ]);
   expect(formatAddress(parseAddress("10.244.0.7"))).toBe("10.244.0.7");
 });
+
+const group = fc.constantFrom("0", "1", "a0", "ff", "2001", "0db8", "FD00", "00", "g");
+const octet = fc.constantFrom("0", "9", "10", "255", "256", "01");
+const host = fc.oneof(
+  fc.tuple(
+    fc.constant("."),
+    fc.array(octet, { minLength: 3, maxLength: 5 }),
+    fc.constantFrom("", "/32", "/31"),
+  ),
+  fc.tuple(
+    fc.constant(":"),
+    fc.array(fc.oneof(group, fc.constant("")), { minLength: 2, maxLength: 9 }),
+    fc.constantFrom("", "/128", "/64"),
+  ),
+);
+
+test("what is a plain host at a glance is an address as it is written here", () => {
+  let plain = 0;
+  fc.assert(
+    fc.property(host, ([by, parts, length]) => {
+      const text = parts.join(by) + length;
+      if (!isPlainHost(text)) return;
+      plain++;
+      const prefix = parsePrefix(text);
+      expect([prefix.length, formatAddress(prefix)]).toEqual([width(prefix.family), text.split("/")[0]]);
+    }),
+    { numRuns: 20_000 },
+  );
+  expect(plain).toBeGreaterThan(100);
+});
+
+test.each(["10.244.0.1", "10.244.0.1/32", "fd00:10:244::1f/128", "::", "2001:db8::1"])(
+  "%s is one",
+  (text) => {
+    expect(isPlainHost(text)).toBe(true);
+  },
+);

@@ -27,6 +27,15 @@ export function parsePrefix(text: string, options: { mask?: boolean } = {}): Pre
   return prefix;
 }
 
+const OCTET = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
+const GROUPS = "(?:[1-9a-f][0-9a-f]{0,3}(?::[1-9a-f][0-9a-f]{0,3})*)?";
+const HOST4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}(?:/32)?$`);
+/** No group of zeros is written out, and at least two are left out: there is no other way to write it. */
+const HOST6 = new RegExp(`^(?!(?:[^:]*:){7})${GROUPS}::${GROUPS}(?:/128)?$`);
+
+/** Whether it is seen at a glance that `text` is an address, or a /32 or /128, as `formatAddress` writes it; false says nothing. */
+export const isPlainHost = (text: string): boolean => HOST4.test(text) || HOST6.test(text);
+
 function parseLength(text: string, slash: number, family: Family): number {
   const part = text.slice(slash + 1);
   if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > width(family))
