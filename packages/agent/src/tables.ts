@@ -43,11 +43,14 @@ export class Tables {
     this.#ruleset?.distrust(what);
   }
 
-  /** What makes the kernel enforce a state. What a former ruleset had goes last, when the chosen one is whole. */
+  /**
+   * What makes the kernel enforce a state. What a former ruleset had goes when the chosen one is whole, and before the sets that
+   * nobody wants any more: both backends of iptables have the same.
+   */
   async works(state: NodeState): Promise<readonly Work[]> {
     const ruleset = await this.#choose(state);
     this.#foreign.writing();
-    return [...this.#former.flatMap((former) => former.nothing(ruleset.kind)), ...ruleset.works(state)];
+    return [...ruleset.works(state), ...this.#former.flatMap((former) => former.nothing(ruleset.kind))];
   }
 
   /** Makes the rules of a state and does nothing with them: throws what keeps them from being made. */

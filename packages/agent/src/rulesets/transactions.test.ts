@@ -30,9 +30,11 @@ test.each(["nftables", "iptables-nft", "iptables-legacy"])(
   },
 );
 
-test("20 moves from one backend to another lose no packet of an established connection and let nothing through", () => {
+/** For ten minutes: `transactions.ts --switches 1 --at-least-ms 600000` under `unshare -Urnm`. */
+test("20 moves from one backend to another, each with other policies, lose no packet of an established connection and let nothing through", () => {
   const report = probed("--backend nftables --switches 20 --every-ms 4");
   expect(wrong(report)).toEqual(NOTHING_WRONG);
   expect(report.allowed.sent).toBeGreaterThan(100);
+  expect(report.moves).toBe(20);
   expect(report.left).toEqual(["iptables-legacy"]); // the twentieth
 });

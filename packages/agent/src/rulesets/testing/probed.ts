@@ -4,6 +4,8 @@ import type { Streamed } from "./stream.ts";
 
 /** What a run of transactions.ts tells. */
 export interface Probed extends Streamed {
+  /** From one ruleset to the next. */
+  readonly moves: number;
   /** Rulesets that hold something of ours at the end. */
   readonly left: readonly string[];
   /** What was put back, since somebody else had changed it. */

@@ -7,7 +7,8 @@ import { Keeper, Stream } from "./processes.ts";
 
 /**
  * Run under `unshare -Urnm`: this namespace is the node. A stream of probes runs from pod a to pod b while its policies change
- * all the time (--updates of them or more, for --at-least-ms; with --relabel: and their labels with them; with --foreign: beside another program that inserts its rules), the agent is killed, or moves from one ruleset to another. Every state allows port 80 and the connection to 82,
+ * all the time (--updates of them or more, for --at-least-ms; with --relabel: and their labels with them; with --foreign: beside another
+ * program that inserts its rules), the agent is killed, or moves from one ruleset to the next with each of them (--switches, or more). Every state allows port 80 and the connection to 82,
  * and denies 81: so each probe has one right answer, whatever moment it meets.
  */
 type BackendName = keyof typeof BACKENDS;
@@ -103,22 +104,26 @@ async function main(): Promise<void> {
     everyMs: Number(values["every-ms"]),
   });
   const until = performance.now() + Number(values["at-least-ms"]);
-  for (let n = 1; n <= Number(values.updates) || performance.now() < until; n++)
-    await keeper.order(stateOf(n));
+  const isMore = (n: number, wanted: number) => n <= wanted || (wanted > 0 && performance.now() < until);
+  for (let n = 1; isMore(n, Number(values.updates)); n++) await keeper.order(stateOf(n));
   for (let n = 1; n <= Number(values.kills); n++) {
     keeper.tell(stateOf(n)); // killed in the middle of it
     await new Promise((resolve) => setTimeout(resolve, (n * 7) % 40));
     await keeper.replace();
     await keeper.order(all(n));
   }
-  for (let n = 1; n <= Number(values.switches); n++) {
+  let moves = 0;
+  for (; isMore(moves + 1, Number(values.switches)); moves++) {
     now = NAMES[(NAMES.indexOf(now) + 1) % NAMES.length] ?? now;
-    await keeper.order({ put: [config(now)] });
+    const { put, remove } = stateOf(moves);
+    await keeper.order({ put: [config(now), ...put], remove });
   }
   const streamed = await stream.close();
   meddler?.kill();
   await keeper.stop();
-  process.stdout.write(`${JSON.stringify({ ...streamed, left: left(now), repaired: keeper.repaired })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ...streamed, moves, left: left(now), repaired: keeper.repaired })}\n`,
+  );
 }
 
 /** What kube-proxy and the like do: chains of their own, and rules before ours that match nothing of the stream. */
