@@ -1,5 +1,5 @@
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
-import type { LocalEndpoint, NodeState } from "@margay/calc";
+import { findById, type NodeState } from "@margay/calc";
 import { Loop, type Outcome } from "@margay/reconcile";
 import type { Kernel } from "./kernel.ts";
 
@@ -17,15 +17,6 @@ export interface DataplaneOptions {
   readonly state: () => NodeState;
   readonly onApplied: (pass: Pass) => void;
   readonly onError: (error: unknown, retryInMs: number) => void;
-}
-
-const maps = new WeakMap<NodeState["endpoints"], ReadonlyMap<string, LocalEndpoint>>();
-
-/** One map for all that wait. */
-function byId(endpoints: NodeState["endpoints"]): ReadonlyMap<string, LocalEndpoint> {
-  const map = maps.get(endpoints) ?? new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
-  maps.set(endpoints, map);
-  return map;
 }
 
 /** How long a barrier's question waits for the pass under way before the answer is "not yet". */
@@ -102,9 +93,9 @@ export class Dataplane {
 
   #whyNotReady(id: string): string | undefined {
     const { endpoints, config } = this.#options.state();
-    const wanted = byId(endpoints).get(id);
+    const wanted = findById(endpoints, id);
     if (!wanted) return "the agent has not seen its WorkloadEndpoint";
-    if (byId(this.#endpoints).get(id) !== wanted)
+    if (findById(this.#endpoints, id) !== wanted)
       return this.#error?.message ?? "still writing to the kernel";
     return this.#options.kernel.missing(wanted, config);
   }

@@ -1,5 +1,5 @@
-import type { LocalEndpoint, NodeState } from "@margay/calc";
-import { formatAddress, formatPrefix } from "@margay/net";
+import { changedById, type LocalEndpoint, type NodeState } from "@margay/calc";
+import { formatPrefix, sameAddress } from "@margay/net";
 import {
   forgetConnections,
   type Link,
@@ -10,7 +10,7 @@ import {
   type Route,
   routeTarget,
 } from "@margay/netlink";
-import { type Outcome, reconcile, Tracked } from "@margay/reconcile";
+import { type Outcome, oncePer, reconcile, Tracked } from "@margay/reconcile";
 import { auditNetwork } from "./audit.ts";
 import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
@@ -52,6 +52,11 @@ interface Written {
 
 const NONE: ReadonlyMap<string, Route> = new Map();
 
+const interfacesOf = oncePer(
+  (endpoints: NodeState["endpoints"]): ReadonlySet<string> =>
+    new Set(endpoints.map(({ interfaceName }) => interfaceName)),
+);
+
 /** So many rules that are refused are found in one pass. */
 const REFUSED_AT_MOST = 100;
 
@@ -75,9 +80,9 @@ export class Kernel {
    */
   #written: ReadonlyMap<string, Route> = NONE;
   /** Those of the last pass that succeeded. */
-  #endpoints: ReadonlySet<LocalEndpoint> = new Set();
-  /** Interfaces of the endpoints of the last pass: news of others is for the table only. */
-  #interfaces: ReadonlySet<string> = new Set();
+  #endpoints: NodeState["endpoints"] = [];
+  /** Those of the last pass, whether it succeeded or not: news of others' interfaces is for the table only. */
+  #concerned: NodeState["endpoints"] = [];
   /** The kernel is known to match this state; undefined as soon as anything may have changed. */
   #matches: NodeState | undefined;
   /** How often something changed, or was said to be no longer trusted. */
@@ -155,7 +160,7 @@ export class Kernel {
     if (state === this.#matches) return [];
     this.#changed();
     const changes = this.#changes;
-    this.#interfaces = new Set(state.endpoints.map(({ interfaceName }) => interfaceName));
+    this.#concerned = state.endpoints;
     if (!this.#hasLinks) await this.#readLinks();
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     this.#refused.clear();
@@ -207,19 +212,16 @@ export class Kernel {
     return { outcomes, isWhole: unrouted.size === 0 };
   }
 
-  /** A pod's connections end with it: the next one with its address has a policy of its own. */
+  /** A pod's connections end with it, and not when it only changed: the next one with its address has a policy of its own. */
   async #forgetFormer({ endpoints }: NodeState): Promise<void> {
-    const [before, now] = [this.#endpoints, new Set(endpoints)];
-    this.#endpoints = now;
-    const left = [...before].filter((endpoint) => !now.has(endpoint));
+    const { gone, came } = changedById(this.#endpoints, endpoints);
+    this.#endpoints = endpoints;
+    const left = gone.flatMap(({ id, addresses }) => addresses.map((address) => ({ id, address })));
     if (left.length === 0) return;
-    const holders = new Map(
-      endpoints.flatMap(({ id, addresses }) => addresses.map((a) => [formatAddress(a), id])),
-    );
-    const gone = left.flatMap(({ id, addresses }) =>
-      addresses.filter((a) => holders.get(formatAddress(a)) !== id),
-    );
-    const error = gone.length > 0 ? await forgetConnections(gone) : undefined;
+    const isKept = ({ id, address }: (typeof left)[number]) =>
+      came.some((one) => one.id === id && one.addresses.some((own) => sameAddress(own, address)));
+    const freed = left.filter((one) => !isKept(one)).map(({ address }) => address);
+    const error = freed.length > 0 ? await forgetConnections(freed) : undefined;
     if (error) this.#options.onRemembered(error);
   }
 
@@ -266,7 +268,7 @@ export class Kernel {
     if (notification.kind === "link") {
       const { link, change } = notification;
       if (change === "new") this.#options.onLink(link);
-      if (this.#links.apply(notification) && this.#interfaces.has(link.name))
+      if (this.#links.apply(notification) && interfacesOf(this.#concerned).has(link.name))
         this.#ask(`link ${link.name} ${change}`);
     }
     if (notification.kind === "address") this.#options.onAddress(notification.change, notification.address);

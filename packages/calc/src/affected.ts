@@ -1,5 +1,6 @@
 import { changedKeys, oncePer, partsOf } from "@margay/reconcile";
 import type { CompiledPolicy, CompiledRule, EntityMatch, LocalEndpoint, TierPolicies } from "./model.ts";
+import { changedById } from "./order.ts";
 import type { NodeState } from "./state.ts";
 
 /**
@@ -8,12 +9,12 @@ import type { NodeState } from "./state.ts";
  */
 export function affected(before: NodeState | undefined, now: NodeState): readonly LocalEndpoint[] {
   if (!before) return now.endpoints;
-  const endpoints = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  const came = new Set(changedById(before.endpoints, now.endpoints).came);
   const isChanged = changesBetween(before, now);
+  if (!isChanged) return [...came];
   return now.endpoints.filter(
     (endpoint) =>
-      endpoints.get(endpoint.id) !== endpoint ||
-      isChanged(endpoint.profiles, [...endpoint.ingress, ...endpoint.egress]),
+      came.has(endpoint) || isChanged(endpoint.profiles, [...endpoint.ingress, ...endpoint.egress]),
   );
 }
 
@@ -21,6 +22,7 @@ export function affected(before: NodeState | undefined, now: NodeState): readonl
 export function hostsAffected(before: NodeState | undefined, now: NodeState): boolean {
   if (before?.hostEndpoints !== now.hostEndpoints) return true;
   const isChanged = changesBetween(before, now);
+  if (!isChanged) return false;
   return now.hostEndpoints.some(({ profiles, normal, untracked, preDnat }) =>
     isChanged(
       profiles,
@@ -29,7 +31,7 @@ export function hostsAffected(before: NodeState | undefined, now: NodeState): bo
   );
 }
 
-/** Whether any of an endpoint's profiles and policies, or a set that one of these refers to, is another. */
+/** Whether any of an endpoint's profiles and policies, or a set that one of these refers to, is another; undefined if none is at all. */
 function changesBetween(before: NodeState, now: NodeState) {
   const changedSets = changedKeys(before.sets, now.sets);
   const changedAmong = (was: Policies, is: Policies) => {
@@ -40,6 +42,7 @@ function changesBetween(before: NodeState, now: NodeState) {
   };
   const policies = changedAmong(before.policies, now.policies);
   const profiles = changedAmong(before.profiles, now.profiles);
+  if (policies.size + profiles.size === 0) return undefined;
   return (itsProfiles: readonly string[], tiers: readonly TierPolicies[]): boolean =>
     itsProfiles.some((name) => profiles.has(name)) ||
     tiers.some((tier) => tier.policies.some((id) => policies.has(id)));

@@ -14,6 +14,7 @@ export {
 } from "./host-verdict.ts";
 export { holdsAddress, type Packet } from "./match.ts";
 export * from "./model.ts";
+export { changedById, findById } from "./order.ts";
 export { endsOf, type Place, PlaceError, placeOf } from "./place.ts";
 export { podCidrsOf, usedPodCidrs } from "./pod-cidrs.ts";
 export * from "./reach.ts";

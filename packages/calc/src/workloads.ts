@@ -1,5 +1,5 @@
 import type { Direction, LocalEndpoint, Problem } from "./model.ts";
-import { compareText } from "./order.ts";
+import { compareText, placeOfId } from "./order.ts";
 import type { Tiers } from "./policy-table.ts";
 
 export type BareEndpoint = Omit<LocalEndpoint, Direction | "ok" | "staged" | "floating" | "floatingTaken">;
@@ -14,6 +14,8 @@ export interface Resolution {
   readonly floatingOf: ((id: string) => Pick<LocalEndpoint, "floating" | "floatingTaken">) | undefined;
 }
 
+const FEW = 32;
+
 /** The endpoints of this node, put together with their policies. */
 export class Workloads {
   readonly #bare = new Map<string, BareEndpoint>();
@@ -23,21 +25,19 @@ export class Workloads {
     string,
     { readonly endpoint: LocalEndpoint; readonly problems: readonly Problem[] }
   >();
-  /** In order; undefined once one came or went. */
-  #ids: readonly string[] | undefined;
-  #all: readonly LocalEndpoint[] | undefined;
+  /** As last handed out, in order of id, and what of them is to be resolved anew or has gone since. */
+  #all: readonly LocalEndpoint[] = [];
+  readonly #touched = new Set<string>();
   #maySpoof = false;
   #isFloating = false;
 
   set(endpoint: BareEndpoint): void {
     const { id, interfaceName } = endpoint;
-    const inOrder = this.#bare.has(id) ? this.#ids : undefined;
     this.delete(id);
     this.#bare.set(id, endpoint);
     const ids = this.#byInterface.get(interfaceName) ?? new Set();
     this.#byInterface.set(interfaceName, ids.add(id));
     for (const rival of ids) this.forget(rival);
-    this.#ids = inOrder;
   }
 
   delete(id: string): void {
@@ -48,7 +48,6 @@ export class Workloads {
     ids.delete(id);
     if (ids.size === 0) this.#byInterface.delete(name);
     this.#bare.delete(id);
-    this.#ids = undefined;
   }
 
   has(id: string): boolean {
@@ -62,7 +61,7 @@ export class Workloads {
   /** What is known of an endpoint besides its resource changed: resolve it anew. */
   forget(id: string): void {
     this.#resolved.delete(id);
-    this.#all = undefined;
+    if (this.#bare.has(id)) this.#touched.add(id); // the policies of host endpoints are told here, too
   }
 
   /** A profile came or went. */
@@ -77,12 +76,22 @@ export class Workloads {
       for (const id of this.#bare.keys()) this.forget(id);
     this.#maySpoof = against.maySpoof;
     this.#isFloating = isFloating;
-    if (this.#all) return this.#all;
-    this.#ids ??= [...this.#bare.keys()].sort(compareText);
-    this.#all = this.#ids
-      .map((id) => this.#resolve(id, against))
-      .filter((endpoint) => endpoint !== undefined);
+    if (this.#touched.size > 0) this.#all = this.#edited(against);
+    this.#touched.clear();
     return this.#all;
+  }
+
+  /** Many are put in order anew, few in their places. */
+  #edited(against: Resolution): readonly LocalEndpoint[] {
+    if (this.#touched.size > FEW)
+      return [...this.#bare.keys()].sort(compareText).flatMap((id) => this.#resolve(id, against) ?? []);
+    const all = [...this.#all];
+    for (const id of this.#touched) {
+      const at = placeOfId(all, id);
+      const now = this.#resolve(id, against);
+      all.splice(at, all[at]?.id === id ? 1 : 0, ...(now ? [now] : []));
+    }
+    return all;
   }
 
   /** Why endpoints are not ok, as of the last `resolve`. */

@@ -1,6 +1,7 @@
 import { ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
+import { oncePer, Parts } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
 
@@ -43,7 +44,7 @@ export function dispatchChains(
   interfaceNames: readonly string[],
   dispatch: Dispatch,
   { config, family }: { readonly config: RenderConfig; readonly family: Family },
-): ReadonlyMap<string, Chain> {
+): Parts<Chain> {
   const all = kept.get(config) ?? new Map<string, Kept>();
   kept.set(config, all);
   const key = `${dispatch.root}/${family}`;
@@ -52,7 +53,7 @@ export function dispatchChains(
     .find((last) => last && sameTexts(last.interfaceNames, interfaceNames));
   const made = known ?? grown(interfaceNames, dispatch, { config, before: all.get(key) });
   all.set(key, made);
-  return made.chains;
+  return chainsOf(made.root);
 }
 
 /** Chains of single interfaces, and what leads to them: a packet is asked nothing of those that are not its own. */
@@ -84,39 +85,77 @@ function grown(
   dispatch: Dispatch,
   { config, before }: { readonly config: RenderConfig; readonly before: Kept | undefined },
 ): Kept {
-  const now: Tree = new Map();
+  const gotos = before?.gotos ?? new Map<string, Rule>();
   const names = new Set(interfaceNames);
-  const gotos = new Map<string, Rule>();
-  for (const name of names)
-    gotos.set(name, before?.gotos.get(name) ?? goto(dispatch, name, dispatch.chainOf(name)));
-  const grow = (name: string, among: readonly string[]): void => {
-    const known = before?.tree.get(name);
-    const branch =
-      known && sameTexts(known.among, among) ? known : branchOf(among, dispatch, { config, gotos });
-    now.set(name, branch);
-    for (const { prefix, members } of branch.groups) grow(dispatch.below + prefix, members);
+  if (gotos.size > 2 * names.size) gotos.clear();
+  const former = new Set(before?.root.among);
+  const stayed = before?.root.among.filter((name) => names.has(name)) ?? [];
+  const fresh = [...names].filter((name) => !former.has(name));
+  const grow = (name: string, among: readonly string[], last: Branch | undefined): Branch => {
+    if (last && sameTexts(last.among, among)) return last;
+    const { listed, groups } = split(among, config.dispatchAtMost);
+    const below = groups.map(
+      ({ prefix, members }) =>
+        [prefix, grow(dispatch.below + prefix, members, last?.below.get(prefix))] as const,
+    );
+    const leads =
+      last && sameTexts(last.listed, listed) && sameTexts([...last.below.keys()], prefixesOf(groups));
+    const chain = leads ? last.chain : { rules: rulesOf({ listed, groups }, dispatch, { config, gotos }) };
+    return { key: `${dispatch.table ?? "filter"}/${name}`, among, listed, below: new Map(below), chain };
   };
-  grow(dispatch.root, [...names].sort());
-  const table = dispatch.table ?? "filter";
-  const chains = new Map([...now].map(([name, { chain }]) => [`${table}/${name}`, chain]));
-  return { interfaceNames, tree: now, gotos, chains };
+  return { interfaceNames, root: grow(dispatch.root, withFresh(stayed, fresh), before?.root), gotos };
 }
 
-/** One chain of the tree: made anew only when its interfaces are others. */
-interface Branch extends Split {
+/** Few more go to their places in what is sorted. */
+function withFresh(sorted: readonly string[], fresh: readonly string[]): readonly string[] {
+  if (fresh.length > 32) return [...sorted, ...fresh].sort();
+  const all = [...sorted];
+  for (const name of fresh) all.splice(placeOf(all, name), 0, name);
+  return all;
+}
+
+function placeOf(sorted: readonly string[], name: string): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] ?? "") < name) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** One chain of the tree, and those below it: made anew only when its interfaces are others. */
+interface Branch {
+  readonly key: string;
+  /** Sorted. */
   readonly among: readonly string[];
+  readonly listed: readonly string[];
+  /** By prefix. */
+  readonly below: ReadonlyMap<string, Branch>;
   readonly chain: Chain;
 }
 
-/** By the chain's name. */
-type Tree = Map<string, Branch>;
+/** The root, and each branch below it as a part. */
+const chainsOf = oncePer(
+  ({ key, chain, below }: Branch): Parts<Chain> =>
+    new Parts(
+      new Map([
+        ["", new Map([[key, chain]])],
+        ...[...below].map(([prefix, branch]) => [prefix, allIn(branch)] as const),
+      ]),
+    ),
+);
+
+const allIn = oncePer(
+  ({ key, chain, below }: Branch): ReadonlyMap<string, Chain> =>
+    new Map([[key, chain], ...[...below.values()].flatMap((branch) => [...allIn(branch)])]),
+);
 
 interface Kept {
   readonly interfaceNames: readonly string[];
-  readonly tree: Tree;
-  /** By interface. */
-  readonly gotos: ReadonlyMap<string, Rule>;
-  readonly chains: ReadonlyMap<string, Chain>;
+  readonly root: Branch;
+  /** By interface, also of some that have gone. */
+  readonly gotos: Map<string, Rule>;
 }
 
 /** What the last calls made, by root and family. */
@@ -130,24 +169,28 @@ const goto = ({ interfaceWord }: Dispatch, pattern: string, chain: string): Rule
   target: ["-g", chain],
 });
 
-function branchOf(
-  among: readonly string[],
+const rulesOf = (
+  { listed, groups }: Split,
   dispatch: Dispatch,
   { config, gotos }: Pick<Kept, "gotos"> & { readonly config: RenderConfig },
-): Branch {
-  const { listed, groups } = split(among, config.dispatchAtMost);
-  const rules = [
-    ...listed.flatMap((name) => gotos.get(name) ?? []),
-    ...groups.map(({ prefix }) => goto(dispatch, `${prefix}+`, dispatch.below + prefix)),
-    ...(dispatch.returns ? [] : [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
-  ];
-  return { among, listed, groups, chain: { rules } };
+): readonly Rule[] => [
+  ...listed.map((name) => madeOnce(gotos, name, () => goto(dispatch, name, dispatch.chainOf(name)))),
+  ...groups.map(({ prefix }) => goto(dispatch, `${prefix}+`, dispatch.below + prefix)),
+  ...(dispatch.returns ? [] : [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
+];
+
+function madeOnce(made: Map<string, Rule>, name: string, make: () => Rule): Rule {
+  const rule = made.get(name) ?? make();
+  made.set(name, rule);
+  return rule;
 }
 
 interface Split {
   readonly listed: readonly string[];
   readonly groups: readonly { readonly prefix: string; readonly members: readonly string[] }[];
 }
+
+const prefixesOf = (groups: Split["groups"]): string[] => groups.map(({ prefix }) => prefix);
 
 /** Few names are listed. Of many, those as short as their common prefix are listed and the rest go by the next letter. */
 function split(among: readonly string[], listAtMost: number): Split {

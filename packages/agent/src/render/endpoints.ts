@@ -1,4 +1,4 @@
-import { isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
+import { changedById, isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { Bucketed, changedKeys, oncePer } from "@margay/reconcile";
@@ -18,11 +18,18 @@ export interface Workloads {
 
 type Facts = Pick<NodeState, "endpoints" | "policies" | "profiles">;
 
+interface Known {
+  readonly endpoint: LocalEndpoint;
+  readonly its: EndpointChains;
+}
+
 /** What the last call made, and of what. */
 interface Last extends Workloads {
   facts: Facts;
   interfaces: readonly string[];
-  readonly known: Map<string, { readonly endpoint: LocalEndpoint; readonly its: EndpointChains }>;
+  readonly known: Map<string, Known>;
+  /** The workloads that name each policy or profile, by its key in `facts`. */
+  readonly naming: Readonly<Record<"policies" | "profiles", Map<string, Set<string>>>>;
   chains: Bucketed<ReadonlyMap<string, Chain>>;
   policies: Bucketed<PolicyChain>;
   /** How many workloads' chains jump to each. */
@@ -49,41 +56,69 @@ const empty = (): Last => ({
   facts: { endpoints: [], policies: new Map(), profiles: new Map() },
   ...{ interfaces: [], known: new Map(), chains: Bucketed.empty<ReadonlyMap<string, Chain>>() },
   ...{ policies: Bucketed.empty<PolicyChain>(), uses: new Map() },
+  naming: { policies: new Map(), profiles: new Map() },
 });
 
 function follow(last: Last, facts: Facts, context: EndpointContext): void {
-  const { endpoints } = facts;
-  const refers = changedBetween(last.facts, facts);
-  const present = new Set<string>();
+  const { known } = last;
+  const { gone, came } = changedById(last.facts.endpoints, facts.endpoints);
+  const now = came.filter((endpoint) => isInFamily(endpoint, context.family));
+  const before = gone.flatMap(({ id }) => known.get(id) ?? []);
   const touched: Touched = new Map();
   const chains = new Map<string, ReadonlyMap<string, Chain> | undefined>();
-  let isMoved = false;
-  for (const endpoint of endpoints) {
-    const known = last.known.get(endpoint.id);
-    const isSame = known?.endpoint === endpoint;
-    if (isSame && !refers?.(endpoint)) present.add(endpoint.id);
-    else if (isInFamily(endpoint, context.family)) {
-      present.add(endpoint.id);
-      isMoved ||= known?.endpoint.interfaceName !== endpoint.interfaceName;
-      const its = endpointChains(endpoint, isSame ? known.its : undefined, context);
-      use(last, its.policies, touched);
-      leave(last, known?.its.policies, touched);
-      last.known.set(endpoint.id, { endpoint, its });
-      chains.set(endpoint.id, its.chains);
-    }
+  for (const { endpoint, its } of before) {
+    leave(last, its.policies, touched);
+    name(last, endpoint, (ids) => ids.delete(endpoint.id));
+    known.delete(endpoint.id);
+    chains.set(endpoint.id, undefined);
   }
-  for (const id of last.known.keys()) {
-    if (present.has(id)) continue;
-    leave(last, last.known.get(id)?.its.policies, touched);
-    last.known.delete(id);
-    chains.set(id, undefined);
-    isMoved = true;
+  const put = (endpoint: LocalEndpoint, former: EndpointChains | undefined): void => {
+    const its = endpointChains(endpoint, former, context);
+    use(last, its.policies, touched);
+    leave(last, former?.policies, touched);
+    known.set(endpoint.id, { endpoint, its });
+    chains.set(endpoint.id, its.chains);
+  };
+  for (const { endpoint, its } of referring(last, facts)) put(endpoint, its);
+  for (const endpoint of now) {
+    put(endpoint, undefined);
+    name(last, endpoint, (ids) => ids.add(endpoint.id));
   }
   last.chains = last.chains.edited(chains);
   last.policies = inUse(last, touched);
-  if (isMoved)
-    last.interfaces = endpoints.filter(({ id }) => present.has(id)).map(({ interfaceName }) => interfaceName);
+  if (!sameInterfaces(before, now))
+    last.interfaces = facts.endpoints.filter(({ id }) => known.has(id)).map((one) => one.interfaceName);
   last.facts = facts;
+}
+
+/** Whether one came or went, or has another interface; both in order of id. */
+const sameInterfaces = (before: readonly Known[], now: readonly LocalEndpoint[]): boolean =>
+  before.length === now.length &&
+  before.every(
+    ({ endpoint: { id, interfaceName } }, i) => now[i]?.id === id && now[i].interfaceName === interfaceName,
+  );
+
+/** Tells the workloads that name what the endpoint names. */
+function name({ naming }: Last, endpoint: LocalEndpoint, tell: (ids: Set<string>) => void): void {
+  for (const [kind, keys] of [
+    ["policies", policiesOf(endpoint)],
+    ["profiles", endpoint.profiles],
+  ] as const)
+    for (const key of keys) {
+      const ids = naming[kind].get(key) ?? new Set();
+      tell(ids);
+      if (ids.size > 0) naming[kind].set(key, ids);
+      else naming[kind].delete(key);
+    }
+}
+
+/** Those that name a policy or profile that became another. */
+function referring({ naming, known, facts: before }: Last, now: Facts): readonly Known[] {
+  const found = new Set<string>();
+  for (const kind of ["policies", "profiles"] as const)
+    for (const key of changedKeys(before[kind], now[kind]))
+      for (const id of naming[kind].get(key) ?? []) found.add(id);
+  return [...found].flatMap((id) => known.get(id) ?? []);
 }
 
 /** By name: the chain as one that began to use it has it, if any did. */
@@ -113,15 +148,6 @@ function inUse({ policies, uses }: Last, touched: Touched): Bucketed<PolicyChain
   return policies.edited(edits);
 }
 
-/** Whether an endpoint names a policy or profile that became another; undefined when none did. */
-function changedBetween(before: Facts, now: Facts): ((endpoint: LocalEndpoint) => boolean) | undefined {
-  const policies = changedKeys(before.policies, now.policies);
-  const profiles = changedKeys(before.profiles, now.profiles);
-  if (policies.size + profiles.size === 0) return undefined;
-  return (endpoint) =>
-    endpoint.profiles.some((name) => profiles.has(name)) || meet(policiesOf(endpoint), policies);
-}
-
 const policiesOf = oncePer(
   ({ ingress, egress, staged }: LocalEndpoint): ReadonlySet<string> =>
     new Set(
@@ -130,10 +156,3 @@ const policiesOf = oncePer(
       ),
     ),
 );
-
-/** Whether they share one; as many steps as the smaller one has. */
-function meet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
-  const [few, many] = a.size < b.size ? [a, b] : [b, a];
-  for (const one of few) if (many.has(one)) return true;
-  return false;
-}

@@ -101,8 +101,8 @@ function familyChains(
   }
   const shared = hookedByHosts(hosts, host.preroutingRules(state, config, family));
   for (const dispatch of [fromWorkload, toWorkload])
-    for (const [key, chain] of dispatchChains(interfaces, dispatch, { config, family }))
-      shared.set(key, chain);
+    for (const [id, some] of dispatchChains(interfaces, dispatch, { config, family }).parts)
+      parts.set(`${dispatch.root}/${id}`, some);
   for (const [key, chain] of dscpChains(state, { family, config, sets })) shared.set(key, chain);
   const floating = floatingRules(state, { family, sets });
   for (const [key, chain] of floating.chains) shared.set(key, chain);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
-import { parseAddress } from "@margay/net";
+import { type Family, parseAddress } from "@margay/net";
 import { dispatchChains, fromWorkload } from "./dispatch.ts";
 import { type Rendered, render, renderConfig } from "./index.ts";
 import { type Walked, walk } from "./testing/walker.ts";
@@ -585,8 +585,22 @@ describe("dispatch", () => {
     const before = of(hex);
     const after = of([...hex, "calif00dfeed123"]);
     const anew = [...after].filter(([name, chain]) => before.get(name) !== chain).map(([name]) => name);
-    expect(anew).toHaveLength(3);
-    expect(anew).toContain("filter/margay-fd-calif");
+    expect(anew).toEqual(["filter/margay-fd-calif0"]);
+  });
+
+  test("however interfaces came and went, in either family, the chains are those that the interfaces alone give", () => {
+    const chains = (some: readonly string[], family: Family, settings = config) =>
+      [...dispatchChains(some, fromWorkload, { config: settings, family })].sort();
+    const now = { 4: hex.slice(0, 40), 6: hex.slice(20, 30) };
+    for (let step = 0; step < 200; step++) {
+      const family = step % 3 === 0 ? 6 : 4;
+      const one = names[(step * 7919) % names.length] ?? "";
+      const mine = now[family];
+      now[family] = mine.includes(one) ? mine.filter((name) => name !== one) : [one, ...mine];
+      if (step % 5 === 0) now[family] = now[family].slice(step % 7);
+      if (step % 50 === 0) now[6] = now[4]; // almost always both have the same
+      expect([step, chains(now[family], family)]).toEqual([step, chains(now[family], family, { ...config })]);
+    }
   });
 
   test.each(["cali1", "calizzz", "cali0000000000x", `${hex[7]}x`])("drops %s, which is nobody's", (name) => {
