@@ -162,6 +162,17 @@ describe.each([
     restart: { restartTimeSeconds: 120 },
     ending: "Cease: Peer De-configured",
   },
+  {
+    name: "exabgp", // its OPEN, for 18 families, has extended optional parameters
+    as: 65004,
+    routes: [
+      "10.4.1.0/24 via 192.0.2.2 [65004] med 50 65004:100 65004:1:2",
+      "10.4.0.0/16 via 192.0.2.2 [65004]",
+      "2001:db8:4::/48 via 2001:db8::2 [65004]",
+    ],
+    restart: { restartTimeSeconds: 120 },
+    ending: undefined,
+  },
 ])("$name", ({ name, as, routes, restart, ending }) => {
   const receiver = played(name, as);
 
@@ -187,6 +198,13 @@ describe.each([
   test("byte by byte it is the same session", () => {
     expect(played(name, as, 1).routes()).toEqual(receiver.routes());
   });
+});
+
+test.each([
+  ["exabgp", [255, 255, 1, 28]],
+  ["gobgp", [48, 2, 46, 2]],
+])("RFC 9072 §2 optional parameters of %s: their length, and whether that is of two bytes", (name, bytes) => {
+  expect([...(recording(name)[0] ?? []).subarray(28, 32)]).toEqual(bytes);
 });
 
 /** The session after the OPEN alone. */

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Records the sessions in sessions/: BIRD, FRR and GoBGP each speak to record.ts in namespaces of their own.
-#   packages/bgp/testdata/record.sh            needs bird2, frr and gobgpd; no root
+# Records the sessions in sessions/: BIRD, FRR, GoBGP and ExaBGP each speak to record.ts in namespaces of their own.
+#   packages/bgp/testdata/record.sh            needs bird2, frr, gobgpd and exabgp 5; no root
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../../..
@@ -107,3 +107,24 @@ routes() {
   gobgp global rib add -a ipv6 2001:db8:3::/48 nexthop 2001:db8::2
 }
 record gobgp "$(gobgpd --version)" gobgpd -f "$work/gobgp.toml"
+
+# So many families that its capabilities need extended optional parameters (RFC 9072).
+cat > "$work/exabgp.conf" <<CONF
+neighbor 192.0.2.1 {
+  router-id 192.0.2.2; local-address 192.0.2.2; local-as 65004; peer-as 65000; hold-time 90;
+  capability { route-refresh enable; graceful-restart 120; add-path disable; extended-message enable; software-version enable; }
+  family {
+    ipv4 unicast; ipv4 multicast; ipv4 nlri-mpls; ipv4 mpls-vpn; ipv4 flow; ipv4 flow-vpn; ipv4 mcast-vpn; ipv4 mup;
+    ipv6 unicast; ipv6 nlri-mpls; ipv6 mpls-vpn; ipv6 flow; ipv6 flow-vpn; ipv6 mcast-vpn; ipv6 mup;
+    l2vpn vpls; l2vpn evpn; bgp-ls bgp-ls;
+  }
+  announce {
+    ipv4 {
+      unicast 10.4.0.0/16 next-hop 192.0.2.2;
+      unicast 10.4.1.0/24 next-hop 192.0.2.2 community 65004:100 large-community 65004:1:2 med 50;
+    }
+    ipv6 { unicast 2001:db8:4::/48 next-hop 2001:db8::2; }
+  }
+}
+CONF
+record exabgp "$(exabgp version | head -1)" env exabgp_daemon_user=root exabgp_tcp_bind= exabgp server "$work/exabgp.conf"
