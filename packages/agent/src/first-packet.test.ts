@@ -9,12 +9,20 @@ import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
+import { BACKENDS } from "./rulesets/testing/backends.ts";
 import { startAgent } from "./start.ts";
 import { pause, testContext } from "./testing/context.ts";
 
 const PODS = 100;
 const FORBIDDEN = ["192.0.2.1", "fd00:2::1"];
 const ALLOWED = ["192.0.2.2", "fd00:2::2"];
+
+/** Without the legacy tables' rules. */
+const LEGACY = ["iptables-legacy", "ip6tables-legacy"]
+  .flatMap((tool) =>
+    ["filter", "nat", "mangle", "raw"].flatMap((t) => [`${tool} -t ${t} -F`, `${tool} -t ${t} -X`]),
+  )
+  .join("; ");
 
 const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 
@@ -54,14 +62,14 @@ async function put(store: MemoryStore, kind: string, name: string, spec: object,
   await store.put(keyOf(resource.kind, name), encode(resource));
 }
 
-async function cluster(nftablesMode: string): Promise<MemoryStore> {
+async function cluster(backend: object): Promise<MemoryStore> {
   const store = memoryStore();
   const open = [{ action: "Allow" }];
   await put(store, "Node", "n1", { bgp: { ipv4Address: "192.0.2.9/24" } });
   await put(store, "IPPool", "four", { cidr: "10.244.0.0/24" });
   await put(store, "IPPool", "six", { cidr: "fd00:10:244::/64" });
   await put(store, "Profile", "kns.default", { ingress: open, egress: open });
-  await put(store, "FelixConfiguration", "default", { nftablesMode, iptablesBackend: "NFT" });
+  await put(store, "FelixConfiguration", "default", backend);
   await put(store, "GlobalNetworkSet", "away", { nets: FORBIDDEN }, { role: "forbidden" });
   const destination = { selector: "role == 'forbidden'" };
   const egress = [{ action: "Deny", destination }, ...open];
@@ -88,14 +96,14 @@ async function dial() {
 }
 
 unshared(import.meta.url, () => {
-  test.each(["Disabled", "Enabled"])(
-    "100 pods started at once dial from before they have an interface: nothing comes where they may not (nftablesMode %s)",
-    async (nftablesMode) => {
+  test.each(Object.entries(BACKENDS))(
+    "%s: 100 pods started at once dial from before they have an interface: nothing comes where they may not",
+    async (_name, backend) => {
       newNamespace("/run/netns/far");
       sh(far);
       const pods = Array.from({ length: PODS }, (_, i) => `pod${i}`);
       for (const pod of pods) newNamespace(`/run/netns/${pod}`);
-      const store = await cluster(nftablesMode);
+      const store = await cluster(backend);
       const runDir = mkdtempSync("/run/agent-");
       const context = testContext({ store, node: "n1", runDir });
       const agent = await startAgent(context.daemon);
@@ -124,7 +132,7 @@ unshared(import.meta.url, () => {
         await agent.stop();
         sh(`for i in $(ls /sys/class/net | grep ^cali); do ip link del $i; done; ip link del up0
             for n in $(ls /run/netns); do umount /run/netns/$n; rm /run/netns/$n; done
-            nft flush ruleset; ipset destroy; ip route flush proto 142; ip -6 route flush proto 142`);
+            nft flush ruleset; ${LEGACY}; ipset destroy; ip route flush proto 142; ip -6 route flush proto 142`);
       }
     },
   );
