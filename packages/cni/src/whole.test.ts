@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
 import { resources, StoreError } from "@margay/datastore";
+import { NetlinkError } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import type { CniDeps } from "./deps.ts";
 import { BIN, NOTHING, TestNode } from "./testing/node.ts";
@@ -59,7 +60,7 @@ unshared(import.meta.url, () => {
   });
 
   test.each(
-    [0, 1, 2, 3, 4, 5, 6].flatMap((write) => [
+    [0, 1, 2].flatMap((write) => [
       { write, when: "before" as const },
       { write, when: "after" as const },
     ]),
@@ -111,23 +112,27 @@ unshared(import.meta.url, () => {
       }
     };
 
-    /** In the order of `add`. Of an own block the addresses and the endpoint, expected before, are one write; of a new one two. */
+    /** In the order of `add`. Of a block the addresses and the endpoint, expected before, are one write. */
     const STEPS = {
-      "a new": ["describe", "assign", "endpoint", "wire", "ready"],
-      "an own": ["describe", "expect", "assign", "wire", "ready"],
+      "a new block": ["describe", "expect", "assign", "wire", "ready"],
+      "an own block": ["describe", "expect", "assign", "wire", "ready"],
+      "no block": ["describe", "endpoint", "wire", "ready"],
     };
+    const BROUGHT = { "cni.projectcalico.org/ipAddrsNoIpam": '["192.0.2.9"]' };
     test.each(
       Object.entries(STEPS).flatMap(([block, steps]) =>
         steps.flatMap((step) => ["before", "after"].map((when) => [block, step, when] as const)),
       ),
-    )("of %s block: %s fails %s it acted", async (block, step, when) => {
+    )("with an address of %s: %s fails %s it acted", async (block, step, when) => {
       await node.start();
       node.sandbox("first");
-      if (block === "an own")
+      if (block === "an own block")
         for (const command of ["ADD", "DEL"]) await node.cni(command, { sandbox: "first" });
       await node.stop();
       await node.start({ keep: true, deps: failing(step, when) });
-      const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web") });
+      const annotations = block === "no block" ? BROUGHT : {};
+      const conf = { feature_control: { ip_addrs_no_ipam: true }, args: { cni: { annotations } } };
+      const { stdout } = await node.cni("ADD", { sandbox: node.sandbox("web"), conf });
       expect(JSON.parse(stdout)).toMatchObject({ code: 11, msg: expect.stringContaining("injected") });
       expect(JSON.parse(stdout).details ?? "").not.toContain("Left behind");
       expect(await node.world()).toEqual(NOTHING);
@@ -149,6 +154,52 @@ unshared(import.meta.url, () => {
       expect([code, JSON.parse(stdout)]).toMatchObject([1, { code: 5 }]);
       expect(await node.world()).toEqual(NOTHING);
       expect(node.sh("ip -br link | grep -v ^lo || true", "web")).toMatch(left);
+    });
+
+    type Sockets = Pick<TestNode["netlink"]["requests"], "transact">;
+
+    /** Of all requests to the kernel the one of that number, from now on, fails: it is not sent, or done all the same. */
+    function refuseRequest(at: number, when: string): { end(): number } {
+      const sockets = Object.getPrototypeOf(node.netlink.requests) as Sockets; // its class: every socket's
+      const { transact } = sockets;
+      let count = 0;
+      sockets.transact = async function (this: Sockets, requests, onReply) {
+        const index = at - count;
+        count += requests.length;
+        const refused = requests[index];
+        if (!refused) return transact.call(this, requests, onReply);
+        const sent = when === "before" ? requests.toSpliced(index, 1) : requests;
+        const others = await transact.call(this, sent, onReply);
+        return [{ index, error: new NetlinkError("ENOBUFS", refused.words()) }, ...others];
+      };
+      return {
+        end() {
+          sockets.transact = transact;
+          return count;
+        },
+      };
+    }
+
+    test.each(["before", "after"])("each of its requests to the kernel fails %s it is done", async (when) => {
+      await node.start();
+      const sandbox = node.sandbox("web");
+      const counting = refuseRequest(-1, when);
+      expect(await node.cni("ADD", { sandbox })).toMatchObject({ code: 0 });
+      const requests = counting.end();
+      expect(requests).toBeGreaterThan(10); // a veth and its two ends
+      await node.cni("DEL", { sandbox });
+      const told: string[] = [];
+      for (let at = 0; at < requests; at++) {
+        const failing = refuseRequest(at, when);
+        const { code, stdout } = await node.cni("ADD", { sandbox });
+        failing.end();
+        const { msg } = JSON.parse(stdout) as { msg?: string };
+        if (msg !== undefined) told.push(msg);
+        if (code === 0) await node.cni("DEL", { sandbox }); // its failure is none of ADD's
+        expect([at, await node.world()]).toEqual([at, NOTHING]);
+        expect([at, node.sh("ip -br link | grep -v ^lo || true", "web")]).toEqual([at, ""]);
+      }
+      expect(told.length).toBeGreaterThan(requests - 3); // all but readings whose answer nobody needs
     });
   });
 
