@@ -1,6 +1,14 @@
 import { type Address, formatAddress } from "@margay/net";
 import type { NetlinkError } from "./error.ts";
-import { addressOf, attributes, bytesOf, type Encoder, type Message, type Request } from "./message.ts";
+import {
+  addressOf,
+  attributes,
+  bigEndian,
+  bytesOf,
+  type Encoder,
+  type Message,
+  type Request,
+} from "./message.ts";
 import { afOf } from "./route-message.ts";
 import { RequestSocket } from "./socket.ts";
 
@@ -188,12 +196,6 @@ function named(e: Encoder, { source }: Tuple, name: Connection["name"]): void {
 
 const text = ({ source, destination, protocol }: Tuple): string =>
   `${formatAddress(source)} > ${formatAddress(destination)} protocol ${protocol}`;
-
-function bigEndian(n: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, n);
-  return bytes;
-}
 
 /** Undefined for a message that describes no connection. */
 function connection({ body }: Message): Connection | undefined {

@@ -1,5 +1,5 @@
 import { check, errnoName, NetlinkError } from "./error.ts";
-import { Encoder, type Message, messages } from "./message.ts";
+import { Encoder, type Message, messages, type Request } from "./message.ts";
 import { native } from "./native.ts";
 import { openSocket, receiveBuffer } from "./socket.ts";
 
@@ -45,6 +45,13 @@ export class EventSocket {
   /** Hears no more what requests of this port caused: the kernel drops it before it is queued. */
   ignore(port: number): void {
     check(native().attachFilter(this.#fd, unlessFrom(port)), "filter netlink notifications");
+  }
+
+  /** Answers come among the messages. Throws NetlinkError when the kernel does not take it. */
+  send(requests: readonly Request[]): void {
+    const e = new Encoder();
+    for (const request of requests) e.message(request, 0);
+    check(native().send(this.#fd, e.view()), () => requests.map(({ words }) => words()).join(", "));
   }
 
   close(): void {

@@ -30,6 +30,7 @@ export { attributes, bytesOf, Encoder, type Message, type Request, text } from "
 export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";
 export { Netlink, type NetlinkOptions, type Notification } from "./netlink.ts";
+export { PacketQueue, type PacketQueueOptions } from "./queue.ts";
 export { formatRoute, mainTable, metricOf, type Nexthop, type Route, sameRoute, tableOf } from "./route.ts";
 export { type RouteTarget, type RouteTargetOptions, routeTarget } from "./route-target.ts";
 export * from "./routes.ts";

@@ -133,6 +133,13 @@ export const addressOf = (value: DataView): Address => addressAt(value, 0, value
 export const bytesOf = (view: DataView): Uint8Array =>
   new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
+/** Netfilter's numbers are in network order. */
+export function bigEndian(n: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, n);
+  return bytes;
+}
+
 /** A growing little-endian buffer that knows attributes. */
 export class Encoder {
   #bytes: Uint8Array;
