@@ -34,7 +34,8 @@ const REG = register.first;
 const EQUAL = 0;
 const UNEQUAL = 1;
 const meta = { mark: 3, iifname: 6, oifname: 7, iiftype: 8, protocol: 16 } as const;
-const ct = { state: 0, mark: 3 } as const;
+const ct = { state: 0, direction: 1, mark: 3, dport: 12 } as const;
+const CT_DIRECTIONS = { original: 0, reply: 1 } as const;
 /** NFT_PAYLOAD_*_HEADER. */
 const header = { link: 0, network: 1, transport: 2 } as const;
 const ETHERNET = Uint8Array.of(1, 0); // ARPHRD_ETHER in the host's order
@@ -46,6 +47,8 @@ const fib = { source: 1, destination: 2, mark: 4, iif: 8, present: 32, oif: 1, a
 const ADDRESS_TYPES = { unicast: 1, local: 2, broadcast: 3 } as const; // RTN_*
 const RANDOM_FULLY = 1 << 4; // NF_NAT_RANGE_PROTO_RANDOM_FULLY
 const PORTS_GIVEN = 1 << 1; // NF_NAT_RANGE_PROTO_SPECIFIED: `masq`, unlike `nat`, does not set it itself, and then heeds no ports
+const QUEUE_REVISION = 3;
+const QUEUE_BYPASS = 1; // NFQ_FLAG_BYPASS
 const OVER = 1; // NFT_CONNLIMIT_F_INV
 /** ICMP port unreachable, as iptables' REJECT sends by default. */
 const UNREACHABLE = { 4: 3, 6: 4 } as const;
@@ -96,6 +99,14 @@ class Writer {
         this.#compare(m.not ? EQUAL : UNEQUAL, host32(0));
         break;
       }
+      case "ct direction":
+        this.#ct(ct.direction);
+        this.#compare(op, Uint8Array.of(CT_DIRECTIONS[m.direction]));
+        break;
+      case "ct original dport":
+        this.#ct(ct.dport, CT_DIRECTIONS.original);
+        this.#compare(op, big16(m.port));
+        break;
       case "mark":
       case "ct mark":
         if (m.match === "mark") this.#meta(meta.mark);
@@ -171,7 +182,23 @@ class Writer {
         break;
       case "notrack":
         this.#expression("notrack", () => undefined);
+        break;
+      case "queue":
+        this.#queue(a.number);
     }
+  }
+
+  /**
+   * By xtables' target: each kernel on which iptables-nft runs takes it (nft_compat), and not each has nft_queue. Its data are
+   * xt_NFQ_info_v3, in the host's order: number, count of queues, flags, padding.
+   */
+  #queue(number_: number): void {
+    const info = new Uint8Array(8);
+    const view = new DataView(info.buffer);
+    for (const [i, n] of [number_, 1, QUEUE_BYPASS].entries()) view.setUint16(2 * i, n, true);
+    this.#expression("target", (d) =>
+      number(d.attributeText(1, "NFQUEUE"), 2, QUEUE_REVISION).attributeBytes(3, info),
+    );
   }
 
   /** From zero. */
@@ -190,8 +217,11 @@ class Writer {
     this.#expression("meta", (d) => number(number(d, 2, key), 1, into));
   }
 
-  #ct(key: number): void {
-    this.#expression("ct", (d) => number(number(d, 2, key), 1, REG));
+  #ct(key: number, direction?: number): void {
+    this.#expression("ct", (d) => {
+      number(number(d, 2, key), 1, REG);
+      if (direction !== undefined) d.attributeBytes(3, Uint8Array.of(direction));
+    });
   }
 
   #payload(base: number, offset: number, length: number, into: number = REG): void {

@@ -98,6 +98,18 @@ const VOCABULARY: readonly (readonly [family: Family, rule: Rule, asNftSays: str
     "meta mark set meta mark & 0xfffdffff | 0x00010000",
   ],
   [4, { match: [], action: { do: "notrack" } }, "notrack"],
+  [
+    6,
+    {
+      match: [
+        { match: "protocol", number: 17 },
+        { match: "ct direction", direction: "reply" },
+        { match: "ct original dport", port: 53 },
+      ],
+      action: { do: "queue", number: 7 },
+    },
+    "meta l4proto udp ct direction reply ct original proto-dst 53 queue num 7 bypass",
+  ],
   [4, { match: [], id: "only/counts" }, "counter packets 0 bytes 0 only/counts"],
 ];
 

@@ -17,6 +17,9 @@ export type Match = { readonly not?: boolean } /** A `*` at the end stands for a
   /** The fields together are a member of a set of this table. */
   | { readonly match: "set"; readonly fields: readonly Field[]; readonly set: string }
   | { readonly match: "ct state"; readonly states: readonly CtState[] }
+  /** The packet goes with the connection's first one, or against it; and the port that this was sent to, before NAT. */
+  | { readonly match: "ct direction"; readonly direction: "original" | "reply" }
+  | { readonly match: "ct original dport"; readonly port: number }
   | { readonly match: "mark" | "ct mark"; readonly value: number; readonly mask: number }
   /** Never holds, and so is never refused, where frames have no MAC; lower case with colons. */
   | { readonly match: "ether saddr"; readonly mac: string }
@@ -60,7 +63,9 @@ export type Action =
   | { readonly do: "set dscp"; readonly value: number }
   /** Syslog level 0 to 7. */
   | { readonly do: "log"; readonly prefix: string; readonly level: number }
-  | { readonly do: "notrack" };
+  | { readonly do: "notrack" }
+  /** To the process that listens to the queue, which decides; without one the next rule is asked. */
+  | { readonly do: "queue"; readonly number: number };
 
 export interface Rule {
   readonly match: readonly Match[];
