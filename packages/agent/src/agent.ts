@@ -10,6 +10,7 @@ import type { Address } from "@margay/net";
 import { listLinks } from "@margay/netlink";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
+import { Domains } from "./dns/domains.ts";
 import { Expected } from "./expected.ts";
 import { blockOf, borrowedIn, heldHere } from "./held.ts";
 import { HostAddresses } from "./host-addresses.ts";
@@ -34,6 +35,10 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
 /** A pass that takes longer means that the agent is stuck. */
 const STUCK_MS = 120_000;
 const HEARTBEAT_SECONDS = 10;
+/** How often addresses of domains are looked through for those whose time is over. */
+const FORGET_SECONDS = 10;
+/** A DNS answer waits no longer for the kernel. */
+const ANSWER_WAITS_MS = 2000;
 /** A block that is empty for so long, seen twice, is given back. */
 const TIDY_SECONDS = 150;
 
@@ -69,6 +74,7 @@ export class Agent {
   readonly overlay: Overlay;
   readonly #shaper: Shaper;
   readonly #expected = new Expected();
+  readonly domains: Domains;
 
   constructor(context: DaemonContext<AgentOptions>) {
     const { store, node } = context;
@@ -117,9 +123,26 @@ export class Agent {
       onError: (error) =>
         context.log.warn({ event: "mtu-unknown", err: error }, `pods get MTU ${this.mtu}: ${String(error)}`),
     });
+    this.domains = new Domains({
+      runDir: context.options.runDir,
+      meant: (domain) => this.calc.domainMeant(domain),
+      onChange: (domain, addresses) => {
+        this.calc.setDomain(domain, addresses);
+        this.dataplane.changed();
+      },
+      settled: () => this.dataplane.caughtUp(ANSWER_WAITS_MS),
+      onRefused: (why, count) => this.metrics.domainsRefused(why, count),
+      onError: teller.failing("domains-failed", "addresses of domains not learnt"),
+      now: () => Date.now(),
+    });
+    this.metrics.domainsFrom(() => this.domains.all);
     this.dataplane = new Dataplane({
       kernel: this.kernel,
-      state: () => this.calc.state(),
+      state: () => {
+        const state = this.calc.state();
+        this.domains.listen(state.resolvers !== undefined); // before any answer is sent there
+        return state;
+      },
       onApplied: (pass) => this.#applied(pass),
       onError: (error, retryInMs) =>
         teller.failed(error, { retryInMs, hasApplied: this.dataplane.hasApplied }),
@@ -188,6 +211,7 @@ export class Agent {
     this.#barriers.stop();
     await this.syncer.stop();
     await this.dataplane.stop();
+    this.domains.listen(false); // behind the last pass, which would listen again
     await this.overlay.stop();
     await this.#shaper.stop();
     await this.#cutter.stop();
@@ -280,10 +304,17 @@ export class Agent {
       if (!this.#inSync)
         log.info({ event: "in-sync", keys: this.syncer.size }, "the datastore has been read");
       if (!this.#inSync) void this.#lookBack();
+      if (!this.#inSync) this.#recall();
       this.#inSync = true;
       this.dataplane.changed();
     }
     this.#barriers.feed(updates);
+  }
+
+  /** Addresses that rules allowed before this process are in the first pass. */
+  #recall(): void {
+    this.calc.state(); // what rules mean is known when they are compiled
+    this.domains.restore();
   }
 
   /** A node that nobody declared has no addresses and no BGP: say so rather than half work. */
@@ -333,6 +364,19 @@ export class Agent {
     this.#lookedBack = true;
   }
 
+  /** What fails now is done the next time. */
+  async #forgetDomains(): Promise<void> {
+    if (!this.#inSync) return;
+    try {
+      await this.domains.tidy();
+    } catch (error) {
+      this.#teller.failing("domains-failed", "addresses of domains not looked through")(
+        error,
+        FORGET_SECONDS * 1000,
+      );
+    }
+  }
+
   /** Empty blocks go back; what fails now is done the next time. */
   async #tidy(): Promise<void> {
     if (!this.#inSync) return;
@@ -375,6 +419,10 @@ export class Agent {
       {
         seconds: () => TIDY_SECONDS,
         act: () => void this.#tidy(),
+      },
+      {
+        seconds: () => FORGET_SECONDS,
+        act: () => void this.#forgetDomains(),
       },
       {
         seconds: () => HEARTBEAT_SECONDS,

@@ -77,6 +77,12 @@ export class Dataplane {
     return why();
   }
 
+  /** Resolves once all that is delivered so far is in the kernel, and after `timeoutMs` at the latest. */
+  caughtUp(timeoutMs: number): Promise<void> {
+    const goal = this.#wanted;
+    return this.#until(() => this.#applied >= goal, timeoutMs);
+  }
+
   /** Resolves once a local endpoint's rules and routes are in the kernel; after `timeoutMs` it throws what is missing. */
   async ready(id: string, timeoutMs: number): Promise<void> {
     const why = () => this.#whyNotReady(id);

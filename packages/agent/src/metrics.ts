@@ -27,7 +27,30 @@ export function agentMetrics(registry: Registry) {
       this.set(blockLimitRatio());
     },
   });
+  const domainsRefused = new Counter({
+    ...{ name: "margay_agent_domain_answers_refused_total", registers },
+    help: "DNS answers that could not be read, and addresses in them that had no room, by reason.",
+    labelNames: ["reason"],
+  });
+  let domains = (): ReadonlyMap<string, ReadonlyMap<string, unknown>> => new Map();
+  new Gauge({
+    ...{ name: "margay_agent_domains", help: "Domains of rules that have an address by DNS.", registers },
+    collect() {
+      this.set(domains().size);
+    },
+  });
+  new Gauge({
+    ...{ name: "margay_agent_domain_addresses", help: "Addresses of domains, by DNS.", registers },
+    collect() {
+      this.set([...domains().values()].reduce((sum, { size }) => sum + size, 0));
+    },
+  });
   return {
+    domainsRefused: (reason: string, count: number) => domainsRefused.inc({ reason }, count),
+    /** Asked whenever somebody looks. */
+    domainsFrom: (learnt: typeof domains) => {
+      domains = learnt;
+    },
     /** One thing that IPAM did. */
     ipam: (event: IpamEvent) => {
       if (event.kind === "freed") freed.inc({ reason: event.reason });

@@ -67,3 +67,19 @@ test("where rules cannot be made whoever is closed, nobody is", () => {
   });
   expect([isBlamed, refused.enforced(state)]).toEqual([false, state]);
 });
+
+test("a kernel without NFQUEUE has everything else: no domain's address is learnt, and that is said", () => {
+  const domains = [{ action: "Allow", destination: { domains: ["a.example"] } }];
+  const spec = { selector: "app == 'a'", types: ["Egress"], egress: domains };
+  const named = stateWith([resource("GlobalNetworkPolicy", "p", spec)]);
+  const refused = new Refused();
+  expect(named.resolvers).toBeDefined();
+  expect(refused.blame("margay-dns-answers", "no such target", named)).toBe(true);
+  expect(refused.blame("margay-dns-answers", "no such target", named)).toBe(false);
+  expect(refused.enforced(named)).toMatchObject({
+    resolvers: undefined,
+    problems: [{ subject: "domains", why: "DNS answers are not seen: no such target" }],
+  });
+  refused.forget();
+  expect(refused.enforced(named)).toBe(named);
+});

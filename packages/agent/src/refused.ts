@@ -30,17 +30,25 @@ export class Refused {
   /** What stands for each. */
   readonly #policies = new Map<CompiledPolicy, CompiledPolicy>();
   readonly #endpoints = new Map<LocalEndpoint, { readonly closed: LocalEndpoint; readonly why: string }>();
+  /** Why DNS answers are not seen: the addresses of domains stay unknown, and nothing is allowed by them. */
+  #deaf: string | undefined;
   #last: { readonly of: NodeState; readonly enforced: NodeState } | undefined;
 
   /** All are tried again. */
   forget(): void {
     this.#policies.clear();
     this.#endpoints.clear();
+    this.#deaf = undefined;
     this.#last = undefined;
   }
 
   /** Closes the policy, profile or endpoint whose chain it is. @returns false if it is nobody's, or was closed already */
   blame(chain: string, why: string, { policies, profiles, endpoints }: NodeState): boolean {
+    if (chain === chains.dnsAnswers && this.#deaf === undefined) {
+      this.#deaf = why;
+      this.#last = undefined;
+      return true;
+    }
     const all = [...policies.values(), ...profiles.values()];
     const policy = all.find(({ id }) => [chains.ingress(id), chains.egress(id)].includes(chain));
     const endpoint = endpoints.find(({ interfaceName }) => ownChains(interfaceName).includes(chain));
@@ -95,7 +103,7 @@ export class Refused {
 
   /** What can be enforced of a state: the same object while nothing of it is refused, or the same as the last time. */
   enforced(state: NodeState): NodeState {
-    if (this.#policies.size + this.#endpoints.size === 0) return state;
+    if (this.#policies.size + this.#endpoints.size === 0 && this.#deaf === undefined) return state;
     if (this.#last?.of === state) return this.#last.enforced;
     const { of, enforced } = this.#last ?? {};
     const kept = <K extends "policies" | "profiles" | "endpoints">(part: K, make: () => NodeState[K]) =>
@@ -108,7 +116,8 @@ export class Refused {
         state.endpoints.map((one) => this.#endpoints.get(one)?.closed ?? one),
       ),
     };
-    const made = { ...state, ...parts, problems: [...state.problems, ...this.#problems()] };
+    const resolvers = this.#deaf === undefined ? state.resolvers : undefined;
+    const made = { ...state, ...parts, resolvers, problems: [...state.problems, ...this.#problems()] };
     this.#last = { of: state, enforced: made };
     return made;
   }
@@ -121,6 +130,9 @@ export class Refused {
     return [
       ...[...this.#policies.values()].map(({ id, problem = "" }) => ({ subject: id, why: problem })),
       ...[...this.#endpoints].map(([{ id }, { why }]) => ({ subject: id, why })),
+      ...(this.#deaf === undefined
+        ? []
+        : [{ subject: "domains", why: `DNS answers are not seen: ${this.#deaf}` }]),
     ];
   }
 

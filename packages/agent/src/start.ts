@@ -8,7 +8,7 @@ import { keepInstalled } from "./keep-installed.ts";
 import { observingStore } from "./observing-store.ts";
 import type { AgentOptions } from "./options.ts";
 import { RuleCounters, ruleMetrics, showCounters, showPolicies } from "./rule-counters.ts";
-import { showEndpoints, showRoutes, showState } from "./views.ts";
+import { showDomains, showEndpoints, showRoutes, showState } from "./views.ts";
 import { settingsOf } from "./wanted.ts";
 
 /** Starts the agent: reads the datastore, serves the container runtime and the CLI. */
@@ -101,7 +101,7 @@ function logServed(log: DaemonContext["log"], { invocation, ms, error }: Served)
     );
 }
 
-function showTo({ control, metrics }: DaemonContext, { calc, kernel, dataplane }: Agent): void {
+function showTo({ control, metrics }: DaemonContext, { calc, kernel, dataplane, domains }: Agent): void {
   const counters = new RuleCounters(
     () => kernel.counters(),
     () => performance.now(),
@@ -114,6 +114,7 @@ function showTo({ control, metrics }: DaemonContext, { calc, kernel, dataplane }
     showEndpoints(kernel.enforced(calc.state()), (e, config) => kernel.missing(e, config)),
   );
   control.get("/policies", () => showPolicies(kernel.enforced(calc.state())));
+  control.get("/domains", () => showDomains(domains.all, Date.now()));
   control.get("/counters", async () => showCounters(await counters.counts()));
   control.get("/routes", () => showRoutes(kernel.netlink, kernel.refused));
 }

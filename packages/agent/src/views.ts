@@ -1,6 +1,7 @@
 import type { NodeState } from "@margay/calc";
 import { formatAddress, formatPrefix } from "@margay/net";
 import { formatRoute, listRoutes, type Netlink, type NetlinkError } from "@margay/netlink";
+import type { Addresses } from "./dns/learnt.ts";
 import type { Kernel } from "./kernel.ts";
 import { ROUTE_PROTOCOL } from "./wanted.ts";
 
@@ -47,3 +48,12 @@ export async function showRoutes(
     refused: [...refused].map(([dst, error]) => ({ dst, why: error.message })),
   };
 }
+
+/** What DNS answers told: by domain its addresses, with the seconds that each is good for yet. */
+export const showDomains = (all: ReadonlyMap<string, Addresses>, now: number): object[] =>
+  [...all].sort().map(([domain, its]) => ({
+    domain,
+    addresses: [...its].map(([address, until]) => ({
+      ...{ address, seconds: Math.max(0, Math.round((until - now) / 1000)) },
+    })),
+  }));

@@ -5,6 +5,7 @@ export * from "./definitions.ts";
 export * from "./effective.ts";
 export * from "./encode.ts";
 export * from "./errors.ts";
+export { parseResolver } from "./fields/domains.ts";
 export { durationSeconds } from "./fields/duration.ts";
 export { type PortMatch, parsePort } from "./fields/ports.ts";
 export * from "./file.ts";

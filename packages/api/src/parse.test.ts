@@ -292,6 +292,41 @@ describe("invalid resources are refused with the field and what is allowed", () 
       /absent beside `services`/,
     ],
     [
+      "domains say who is meant by themselves",
+      "GlobalNetworkPolicy",
+      { egress: [{ action: "Allow", destination: { domains: ["a.example"], nets: ["10.0.0.0/8"] } }] },
+      "spec.egress[0].destination.nets",
+      /absent beside `domains`/,
+    ],
+    [
+      "domains of an ingress rule",
+      "GlobalNetworkPolicy",
+      rule({ destination: { domains: ["a.example"] } }),
+      "spec.ingress[0].destination.domains",
+      /for egress rules/,
+    ],
+    [
+      "domains of who sends",
+      "GlobalNetworkPolicy",
+      { egress: [{ action: "Allow", source: { domains: ["a.example"] } }] },
+      "spec.egress[0].source.domains",
+      /for destinations/,
+    ],
+    ...["Deny", "Pass", "Log"].map((action): [string, "GlobalNetworkPolicy", object, string, RegExp] => [
+      `domains, of which some address is always missing, in a rule to ${action}`,
+      "GlobalNetworkPolicy",
+      { egress: [{ action, destination: { domains: ["a.example"] } }] },
+      "spec.egress[0].destination.domains",
+      /for action Allow/,
+    ]),
+    [
+      "a DNS server by name",
+      "FelixConfiguration",
+      { dnsTrustedServers: ["dns.example"] },
+      "spec.dnsTrustedServers[0]",
+      /k8s-service/,
+    ],
+    [
       "a nodeSelector says who is meant by itself",
       "GlobalNetworkPolicy",
       rule({ destination: { nodeSelector: "all()", nets: ["10.0.0.0/8"] } }),
@@ -582,11 +617,13 @@ describe("what is accepted", () => {
     const spec = {
       egress: [
         { action: "Allow" },
-        { action: "Deny", destination: { nets: ["10.0.0.0/8"], domains: ["x.org"] } },
+        { action: "Deny", destination: { nets: ["10.0.0.0/8"], countries: ["XX"] } },
       ],
     };
     const { resource, warnings } = parse(document("GlobalNetworkPolicy", spec));
-    expect(warnings).toEqual(["spec.egress[1].destination.domains: unknown field, kept but without effect"]);
+    expect(warnings).toEqual([
+      "spec.egress[1].destination.countries: unknown field, kept but without effect",
+    ]);
     expect(resource.spec).toMatchObject(spec);
   });
 

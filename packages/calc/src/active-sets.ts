@@ -5,8 +5,8 @@ import { certainty, type Doubt } from "./doubt.ts";
 import type { NeutralSet } from "./model.ts";
 import { SelectorIndex } from "./selector-index.ts";
 
-/** What sets are made of: endpoints and network sets, the endpoints of this node alone, what stands behind services, nodes. */
-export type Among = "endpoints" | "local" | "services" | "nodes";
+/** What sets are made of: endpoints and network sets, the endpoints of this node alone, what stands behind services, nodes, domains. */
+export type Among = "endpoints" | "local" | "services" | "nodes" | "domains";
 
 /** What a set stands for: the addresses of what `selector` selects, or named ports of it. */
 export interface SetSpec {
@@ -64,6 +64,8 @@ export class ActiveSets {
   readonly #sets = new Map<string, ActiveSet>();
   readonly #items = new Map<string, Contribution>();
   readonly #indexes: Readonly<Record<Among, SelectorIndex>>;
+  /** Those among domains, by id. */
+  readonly #domains = new Map<string, Selector>();
   #doubts: readonly Doubt[] = [];
   #snapshot = Bucketed.empty<NeutralSet>();
   /** Since the last snapshot. */
@@ -75,7 +77,13 @@ export class ActiveSets {
       unmatched: (set: string, item: string) => this.#contribute(set, item, -1),
     };
     const index = () => new SelectorIndex(listener);
-    this.#indexes = { endpoints: index(), local: index(), services: index(), nodes: index() };
+    this.#indexes = {
+      endpoints: index(),
+      local: index(),
+      services: index(),
+      nodes: index(),
+      domains: index(),
+    };
   }
 
   /** What is there and cannot be read: the same array as long as nothing changes. */
@@ -99,7 +107,12 @@ export class ActiveSets {
     return set.doubted.by;
   }
 
-  /** Adds or changes an endpoint, network set, slice or node. */
+  /** Of the sets among domains that are in use, what they mean. */
+  get domains(): ReadonlyMap<string, Selector> {
+    return this.#domains;
+  }
+
+  /** Adds or changes an endpoint, network set, slice, node or domain. */
   setItem(id: string, labels: Labels, contribution: Contribution): void {
     const old = this.#items.get(id);
     if (old && !sameContribution(old, contribution)) this.deleteItem(id);
@@ -125,6 +138,7 @@ export class ActiveSets {
       more: new Map(),
     });
     this.#changed.add(id);
+    if (spec.among === "domains") this.#domains.set(id, spec.selector);
     this.#indexOf(spec).addSelector(id, spec.selector);
   }
 
@@ -133,6 +147,7 @@ export class ActiveSets {
     const set = this.#sets.get(id);
     if (!set || --set.users > 0) return;
     this.#sets.delete(id);
+    this.#domains.delete(id);
     this.#indexOf(set.spec).deleteSelector(id);
     this.#changed.add(id);
   }

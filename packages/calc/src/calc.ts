@@ -1,7 +1,9 @@
 import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
+import type { Address } from "@margay/net";
 import { oncePer, partsOf } from "@margay/reconcile";
 import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
+import { domainContribution, domainLabels, domainMeant, domainsIn } from "./domains.ts";
 import { doubtsOf } from "./doubts.ts";
 import { FloatingTable, floatingClaim } from "./floating.ts";
 import { HostEndpoints, type InterfaceAddresses } from "./host-endpoints.ts";
@@ -11,6 +13,7 @@ import { compareText } from "./order.ts";
 import { OwnBlocks } from "./own-blocks.ts";
 import { PolicyTable } from "./policy-table.ts";
 import { ProfileTable } from "./profile-table.ts";
+import { ResolverSets } from "./resolvers.ts";
 import * as read from "./resources.ts";
 import type { NodeState } from "./state.ts";
 import { Workloads } from "./workloads.ts";
@@ -48,6 +51,7 @@ export class Calc {
     this.#hosts.forget(id);
   });
   readonly #profiles = new ProfileTable(this.#sets);
+  readonly #resolvers = new ResolverSets(this.#sets);
   readonly #labels = new Inheritance<Contribution>((id, labels, payload) => this.#label(id, labels, payload));
   readonly #cluster: Cluster;
   /** Endpoints that are among those of this node in the sets. */
@@ -78,6 +82,23 @@ export class Calc {
     this.#hosts.setInterfaces(interfaces);
   }
 
+  /** The addresses that DNS gave for a domain, none to forget it. Only what rules here mean needs to be told (`domainMeant`). */
+  setDomain(domain: string, addresses: readonly Address[]): void {
+    const id = `domain:${domain}`;
+    if (addresses.length === 0) this.#sets.deleteItem(id);
+    else this.#sets.setItem(id, domainLabels(domain), domainContribution(addresses));
+  }
+
+  /** Whether any rule here names a domain, in full or by a wildcard. */
+  domainMeant(domain: string): "in full" | "by wildcard" | undefined {
+    return domainMeant(domain, this.#sets.domains.values());
+  }
+
+  /** The domains and wildcards that rules here name. */
+  domainsMeant(): readonly string[] {
+    return domainsIn(this.#sets.domains.values());
+  }
+
   /** The whole desired state; the same object as long as nothing in it changed. */
   state(): NodeState {
     this.#sets.doubts = doubtsOf(this.#corrupt.keys(), this.#labels);
@@ -97,6 +118,7 @@ export class Calc {
     const blocks = this.#ownBlocks.of(facts.blocks, podCidrs, endpoints);
     const parts = {
       ...facts,
+      resolvers: this.#resolvers.of(facts.config),
       blocks,
       endpoints,
       hostEndpoints,

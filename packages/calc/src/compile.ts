@@ -8,6 +8,7 @@ import {
 } from "@margay/api";
 import { type Family, NetError, type Prefix, parsePrefix } from "@margay/net";
 import { behindService, type SetSpec, setId } from "./active-sets.ts";
+import { domainsOf } from "./domains.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import type {
   Action,
@@ -210,12 +211,13 @@ function compileEntity(entity: EntityRule, context: SideContext): EntityMatch {
   const excluded = excludedSelector(entity);
   const services = compileServices(entity, context);
   const nodes = entity.nodeSelector === undefined ? [] : [context.need(nodesOf(entity.nodeSelector))];
+  const domains = entity.domains ? [context.need(domainsOf(entity.domains))] : [];
   const whose = { ...context, whose: selector ?? { kind: "all" as const } };
   const [ports, notPorts] = [compilePorts(entity.ports, whose), compilePorts(entity.notPorts, whose)];
   return {
     nets: prefixes(entity.nets),
     notNets: prefixes(entity.notNets),
-    sets: [...(selector ? [context.need({ selector })] : []), ...services.sets, ...nodes],
+    sets: [...(selector ? [context.need({ selector })] : []), ...services.sets, ...nodes, ...domains],
     notSets: excluded ? [context.need({ selector: excluded })] : [],
     ports: ports.ranges,
     namedPorts: [...ports.sets, ...services.namedPorts],

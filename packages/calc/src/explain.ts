@@ -1,10 +1,11 @@
 import { formatAddress } from "@margay/net";
 import { Calc } from "./calc.ts";
+import { byDomains, learnAll } from "./explain-domains.ts";
 import { answer, hostIn, hostOut } from "./explain-host.ts";
 import { arrive, leave } from "./explain-policy.ts";
 import { land, proxy, routed, serviceLoop, translate } from "./explain-route.ts";
 import { type BackendPlace, backendText, proxied } from "./explain-service.ts";
-import type { EndView, Explanation, Question } from "./explanation.ts";
+import type { EndView, Explanation, Question, Told } from "./explanation.ts";
 import { type Journey, type Outcome, stay } from "./journey.ts";
 import type { Packet } from "./match.ts";
 import type { Problem } from "./model.ts";
@@ -20,9 +21,12 @@ import type { Survey } from "./survey.ts";
  * told beside. What is for a Service is told for each of its backends.
  */
 export function explain(survey: Survey, question: Question): Explanation {
+  const calcs = new Map<string, Calc>();
   const states = new Map<string, NodeState>();
   const stateOf = (node: string): NodeState => {
-    const state = states.get(node) ?? stateAt(node, survey);
+    const calc = calcs.get(node) ?? calcOf(node, survey);
+    calcs.set(node, calc);
+    const state = states.get(node) ?? calc.state();
     states.set(node, state);
     return state;
   };
@@ -43,14 +47,18 @@ export function explain(survey: Survey, question: Question): Explanation {
   const isStaged =
     endpoints.some(({ id, staged }) => staged !== undefined && ends.includes(id)) ||
     hosts.some(({ staged }) => staged !== undefined);
+  const staged = isStaged ? tell(true) : undefined;
+  const problems = problemsOn({ ends, steps: found.steps }, [...states.values()]);
+  const learning = learnAll(calcs, places);
+  for (const node of learning) states.delete(node);
+  const certain = (without: Told, isStaged: boolean): Told =>
+    learning.length === 0 ? without : byDomains(without, tell(isStaged), learning);
   return {
-    ...found,
-    ...(isStaged && { staged: outcomeOf(tell(true)) }),
-    problems: problemsOn({ ends, steps: found.steps }, [...states.values()]),
+    ...certain(found, false),
+    ...(staged && { staged: outcomeOf(certain(staged, true)) }),
+    problems,
   };
 }
-
-type Told = Omit<Explanation, "problems">;
 
 const outcomeOf = ({ verdict, because, decidedBy }: Told): Outcome => ({
   ...{ verdict, because },
@@ -111,10 +119,10 @@ function story(
   };
 }
 
-function stateAt(node: string, { updates }: Survey): NodeState {
+function calcOf(node: string, { updates }: Survey): Calc {
   const calc = new Calc(node);
   calc.apply(updates);
-  return calc.state();
+  return calc;
 }
 
 const view = (place: Place, address: string): EndView => ({

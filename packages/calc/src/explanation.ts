@@ -79,6 +79,9 @@ export interface Explanation {
   readonly problems: readonly Problem[];
 }
 
+/** What is told of one packet. */
+export type Told = Omit<Explanation, "problems">;
+
 export interface Backend extends Pick<Explanation, "verdict" | "because" | "decidedBy"> {
   readonly name: string;
   /** `10.0.1.8:8080`. */

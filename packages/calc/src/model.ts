@@ -168,6 +168,12 @@ export interface Host {
   readonly addresses: readonly Address[];
 }
 
+/** DNS servers whose answers tell the addresses of domains: any of the networks, or a member of any of the `net` sets. */
+export interface Resolvers {
+  readonly nets: readonly Prefix[];
+  readonly sets: readonly string[];
+}
+
 /** Something that could not be resolved and is closed for that reason. */
 export interface Problem {
   /** A policy's, profile's, endpoint's or pool's id. */

@@ -46,6 +46,8 @@ export const ruleIds = {
   neighbourDiscovery: "workload-to-host/neighbour-discovery",
   workloadToHost: "workload-to-host/default",
   hostToWorkload: "host-to-workload/allow",
+  /** An answer of a DNS server to a workload, shown to the agent for the addresses of domains in it. */
+  dnsAnswer: "dns/answer",
   natOutgoing: "nat-outgoing",
   /** To a service address that is announced and that nobody translated. */
   serviceLoop: "service-loop",

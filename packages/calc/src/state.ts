@@ -8,6 +8,7 @@ import type {
   NeutralSet,
   Pool,
   Problem,
+  Resolvers,
 } from "./model.ts";
 
 /** All that one node must enforce and reach for its own endpoints. A part that did not change is the same object. */
@@ -20,6 +21,8 @@ export interface NodeState {
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
   readonly profiles: ReadonlyMap<string, CompiledPolicy>;
   readonly sets: ReadonlyMap<string, NeutralSet>;
+  /** Absent where no rule here names a domain. */
+  readonly resolvers?: Resolvers | undefined;
   /** All pools of the cluster, for NAT. */
   readonly pools: readonly Pool[];
   /** Blocks that are this node's for certain: what is not a pod's in them goes nowhere. */

@@ -1,6 +1,6 @@
 import { command, group, output, storeFlags, withStore } from "./command.ts";
 import { explainPacket } from "./explain.ts";
-import { showPolicy } from "./policy.ts";
+import { showDomains, showPolicy } from "./policy.ts";
 import { processTerminal as terminal } from "./terminal.ts";
 
 /** Linux's first ephemeral port: rules may name source ports. */
@@ -40,7 +40,7 @@ export const explainCommand = command({
       .example("$0 explain shop/web shop/db tcp:5432", "between two pods")
       .example("$0 explain shop/web 192.0.2.1 icmp", "to the outside")
       .epilogue(
-        "Says what should happen by the datastore. Exit code 0: allowed, 3: denied or nobody there, 4: it depends on the interface or backend, 1: no answer.",
+        "Says what should happen by the datastore. Exit code 0: allowed, 3: denied or nobody there, 4: it depends on the interface, the backend or DNS, 1: no answer.",
       ),
   handler: (args) =>
     withStore(args, async (store) => {
@@ -65,6 +65,14 @@ const policyShow = command({
   handler: (args) => showPolicy(args, terminal),
 });
 
+const policyDomains = command({
+  command: "domains",
+  describe: "the addresses that DNS told this node of the domains that rules name",
+  builder: (yargs) => storeFlags(yargs).options({ output }),
+  handler: (args) => showDomains(args, terminal),
+});
+
 export const policyCommand = group("policy", "policies in force on a node, and what they match", [
   policyShow,
+  policyDomains,
 ]);

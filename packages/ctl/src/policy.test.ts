@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { showPolicy } from "./policy.ts";
+import { showDomains, showPolicy } from "./policy.ts";
 import { inDirectory, recorder, withDaemon } from "./testing/harness.ts";
 
 const rule = (id: string, action: string) => ({ id, action });
@@ -72,4 +72,25 @@ test("a policy that is not in force here is named", async () => {
     message:
       "no policy web applies to a pod of this node; in force: np/shop/db, gnp/odd, np/ops/closed, staged/np/ops/new",
   });
+});
+
+test("what DNS told of domains, or that it told nothing", async () => {
+  const told = (domains: object[]) =>
+    inDirectory((runDir) =>
+      withDaemon({ daemon: "agent", runDir, answers: { "/domains": domains } }, async () => {
+        const terminal = recorder();
+        await showDomains({ runDir, output: "table" }, terminal);
+        return [...terminal.printed, ...terminal.warned].join("\n").replaceAll(/ {2,}/g, "  ").split("\n");
+      }),
+    );
+  const addresses = [
+    { address: "192.0.2.1", seconds: 58 },
+    { address: "2001:db8::1", seconds: 0 },
+  ];
+  expect(await told([{ domain: "www.example.com", addresses }])).toEqual([
+    "DOMAIN  ADDRESS  SECONDS LEFT",
+    "www.example.com  192.0.2.1  58",
+    "  2001:db8::1  0",
+  ]);
+  expect(await told([])).toEqual([expect.stringMatching(/no pod of this node has asked DNS/)]);
 });

@@ -52,6 +52,27 @@ export async function showPolicy(request: PolicyRequest, terminal: Terminal): Pr
   }
 }
 
+/** As the agent's control socket answers to GET /domains. */
+interface DomainView {
+  readonly domain: string;
+  readonly addresses: readonly { readonly address: string; readonly seconds: number }[];
+}
+
+/** `margay policy domains`: the addresses that DNS told this node of the domains that rules name. Throws ControlError when the agent cannot be asked. */
+export async function showDomains(
+  { runDir, output }: Pick<PolicyRequest, "runDir" | "output">,
+  terminal: Terminal,
+): Promise<void> {
+  const domains = (await controlGet(runDir, "agent", "/domains")) as readonly DomainView[];
+  if (output !== "table") return terminal.print(dump(output, { domains }));
+  if (domains.length === 0)
+    return terminal.warn("no pod of this node has asked DNS for a domain that a rule names");
+  const rows = domains.flatMap(({ domain, addresses }) =>
+    addresses.map(({ address, seconds }, i) => [i === 0 ? domain : "", address, seconds]),
+  );
+  terminal.print(table(terminal, ["DOMAIN", "ADDRESS", "SECONDS LEFT"], rows));
+}
+
 const isNamed = (id: string, name: string): boolean => id === name || id.endsWith(`/${name}`);
 
 const known = (all: readonly PolicyView[]): string =>

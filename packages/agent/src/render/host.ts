@@ -17,6 +17,7 @@ import type { SetRefs } from "./sets.ts";
  *     filter INPUT      margay-input          cut connections, forged VXLAN, from workload, then defaultEndpointToHostAction
  *     filter OUTPUT     margay-output         the host reaches its own workloads
  *     nat PREROUTING, OUTPUT  margay-floating only with floating addresses
+ *     mangle POSTROUTING margay-dns-answers   only with rules that name domains
  *     nat POSTROUTING   margay-nat-outgoing   source of who has a floating address, masquerade
  */
 export function hooks(
@@ -38,6 +39,7 @@ const HOOKS = [
   { table: "raw", builtin: "OUTPUT", chain: names.chains.rawOutput },
   { table: "mangle", builtin: "PREROUTING", chain: names.chains.preDnat },
   { table: "mangle", builtin: "FORWARD", chain: names.chains.dscp },
+  { table: "mangle", builtin: "POSTROUTING", chain: names.chains.dnsAnswers },
   { table: "filter", builtin: "FORWARD", chain: names.chains.forward },
   { table: "filter", builtin: "INPUT", chain: names.chains.input },
   { table: "filter", builtin: "OUTPUT", chain: names.chains.output },

@@ -5,6 +5,7 @@ import { oncePer, Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
+import { dnsAnswerChains } from "./dns-answers.ts";
 import { dscpChains } from "./dscp.ts";
 import { setMark } from "./endpoint.ts";
 import { workloadsOf } from "./endpoints.ts";
@@ -44,8 +45,8 @@ const kept = new WeakMap<NodeState["endpoints"], { from: readonly unknown[]; cha
 
 /** Most changes are members of sets, which chains do not show: then the last ones are still right. */
 function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
-  const { policies, profiles, pools, hosts, services, hostEndpoints } = state;
-  const from = [config, policies, profiles, pools, hosts, services, hostEndpoints];
+  const { policies, profiles, pools, hosts, services, hostEndpoints, resolvers } = state;
+  const from = [config, policies, profiles, pools, hosts, services, hostEndpoints, resolvers];
   const before = kept.get(state.endpoints);
   if (before && from.every((part, i) => part === before.from[i])) return before.chains;
   const refs = new SetRefs();
@@ -104,6 +105,7 @@ function familyChains(
     for (const [id, some] of dispatchChains(interfaces, dispatch, { config, family }).parts)
       parts.set(`${dispatch.root}/${id}`, some);
   for (const [key, chain] of dscpChains(state, { family, config, sets })) shared.set(key, chain);
+  for (const [key, chain] of dnsAnswerChains(state, { family, config, sets })) shared.set(key, chain);
   const floating = floatingRules(state, { family, sets });
   for (const [key, chain] of floating.chains) shared.set(key, chain);
   const nat = [...floating.source, ...host.natOutgoingRules(state, config, { family, sets })];

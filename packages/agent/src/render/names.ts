@@ -19,6 +19,7 @@ export const chains = {
   preDnat: "margay-pre-dnat",
   natOutgoing: "margay-nat-outgoing",
   dscp: "margay-dscp",
+  dnsAnswers: "margay-dns-answers",
   floating: "margay-floating",
   /** Of those in a network. */
   floatingTo: (net: string): string => `margay-ft-${digest(net)}`,

@@ -384,6 +384,28 @@ describe("VXLAN is the nodes' own", () => {
   const one = () => pod("x", { ipNetworks: ["10.0.0.1/32"] });
 });
 
+test("DNS answers of who is believed go through the agent, while a rule names a domain", () => {
+  const servers = felix({ dnsTrustedServers: ["192.0.2.53", "192.0.2.54", "k8s-service:kube-dns"] });
+  const egress = [{ action: "Allow", destination: { domains: ["a.example"] } }];
+  const named = resource("GlobalNetworkPolicy", "p", { selector: "all()", types: ["Egress"], egress });
+  const { chains4, hooks4, chains6 } = rendered(namespace, servers, pod("1", {}), named);
+  const answers = "-o cali+ -p udp -m conntrack --ctdir REPLY --ctorigdstport 53 -m set --match-set";
+  expect(show(chains4, /dns/)).toEqual([
+    expect.stringMatching(
+      `^mangle/margay-dns-answers ${answers} margay4-n-.* src -j NFQUEUE --queue-num 19809 --queue-bypass # dns/answer$`.replaceAll(
+        "+",
+        "\\+",
+      ),
+    ),
+    expect.stringMatching(`${answers} margay4-s-`.replaceAll("+", "\\+")),
+  ]);
+  expect(show(chains6, /dns/)).toHaveLength(1); // no address of that family
+  expect(hooks4.get("mangle/POSTROUTING")).toEqual({
+    rules: [{ match: [], target: ["-j", "margay-dns-answers"] }],
+  });
+  expect(show(rendered(namespace, servers, pod("1", {})).chains4, /dns/)).toEqual([]);
+});
+
 test("a Log rule logs no more often than it may, and what is staged counts and goes on", () => {
   const web = pod("web", { ipNetworks: ["10.0.0.1/32"] });
   const staged = resource("StagedNetworkPolicy", "a/s", {

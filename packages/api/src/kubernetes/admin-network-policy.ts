@@ -2,13 +2,12 @@ import * as z from "zod";
 import {
   type AdminRule,
   adminPolicy,
+  checkEgress,
   closedAdminPolicy,
   clusterMetadata,
   egressPeer,
   exactlyOne,
   ingressPeer,
-  isWithoutPorts,
-  NO_NAMED_PORTS,
   type Peer,
   type ProtocolMatch,
   portNumber,
@@ -47,10 +46,13 @@ function specWith<A extends z.ZodType<"Allow" | "Deny" | "Pass">>(action: A) {
   const ingressRule = z.object({ name, action, ports, from: z.array(ingressPeer).min(1).max(MOST) });
   const egressRule = z
     .object({ name, action, ports, to: z.array(egressPeer).min(1).max(MOST) })
-    .superRefine(({ to, ports = [] }, context) => {
-      if (ports.some(({ namedPort }) => namedPort) && to.some(isWithoutPorts))
-        context.addIssue({ code: "custom", path: ["to"], message: NO_NAMED_PORTS });
-    });
+    .superRefine((rule, context) =>
+      checkEgress(
+        rule,
+        (rule.ports ?? []).some(({ namedPort }) => namedPort),
+        context,
+      ),
+    );
   return {
     subject,
     ingress: z.array(ingressRule).max(MOST).optional(),

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { net } from "../fields/addresses.ts";
+import { domain } from "../fields/domains.ts";
 import { nameOf } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
 import { canonical } from "../selector/canonical.ts";
@@ -20,14 +21,6 @@ export const exactlyOne = (what: string) => (value: object, context: z.Refinemen
     context.addIssue({ code: "custom", message: `must have exactly one of ${what}, found ${found.length}` });
 };
 
-const domainNames = z.unknown().superRefine((value, context) => {
-  if (value !== undefined)
-    context.addIssue({
-      code: "custom",
-      message: "domain names are not enforced by Margay; name networks instead",
-    });
-});
-
 export const subject = z
   .object({ namespaces: labelSelector.optional(), pods: namespacedPod.optional() })
   .superRefine(exactlyOne("namespaces, pods"));
@@ -42,9 +35,9 @@ export const egressPeer = z
     pods: namespacedPod.optional(),
     nodes: labelSelector.optional(),
     networks: z.array(net()).min(1).max(25).optional(),
-    domainNames: domainNames.optional(),
+    domainNames: z.array(domain).min(1).max(25).optional(),
   })
-  .superRefine(exactlyOne("namespaces, pods, nodes, networks"));
+  .superRefine(exactlyOne("namespaces, pods, nodes, networks, domainNames"));
 
 export const portNumber = z.int().min(1).max(65535);
 const ported = z.object({
@@ -81,11 +74,23 @@ export const clusterMetadata = z
 
 export const priority = z.int().min(0).max(1000);
 
-/** Egress rules by name of a port are for pods: nodes and networks have none. */
-export const NO_NAMED_PORTS = "networks and nodes have no named ports: name numbers, or make two rules";
+/** What the API says of an egress rule's peers; `hasNamedPorts`: it names a port, which is a pod's alone. */
+export function checkEgress(
+  rule: { readonly action?: unknown; readonly to: readonly Peer[] },
+  hasNamedPorts: boolean,
+  context: z.RefinementCtx,
+): void {
+  const refuse = (path: (string | number)[], message: string) =>
+    context.addIssue({ code: "custom", path: ["to", ...path], message });
+  if (hasNamedPorts && rule.to.some(isWithoutPorts))
+    refuse([], "networks, nodes and domain names have no named ports: name numbers, or make two rules");
+  if (rule.action === "Deny" || rule.action === "Pass")
+    for (const [i, { domainNames }] of rule.to.entries())
+      if (domainNames) refuse([i, "domainNames"], `is only for rules that accept`);
+}
 
-export const isWithoutPorts = ({ networks, nodes }: Peer): boolean =>
-  networks !== undefined || nodes !== undefined;
+const isWithoutPorts = ({ networks, nodes, domainNames }: Peer): boolean =>
+  networks !== undefined || nodes !== undefined || domainNames !== undefined;
 
 export type Peer = z.output<typeof egressPeer>;
 export type ProtocolMatch = z.output<typeof protocolMatch>;
@@ -174,9 +179,10 @@ function rulesOf({ name, action, peers, protocols }: AdminRule, side: "source" |
 function entitiesOf(peers: readonly Peer[]): object[] {
   const others = peers.filter(({ networks }) => !networks);
   return [
-    ...others.map(({ nodes, ...pods }) =>
-      nodes ? { nodeSelector: canonical(selectorOf(nodes)) } : peerOf(pods),
-    ),
+    ...others.map(({ nodes, domainNames, ...pods }) => {
+      if (domainNames) return { domains: domainNames };
+      return nodes ? { nodeSelector: canonical(selectorOf(nodes)) } : peerOf(pods);
+    }),
     ...networkEntities(peers.flatMap(({ networks }) => networks ?? [])),
   ];
 }

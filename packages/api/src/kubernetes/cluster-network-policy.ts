@@ -2,12 +2,11 @@ import * as z from "zod";
 import {
   type AdminRule,
   adminPolicy,
+  checkEgress,
   closedAdminPolicy,
   clusterMetadata,
   egressPeer,
   ingressPeer,
-  isWithoutPorts,
-  NO_NAMED_PORTS,
   type Peer,
   priority,
   protocolMatch,
@@ -26,10 +25,13 @@ const common = {
 const ingressRule = z.object({ ...common, from: z.array(ingressPeer).min(1).max(25) });
 const egressRule = z
   .object({ ...common, to: z.array(egressPeer).min(1).max(25) })
-  .superRefine(({ to, protocols = [] }, context) => {
-    if (protocols.some((one) => one.destinationNamedPort) && to.some(isWithoutPorts))
-      context.addIssue({ code: "custom", path: ["to"], message: NO_NAMED_PORTS });
-  });
+  .superRefine((rule, context) =>
+    checkEgress(
+      rule,
+      (rule.protocols ?? []).some((one) => one.destinationNamedPort),
+      context,
+    ),
+  );
 
 export const kubernetesClusterNetworkPolicy = z.object({
   apiVersion: z.literal("policy.networking.k8s.io/v1alpha2"),

@@ -442,6 +442,13 @@ describe("ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2)", () => {
     ]);
   });
 
+  test("domain names of a peer share a rule", () => {
+    const domainNames = ["WWW.example.com", "*.a.example."];
+    expect(rules(to({ domainNames }))?.egress).toEqual([
+      { action: "Allow", destination: { domains: domainNames } },
+    ]);
+  });
+
   test("ports by protocol; a protocol alone is all of its ports, a name that of every protocol", () => {
     const port = (destinationPort: object) => ({ destinationPort });
     const protocols = [
@@ -458,11 +465,51 @@ describe("ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2)", () => {
   });
 
   test.each<[why: string, spec: object, path: string, message: RegExp]>([
+    ...["Deny", "Pass"].map((action): [string, object, string, RegExp] => [
+      `domain names in a rule to ${action}: not all of their addresses are ever known`,
+      { egress: [{ action, to: [team, { domainNames: ["a.example"] }] }] },
+      "spec.egress[0].to[1].domainNames",
+      /only for rules that accept/,
+    ]),
+    ...[
+      "example",
+      "a.*.example",
+      "*",
+      "*a.example",
+      "-a.example",
+      "a..example",
+      `${"a".repeat(64)}.example`,
+    ].map((name): [string, object, string, RegExp] => [
+      `what is no name: ${name.slice(0, 20)}`,
+      to({ domainNames: [name] }),
+      "spec.egress[0].to[0].domainNames[0]",
+      /must be a domain name/,
+    ]),
     [
-      "domain names are not enforced",
-      to({ domainNames: ["a.example"] }),
+      "more names than the API allows",
+      to({ domainNames: Array.from({ length: 26 }, (_, i) => `n${i}.example`) }),
       "spec.egress[0].to[0].domainNames",
-      /not enforced by Margay/,
+      /25/,
+    ],
+    [
+      "named ports of domains",
+      {
+        egress: [
+          {
+            action: "Accept",
+            to: [{ domainNames: ["a.example"] }],
+            protocols: [{ destinationNamedPort: "web" }],
+          },
+        ],
+      },
+      "spec.egress[0].to",
+      /no named ports/,
+    ],
+    [
+      "domain names of who sends",
+      from({ from: [{ domainNames: ["a.example"] }] }),
+      "spec.ingress[0].from[0]",
+      /found 0/,
     ],
     [
       "a peer of a kind not known",
@@ -584,10 +631,10 @@ describe("AdminNetworkPolicy and BaselineAdminNetworkPolicy (policy.networking.k
       /no named ports/,
     ],
     [
-      "domain names",
-      () => admin({ egress: [{ action: "Allow", to: [{ domainNames: ["a.example"] }] }] }),
+      "domain names in a rule to deny",
+      () => admin({ egress: [{ action: "Deny", to: [{ domainNames: ["a.example"] }] }] }),
       "spec.egress[0].to[0].domainNames",
-      /not enforced by Margay/,
+      /only for rules that accept/,
     ],
   ])("refused: %s", (_why, made, path, message) => {
     expect(issuesOf(made)).toContainEqual(

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { address, net } from "../fields/addresses.ts";
+import { resolver } from "../fields/domains.ts";
 import { duration } from "../fields/duration.ts";
 import { singletonName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
@@ -168,6 +169,12 @@ const settings = z.object({
     .boolean()
     .default(true)
     .describe("End established connections that policy no longer allows. Margay only."),
+  dnsTrustedServers: z
+    .array(resolver)
+    .default(["k8s-service:kube-dns"])
+    .describe(
+      'DNS servers whose answers to pods tell the addresses of the domains that policies name: "k8s-service:[<namespace>/]<name>" (in kube-system if not said) or an address.',
+    ),
   removeExternalRoutes: z.boolean().default(true).describe(withoutEffect(IDLE.removeExternalRoutes)),
   deviceRouteSourceAddress: address(4).optional().describe("Source address of routes to pods."),
   deviceRouteSourceAddressIPv6: address(6).optional().describe("IPv6 source address of routes to pods."),

@@ -3,7 +3,7 @@ import { any, type Between, both, check, implies, is, isEmpty, not } from "../be
 import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf, withoutEffect } from "../resource.ts";
-import { order, rules } from "./rule.ts";
+import { ingressRules, order, rules } from "./rule.ts";
 import { tier } from "./tier.ts";
 
 /** Fields of Calico's that are taken and have no effect. */
@@ -21,7 +21,7 @@ const shared = {
     .describe(
       "Directions it applies to: [Egress] if only egress rules are given, both if both are, else [Ingress].",
     ),
-  ingress: rules.optional().describe("Rules for packets to the endpoint, in order."),
+  ingress: ingressRules.optional().describe("Rules for packets to the endpoint, in order."),
   egress: rules.optional().describe("Rules for packets from the endpoint, in order."),
   serviceAccountSelector: selector
     .optional()

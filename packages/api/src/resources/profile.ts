@@ -1,11 +1,13 @@
 import * as z from "zod";
 import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { rules } from "./rule.ts";
+import { ingressRules, rules } from "./rule.ts";
 
 const spec = z
   .object({
-    ingress: rules.optional().describe("Rules for packets to the endpoint; the first that matches decides."),
+    ingress: ingressRules
+      .optional()
+      .describe("Rules for packets to the endpoint; the first that matches decides."),
     egress: rules.optional().describe("Rules for packets from the endpoint."),
     labelsToApply: z
       .record(labelName, z.string())

@@ -12,6 +12,7 @@ export function ruleFaults(value: RuleFields): Fault[] {
     ...icmpFaults(value),
     ...(["source", "destination"] as const).flatMap((side) => entityFaults(value, side)),
     ...familyFaults(value),
+    ...domainFaults(value),
   ];
 }
 
@@ -52,6 +53,20 @@ function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[]
   } else if (entity?.nodeSelector !== undefined)
     out.push(...clashes(entity, { side, beside: "nodeSelector", fields: OTHERS }));
   return out;
+}
+
+/**
+ * Not all addresses of a name are ever known: what is missing of them would be let through by a Deny (network-policy-api,
+ * NPEP-133).
+ */
+function domainFaults({ action, source, destination }: RuleFields): Fault[] {
+  const faults: Fault[] = [];
+  if (source?.domains) faults.push({ path: ["source", "domains"], message: "is for destinations" });
+  if (!destination?.domains) return faults;
+  if (action !== "Allow")
+    faults.push({ path: ["destination", "domains"], message: `is for action Allow, found ${action}` });
+  const fields = [...OTHERS, "services", "nodeSelector"] as const;
+  return [...faults, ...clashes(destination, { side: "destination", beside: "domains", fields })];
 }
 
 /** What says by itself who is meant. */

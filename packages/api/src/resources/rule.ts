@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { net } from "../fields/addresses.ts";
+import { domain } from "../fields/domains.ts";
 import { PROTOCOLS, port, protocol } from "../fields/ports.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import type { SpecOf } from "../resource.ts";
@@ -36,6 +37,8 @@ const services = z.object({
  */
 const MOST_EXCEPTIONS = 65_536;
 
+const MOST_DOMAINS = 256;
+
 const entity = z.object({
   nets: z.array(net()).max(256).optional().describe("Networks, one of which holds the address."),
   notNets: z
@@ -63,6 +66,14 @@ const entity = z.object({
   nodeSelector: selector
     .optional()
     .describe("Addresses of nodes, by the labels of nodes; not beside other selectors or nets. Margay only."),
+  domains: z
+    .array(domain)
+    .min(1)
+    .max(MOST_DOMAINS)
+    .optional()
+    .describe(
+      'Addresses that DNS answers give for these names, "*.example.com" for all below it; only in the destination of an egress Allow, and not beside selectors or nets.',
+    ),
 });
 
 const http = z.unknown().superRefine((value, context) => {
@@ -109,6 +120,17 @@ export type RuleFields = z.output<typeof fields>;
  * and is closed where it has more than this: a few kilobytes may ask for millions, and what is in the kernel is walked in line.
  */
 export const rules = z.array(rule).max(8192);
+
+/** Whoever sends to a pod has no name that the node could have learnt. */
+export const ingressRules = rules.superRefine((all, context) => {
+  for (const [i, { destination }] of all.entries())
+    if (destination?.domains)
+      context.addIssue({
+        code: "custom",
+        path: [i, "destination", "domains"],
+        message: "is for egress rules",
+      });
+});
 
 /** Where a policy or tier stands. */
 export const order = z

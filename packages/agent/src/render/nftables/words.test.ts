@@ -58,6 +58,18 @@ test.each<[match: string, target: string, expected: object]>([
     "",
     { match: [{ number: 58 }, { match: "icmp", type: 1, code: 4 }] },
   ],
+  [
+    "-p udp -m conntrack --ctdir REPLY --ctorigdstport 53",
+    "-j NFQUEUE --queue-num 7 --queue-bypass",
+    {
+      match: [
+        { number: 17 },
+        { match: "ct direction", direction: "reply" },
+        { match: "ct original dport", port: 53 },
+      ],
+      action: { do: "queue", number: 7 },
+    },
+  ],
   ["", "-j CT --notrack", { action: { do: "notrack" } }],
   ["", "-j REJECT", { action: { do: "reject" } }],
   ["", "-j REJECT --reject-with tcp-reset", { action: { do: "reject tcp" } }],

@@ -90,6 +90,10 @@ class MatchReader {
       }
       case "--ctstate":
         return { match: "ct state", states: this.#take().toLowerCase().split(",") as CtState[] };
+      case "--ctdir":
+        return { match: "ct direction", direction: this.#take() === "REPLY" ? "reply" : "original" };
+      case "--ctorigdstport":
+        return { match: "ct original dport", port: Number(this.#take()) };
       case "--mark": {
         const [value, mask] = marks(this.#take());
         return { match: this.#module === "connmark" ? "ct mark" : "mark", value, mask };
@@ -198,6 +202,9 @@ function actionOf(rule: Words, table: string): Action | undefined {
       return { do: "log", prefix: option("--log-prefix") ?? "", level: Number(option("--log-level") ?? 4) };
     case "CT":
       return options.includes("--notrack") ? { do: "notrack" } : refuse(options.join(" "), rule);
+    case "NFQUEUE":
+      if (!options.includes("--queue-bypass")) return refuse(target, rule);
+      return { do: "queue", number: Number(option("--queue-num") ?? refuse("--queue-num", rule)) };
     case "MASQUERADE":
       return { do: "masquerade", ports: portsOf(option("--to-ports")), random };
     case "SNAT":

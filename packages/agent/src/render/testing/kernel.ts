@@ -49,7 +49,14 @@ const SCENARIOS: Readonly<Record<string, readonly AnyResource[]>> = {
     }),
     resource("NetworkPolicy", "d", {
       ...{ selector: "app == 'b'", types: ["Egress"] },
-      egress: [{ action: "Allow", destination: { nets: ["10.244.0.0/24"], notNets: ["10.244.0.3/32"] } }],
+      egress: [
+        { action: "Allow", destination: { nets: ["10.244.0.0/24"], notNets: ["10.244.0.3/32"] } },
+        {
+          action: "Allow",
+          protocol: "TCP",
+          destination: { domains: ["c.example", "*.b.example"], ports: [80, 8080] },
+        },
+      ],
     }),
   ],
   "staged policies decide nothing": [

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc, type NodeState } from "@margay/calc";
+import { parseAddress } from "@margay/net";
 
 /** Three pods of one node, as network namespaces beside the one that we are in (root, in `unshare -Urnm`). */
 export const PODS = ["a", "b", "c"] as const;
@@ -91,9 +92,11 @@ export const updateOf = (value: AnyResource) => ({
   value,
 });
 
-/** The state with all pods, whose profile allows everything unless `resources` say otherwise. */
+/** The state with all pods, whose profile allows everything unless `resources` say otherwise. DNS has told that `a.example` is a, and so on. */
 export function stateWith(resources: readonly AnyResource[]): NodeState {
   const calc = new Calc("n1");
+  for (const pod of PODS)
+    calc.setDomain(`${pod}.example`, [parseAddress(address(pod, 4)), parseAddress(address(pod, 6))]);
   calc.apply([...base(), ...resources].map(updateOf));
   return calc.state();
 }
