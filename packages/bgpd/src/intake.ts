@@ -15,13 +15,12 @@ import {
 } from "@margay/api";
 import { FloatingTable, floatingClaim, podCidrsOf } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
-import { contains, formatPrefix, type Prefix } from "@margay/net";
+import { contains, formatPrefix, type Prefix, parsePrefix } from "@margay/net";
 import type { Wanted } from "./engine.ts";
 import {
   confirmedBlocks,
   exportedPools,
   isExported,
-  networksOf,
   type OriginInputs,
   type Origins,
   originated,
@@ -46,7 +45,13 @@ const kinds = [
   "EndpointSlice",
 ] as const;
 type Read = (typeof kinds)[number];
-type Tables = Record<Read, Map<string, AnyResource>>;
+type Tables = Record<Exclude<Read, "WorkloadEndpoint">, Map<string, AnyResource>>;
+
+/** As it was written; decoded when something is made of it, and once. */
+interface Unread {
+  readonly value: string;
+  decoded?: { readonly resource: AnyResource | undefined };
+}
 
 /** A block of another node that we should know a route to. */
 export interface RemoteBlock {
@@ -65,6 +70,7 @@ export class Intake {
   readonly #node: string;
   readonly #onCorrupt: (key: string, error: ApiError) => void;
   readonly #resources: Tables;
+  readonly #endpoints = new Map<string, Unread>();
   readonly #secret: ReadSecret;
   #origins: Origins = { blocks: [], borrowed: [] };
   /** The node's own blocks among these, as they were last asked for. */
@@ -75,7 +81,7 @@ export class Intake {
     this.#node = node;
     this.#onCorrupt = onCorrupt;
     this.#secret = secret;
-    this.#resources = Object.fromEntries(kinds.map((kind) => [kind, new Map()])) as Tables; // one of each
+    this.#resources = Object.fromEntries(kinds.map((kind) => [kind, new Map()])) as unknown as Tables; // one of each
   }
 
   /** Takes in a batch; whether what is wanted may be another now. */
@@ -84,22 +90,37 @@ export class Intake {
     for (const { key, entry } of updates) {
       const kind = kinds.find((k) => key.startsWith(kindPrefix(k)));
       if (!kind || !parseKey(key)) continue;
-      const resource = entry && this.#isOurs(kind, entry.value) ? this.#decode(key, entry.value) : undefined;
-      const table = this.#resources[kind];
-      const before = table.get(key);
-      if (!resource && !before) continue;
-      if (resource) table.set(key, resource);
-      else table.delete(key);
-      changed ||= ![before, resource].every((one) => one === undefined || this.#changesNothing(one));
+      const value = entry && this.#isOurs(kind, entry.value) ? entry.value : undefined;
+      const isOther =
+        kind === "WorkloadEndpoint" ? this.#setEndpoint(key, value) : this.#set(kind, key, value);
+      changed ||= isOther;
     }
     return changed;
   }
 
+  /** Undefined removes. Whether there was or is one. */
+  #set(kind: keyof Tables, key: string, value: string | undefined): boolean {
+    const table = this.#resources[kind];
+    const resource = value === undefined ? undefined : this.#decode(key, value);
+    if (resource === undefined) return table.delete(key);
+    table.set(key, resource);
+    return true;
+  }
+
+  /** Whether it makes, or made, a difference. */
+  #setEndpoint(key: string, value: string | undefined): boolean {
+    const before = this.#endpoints.get(key)?.value;
+    if (value === undefined) this.#endpoints.delete(key);
+    else this.#endpoints.set(key, { value });
+    return [before, value].some((one) => one !== undefined && !this.#changesNothing(one));
+  }
+
   /** An ordinary pod of ours: its addresses lie in blocks that are announced, with it or without. Most of what is written is of these. */
-  #changesNothing(resource: AnyResource): boolean {
-    if (resource.kind !== "WorkloadEndpoint" || resource.spec.ipNATs) return false;
+  #changesNothing(value: string): boolean {
+    const networks = ordinaryNetworks(value);
+    if (!networks) return false;
     if (this.#all("BGPPeer").some(({ spec }) => spec.localWorkloadSelector !== undefined)) return false;
-    return networksOf(resource).every((network) => this.#announced.some((block) => contains(block, network)));
+    return networks.every((network) => this.#announced.some((block) => contains(block, network)));
   }
 
   /** What the engine should do. The same origins, and the same blocks left to the agent, stay the same object. */
@@ -110,7 +131,7 @@ export class Intake {
     const { open, closed } = exportedPools(pools);
     const exported = { open: [...open, ...services.ranges], closed };
     const affinities = this.#all("BlockAffinity");
-    const endpoints = this.#all("WorkloadEndpoint");
+    const endpoints = this.#allEndpoints();
     this.#announced = confirmedBlocks(affinities)
       .filter(({ node, cidr }) => node === this.#node && isExported(exported, cidr))
       .map(({ cidr }) => cidr);
@@ -178,7 +199,7 @@ export class Intake {
       self: this.#node,
       nodes,
       peers: this.#all("BGPPeer"),
-      endpoints: this.#all("WorkloadEndpoint"),
+      endpoints: this.#allEndpoints(),
       filters: this.#all("BGPFilter"),
       settings: this.#settings(),
       secret: this.#secret,
@@ -208,8 +229,25 @@ export class Intake {
     }
   }
 
-  #all<K extends Read & Kind>(kind: K): ResourceOf<K>[] {
+  #all<K extends keyof Tables & Kind>(kind: K): ResourceOf<K>[] {
     return [...this.#resources[kind].values()] as unknown as ResourceOf<K>[]; // the table's key is the kind
+  }
+
+  #allEndpoints(): WorkloadEndpoint[] {
+    return [...this.#endpoints].flatMap(([key, one]) => {
+      one.decoded ??= { resource: this.#decode(key, one.value) };
+      return one.decoded.resource?.kind === "WorkloadEndpoint" ? [one.decoded.resource] : [];
+    });
+  }
+}
+
+/** Of an endpoint without floating addresses, as far as its text can be read without knowing more of it: what is wrong there is no ordinary one. */
+function ordinaryNetworks(value: string): readonly Prefix[] | undefined {
+  try {
+    const { spec } = JSON.parse(value) as { spec: { ipNATs?: unknown; ipNetworks: readonly string[] } };
+    return spec.ipNATs ? undefined : spec.ipNetworks.map((text) => parsePrefix(text));
+  } catch {
+    return undefined; // looked at when it is decoded
   }
 }
 

@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout as sleepFor } from "node:timers/promises";
 import { ROOT } from "@margay/api";
-import { connectionTeller, type DaemonContext } from "@margay/daemon";
+import { compileInIdleTime, connectionTeller, type DaemonContext } from "@margay/daemon";
 import { BarrierResponder, Syncer } from "@margay/datastore";
 import { registerControls } from "./controls.ts";
 import { Engine } from "./engine.ts";
@@ -22,6 +22,7 @@ export async function startBgpd(
   { secretsDir = defaultSecretsDir }: { readonly secretsDir?: string } = {},
 ): Promise<{ stop(): Promise<void> }> {
   const { log, store, node, health, control, metrics } = context;
+  compileInIdleTime(); // it shares its processors with the pods that start
   const engine = await Engine.open({ log });
   const secrets = new SecretFiles(secretsDir, () => isInSync && uptake.changed());
   const intake = new Intake({
