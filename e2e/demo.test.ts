@@ -24,7 +24,7 @@ async function says(process: ReturnType<typeof start>, words: string): Promise<v
   let told = "";
   process.stderr?.on("data", (chunk) => (told += chunk));
   process.stdout?.on("data", (chunk) => (told += chunk));
-  await eventually(words, async () => told.includes(words));
+  await eventually(words, async () => told.includes(words), 200_000); // set-up may have to build
 }
 
 test("the demo: pods, routes and a policy as expected, exit 0, nothing left", async () => {

@@ -8,6 +8,9 @@ import { SetupError } from "./progress.mjs";
 
 const PROGRAM = join(ROOT, "node_modules/.bin/node");
 
+/** As set-up begins: npm may be killed while it works. */
+const born = ancestors();
+
 /** Node.js 24 with a script that is there. */
 export async function node(args) {
   const script = args.find((arg) => !arg.startsWith("-"));
@@ -23,7 +26,6 @@ export async function foreground(command) {
     // a terminal's Ctrl-C reaches the child by itself; any other signal is handed on
     process.on(signal, () => (signal === "SIGINT" && process.stdin.isTTY) || child.kill(signal));
   }
-  const born = ancestors();
   const watch = setInterval(() => ancestors() !== born && child.kill("SIGTERM"), 1000);
   return new Promise((resolve, reject) => {
     child.once("error", reject);
