@@ -157,9 +157,10 @@ const ownChains = (interfaceName: string): readonly string[] =>
     chains.rateFrom,
     chains.rateTo,
     chains.codePoint,
+    chains.reversePath,
   ].map((name) => name(interfaceName));
 
 /** Its traffic is dropped, and nothing else is asked of the packet filter. */
 function bare({ packetRate, connectionLimit, dscp, ...endpoint }: LocalEndpoint): LocalEndpoint {
-  return { ...endpoint, ok: false };
+  return { ...endpoint, spoofable: [], ok: false };
 }

@@ -7,11 +7,11 @@ import { type Dispatch, type Dispatched, dispatched } from "./dispatch.ts";
 import * as names from "./names.ts";
 
 const FROM: Dispatch = {
-  ...{ root: "margay-conn-from", below: "margay-cf-", interfaceWord: "-i", returns: true },
+  ...{ root: "margay-conn-from", below: "margay-cf-", interfaceWord: "-i", others: [] },
   chainOf: names.chains.connections,
 };
 const TO: Dispatch = {
-  ...{ root: "margay-conn-to", below: "margay-ct-", interfaceWord: "-o", returns: true },
+  ...{ root: "margay-conn-to", below: "margay-ct-", interfaceWord: "-o", others: [] },
   chainOf: names.chains.connections,
 };
 

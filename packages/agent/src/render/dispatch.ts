@@ -13,9 +13,9 @@ export interface Dispatch {
   readonly interfaceWord: "-i" | "-o";
   readonly chainOf: (interfaceName: string) => string;
   /** Filter if absent. */
-  readonly table?: "mangle";
-  /** What is nobody's goes back to where the root was called, instead of being dropped. */
-  readonly returns?: true;
+  readonly table?: "mangle" | "raw";
+  /** What becomes of what is nobody's, instead of being dropped as such: without rules it goes back to where the root was called. */
+  readonly others?: readonly Rule[];
 }
 
 export const fromWorkload: Dispatch = {
@@ -34,7 +34,7 @@ export const toWorkload: Dispatch = {
 
 /**
  * Chains that lead a packet to the chain of its interface: a prefix tree, so that with 1,500 interfaces some 20 rules
- * are asked instead of 750. Every chain ends with a drop, unless `returns`: calls go downward by goto, so the end of one is the
+ * are asked instead of 750. Every chain ends with a drop, unless `others` says otherwise: calls go downward by goto, so the end of one is the
  * end of all, and an interface that is nobody's must not get through.
  *
  *     margay-from-wl        -i cali0+ -> margay-fd-cali0,  -i cali1+ -> margay-fd-cali1, ... drop
@@ -176,7 +176,7 @@ const rulesOf = (
 ): readonly Rule[] => [
   ...listed.map((name) => madeOnce(gotos, name, () => goto(dispatch, name, dispatch.chainOf(name)))),
   ...groups.map(({ prefix }) => goto(dispatch, `${prefix}+`, dispatch.below + prefix)),
-  ...(dispatch.returns ? [] : [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
+  ...(dispatch.others ?? [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
 ];
 
 function madeOnce(made: Map<string, Rule>, name: string, make: () => Rule): Rule {

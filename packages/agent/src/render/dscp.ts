@@ -9,7 +9,7 @@ import * as names from "./names.ts";
 import type { SetRefs } from "./sets.ts";
 
 const FROM: Dispatch = {
-  ...{ root: "margay-dscp-from", below: "margay-dd-", interfaceWord: "-i", table: "mangle", returns: true },
+  ...{ root: "margay-dscp-from", below: "margay-dd-", interfaceWord: "-i", table: "mangle", others: [] },
   chainOf: names.chains.codePoint,
 };
 

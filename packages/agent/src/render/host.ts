@@ -1,6 +1,6 @@
 import { type NodeState, ruleIds, usesVxlan } from "@margay/calc";
 import type { Hook, Rule } from "@margay/iptables";
-import { type Family, formatPrefix, hostPrefix } from "@margay/net";
+import { type Family, hostPrefix } from "@margay/net";
 import { hex, type RenderConfig } from "./config.ts";
 import type { HostJumps } from "./host-endpoint.ts";
 import * as names from "./names.ts";
@@ -9,7 +9,7 @@ import type { SetRefs } from "./sets.ts";
 /**
  * The path of a packet through our chains, by kernel hook:
  *
- *     raw PREROUTING    margay-prerouting     reverse path
+ *     raw PREROUTING    margay-prerouting     reverse path (`reverse-path.ts`)
  *     raw OUTPUT        margay-raw-output     only with host endpoints, as all of `host-endpoint.ts`
  *     mangle PREROUTING margay-pre-dnat       the same
  *     mangle FORWARD    margay-dscp           only with endpoints that ask for a code point
@@ -168,35 +168,6 @@ export const closedRules = (config: RenderConfig, words: readonly ("-i" | "-o")[
   words.flatMap((word) =>
     each(config, (name) => ({ match: [word, name], target: config.deny, id: ruleIds.ipv6Off })),
   );
-
-/**
- * A packet from a workload is dropped if its source is not routed back to the same interface (RFC 3704 §2.2), or, loosely, is
- * not routed at all (§2.4).
- */
-export function preroutingRules(state: NodeState, config: RenderConfig, family: Family): readonly Rule[] {
-  const { workloadRPF } = config.felix;
-  if (workloadRPF === "Disabled") return [];
-  const exempt = state.endpoints.flatMap(({ interfaceName, spoofable }) =>
-    spoofable
-      .filter((net) => net.family === family)
-      .map((net) => ({ match: ["-i", interfaceName, "-s", formatPrefix(net)], target: ["-j", "RETURN"] })),
-  );
-  const check = [
-    "-m",
-    "rpfilter",
-    ...(workloadRPF === "Loose" ? ["--loose"] : []),
-    "--validmark",
-    "--invert",
-  ];
-  return [
-    ...exempt,
-    ...each(config, (name) => ({
-      match: ["-i", name, ...check],
-      target: ["-j", "DROP"],
-      id: ruleIds.reversePath,
-    })),
-  ];
-}
 
 /** The name of the set of all pools of a family. */
 export const poolsSet = ({ pools }: NodeState, family: Family, sets: SetRefs): string =>

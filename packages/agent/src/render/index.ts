@@ -15,6 +15,7 @@ import { type HostChains, hostChains } from "./host-endpoint.ts";
 import * as names from "./names.ts";
 import { packetRates } from "./packet-rate.ts";
 import type { PolicyChain } from "./policy.ts";
+import { reversePath } from "./reverse-path.ts";
 import { SetRefs } from "./sets.ts";
 
 export { type RenderConfig, renderConfig } from "./config.ts";
@@ -100,7 +101,9 @@ function familyChains(
     parts.set(`policies-${id}`, chains);
     sets.join(`${family}/${id}`, refs);
   }
-  const shared = hookedByHosts(hosts, host.preroutingRules(state, config, family));
+  const sources = reversePath(state, { family, config, sets });
+  const shared = hookedByHosts(hosts, sources.jumps);
+  for (const [key, chain] of sources.chains) shared.set(key, chain);
   for (const dispatch of [fromWorkload, toWorkload])
     for (const [id, some] of dispatchChains(interfaces, dispatch, { config, family }).parts)
       parts.set(`${dispatch.root}/${id}`, some);

@@ -43,6 +43,7 @@ export const chains = {
   rateFrom: (interfaceName: string): string => `margay-rf-${interfaceName}`,
   rateTo: (interfaceName: string): string => `margay-rt-${interfaceName}`,
   codePoint: (interfaceName: string): string => `margay-cp-${interfaceName}`,
+  reversePath: (interfaceName: string): string => `margay-rp-${interfaceName}`,
   sources: (interfaceName: string): string => `margay-src-${interfaceName}`,
 } as const;
 

@@ -8,11 +8,11 @@ import { clear, setMark } from "./endpoint.ts";
 import * as names from "./names.ts";
 
 const FROM: Dispatch = {
-  ...{ root: "margay-rate-from", below: "margay-rd-", interfaceWord: "-i", returns: true },
+  ...{ root: "margay-rate-from", below: "margay-rd-", interfaceWord: "-i", others: [] },
   chainOf: names.chains.rateFrom,
 };
 const TO: Dispatch = {
-  ...{ root: "margay-rate-to", below: "margay-re-", interfaceWord: "-o", returns: true },
+  ...{ root: "margay-rate-to", below: "margay-re-", interfaceWord: "-o", others: [] },
   chainOf: names.chains.rateTo,
 };
 

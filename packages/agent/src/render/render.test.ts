@@ -236,8 +236,19 @@ describe("per configuration", () => {
         "filter/margay-src-calix -s 10.0.0.1/32 -j RETURN",
         "filter/margay-src-calix -s 192.0.2.0/24 -j RETURN",
         "filter/margay-src-calix -j DROP # workload/spoofed-address",
-        "raw/margay-prerouting -i calix -s 192.0.2.0/24 -j RETURN",
-        "raw/margay-prerouting -i cali+ -m rpfilter --validmark --invert -j DROP # workload/reverse-path",
+        "raw/margay-prerouting -i cali+ -m rpfilter --validmark --invert -j margay-rpf",
+      ],
+    ],
+    [
+      "of packets whose source is not routed back, by their interface",
+      { workloadSourceSpoofing: "Any" },
+      "chains4",
+      /rpf|margay-rp-/,
+      [
+        "raw/margay-rp-calix -m set --match-set margay4-n-e336915ff179f536 src -j RETURN",
+        "raw/margay-rp-calix -j DROP # workload/reverse-path",
+        "raw/margay-rpf -i calix -g margay-rp-calix",
+        "raw/margay-rpf -j DROP # workload/reverse-path",
       ],
     ],
     [
