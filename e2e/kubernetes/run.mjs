@@ -68,7 +68,7 @@ async function cannot(log) {
     throw error;
   }
   await step("Debian packages", () =>
-    debianPackages(log, { crun: "crun", "golang-github-containers-common": undefined }),
+    debianPackages(log, { crun: "crun", curl: "curl", "golang-github-containers-common": undefined }),
   );
   await step("image", async () => {
     await image(log);

@@ -38,7 +38,8 @@ export class Runtime {
   async start(pod: Pod, container: Container): Promise<string> {
     const { admin, processes, rootfs } = this.#options;
     const node = pod.spec.nodeName ?? "";
-    const id = `${pod.metadata.uid}-${container.name}-${++this.#starts}`;
+    const start = ++this.#starts;
+    const id = `${pod.metadata.uid}-${container.name}-${start}`;
     const own = await Promise.all((container.env ?? []).map((one) => value(admin, pod, one)));
     const env = { ...API_SERVICE, ...Object.fromEntries(own) };
     const mounts = [...(await this.#mounts(pod, container)), hostsFile(pod)];
@@ -48,7 +49,7 @@ export class Runtime {
       env,
       mounts,
     });
-    const name = `${node}/${pod.metadata.name}/${container.name}#${this.#starts}`;
+    const name = `${node}/${pod.metadata.name}/${container.name}#${start}`;
     processes.start({ name, command: bundle(id, config) });
     this.#ids.set(name, id);
     return name;
@@ -83,11 +84,11 @@ export class Runtime {
 
   /** SIGSTOP: it holds what it holds and does nothing more, as on a node that has hung. */
   async freeze(name: string): Promise<void> {
-    await exec([...CRUN, "kill", this.#ids.get(name) ?? "", "STOP"]);
+    await must([...CRUN, "kill", this.#ids.get(name) ?? "", "STOP"]);
   }
 
   async thaw(name: string): Promise<void> {
-    await exec([...CRUN, "kill", this.#ids.get(name) ?? "", "CONT"]);
+    await must([...CRUN, "kill", this.#ids.get(name) ?? "", "CONT"]);
   }
 
   forget(pod: Pod): void {
