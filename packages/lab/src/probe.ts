@@ -29,6 +29,8 @@ const ANY = { 4: parseAddress("0.0.0.0"), 6: parseAddress("::") } as const;
 const PATIENCE_MS = 1500;
 const UDP_REPEAT_MS = 400;
 const AT_ONCE = 200;
+/** Turns of the event loop that question and answer take when both ends are in this process, and some more. */
+const TURNS = 16;
 
 /** Answers with the pod's name on its TCP and UDP ports, both families, from inside its namespace. */
 export class Responder {
@@ -115,7 +117,7 @@ function askTcp({ fd, address, port, name }: Target): Promise<Answer> {
     socket.setEncoding("utf8").on("data", (chunk) => (heard += chunk));
     socket.once("end", () => resolve(heard === name ? "reached" : "wrong pod"));
     socket.once("error", (error) => resolve(meaning(error)));
-    setTimeout(() => resolve("timeout"), PATIENCE_MS).unref();
+    afterPatience(() => resolve("timeout"));
     socket.connect({ host: address, port });
   }).finally(() => socket.destroy());
 }
@@ -127,13 +129,19 @@ function askUdp({ fd, address, port, name }: Target, family: Family): Promise<An
     const send = () => socket.send("?", port, address, (error) => error && resolve(meaning(error)));
     socket.once("message", (message) => resolve(message.toString() === name ? "reached" : "wrong pod"));
     socket.once("error", (error) => resolve(meaning(error)));
-    setTimeout(() => resolve("timeout"), PATIENCE_MS).unref();
+    afterPatience(() => resolve("timeout"));
     repeat = setInterval(send, UDP_REPEAT_MS);
     socket.bind({ fd }, send);
   }).finally(() => {
     clearInterval(repeat);
     socket.close();
   });
+}
+
+/** What lies in the sockets by then is heard first: a machine that stood still meanwhile has refused nothing. */
+function afterPatience(act: () => void): void {
+  const turn = (left: number) => (left === 0 ? act() : setImmediate(turn, left - 1));
+  setTimeout(turn, PATIENCE_MS, TURNS).unref();
 }
 
 function meaning(error: NodeJS.ErrnoException): Answer {
