@@ -204,7 +204,7 @@ test.each([
   ["exabgp", [255, 255, 1, 28]],
   ["gobgp", [48, 2, 46, 2]],
 ])("RFC 9072 §2 optional parameters of %s: their length, and whether that is of two bytes", (name, bytes) => {
-  expect([...(recording(name)[0] ?? []).subarray(28, 32)]).toEqual(bytes);
+  expect([...(recording(name)[0]?.subarray(28, 32) ?? [])]).toEqual(bytes);
 });
 
 /** The session after the OPEN alone. */
