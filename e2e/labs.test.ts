@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, expect, test } from "@jest/globals";
-import { margay, startProgram, TestLab } from "./testing/lab.ts";
+import { eventually, exitOf, margay, start, startProgram, TestLab } from "./testing/lab.ts";
 
 const labs: TestLab[] = [];
 afterAll(async () => {
@@ -53,4 +53,13 @@ test("up --detach returns when the lab is up; down ends it", async () => {
   expect((await margay(["lab", "down", "--name", name])).stderr).toBe(
     `margay: no lab named ${name} is running\n`,
   );
+});
+
+test("up --detach given up with Ctrl-C leaves no lab", async () => {
+  const name = `e2e-given-up-${process.pid}`;
+  const up = start(["lab", "up", "--detach", "--nodes", "1", "--name", name]);
+  await eventually("the lab has begun", async () => (await margay(["lab", "status"])).stdout.includes(name));
+  up.kill("SIGINT");
+  expect(await exitOf(up)).toBe(1);
+  await eventually("it is gone", async () => !(await margay(["lab", "status"])).stdout.includes(name));
 });

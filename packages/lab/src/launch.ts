@@ -15,6 +15,7 @@ export type LaunchOptions = Omit<SuperviseOptions, "margay" | "relay" | "pidName
 
 /** How long a lab may take until a detached start gives it up. */
 const READY_MS = 120_000;
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 const NAME = /^[a-z0-9][-a-z0-9]{0,31}$/;
 
@@ -30,15 +31,17 @@ export async function launch(options: LaunchOptions): Promise<number> {
       child.kill("SIGKILL"); // unshare dies, and with it the whole lab
     else endSupervisor(options.name).catch(() => child.kill("SIGKILL"));
   };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, end);
+  for (const signal of SIGNALS) process.on(signal, end);
   return new Promise((resolve) =>
     child.once("close", (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? "SIGKILL"])),
   );
 }
 
-/** Like `launch`, but returns as soon as the lab is ready and leaves it running. LabError "exited" when it did not come up. */
+/** Like `launch`, but returns as soon as the lab is ready and leaves it running. LabError "exited" when it did not come up, or was not to. */
 export async function launchDetached(options: LaunchOptions): Promise<void> {
   const child = await spawnSupervisor(options, { detached: true });
+  const giveUp = () => void child.kill("SIGKILL"); // unshare dies, and with it the whole lab: nobody else knows of it
+  for (const signal of SIGNALS) process.on(signal, giveUp);
   child.stdout?.pipe(process.stdout);
   child.stderr?.pipe(process.stderr);
   const ready = async () => {
@@ -52,7 +55,7 @@ export async function launchDetached(options: LaunchOptions): Promise<void> {
   try {
     await until(ready, { timeoutMs: READY_MS, everyMs: 50, what: `lab ${options.name} is not ready` });
   } catch (error) {
-    child.kill("SIGKILL"); // unshare dies, and with it the whole lab: nobody else knows of it
+    giveUp();
     throw error;
   }
   child.stdout?.destroy();
