@@ -9,6 +9,8 @@ const SCALE = fileURLToPath(new URL("../../packages/agent/src/rulesets/testing/s
 const BACKENDS = ["nftables", "iptables-nft", "iptables-legacy"] as const;
 /** A new connection may cost so much more than with ten policies. */
 const RATIO = 1.1;
+/** Equal runs differ by a sixth: each size takes its turn, and the middle one of its runs counts. */
+const ROUNDS = 3;
 
 interface Scaled {
   readonly micros: readonly number[];
@@ -26,11 +28,14 @@ const quick = process.argv[2] === "quick";
 const counts = quick ? [0, 10, 1000] : [0, 10, 100, 1000, 10_000];
 
 for (const backend of BACKENDS) {
+  const rounds = Array.from({ length: quick ? 1 : ROUNDS }, (_, round) => {
+    process.stderr.write(`  ${backend}, round ${round + 1}\n`);
+    return counts.map((policies) => measure(backend, policies));
+  });
   let first: number | undefined;
-  for (const policies of counts) {
+  for (const [at, policies] of counts.entries()) {
     const subject = `${backend}, ${policies} policies`;
-    process.stderr.write(`  ${subject}\n`);
-    const scaled = measure(backend, policies);
+    const scaled = middle(rounds.flatMap((round) => round[at] ?? []));
     const connect = summary(scaled.micros);
     if (policies > 0) first ??= connect.p50;
     const target =
@@ -45,8 +50,18 @@ for (const backend of BACKENDS) {
     tell({ benchmark: "policy-scale: one policy more", subject, unit: "ms", ...summary([scaled.changeMs]) });
     tell({ benchmark: "policy-scale: all from nothing", subject, unit: "ms", ...summary([scaled.loadMs]) });
     if (first !== undefined)
-      process.stderr.write(`    connect p50 ${(connect.p50 / first).toFixed(2)} of that with 10 policies\n`);
+      process.stderr.write(
+        `    ${policies}: connect p50 ${(connect.p50 / first).toFixed(2)} of that with 10 policies\n`,
+      );
   }
+}
+
+/** The one whose connections took neither the longest nor the shortest. */
+function middle(all: readonly Scaled[]): Scaled {
+  const sorted = all.toSorted((a, b) => summary(a.micros).p50 - summary(b.micros).p50);
+  const found = sorted[Math.floor(sorted.length / 2)];
+  if (!found) throw new Error("nothing was measured");
+  return found;
 }
 
 function tell(result: Result): void {
