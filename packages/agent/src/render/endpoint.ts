@@ -154,18 +154,12 @@ function policed(
   const { config, direction, state } = context;
   const profiles = endpoint.profiles.map((name) => state.profiles.get(name));
   return [
-    {
-      match: ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"],
-      target: config.allow,
-      id: ruleIds.established,
-    },
-    ...invalid(config),
+    ...begun(config),
     {
       match: [direction === "egress" ? "-o" : "-i", endpoint.interfaceName],
       target: ["-j", "RETURN"],
       id: ruleIds.toItself,
     },
-    clear(config.both),
     ...counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier, i) => [
       ...(i > 0 ? [clear(config.pass)] : []),
       ...tierRules(tier, context, grouped(tier, context)[0]),
@@ -174,6 +168,26 @@ function policed(
     { match: [], target: config.deny, id: ruleIds.noMatch(direction) },
   ];
 }
+
+/**
+ * What every workload's chain begins with, in one chain: the kernel goes through all rules that lead anywhere whenever a table gets one
+ * more (nft_chain_validate), and most of that is waiting for the memory in which they are.
+ */
+const begun = (config: RenderConfig): readonly Rule[] =>
+  isShared(config) ? [{ match: [], target: ["-j", names.chains.begin] }] : beginning(config);
+
+/** A packet that is allowed must go no further than the chain that says so. */
+export const isShared = ({ allow }: RenderConfig): boolean => allow.includes("ACCEPT");
+
+export const beginning = (config: RenderConfig): readonly Rule[] => [
+  {
+    match: ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"],
+    target: config.allow,
+    id: ruleIds.established,
+  },
+  ...invalid(config),
+  clear(config.both),
+];
 
 export const stagedIn = ({ policies }: TierPolicies): readonly string[] =>
   policies.filter((id) => id.startsWith(STAGED));

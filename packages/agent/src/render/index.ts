@@ -7,7 +7,7 @@ import { connectionLimits } from "./connection-limit.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { dnsAnswerChains } from "./dns-answers.ts";
 import { dscpChains } from "./dscp.ts";
-import { setMark } from "./endpoint.ts";
+import { beginning, isShared, setMark } from "./endpoint.ts";
 import { workloadsOf } from "./endpoints.ts";
 import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
@@ -137,6 +137,7 @@ const fixedChains = (config: RenderConfig, family: Family, rules: host.FixedRule
     [names.chains.input]: host.inputRules(config, rules),
     [names.chains.output]: host.outputRules(config, rules.hosts),
     [names.chains.workloadToHost]: host.workloadToHostRules(config, family),
+    ...(isShared(config) && { [names.chains.begin]: beginning(config) }),
     ...markChains(config),
   });
 

@@ -12,6 +12,7 @@ export const chains = {
   workloadToHost: "margay-wl-to-host",
   fromWorkload: "margay-from-wl",
   toWorkload: "margay-to-wl",
+  begin: "margay-begin",
   allow: "margay-allow",
   pass: "margay-pass",
   prerouting: "margay-prerouting",

@@ -82,7 +82,9 @@ describe("golden text", () => {
   const one = rendered(namespace, web, client, policy);
 
   test("the fixed chains", () => {
-    expect(show(one.chains4, /margay-(forward|input|output|wl-to-host|allow|pass|prerouting)$/)).toEqual([
+    expect(
+      show(one.chains4, /margay-(forward|input|output|wl-to-host|begin|allow|pass|prerouting)$/),
+    ).toEqual([
       "filter/margay-forward -i cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
       "filter/margay-forward -o cali+ -m connmark --mark 0x40000/0x40000 -j DROP # conntrack/cut",
       "filter/margay-forward -i cali+ -j margay-from-wl",
@@ -94,6 +96,9 @@ describe("golden text", () => {
       "filter/margay-output -o cali+ -j ACCEPT # host-to-workload/allow",
       "filter/margay-wl-to-host -j margay-from-wl",
       "filter/margay-wl-to-host -j DROP # workload-to-host/default",
+      "filter/margay-begin -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established",
+      "filter/margay-begin -m conntrack --ctstate INVALID -j DROP # conntrack/invalid",
+      "filter/margay-begin -j MARK --set-xmark 0x0/0x30000",
       "filter/margay-allow -j MARK --set-xmark 0x10000/0x10000",
       "filter/margay-pass -j MARK --set-xmark 0x20000/0x20000",
       "raw/margay-prerouting -i cali+ -m rpfilter --validmark --invert -j DROP # workload/reverse-path",
@@ -110,17 +115,13 @@ describe("golden text", () => {
     expect(show(one.chains4, /margay-(from-wl|to-wl|fw-.*|tw-.*)$/)).toEqual([
       "filter/margay-fw-caliweb ! -s 10.0.0.1/32 -j DROP # workload/spoofed-address",
       "filter/margay-fw-caliweb -m mac ! --mac-source 02:00:00:00:00:01 -j DROP # workload/spoofed-mac",
-      "filter/margay-fw-caliweb -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established",
-      "filter/margay-fw-caliweb -m conntrack --ctstate INVALID -j DROP # conntrack/invalid",
+      "filter/margay-fw-caliweb -j margay-begin",
       "filter/margay-fw-caliweb -o caliweb -j RETURN # workload/to-itself",
-      "filter/margay-fw-caliweb -j MARK --set-xmark 0x0/0x30000",
       "filter/margay-fw-caliweb -j margay-out-16fa8a6bad4038d5",
       "filter/margay-fw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
       "filter/margay-fw-caliweb -j DROP # profiles/out/no-match",
-      "filter/margay-tw-caliweb -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established",
-      "filter/margay-tw-caliweb -m conntrack --ctstate INVALID -j DROP # conntrack/invalid",
+      "filter/margay-tw-caliweb -j margay-begin",
       "filter/margay-tw-caliweb -i caliweb -j RETURN # workload/to-itself",
-      "filter/margay-tw-caliweb -j MARK --set-xmark 0x0/0x30000",
       "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j margay-in-3a3252bc988ee580",
       "filter/margay-tw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
       "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j DROP # tier/default/in/default",
@@ -315,8 +316,8 @@ describe("per configuration", () => {
         "filter/margay-forward -i cali+ -j RETURN # workload/forwarded",
         "filter/margay-forward -o cali+ -j RETURN # workload/forwarded",
         "filter/margay-tw-calix -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN # conntrack/established",
-        "filter/margay-tw-calix -i calix -j RETURN # workload/to-itself",
         "filter/margay-tw-calix -j MARK --set-xmark 0x0/0x300",
+        "filter/margay-tw-calix -i calix -j RETURN # workload/to-itself",
         "filter/margay-tw-calix -j margay-in-16fa8a6bad4038d5",
         "filter/margay-tw-calix -m mark --mark 0x100/0x100 -j RETURN",
         "filter/margay-tw-calix -j REJECT # profiles/in/no-match",
@@ -432,10 +433,8 @@ test("a Log rule logs no more often than it may, and what is staged counts and g
   const { chains4 } = rendered(namespace, web, staged, log, alone, limit);
   const [toWeb, pass] = ["filter/margay-tw-caliweb", "-m mark --mark 0x0/0x20000"];
   expect(show(chains4, /margay-(tw-|in-)/).filter((line) => !line.includes("kns.a"))).toEqual([
-    `${toWeb} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT # conntrack/established`,
-    `${toWeb} -m conntrack --ctstate INVALID -j DROP # conntrack/invalid`,
+    `${toWeb} -j margay-begin`,
     `${toWeb} -i caliweb -j RETURN # workload/to-itself`,
-    `${toWeb} -j MARK --set-xmark 0x0/0x30000`,
     `${toWeb} ${pass} -j margay-in-4610274bbc50ae11`,
     `${toWeb} -j MARK --set-xmark 0x0/0x20000`,
     `${toWeb} -j margay-gi-f92fbfa8bb677dd9`,
