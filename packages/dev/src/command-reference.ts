@@ -20,6 +20,7 @@ const COMMANDS = [
   ["wait"],
   ["explain"],
   ["policy", "show"],
+  ["policy", "domains"],
   ["attach"],
   ["detach"],
   ["lab"],

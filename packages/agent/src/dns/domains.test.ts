@@ -185,7 +185,13 @@ unshared(import.meta.url, () => {
         ["a.b.wild.example", "192.0.2.2"],
         [WWW, "192.0.2.1", "fd00:2::1"],
       ]);
-      // Nobody listens: answers pass, what is known stays, and the next agent knows it too.
+      // Nobody listens: answers pass, what is known stays, and the next agent knows it too. A killed one would leave as much: it is written before
+      // the answer goes on.
+      expect(readFileSync(join(runDir, "domains.jsonl"), "utf8").match(/"(192|fd00)[^"]+"/g)).toEqual([
+        '"192.0.2.1"',
+        '"fd00:2::1"',
+        '"192.0.2.2"',
+      ]);
       await agent.stop();
       expect(await two.asks("a.b.wild.example", "192.0.2.53", "192.0.2.2")).toEqual(["answered", "reached"]);
       agent = await started(store, runDir);
