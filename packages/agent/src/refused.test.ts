@@ -1,8 +1,10 @@
 import { expect, test } from "@jest/globals";
 import type { NodeState } from "@margay/calc";
 import { IptablesError } from "@margay/iptables";
+import { parsePrefix } from "@margay/net";
 import { NetlinkError } from "@margay/netlink";
 import { Refused, refusedChain } from "./refused.ts";
+import { chains } from "./render/names.ts";
 import { resource, stateWith } from "./render/testing/pods.ts";
 
 const RULE = "add rule np/x/p/in/0 to chain filter-in-p (IPv4)";
@@ -82,4 +84,15 @@ test("a kernel without NFQUEUE has everything else: no domain's address is learn
   });
   refused.forget();
   expect(refused.enforced(named)).toBe(named);
+});
+
+test("a refused rule of what a pod may send from besides closes that pod, which then asks for none", () => {
+  const refused = new Refused();
+  const spoofable = [parsePrefix("192.0.2.0/24")];
+  const asking = { ...state, endpoints: state.endpoints.map((pod) => ({ ...pod, spoofable })) };
+  const name = asking.endpoints[0]?.interfaceName ?? "";
+  expect(refused.blame(chains.reversePath(name), "why", asking)).toBe(true);
+  const { endpoints } = refused.enforced(asking);
+  expect(endpoints.map(({ ok }) => ok)).toEqual([false, ...endpoints.slice(1).map(() => true)]);
+  expect(endpoints.map((pod) => pod.spoofable)).toEqual([[], ...endpoints.slice(1).map(() => spoofable)]);
 });
