@@ -63,3 +63,11 @@ test("up --detach given up with Ctrl-C leaves no lab", async () => {
   expect(await exitOf(up)).toBe(1);
   await eventually("it is gone", async () => !(await margay(["lab", "status"])).stdout.includes(name));
 });
+
+test("a pool that is none is one line, not a stack", async () => {
+  const { code, stderr } = await margay(["lab", "up", "--pool", "nonsense", "--name", "e2e-nonsense"]);
+  expect([code, stderr]).toEqual([
+    1,
+    'margay: lab: IPPool default-ipv4: spec.cidr: must be a CIDR such as 10.0.0.0/8, found "nonsense"\n',
+  ]);
+});

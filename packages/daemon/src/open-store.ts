@@ -2,10 +2,13 @@ import { readFileSync } from "node:fs";
 import { etcdStore, type Store } from "@margay/datastore";
 import type { StoreOptions } from "./flags.ts";
 
-/**
- * The datastore that the flags name. Reads the certificate files; connects on first use. Throws naming flag
- * and file.
- */
+/** A flag names a file that is of no use; the message says which and why. */
+export class FlagError extends Error {
+  override readonly name = "FlagError";
+  readonly code = "unreadable";
+}
+
+/** The datastore that the flags name. Reads the certificate files; connects on first use. Throws FlagError. */
 export function openStore(options: StoreOptions): Store {
   const { etcdEndpoints, etcdCa, etcdCert, etcdKey, etcdUsername, etcdPassword } = options;
   return etcdStore({
@@ -23,8 +26,8 @@ function pem(flag: string, path: string): string {
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    throw new Error(`${flag} ${path} cannot be read: ${String(error)}`, { cause: error });
+    throw new FlagError(`${flag} ${path} cannot be read: ${String(error)}`, { cause: error });
   }
-  if (!text.includes("-----BEGIN ")) throw new Error(`${flag} ${path} is not a PEM file`);
+  if (!text.includes("-----BEGIN ")) throw new FlagError(`${flag} ${path} is not a PEM file`);
   return text;
 }

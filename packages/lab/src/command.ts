@@ -1,6 +1,5 @@
 import type { Argv, CommandModule } from "yargs";
 import { clientCommands } from "./client-commands.ts";
-import { LabError } from "./errors.ts";
 import { type LaunchOptions, launch, launchDetached } from "./launch.ts";
 import { podCommands } from "./pod-commands.ts";
 import type { SuperviseOptions } from "./supervise.ts";
@@ -118,7 +117,7 @@ const superviseCommand: CommandModule<object, { options: string }> = {
   handler: async ({ options }) => {
     const { supervise } = await import("./supervise.ts"); // the store and all: not for the commands that only ask
     const code = await supervise(JSON.parse(options) as SuperviseOptions).catch((error: Error) => {
-      process.stderr.write(`margay: ${error instanceof LabError ? error.message : error.stack}\n`);
+      process.stderr.write(`margay: ${"code" in error ? error.message : error.stack}\n`); // as `margay` itself does
       return 1;
     });
     process.exit(code); // what this process has open (probes' sockets, the store) ends with it

@@ -45,6 +45,12 @@ test.each<[why: string, line: string, code: number, stderr: string]>([
     "margay: parts must be a number (margay ipam --help)\n",
   ],
   [
+    "a certificate that is not there",
+    "$margay get nodes --etcd-ca /nowhere",
+    1,
+    "margay: --etcd-ca /nowhere cannot be read: Error: ENOENT: no such file or directory, open '/nowhere'\n",
+  ],
+  [
     "a daemon that is not there",
     "$margay bgp peers --run-dir /nowhere",
     1,
