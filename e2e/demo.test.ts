@@ -75,7 +75,7 @@ test.each<[string, readonly string[], RegExp]>([
 ])("kill -9 of %s leaves nothing behind", async (_victim, command, words) => {
   await says(startProgram([...cage.inside, ...command]), command === up ? "lab killed is up" : "total");
   cage.signal("SIGKILL", words);
-  await eventually("nobody is left", async () => cage.processes().size === before.processes.length, 10_000);
+  await eventually("nobody is left", async () => cage.processes().size === before.processes.length);
   expect(cage.look()).toEqual(before);
 });
 
