@@ -37,8 +37,8 @@ const STUCK_MS = 120_000;
 const HEARTBEAT_SECONDS = 10;
 /** How often addresses of domains are looked through for those whose time is over. */
 const FORGET_SECONDS = 10;
-/** A DNS answer waits no longer for the kernel. */
-const ANSWER_WAITS_MS = 2000;
+/** A DNS answer waits no longer for the kernel: who asked would ask again after five seconds. */
+const ANSWER_WAITS_MS = 4000;
 /** A block that is empty for so long, seen twice, is given back. */
 const TIDY_SECONDS = 150;
 
