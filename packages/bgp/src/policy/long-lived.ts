@@ -10,6 +10,3 @@ export const longLived = (
   hasCommunity(a, communities.noLlgr)
     ? { refused: "NO_LLGR: not to be kept (RFC 9494 §4.3)" }
     : { attributes: addCommunity(a, communities.llgrStale) };
-
-/** Whether a route is a last resort, here or at whoever told us: §4.3 prefers any other. */
-export const isLongLivedStale = (a: Attributes): boolean => hasCommunity(a, communities.llgrStale);
