@@ -3,7 +3,7 @@ import { etcdStore, type Store } from "@margay/datastore";
 import type { StoreOptions } from "./flags.ts";
 
 /** A flag names a file that is of no use; the message says which and why. */
-export class FlagError extends Error {
+class FlagError extends Error {
   override readonly name = "FlagError";
   readonly code = "unreadable";
 }

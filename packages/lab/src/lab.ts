@@ -29,7 +29,7 @@ export interface LabOptions extends Layout {
 }
 
 /** Ports on which every pod answers, TCP and UDP. */
-export const POD_PORTS = [80, 8080] as const;
+const POD_PORTS = [80, 8080] as const;
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const GRACE_MS = 3000;
 const WAIT_MS = 30_000;

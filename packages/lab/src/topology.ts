@@ -4,7 +4,7 @@ import { bare, type LabNode, NODE_AS, placeIn, TOR } from "./places.ts";
 
 const FIRST_HOST = 11;
 /** 172.20.0.11 to 172.20.0.254. */
-export const MAX_NODES = 244;
+const MAX_NODES = 244;
 
 export interface Layout {
   readonly nodes: number;
