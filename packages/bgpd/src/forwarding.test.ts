@@ -24,12 +24,16 @@ const birdConf = `
 router id 172.20.0.2;
 protocol device {}
 protocol kernel { ipv4 { export where source = RTS_BGP; }; persist; graceful restart on; }
-protocol static { ipv4; route 192.0.2.0/24 blackhole; ${many.map((n) => `route ${n} blackhole;`).join(" ")} }
+protocol static { ipv4; route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blackhole; ${many.map((n) => `route ${n} blackhole;`).join(" ")} }
 protocol bgp n1 {
   local 172.20.0.2 as 65000;
   neighbor 172.20.0.11 as 64512;
   hold time 3; keepalive time 1; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
-  ipv4 { import all; export where source = RTS_STATIC; };
+  ipv4 { import all; export filter {
+    if source != RTS_STATIC then reject;
+    if net = 198.51.100.0/24 then bgp_path.prepend(65000);
+    accept;
+  }; };
 }
 `;
 
@@ -188,6 +192,59 @@ unsharedWithUsers(import.meta.url, () => {
       await eventually(() => bird.routes(), expect.arrayContaining(["10.9.0.0/24 via 172.20.0.11 [64512]"]));
       const answers = () => run(`ip netns exec client ping -n -q -c 1 -W 1 ${host} || true`);
       await eventually(answers, expect.stringMatching(" 1 received"));
+    });
+  });
+
+  describe("`margay bgp`, as an operator types it", () => {
+    /** What FRR says of its session with ours over IPv4. */
+    const neighbour = () =>
+      JSON.parse(frr.show(`bgp neighbors ${leaf[0]} json`) || "{}")[leaf[0] ?? ""] ?? {};
+    const printed = (words: readonly string[], ...lines: RegExp[]) =>
+      eventually(async () => {
+        const text = await us.bgp(...words);
+        return lines.filter((line) => !line.test(text)).map(() => text);
+      }, []);
+
+    test("peers: what FRR has of the session, and is told", async () => {
+      const out = many.length + 3; // 10.8.0.0/24, 10.9.0.0/24, 192.0.2.0/24
+      await eventually(() => neighbour().addressFamilyInfo?.ipv4Unicast?.acceptedPrefixCounter, out);
+      await printed(["peers"], /^leaf +172\.20\.1\.2 +65001 +Established/m);
+      await printed(
+        ["peers", "leaf"],
+        new RegExp(`^prefixes +${out + 1} in, 1 accepted, 1 best, ${out} out$`, "m"), // it says ours back
+        /^its capabilities .*route refresh/m,
+      );
+    });
+
+    test("routes --why: the path that the kernel has, and at which step the other lost", async () => {
+      expect(run("ip route show 198.51.100.0/24")).toMatch("via 172.20.1.2");
+      await printed(
+        ["routes", "198.51.100.7", "--why"],
+        /^path +198\.51\.100\.0\/24 by 172\.20\.1\.2, from leaf\nis +the best[^#]*?\nkernel +installed\n\n/,
+        /\n\npath +198\.51\.100\.0\/24 by 172\.20\.0\.2, from tor\nis +not the best\nlost at +step 4, longer AS_PATH .*\nAS path +65000 65000\n/,
+      );
+      expect(await us.bgp("routes", "198.51.100.0/24", "--peer", "leaf")).not.toMatch("tor");
+    });
+
+    test("refresh: FRR is asked for all again in the same session", async () => {
+      const asked = () => neighbour().messageStats?.routeRefreshRecv;
+      const [before, established] = [asked(), neighbour().connectionsEstablished];
+      expect(await us.bgp("refresh", "leaf", "--direction", "in")).toMatch("asked for everything again");
+      await eventually(asked, before + 1);
+      expect(neighbour().connectionsEstablished).toBe(established);
+    });
+
+    test("shutdown, start and reset: FRR has the operator's words, and the session comes back when it may", async () => {
+      const { connectionsEstablished: before } = neighbour();
+      const words = () => neighbour().lastShutdownDescription;
+      expect(await us.bgp("shutdown", "leaf", "-m", "until 14:00")).toMatch("shut down until started again");
+      await eventually(words, "until 14:00");
+      await printed(["peers", "leaf"], /^last error sent +Administrative Shutdown: until 14:00 /m);
+      expect(await us.bgp("start", "leaf")).toMatch("started");
+      await eventually(() => neighbour().connectionsEstablished, before + 1);
+      expect(await us.bgp("reset", "leaf", "-m", "new cable")).toMatch("reset, it starts again by itself");
+      await eventually(() => neighbour().connectionsEstablished, before + 2);
+      await printed(["peers", "leaf"], /^last error sent +Administrative Reset: new cable /m);
     });
   });
 });

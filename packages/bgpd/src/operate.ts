@@ -50,7 +50,7 @@ function one(speaker: Speaker, action: Action, { on, message, direction }: Order
 }
 
 const cease = (code: "admin-reset" | "admin-shutdown", message: string | undefined): BgpError =>
-  new BgpError(code, message === undefined ? {} : { data: shutdownData(message) });
+  new BgpError(code, message === undefined ? {} : { data: shutdownData(message), detail: message });
 
 function refresh(speaker: Speaker, peer: Peer, direction: Order["direction"]): string {
   const negotiated = speaker.negotiatedOf(peer);

@@ -1,13 +1,16 @@
 /** `margay bgpd --config-file` as a process of its own, which can be killed. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { controlGet } from "@margay/daemon";
 import { scratch } from "@margay/testing";
 
 const main = fileURLToPath(new URL("../../../margay/src/main.ts", import.meta.url));
+
+const node = ["--conditions=margay-source", "--no-warnings", main];
 
 export class OwnProcess {
   readonly #dir = scratch(tmpdir(), "bgpd");
@@ -22,8 +25,9 @@ export class OwnProcess {
       ...["--config-file", join(this.#dir, "router.yaml")],
       ...["--run-dir", this.#dir, "--health-port", "0"],
     ];
-    const node = ["--conditions=margay-source", "--no-warnings", main, "bgpd", ...flags];
-    this.#process = spawn(process.execPath, node, { stdio: ["ignore", "pipe", "ignore"] });
+    this.#process = spawn(process.execPath, [...node, "bgpd", ...flags], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     this.#process.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.said += text;
     });
@@ -47,6 +51,12 @@ export class OwnProcess {
   async remove(): Promise<void> {
     await this.kill();
     rmSync(this.#dir, { recursive: true });
+  }
+
+  /** What `margay bgp` prints for its user. The log is read on meanwhile, or the daemon would wait for that. */
+  async bgp(...words: string[]): Promise<string> {
+    const args = [...node, "bgp", ...words, "--run-dir", this.#dir];
+    return (await promisify(execFile)(process.execPath, args)).stdout;
   }
 
   /** States of these sessions, by the names of their peers. */
