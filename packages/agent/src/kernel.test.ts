@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import type { NodeState } from "@margay/calc";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { address, type Pod, resource, stateWith } from "./render/testing/pods.ts";
 import { BACKENDS } from "./rulesets/testing/backends.ts";
@@ -63,6 +63,24 @@ unshared(import.meta.url, () => {
       expect([...(await kernel.counters()).keys()]).toContain("np/x/log/in/1");
     },
   );
+
+  test("a route that is refused is missing until it is written, also while a pass is under way", async () => {
+    const settings = { ...BACKENDS.nftables, deviceRouteSourceAddress: "192.0.2.7" }; // which is not the node's
+    const state = stateWith([resource("FelixConfiguration", "default", settings)]);
+    const [a] = state.endpoints;
+    for (const { interfaceName } of state.endpoints)
+      sh(`ip link add ${interfaceName} type bridge && ip link set ${interfaceName} up`);
+    const missing = () => a && kernel.missing(a, state.config);
+    await until(async () => {
+      await kernel.apply({ ...state }); // the first may hear of the interfaces only now
+      return missing()?.includes("EINVAL");
+    });
+    const pass = kernel.apply({ ...state });
+    expect(missing()).toMatch(/EINVAL/);
+    await pass;
+    expect(missing()).toMatch(/EINVAL/);
+    for (const { interfaceName } of state.endpoints) sh(`ip link del ${interfaceName}`);
+  });
 
   test.each(["nftables", "iptables-nft"] as const)(
     "%s: policies of which no rules can be made are closed, and all others are enforced",

@@ -163,7 +163,6 @@ export class Kernel {
     this.#concerned = state.endpoints;
     if (!this.#hasLinks) await this.#readLinks();
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
-    this.#refused.clear();
     const { outcomes, isWhole } = await this.#writeAllTaken(state);
     await this.#forgetFormer(state);
     if (changes === this.#changes && this.#refused.size === 0 && isWhole) this.#matches = state;
@@ -203,6 +202,7 @@ export class Kernel {
       late("sysctls", () => {
         unrouted = this.#options.unrouted?.() ?? unrouted;
         this.#written = NONE;
+        this.#refused.clear();
         return this.#sysctls.to(this.#wanted.update(state, isUp).settings);
       }),
       late("routes", () => this.#routes.to(this.#wanted.routes)),
