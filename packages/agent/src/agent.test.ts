@@ -31,6 +31,11 @@ type Document = {
   spec: object;
 };
 
+interface Result {
+  readonly ips: readonly { readonly address: string }[];
+  readonly interfaces: readonly { readonly name: string }[];
+}
+
 interface Conflist {
   readonly name: string;
   readonly cniVersions: readonly string[];
@@ -115,9 +120,15 @@ unshared(import.meta.url, () => {
     newNamespace(`/run/netns/${pod}`);
     const reply = await call("ADD", pod, {}, conf);
     expect(reply).toMatchObject({ exitCode: 0 });
-    const result = JSON.parse(reply.stdout) as { ips: { address: string }[]; interfaces: { name: string }[] };
-    return { address: result.ips[0]!.address, host: result.interfaces[0]!.name }; // an ADD that succeeded has both
+    return madeBy(JSON.parse(reply.stdout) as Result);
   }
+  const madeBy = ({ ips, interfaces }: Result) => ({ address: ips[0]!.address, host: interfaces[0]!.name }); // an ADD that succeeded has both
+  /** Resolves when the agent has seen and done all that was written. */
+  const barrier = (store: MemoryStore) =>
+    raiseBarrier(store, {
+      ...{ id: "b1", expected: [{ node: "n1", daemon: "agent" }], timeoutMs: 4000 },
+      sleep: (ms, signal) => pause(ms, signal),
+    });
   /** The interface that has rules now and had none in `before`. */
   const newest = (before: string): string | undefined =>
     [...rules().matchAll(/^:margay-tw-(cali\w+)/gm)]
@@ -275,15 +286,22 @@ unshared(import.meta.url, () => {
     sh("ip link del other");
   });
 
-  test("a foreign route in a pod's place is told, never replaced, and ours follows when it goes", async () => {
+  test("a foreign route in a pod's place is told, by CHECK too, never replaced, and ours follows when it goes", async () => {
     const store = await cluster();
     const { events } = await started(store);
-    const a = await add("a");
+    newNamespace("/run/netns/a");
+    const prevResult = JSON.parse((await call("ADD", "a")).stdout) as Result;
+    const a = madeBy(prevResult);
+    const check = () => call("CHECK", "a", {}, { prevResult });
     sh(`ip route del ${a.address}; ip route add ${a.address} dev ${a.host} proto static`);
     await until(() => events("route-refused").length === 1);
     expect(sh(`ip route show ${a.address}`)).toContain("proto static");
+    expect(JSON.parse((await check()).stdout)).toMatchObject({
+      ...{ code: 110, details: `route ${a.address} dev ${a.host} on the node: gone` },
+    });
     sh(`ip route del ${a.address}`);
     await until(() => sh(`ip route show ${a.address}`).includes("proto 142"));
+    expect(await check()).toEqual({ exitCode: 0, stdout: "" });
   });
 
   test("without its datastore the node goes on forwarding, ADD fails as retryable, and all catches up by itself", async () => {
@@ -299,11 +317,28 @@ unshared(import.meta.url, () => {
     store.disconnect();
     expect([pings("a", b.address), pings("b", a.address)]).toEqual([true, true]);
     expect((await call("ADD", "c")).exitCode).toBe(0);
-    const barrier = await raiseBarrier(store, {
-      ...{ id: "b1", expected: [{ node: "n1", daemon: "agent" }], timeoutMs: 4000 },
-      sleep: (ms, signal) => pause(ms, signal),
+    expect(await barrier(store)).toEqual({ answered: [{ node: "n1", daemon: "agent" }], missing: [] });
+  });
+
+  test("STATUS while the datastore is not followed: why, and that no running pod suffers; nothing when it is again", async () => {
+    const store = await cluster();
+    let isAway = false;
+    const watch: MemoryStore["watch"] = (...of) => {
+      const watching = store.watch(...of);
+      if (isAway) store.disconnect();
+      return watching;
+    };
+    const flaky = { ...store, revision: store.revision, watch };
+    await started(flaky);
+    isAway = true;
+    store.disconnect();
+    const answer = await until(async () => (await call("STATUS", "")).stdout);
+    expect(JSON.parse(answer)).toMatchObject({
+      code: 50,
+      msg: expect.stringMatching(/^datastore: .*disconnected/),
     });
-    expect(barrier).toEqual({ answered: [{ node: "n1", daemon: "agent" }], missing: [] });
+    isAway = false;
+    await until(async () => (await call("STATUS", "")).stdout === "");
   });
 
   test("the rules of a pod stand before its endpoint is written, its route after; refused, nothing of it stays", async () => {
@@ -422,6 +457,42 @@ unshared(import.meta.url, () => {
     });
     await put(store, { kind: "Node", metadata: { name: "n1" }, spec: {} });
     await until(() => context.notReady().length === 0);
+    const status = async () => (await call("STATUS", "")).stdout;
+    const poolless = { code: 50, msg: "no enabled pool gives addresses to pods" };
+    expect(JSON.parse(await status())).toMatchObject(poolless);
+    for (const spec of [{ disabled: true }, { nodeSelector: "rack == 'r2'" }, { assignmentMode: "Manual" }]) {
+      await put(store, pool("four", "10.244.0.0/24", spec));
+      await barrier(store);
+      expect(JSON.parse(await status())).toMatchObject(poolless);
+    }
+    await put(store, pool("four", "10.244.0.0/24"));
+    await until(async () => (await status()) === "");
+  });
+
+  test("which pool a pod's address is from: an enabled one of its node's, and a Manual one if it is asked for", async () => {
+    const store = memoryStore();
+    const node = (labels: object) => put(store, { kind: "Node", metadata: { name: "n1", labels }, spec: {} });
+    await node({ rack: "r1" });
+    await put(store, pool("a-off", "10.1.0.0/24", { disabled: true })); // by their names they would be first
+    await put(store, pool("b-elsewhere", "10.2.0.0/24", { nodeSelector: "rack == 'r2'" }));
+    await put(store, pool("c-manual", "10.3.0.0/24", { assignmentMode: "Manual" }));
+    await put(store, pool("d-open", "10.4.0.0/24"));
+    await put(store, profile);
+    await started(store);
+    const asking = (name: string) => ({
+      args: { cni: { annotations: { "cni.projectcalico.org/ipv4pools": JSON.stringify([name]) } } },
+    });
+    const addressOf = async (pod: string, conf = {}) => (await add(pod, conf)).address;
+    expect([await addressOf("a"), await addressOf("b", asking("c-manual"))]).toEqual([
+      ...[expect.stringMatching(/^10\.4\./), expect.stringMatching(/^10\.3\./)],
+    ]);
+    newNamespace("/run/netns/c");
+    expect(JSON.parse((await call("ADD", "c", {}, asking("a-off"))).stdout)).toMatchObject({
+      ...{ code: 100, msg: "ipam: pool a-off is disabled" },
+    });
+    await node({ rack: "r2" });
+    await put(store, pool("d-open", "10.4.0.0/24", { disabled: true }));
+    expect(await addressOf("d")).toMatch(/^10\.2\./);
   });
 
   test("rules that the kernel refuses: STATUS says why, as a thing that pods suffer from, until it takes them", async () => {
