@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { type AnyResource, keyOf, parse, parseKubernetes, type WorkloadEndpoint } from "@margay/api";
-import { explain, placeOf, survey, type Update } from "@margay/calc";
+import { explain, placeOf, type Survey, survey, type Update } from "@margay/calc";
 import { formatAddress } from "@margay/net";
 import fc from "fast-check";
 import { type ProbeCell, TestLab } from "./testing/lab.ts";
@@ -113,6 +113,7 @@ test(
   async () => {
     const lasting = await read(LASTING);
     const seen = { allowed: 0, denied: 0 };
+    const beyond = { allowed: 0, denied: 0 };
     for (const [round, policies] of randomPolicies(SEED, ROUNDS).entries()) {
       const backend = BACKENDS[round % BACKENDS.length] ?? {};
       await lab.apply(JSON.stringify(list([felix(backend), ...policies])));
@@ -141,12 +142,54 @@ test(
         const where = { seed: SEED, round, backend, protocol, port };
         expect({ ...where, wrong }).toEqual({ ...where, wrong: [] });
       }
+      const elsewhere = await pingsElsewhere(known, round);
+      for (const { explained } of elsewhere) beyond[explained]++;
+      const where = { seed: SEED, round, backend };
+      const wrong = elsewhere.filter(({ explained, really }) => explained !== really);
+      expect({ ...where, wrong }).toEqual({ ...where, wrong: [] });
       await lab.delete(JSON.stringify(list(policies.slice(1))));
     }
     expect(Math.min(seen.allowed, seen.denied)).toBeGreaterThan((ROUNDS * PACKETS_A_ROUND) / 20);
+    expect(Math.min(beyond.allowed, beyond.denied)).toBeGreaterThan(0);
   },
   60_000 + ROUNDS * 60_000,
 );
+
+/** What is no pod: as explain knows it in each family, and the namespace of the lab that has these addresses. */
+const OTHERS = [
+  { at: "n1", names: { 4: "n1", 6: "n1" } },
+  { at: "n2", names: { 4: "n2", 6: "n2" } },
+  { at: "tor", names: { 4: "198.51.100.1", 6: "2001:db8:100::1" } },
+] as const;
+const PINGS_A_ROUND = 8;
+
+/** Pings between random pods and what is no pod, in either direction and family, and what explain says of them. */
+async function pingsElsewhere(known: Survey, round: number) {
+  const ping = fc.record({
+    pod: fc.constantFrom(...PODS),
+    other: fc.constantFrom(...OTHERS),
+    family: fc.constantFrom(4 as const, 6 as const),
+    isFromPod: fc.boolean(),
+  });
+  const all = fc.sample(ping, { seed: SEED + round, numRuns: PINGS_A_ROUND });
+  return Promise.all(
+    all.map(async ({ pod, other, family, isFromPod }) => {
+      const [its, there] = [placeOf(pod.id, known), placeOf(other.names[family], known)];
+      const [source, destination] = isFromPod ? [its, there] : [there, its];
+      const echo = { protocol: family === 4 ? 1 : 58, icmp: { type: family === 4 ? 8 : 128, code: 0 } };
+      const { verdict, because } = explain(known, { ...echo, family, source, destination });
+      const explained = verdict === "allowed" ? verdict : ("denied" as const);
+      const [from, to] = [source, destination].map(
+        ({ addresses }) =>
+          addresses.filter((address) => address.family === family).map(formatAddress)[0] ?? "none",
+      );
+      const words = ["-c", "1", "-W", explained === "allowed" ? "10" : "1", "-I", from ?? "", to ?? ""];
+      const { code } = await lab.exec(isFromPod ? pod.id : other.at, ["ping", ...words]);
+      const really = code === 0 ? ("allowed" as const) : ("denied" as const);
+      return { from, to, explained, really, because };
+    }),
+  );
+}
 
 /** By the exit code. */
 const VERDICTS: Readonly<Record<number, boolean>> = { 0: true, 3: false };
