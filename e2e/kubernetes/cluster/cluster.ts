@@ -209,13 +209,23 @@ export class Cluster {
 
   apply = (yaml: string): Promise<string> => this.must("kubectl", ["apply", "-f", "-"], { input: yaml });
 
-  /** Resolves when the question is answered with true; the message is asked at the end. */
+  /** Resolves when the question is answered with true; one that fails is asked again. The message is asked at the end. */
   async eventually(
     what: string | (() => string),
     question: () => Promise<boolean> | boolean,
     timeoutMs = 60_000,
   ): Promise<void> {
-    await until(async () => ((await question()) ? true : undefined), { timeoutMs, everyMs: 100, what });
+    let failure = "";
+    const asked = async () => {
+      failure = "";
+      try {
+        return (await question()) ? true : undefined;
+      } catch (error) {
+        failure = `\n${error}`; // such as an etcd that a busy machine lets answer too late
+      }
+    };
+    const message = () => `${typeof what === "string" ? what : what()}${failure}`;
+    await until(asked, { timeoutMs, everyMs: 100, what: message });
   }
 
   /** Nodes and pods as kubectl shows them, and the last words of containers that ended or were started again. */
