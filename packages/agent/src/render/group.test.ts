@@ -47,10 +47,10 @@ function asked(chains: ReadonlyMap<string, Chain>, from: string): string[] {
 }
 
 test("a pod is as few rules with a thousand policies as with two, and those of its replica are the same", () => {
-  expect(rulesWith(2)).toEqual({ a: 8, b: 8, groups: [4] });
-  expect(rulesWith(32)).toEqual({ a: 8, b: 8, groups: [64] });
+  expect(rulesWith(2)).toEqual({ a: 6, b: 6, groups: [4] });
+  expect(rulesWith(32)).toEqual({ a: 6, b: 6, groups: [64] });
   const { a, b, groups: its } = rulesWith(1000);
-  expect([a, b]).toEqual([8, 8]);
+  expect([a, b]).toEqual([6, 6]);
   expect(Math.max(...its)).toBeLessThanOrEqual(64);
 });
 
@@ -73,5 +73,5 @@ test.each([
 });
 
 test("one policy is no group", () => {
-  expect(rulesWith(1)).toEqual({ a: 8, b: 8, groups: [] });
+  expect(rulesWith(1)).toEqual({ a: 6, b: 6, groups: [] });
 });
