@@ -67,6 +67,18 @@ test("a pod in a block that is announced concerns nobody, one that borrowed its 
   expect(intake.apply([pod("a", undefined)])).toBe(false);
 });
 
+test("a pod in a block that is being claimed is not announced by itself: the block is, in a moment", () => {
+  const intake = intakeOf([
+    pool(false),
+    self([]),
+    affinity("10.0.0.0/26", "pending"),
+    pod("a", "10.0.0.1/32"),
+  ]);
+  expect([...originated(intake.wanted().origins).keys()]).toEqual([]);
+  intake.apply([affinity("10.0.0.0/26", "confirmed")]);
+  expect([...originated(intake.wanted().origins).keys()]).toEqual(["10.0.0.0/26"]);
+});
+
 test("the last pod in a range of Kubernetes takes that range along", () => {
   const intake = intakeOf([pool(false), self(["10.9.0.0/24"]), pod("a", "10.9.0.1/32")]);
   expect(told(intake)).toContain("10.9.0.0/24");

@@ -47,7 +47,7 @@ const kinds = [
 type Read = (typeof kinds)[number];
 type Tables = Record<Exclude<Read, "WorkloadEndpoint">, Map<string, AnyResource>>;
 
-/** As it was written; decoded when something is made of it, and once. */
+/** As it was written; decoded when something is made of it, and once. That its schema refuses it is told then, and by the agent at once. */
 interface Unread {
   readonly value: string;
   decoded?: { readonly resource: AnyResource | undefined };

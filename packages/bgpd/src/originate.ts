@@ -43,8 +43,10 @@ export function originsOf({ node, affinities, endpoints, pools, ...more }: Origi
   const free = (more.podCidrs ?? []).filter((range) => !all.some(({ cidr }) => overlaps(cidr, range)));
   const blocks = [...own, ...usedPodCidrs(free, own, hosts)].filter((block) => isExported(exported, block));
   const floating = local.flatMap((endpoint) => floatingOf(endpoint, more.floating));
+  const claiming = affinities.filter(({ spec }) => spec.node === node && spec.state === "pending");
+  const known = [...blocks, ...claiming.map(({ spec }) => parsePrefix(spec.cidr))]; // those will be announced whole in a moment
   const borrowed = [...hosts, ...floating].filter(
-    (host) => isExported(exported, host) && !blocks.some((block) => contains(block, host)),
+    (host) => isExported(exported, host) && !known.some((block) => contains(block, host)),
   );
   return { blocks, borrowed };
 }

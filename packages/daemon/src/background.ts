@@ -6,13 +6,18 @@ const COMPILERS = "V8Worker";
 
 /**
  * Threads of V8 compile, for milliseconds, just what this process is busy with. Where processors are few they take the one that the
- * work itself waits for: from now on they take only time that no other thread of this process wants. Nothing waits for what they make:
- * until then the code runs as it is. (sched(7): on Linux each thread has a nice value.)
+ * work itself waits for: from now on they take only time that no other thread of its scheduling group wants. Nobody waits for code:
+ * until then it runs as it is. They help in collections, too; what all wait for there is left to one thread (`packages/margay/src/memory.ts`).
+ * (sched(7): on Linux each thread has a nice value.)
  * @returns how many there are
  */
 export function compileInIdleTime(): number {
   const named = readdirSync("/proc/self/task").filter((id) => isCompiler(id));
-  for (const id of named) setPriority(Number(id), constants.priority.PRIORITY_LOW);
+  try {
+    for (const id of named) setPriority(Number(id), constants.priority.PRIORITY_LOW);
+  } catch {
+    return 0; // a sandbox that forbids it costs time, and nothing else
+  }
   return named.length;
 }
 

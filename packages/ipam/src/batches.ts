@@ -146,11 +146,7 @@ export class Batches {
     const all = (outcome: Outcome) => changes.map(({ cidr }): [string, Outcome] => [cidr, outcome]);
     try {
       const found = await writeTogether(site, blocks, [...along.values()].flat());
-      if (!found) {
-        const claimed = changes.filter(({ before }) => !before);
-        await Promise.all(claimed.map(({ cidr }) => confirmClaim(site, cidr))); // until then nobody knows the way to it
-        return all("written");
-      }
+      if (!found) return [...all("written"), ...(await this.#unconfirmed(site, changes))];
       const lost = changes.find(({ cidr }) => isOf(site.node, cidr, found.refused));
       if (lost) await this.#lost(site, lost);
       else for (const pending of waiting) pending.along = undefined;
@@ -159,6 +155,22 @@ export class Batches {
       for (const { cidr } of changes) this.#stale.add(cidr);
       return all(failureOf(this.#options.node, error));
     }
+  }
+
+  /** What was claimed, and its affinity could not be confirmed: to be announced it waits for a healing. */
+  async #unconfirmed(site: Site, changes: readonly Change[]): Promise<[string, Outcome][]> {
+    const claimed = changes.filter(({ before }) => !before);
+    const all = await Promise.all(
+      claimed.map(async ({ cidr }): Promise<[string, Outcome][]> => {
+        try {
+          await confirmClaim(site, cidr);
+          return [];
+        } catch (error) {
+          return [[cidr, failureOf(this.#options.node, error)]];
+        }
+      }),
+    );
+    return all.flat();
   }
 
   /** What stands against a claim may be what an earlier one has left. */
@@ -204,6 +216,7 @@ export class Batches {
     const written = answer.fresh.filter(({ cidr }) => results.get(cidr) === "written");
     pending.taken = [...(pending.taken ?? []), ...written.map(({ held }) => held)];
     const failure = pending.failed ?? outcomes.find((outcome) => outcome instanceof Error);
+    if (wroteAlong) pending.taken = []; // whoever said what goes along takes that back, and these with it
     if (failure) return this.#fail(pending, failure);
     if (outcomes.includes("refused")) return [pending];
     return this.#answer(pending, answer.held, wroteAlong);

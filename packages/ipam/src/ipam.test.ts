@@ -210,6 +210,22 @@ describe("one allocator", () => {
       expect(await affinitiesIn(store)).toEqual([expect.stringMatching(/ pending$/)]);
     });
 
+    test("a claim that is not confirmed fails who is in it, and nobody else of that write", async () => {
+      const store = memoryStore();
+      const ipam = ipamOn(store, "n1", { pools: () => [pool("four", "10.0.0.0/28", 30)] });
+      for (const one of ["a", "b", "c"]) await ipam.assign(pod(one)); // one is left of the block
+      store.failNext({ when: "before", afterWrites: 1 });
+      const both = await Promise.allSettled(
+        ["d", "e"].map((one) => ipam.assignWith(pod(one), () => beside(`/x/${one}`))),
+      );
+      expect(both).toMatchObject([
+        { status: "fulfilled", value: { wroteAlong: true } },
+        { status: "rejected", reason: { code: "datastore" } },
+      ]);
+      expect((await store.list("/x/")).entries).toHaveLength(2); // the second's for its caller to take back
+      expect(await allocationsIn(store)).toHaveLength(5);
+    });
+
     test("is left to the caller when the block must be borrowed from, or when the handle has its address already", async () => {
       const store = memoryStore();
       const ipam = ipamOn(store, "n1");

@@ -17,8 +17,9 @@ export interface Joint {
 const KEYS_OF_CLAIM = 2;
 
 /**
- * This node's own blocks change together, those that it claims among them: hardly anybody else writes or wants those. A block of
- * another node's may be fought for: each of them stands for itself (pure).
+ * This node's own blocks change together, those that it claims among them: hardly anybody else writes those, and of nodes that
+ * want the same new one, as those of a rack do, one has it and the others plan again. A block of another node's may be fought for: each
+ * of them stands for itself (pure).
  */
 export function jointOf(
   node: string,
