@@ -9,9 +9,10 @@ import { LearnedRoute } from "./route-store.ts";
 
 const defaultLocalPref = 100;
 
-/** Bits below LOCAL_PREF in a rank: learned 1, path length 15, origin 2. */
-const belowLocalPref = 2 ** 18;
-const learned = 2 ** 17;
+/** Bits of a rank: long-lived stale 1, learned 1, LOCAL_PREF 32, path length 15, origin 2. */
+const belowLocalPref = 2 ** 17;
+const learned = 2 ** 32;
+const last = 2 ** 33;
 
 export class DecisionKeys {
   /** Steps 1 to 5 of `decisionSteps` as one number, the lowest first. */
@@ -62,13 +63,12 @@ export class DecisionKeys {
   }
 }
 
-/** RFC 9494 §4.3 last resorts behind all others, then §9.1.1 LOCAL_PREF and own routes, §9.1.2.2 a, b. */
+/** RFC 9494 §4.3 last resorts behind all others, then §9.1.1 own routes and LOCAL_PREF, §9.1.2.2 a, b. */
 const rankOf = (
   { stale, localPref, own }: { stale: boolean; localPref: number; own: boolean },
   pathLength: number,
   origin: number,
 ): number =>
-  ((stale ? 2 ** 32 : 0) + (2 ** 32 - 1 - localPref)) * belowLocalPref +
-  (own ? 0 : learned) +
+  ((stale ? last : 0) + (own ? 0 : learned) + (2 ** 32 - 1 - localPref)) * belowLocalPref +
   pathLength * 4 +
   origin;

@@ -64,10 +64,10 @@ describe("each step, both orders", () => {
       { asPath: [1] },
     ],
     [
-      "§9.1.1 our own route beats a learned one",
+      "§9.1.1 our own route beats a learned one, however its peer praises that",
       "locally-originated",
       { kind: "local", asPath: [1, 2] },
-      { asPath: [1] },
+      { asPath: [1], localPref: 200 },
     ],
     [
       "§9.1.2.2 a shorter AS_PATH beats a lower ORIGIN",

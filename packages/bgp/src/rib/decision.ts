@@ -36,8 +36,8 @@ export function decide(routes: readonly Route[], cost: Cost, onLost: OnLost = un
     if (left.length > 1) keepLowest(left, rank, (r) => onLost(r, step));
   };
   lowest("long-lived-stale", isLastResort);
-  lowest("local-pref", minusLocalPref);
   lowest("locally-originated", isLearned);
+  lowest("local-pref", minusLocalPref);
   lowest("as-path", pathLength);
   lowest("origin", originRank);
   if (left.length > 1) keepLowestMedPerAs(left, onLost);

@@ -63,12 +63,13 @@ export interface Path extends Route {
 export const decisionSteps = {
   "next-hop": { number: 0, rfc: "RFC 4271 §9.1.2.1", text: "its next hop is not reachable" },
   "long-lived-stale": { number: 1, rfc: "RFC 9494 §4.3", text: "long-lived stale: the last resort" },
-  "local-pref": { number: 2, rfc: "RFC 4271 §9.1.1", text: "lower LOCAL_PREF" },
+  // §9.1.1 leaves open how a route of one's own is preferred: before all that others say of theirs, as with BIRD and FRR
   "locally-originated": {
-    number: 3,
+    number: 2,
     rfc: "RFC 4271 §9.1.1",
     text: "learned, while another is originated here",
   },
+  "local-pref": { number: 3, rfc: "RFC 4271 §9.1.1", text: "lower LOCAL_PREF" },
   "as-path": { number: 4, rfc: "RFC 4271 §9.1.2.2 a", text: "longer AS_PATH" },
   origin: { number: 5, rfc: "RFC 4271 §9.1.2.2 b", text: "higher ORIGIN" },
   med: {
