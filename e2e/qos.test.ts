@@ -9,15 +9,16 @@ beforeAll(async () => {
   await lab.must(["pod", "add", "t/free", "--node", "n1"]);
   await lab.must(["pod", "add", "t/other", "--node", "n2"]);
   const limits = { ingressBandwidth: "20M", ingressBurst: "1M", egressBandwidth: "10M", egressBurst: "1M" };
-  const annotations = Object.entries(limits).flatMap(([key, value]) => [
-    "--annotation",
-    `${Q}${key}=${value}`,
-  ]);
-  await lab.must(["pod", "add", "t/slow", "--node", "n2", ...annotations]);
+  await addLimited("t/slow", limits);
   await lab.wait();
   await eventually("the limits are set", async () => (await queues()).length === 2);
 });
 afterAll(() => lab?.down());
+
+function addLimited(name: string, limits: object): Promise<string> {
+  const words = Object.entries(limits).flatMap(([key, value]) => ["--annotation", `${Q}${key}=${value}`]);
+  return lab.must(["pod", "add", name, "--node", "n2", ...words]);
+}
 
 /** Interfaces of n2 whose queue is ours. */
 async function queues(): Promise<string[]> {
@@ -48,6 +49,15 @@ test("what a pod receives and sends is limited to within a tenth, and nobody els
   expect(Math.abs(receives - 20) / 20).toBeLessThan(0.1);
   expect(Math.abs(sends - 10) / 10).toBeLessThan(0.1);
   expect(await throughput("t/free", "t/other")).toBeGreaterThan(200);
+});
+
+test("a burst passes at its peak rate: above the bandwidth, and below what the interface could", async () => {
+  await addLimited("t/burst", { ingressBandwidth: "1M", ingressBurst: "320M", ingressPeakrate: "40M" });
+  await eventually("its limit is set", async () => (await queues()).length === 3);
+  const megabits = await throughput("t/free", "t/burst"); // in 4 s half of the burst
+  expect(Math.abs(megabits - 40) / 40).toBeLessThan(0.1);
+  await lab.must(["pod", "rm", "t/burst"]);
+  await eventually("its limit has gone with it", async () => (await queues()).length === 2);
 });
 
 test("packets a second, of long connections too, either way, and nobody else's", async () => {
