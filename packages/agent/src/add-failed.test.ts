@@ -10,7 +10,8 @@ import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
 import { testContext } from "./testing/context.ts";
 
-const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+const sh = (command: string): string =>
+  execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
 
 const decodeBlock = (value: string) =>
   (JSON.parse(value) as { spec: { allocations: Record<string, { handle: string }> } }).spec;
