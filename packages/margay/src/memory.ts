@@ -7,9 +7,6 @@ import { setFlagsFromString } from "node:v8";
 /** The space for new objects stays as it starts; a burst would make it 64 MB, for ever. */
 const STEADY = ["--semi-space-growth-factor=1"];
 
-/** Other threads have only idle time there (`compileInIdleTime`): no collection is to wait for what one of them has begun. */
-const BY_ITSELF = ["--no-parallel-marking", "--no-parallel-compaction", "--no-parallel-pointer-update"];
-
 /** They read a cluster at their start, and keep a tenth of it. */
 const CONTROLLERS = ["--heap-growing-percent=20"];
 
@@ -30,8 +27,8 @@ const KEPT = ["--no-flush-bytecode"];
 
 /** The agent's space grows with the pods that come, so that most of what each needs is gone when it is full; at rest the agent gives it back (`collectGarbage`). */
 const OF: ReadonlyMap<string, readonly string[]> = new Map([
-  ["agent", [...SERIAL, ...BY_ITSELF, ...KEPT]],
-  ["bgpd", [...(isRouter ? ROOMY : [...STEADY, ...BY_ITSELF]), ...SERIAL, ...ONE_COMPILER]],
+  ["agent", [...SERIAL, ...KEPT]],
+  ["bgpd", [...(isRouter ? ROOMY : STEADY), ...SERIAL, ...ONE_COMPILER]],
   ["controllers", [...STEADY, ...CONTROLLERS]],
 ]);
 
