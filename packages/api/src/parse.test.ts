@@ -320,6 +320,20 @@ describe("invalid resources are refused with the field and what is allowed", () 
       /for action Allow/,
     ]),
     [
+      "a domain that is none",
+      "Profile",
+      { egress: [{ action: "Allow", destination: { domains: ["a.example", "localhost"] } }] },
+      "spec.egress[0].destination.domains[1]",
+      /must be a domain name.*found "localhost"/,
+    ],
+    [
+      "no domain at all",
+      "GlobalNetworkPolicy",
+      { egress: [{ action: "Allow", destination: { domains: [] } }] },
+      "spec.egress[0].destination.domains",
+      /1 to 256/,
+    ],
+    [
       "a DNS server by name",
       "FelixConfiguration",
       { dnsTrustedServers: ["dns.example"] },
@@ -798,6 +812,21 @@ test("a pattern of interfaces that was written before it was refused is read as 
   expect(decode("/margay/v1/hostendpoints/a", JSON.stringify(stored)).spec).toMatchObject({
     interfaceName: "eth+",
   });
+});
+
+test.each<[why: string, kind: "GlobalNetworkPolicy" | "NetworkPolicy" | "Profile", spec: object]>([
+  [
+    "in a Deny, beside nets",
+    "GlobalNetworkPolicy",
+    { egress: [{ action: "Deny", destination: { nets: ["10.0.0.0/8"], domains: ["x.org"] } }] },
+  ],
+  ["of who sends", "NetworkPolicy", { ingress: [{ action: "Allow", source: { domains: ["x.org"] } }] }],
+  ["none, or no names", "Profile", { egress: [{ action: "Allow", destination: { domains: ["x", ""] } }] }],
+])("domains that were written before they had a meaning are read as they are: %s", (_why, kind, spec) => {
+  const stored = document(kind, spec, "a");
+  const key = keyOf(kind, "a", kind === "NetworkPolicy" ? "default" : undefined);
+  expect(decode(key, JSON.stringify(stored)).spec).toMatchObject(spec);
+  expect(() => parse(stored)).toThrow(expect.objectContaining({ code: "invalid" }));
 });
 
 test("of settings, what can be read is kept beside a field that cannot", () => {

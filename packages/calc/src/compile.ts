@@ -3,6 +3,7 @@ import {
   parsePort,
   parseSelector,
   type Rule,
+  ruleInForce,
   type Selector,
   SelectorError,
 } from "@margay/api";
@@ -72,7 +73,7 @@ export function compile(source: PolicySource): Compiled {
   };
   const compileAll = (direction: Direction) =>
     source[direction].map((rule, place) =>
-      compileRule(rule, {
+      compileRule(ruleInForce(rule, direction), {
         id: ruleIds.policyRule(source.id, direction, place),
         namespace: source.namespace,
         isLocal: (isDestination) => !source.isForForwarded && isDestination === (direction === "ingress"),

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import { decode, keyOf } from "@margay/api";
 import { formatPrefix, parseAddress } from "@margay/net";
 import { Calc, type Update } from "./calc.ts";
 import { explain } from "./explain.ts";
@@ -23,6 +24,13 @@ function calcWith(...updates: readonly Update[]): Calc {
   calc.apply([...base, ...updates]);
   calc.state();
   return calc;
+}
+
+/** As the datastore has it, whatever `parse` would say of it now. */
+function stored(name: string, spec: object): Update {
+  const document = { apiVersion: "margay.dev/v1", kind: "GlobalNetworkPolicy", metadata: { name }, spec };
+  const key = keyOf("GlobalNetworkPolicy", name);
+  return { ...gnp(name, {}), value: decode(key, JSON.stringify(document)) };
 }
 
 const learn = (calc: Calc, domain: string, ...addresses: string[]) =>
@@ -117,6 +125,30 @@ describe("who is believed", () => {
     expect(calc.state()).toMatchObject({ resolvers: undefined });
     expect(calc.state().sets.size).toBe(0);
   });
+});
+
+test.each<[why: string, rule: object, reaches: readonly [inNet: boolean, elsewhere: boolean]]>([
+  [
+    "denies nets",
+    { action: "Deny", destination: { nets: ["192.0.2.0/24"], domains: ["a.example"] } },
+    [false, true],
+  ],
+  [
+    "allows nets",
+    { action: "Allow", destination: { nets: ["192.0.2.0/24"], domains: ["a.example"] } },
+    [true, false],
+  ],
+  ["allows all that somebody sends", { action: "Allow", source: { domains: ["a.example"] } }, [true, true]],
+  [
+    "but what names no name of DNS is not wide for that",
+    { action: "Allow", destination: { domains: ["a b"] } },
+    [false, false],
+  ],
+])("a rule of a former version, to which domains meant nothing, is as it was: %s", (_why, rule, expected) => {
+  const egress = [rule, ...(expected[1] ? [{ action: "Allow" }] : [])];
+  const calc = calcWith(stored("p", { selector: "app == 'web'", types: ["Egress"], egress }));
+  expect([...calc.state().policies.values()].map(({ problem }) => problem)).toEqual([undefined]);
+  expect([reaches(calc, "192.0.2.1"), reaches(calc, "198.51.100.1")]).toEqual(expected);
 });
 
 describe("explain does not know what DNS told a node", () => {

@@ -3,7 +3,8 @@ import { any, type Between, both, check, implies, is, isEmpty, not } from "../be
 import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf, withoutEffect } from "../resource.ts";
-import { ingressRules, order, rules } from "./rule.ts";
+import { order, rules } from "./rule.ts";
+import { outdatedDomains } from "./rule-domains.ts";
 import { tier } from "./tier.ts";
 
 /** Fields of Calico's that are taken and have no effect. */
@@ -21,7 +22,7 @@ const shared = {
     .describe(
       "Directions it applies to: [Egress] if only egress rules are given, both if both are, else [Ingress].",
     ),
-  ingress: ingressRules.optional().describe("Rules for packets to the endpoint, in order."),
+  ingress: rules.optional().describe("Rules for packets to the endpoint, in order."),
   egress: rules.optional().describe("Rules for packets from the endpoint, in order."),
   serviceAccountSelector: selector
     .optional()
@@ -120,6 +121,7 @@ export const networkPolicy = define({
   spec: networkPolicySpec,
   name: policyName,
   complete: withTypes,
+  outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
@@ -155,6 +157,7 @@ export const globalNetworkPolicy = define({
   between: betweenGlobal,
   name: policyName,
   complete: withTypes,
+  outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },

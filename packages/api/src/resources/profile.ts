@@ -1,13 +1,12 @@
 import * as z from "zod";
 import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
-import { ingressRules, rules } from "./rule.ts";
+import { rules } from "./rule.ts";
+import { outdatedDomains } from "./rule-domains.ts";
 
 const spec = z
   .object({
-    ingress: ingressRules
-      .optional()
-      .describe("Rules for packets to the endpoint; the first that matches decides."),
+    ingress: rules.optional().describe("Rules for packets to the endpoint; the first that matches decides."),
     egress: rules.optional().describe("Rules for packets from the endpoint."),
     labelsToApply: z
       .record(labelName, z.string())
@@ -25,6 +24,7 @@ export const profile = define({
   scope: "cluster",
   description: "What endpoints that name it inherit: labels, and rules for packets that no policy decided.",
   spec,
+  outdated: outdatedDomains,
   columns: [
     { title: "INGRESS", wide: true, value: ({ spec }) => spec.ingress?.length ?? 0 },
     { title: "EGRESS", wide: true, value: ({ spec }) => spec.egress?.length ?? 0 },

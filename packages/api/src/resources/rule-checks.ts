@@ -1,7 +1,7 @@
 import { familiesOf } from "../fields/addresses.ts";
 import type { EntityRule, RuleFields } from "./rule.ts";
 
-interface Fault {
+export interface Fault {
   readonly path: string[];
   readonly message: string;
 }
@@ -12,7 +12,6 @@ export function ruleFaults(value: RuleFields): Fault[] {
     ...icmpFaults(value),
     ...(["source", "destination"] as const).flatMap((side) => entityFaults(value, side)),
     ...familyFaults(value),
-    ...domainFaults(value),
   ];
 }
 
@@ -55,22 +54,8 @@ function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[]
   return out;
 }
 
-/**
- * Not all addresses of a name are ever known: what is missing of them would be let through by a Deny (network-policy-api,
- * NPEP-133).
- */
-function domainFaults({ action, source, destination }: RuleFields): Fault[] {
-  const faults: Fault[] = [];
-  if (source?.domains) faults.push({ path: ["source", "domains"], message: "is for destinations" });
-  if (!destination?.domains) return faults;
-  if (action !== "Allow")
-    faults.push({ path: ["destination", "domains"], message: `is for action Allow, found ${action}` });
-  const fields = [...OTHERS, "services", "nodeSelector"] as const;
-  return [...faults, ...clashes(destination, { side: "destination", beside: "domains", fields })];
-}
-
 /** What says by itself who is meant. */
-const OTHERS = [
+export const OTHERS = [
   "nets",
   "notNets",
   "selector",
@@ -79,7 +64,8 @@ const OTHERS = [
   "serviceAccounts",
 ] as const;
 
-const clashes = (
+/** What stands beside a field that says by itself who is meant. */
+export const clashes = (
   entity: EntityRule,
   { side, beside, fields }: { side: string; beside: string; fields: readonly (keyof EntityRule)[] },
 ): Fault[] =>

@@ -1,6 +1,5 @@
 import * as z from "zod";
 import { net } from "../fields/addresses.ts";
-import { domain } from "../fields/domains.ts";
 import { PROTOCOLS, port, protocol } from "../fields/ports.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import type { SpecOf } from "../resource.ts";
@@ -37,8 +36,6 @@ const services = z.object({
  */
 const MOST_EXCEPTIONS = 65_536;
 
-const MOST_DOMAINS = 256;
-
 const entity = z.object({
   nets: z.array(net()).max(256).optional().describe("Networks, one of which holds the address."),
   notNets: z
@@ -67,9 +64,7 @@ const entity = z.object({
     .optional()
     .describe("Addresses of nodes, by the labels of nodes; not beside other selectors or nets. Margay only."),
   domains: z
-    .array(domain)
-    .min(1)
-    .max(MOST_DOMAINS)
+    .array(z.string())
     .optional()
     .describe(
       'Addresses that DNS answers give for these names, "*.example.com" for all below it; only in the destination of an egress Allow, and not beside selectors or nets.',
@@ -120,17 +115,6 @@ export type RuleFields = z.output<typeof fields>;
  * and is closed where it has more than this: a few kilobytes may ask for millions, and what is in the kernel is walked in line.
  */
 export const rules = z.array(rule).max(8192);
-
-/** Whoever sends to a pod has no name that the node could have learnt. */
-export const ingressRules = rules.superRefine((all, context) => {
-  for (const [i, { destination }] of all.entries())
-    if (destination?.domains)
-      context.addIssue({
-        code: "custom",
-        path: [i, "destination", "domains"],
-        message: "is for egress rules",
-      });
-});
 
 /** Where a policy or tier stands. */
 export const order = z

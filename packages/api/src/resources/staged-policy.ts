@@ -10,6 +10,7 @@ import {
   policyName,
   withTypes,
 } from "./policy.ts";
+import { outdatedDomains } from "./rule-domains.ts";
 
 /** Policies that are evaluated and counted, and never enforced (calico.md §1.9). */
 
@@ -41,6 +42,7 @@ export const stagedNetworkPolicy = define({
   spec: stagedSpec,
   name: policyName,
   complete: withTypes,
+  outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
@@ -66,6 +68,7 @@ export const stagedGlobalNetworkPolicy = define({
   between: betweenGlobal,
   name: policyName,
   complete: withTypes,
+  outdated: outdatedDomains,
   idle: ({ doNotTrack, preDNAT }) => ({
     ...HINTS,
     ...(doNotTrack && { doNotTrack: EARLY }),
