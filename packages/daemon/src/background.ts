@@ -7,7 +7,7 @@ const COMPILERS = "V8Worker";
 /**
  * Threads of V8 compile, for milliseconds, just what this process is busy with. Where processors are few they take the one that the
  * work itself waits for: from now on they take only time that no other thread of its scheduling group wants. Nobody waits for code:
- * until then it runs as it is. They help in collections, too; what all wait for there is left to one thread (`packages/margay/src/memory.ts`).
+ * until then it runs as it is. Full collections they help in, and these may wait for one of them; those of new objects do not (`packages/margay/src/memory.ts`).
  * (sched(7): on Linux each thread has a nice value.)
  * @returns how many there are
  */
