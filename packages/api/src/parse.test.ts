@@ -814,6 +814,43 @@ test("a pattern of interfaces that was written before it was refused is read as 
   });
 });
 
+test.each<[why: string, rule: object, nowhere: string]>([
+  ["", {}, "255.255.255.255/32"],
+  ["of IPv6", { ipVersion: 6 }, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"],
+  [
+    "from networks of IPv6",
+    { source: { nets: ["fd00::/8"] } },
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+  ],
+  ["of ICMPv6", { protocol: "ICMPv6" }, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"],
+  [
+    "of IPv6, as it was written",
+    { ipVersion: 6, destination: { domains: ["a.example"], nets: ["255.255.255.255/32"] } },
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+  ],
+])(
+  "a rule with domains %s goes nowhere where a version before reads it, and is taken again as it is stored",
+  (_why, rule, nowhere) => {
+    for (const kind of [
+      "GlobalNetworkPolicy",
+      "NetworkPolicy",
+      "Profile",
+      "StagedNetworkPolicy",
+      "StagedGlobalNetworkPolicy",
+    ] as const) {
+      const domains = { action: "Allow", destination: { domains: ["a.example"] }, ...rule };
+      const { resource, warnings } = parse(document(kind, { egress: [domains, { action: "Deny" }] }, "a"));
+      const egress = [
+        { ...domains, destination: { domains: ["a.example"], nets: [nowhere] } },
+        { action: "Deny" },
+      ];
+      expect(resource.spec).toMatchObject({ egress });
+      expect(warnings).toEqual([]);
+      expect(parse(resource).resource).toEqual(resource);
+    }
+  },
+);
+
 test.each<[why: string, kind: "GlobalNetworkPolicy" | "NetworkPolicy" | "Profile", spec: object]>([
   [
     "in a Deny, beside nets",

@@ -3,8 +3,8 @@ import { any, type Between, both, check, implies, is, isEmpty, not } from "../be
 import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf, withoutEffect } from "../resource.ts";
-import { order, rules } from "./rule.ts";
-import { outdatedDomains } from "./rule-domains.ts";
+import { order, type Rule, rules } from "./rule.ts";
+import { outdatedDomains, withNowhere } from "./rule-domains.ts";
 import { tier } from "./tier.ts";
 
 /** Fields of Calico's that are taken and have no effect. */
@@ -33,10 +33,16 @@ const shared = {
     .describe(withoutEffect(HINTS.performanceHints)),
 };
 
-/** Calico's defaulting of `types`; a given list, even an empty one, is kept. */
-export function withTypes<
-  S extends { types?: ("Ingress" | "Egress")[]; ingress?: unknown[]; egress?: unknown[] },
->(spec: S): S {
+/** What depends on other fields: Calico's defaulting of `types`, of which a given list, even an empty one, is kept; and what stands beside domains. */
+export const completed = <S extends Directed>(spec: S): S => withNowhere(withTypes(spec));
+
+interface Directed {
+  types?: ("Ingress" | "Egress")[] | undefined;
+  ingress?: Rule[] | undefined;
+  egress?: Rule[] | undefined;
+}
+
+function withTypes<S extends Directed>(spec: S): S {
   if (spec.types) return spec;
   if (!spec.egress?.length) return { ...spec, types: ["Ingress"] };
   return { ...spec, types: spec.ingress?.length ? ["Ingress", "Egress"] : ["Egress"] };
@@ -120,7 +126,7 @@ export const networkPolicy = define({
   description: "What the endpoints of one namespace may receive and send.",
   spec: networkPolicySpec,
   name: policyName,
-  complete: withTypes,
+  complete: completed,
   outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [
@@ -156,7 +162,7 @@ export const globalNetworkPolicy = define({
   spec: globalNetworkPolicySpec,
   between: betweenGlobal,
   name: policyName,
-  complete: withTypes,
+  complete: completed,
   outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [

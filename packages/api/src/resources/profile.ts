@@ -2,7 +2,7 @@ import * as z from "zod";
 import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { rules } from "./rule.ts";
-import { outdatedDomains } from "./rule-domains.ts";
+import { outdatedDomains, withNowhere } from "./rule-domains.ts";
 
 const spec = z
   .object({
@@ -24,6 +24,7 @@ export const profile = define({
   scope: "cluster",
   description: "What endpoints that name it inherit: labels, and rules for packets that no policy decided.",
   spec,
+  complete: withNowhere,
   outdated: outdatedDomains,
   columns: [
     { title: "INGRESS", wide: true, value: ({ spec }) => spec.ingress?.length ?? 0 },

@@ -75,9 +75,8 @@ export const clashes = (
 
 /** One rule is rendered per family: its networks must be of one, and of that of `ipVersion`. */
 function familyFaults({ source, destination, ipVersion }: RuleFields): Fault[] {
-  const families = familiesOf(
-    [source, destination].flatMap((e) => [...(e?.nets ?? []), ...(e?.notNets ?? [])]),
-  );
+  const entities = [source, destination].filter((e) => !e?.domains); // nets beside those are of no account
+  const families = familiesOf(entities.flatMap((e) => [...(e?.nets ?? []), ...(e?.notNets ?? [])]));
   if (families.size > 1)
     return [{ path: [], message: "must not mix IPv4 and IPv6 networks; make one rule of each" }];
   const [family] = families;

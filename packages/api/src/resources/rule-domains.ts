@@ -1,4 +1,5 @@
 import type { Issue } from "../errors.ts";
+import { familiesOf } from "../fields/addresses.ts";
 import { domain } from "../fields/domains.ts";
 import { formatPath, issuesOf } from "../issues.ts";
 import type { EntityRule, Rule } from "./rule.ts";
@@ -10,6 +11,15 @@ import { clashes, type Fault, OTHERS } from "./rule-checks.ts";
  */
 
 const MOST_DOMAINS = 256;
+
+/**
+ * Stored beside domains, for versions that do not know them: they would read an Allow to a name as one to everywhere, and read one to
+ * nowhere. A rule's networks are of its family.
+ */
+const NOWHERE = { 4: "255.255.255.255/32", 6: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128" } as const;
+
+const isNowhere = ([first, ...more]: readonly string[]): boolean =>
+  more.length === 0 && Object.values<string | undefined>(NOWHERE).includes(first);
 
 type Direction = "ingress" | "egress";
 type Rules = { readonly [D in Direction]?: readonly Rule[] | undefined };
@@ -25,19 +35,41 @@ export const outdatedDomains = (spec: Rules): Issue[] =>
     ),
   );
 
-/** The rule as it is enforced: without domains where they have no effect. */
+/** With what versions need that do not know domains. */
+export function withNowhere<S extends { readonly egress?: readonly Rule[] | undefined }>(spec: S): S {
+  if (!spec.egress?.some(isInForce)) return spec;
+  const nowhere = (rule: Rule): Rule =>
+    isInForce(rule)
+      ? { ...rule, destination: { ...rule.destination, nets: [NOWHERE[familyOf(rule)]] } }
+      : rule;
+  return { ...spec, egress: spec.egress.map(nowhere) };
+}
+
+function familyOf({ ipVersion, protocol, source }: Rule): 4 | 6 {
+  if (protocol === "ICMPv6" || protocol === 58) return 6;
+  const [family = 4] = familiesOf([...(source?.nets ?? []), ...(source?.notNets ?? [])]);
+  return ipVersion ?? family;
+}
+
+/** Of an egress rule. */
+const isInForce = ({ action, destination }: Rule): boolean =>
+  destination?.domains !== undefined &&
+  destination.domains.length > 0 &&
+  placeFaults({ action, destination }, "egress").length === 0;
+
+/** The rule as it is enforced: by its domains alone, or without them where they have no effect. */
 export function ruleInForce(rule: Rule, direction: Direction): Rule {
   const { source, destination } = rule;
-  const isInForce =
-    destination?.domains?.length && placeFaults({ action: rule.action, destination }, direction).length === 0;
-  if (!source?.domains && (!destination?.domains || isInForce)) return rule;
+  if (!source?.domains && !destination?.domains) return rule;
+  const byDomains = direction === "egress" && isInForce(rule);
   return {
     ...rule,
     ...(source && { source: withoutDomains(source) }),
-    ...(destination && !isInForce && { destination: withoutDomains(destination) }),
+    ...(destination && { destination: byDomains ? withoutNets(destination) : withoutDomains(destination) }),
   };
 }
 
+const withoutNets = ({ nets: _, ...entity }: EntityRule): EntityRule => entity;
 const withoutDomains = ({ domains: _, ...entity }: EntityRule): EntityRule => entity;
 
 function nameFaults({ destination }: Rule): Fault[] {
@@ -66,6 +98,8 @@ function placeFaults(
   const path = ["destination", "domains"];
   if (direction === "ingress") faults.push({ path, message: "is for egress rules" });
   if (action !== "Allow") faults.push({ path, message: `is for action Allow, found ${action}` });
+  const { nets = [], ...others } = destination;
+  const given = isNowhere(nets) ? others : destination;
   const fields = [...OTHERS, "services", "nodeSelector"] as const;
-  return [...faults, ...clashes(destination, { side: "destination", beside: "domains", fields })];
+  return [...faults, ...clashes(given, { side: "destination", beside: "domains", fields })];
 }

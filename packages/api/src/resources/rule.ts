@@ -67,7 +67,7 @@ const entity = z.object({
     .array(z.string())
     .optional()
     .describe(
-      'Addresses that DNS answers give for these names, "*.example.com" for all below it; only in the destination of an egress Allow, and not beside selectors or nets.',
+      'Addresses that DNS answers give for these names, "*.example.com" for all below it; only in the destination of an egress Allow, and not beside selectors or nets (but for 255.255.255.255/32, which stands there for versions that know no domains).',
     ),
 });
 

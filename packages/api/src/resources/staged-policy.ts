@@ -4,11 +4,11 @@ import { define, type SpecOf } from "../resource.ts";
 import {
   betweenGlobal,
   checkGlobal,
+  completed,
   globalFields,
   HINTS,
   namespacedFields,
   policyName,
-  withTypes,
 } from "./policy.ts";
 import { outdatedDomains } from "./rule-domains.ts";
 
@@ -41,7 +41,7 @@ export const stagedNetworkPolicy = define({
   description: "A NetworkPolicy on trial: evaluated and counted, never enforced.",
   spec: stagedSpec,
   name: policyName,
-  complete: withTypes,
+  complete: completed,
   outdated: outdatedDomains,
   idle: () => HINTS,
   columns: [
@@ -67,7 +67,7 @@ export const stagedGlobalNetworkPolicy = define({
   spec: stagedGlobalSpec,
   between: betweenGlobal,
   name: policyName,
-  complete: withTypes,
+  complete: completed,
   outdated: outdatedDomains,
   idle: ({ doNotTrack, preDNAT }) => ({
     ...HINTS,
