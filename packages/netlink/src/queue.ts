@@ -44,7 +44,7 @@ export class PacketQueue {
   readonly #socket: EventSocket;
   #isOpen = true;
 
-  /** Throws NetlinkError; that the kernel does not bind it (EBUSY: another has it) is told by `onError`. */
+  /** Throws NetlinkError; that the kernel does not bind it (EPERM: another has it) is told by `onError`. */
   constructor(options: PacketQueueOptions) {
     this.#options = options;
     this.#socket = new EventSocket({
@@ -106,7 +106,8 @@ export class PacketQueue {
   #heed({ type, body }: Message): void {
     if (type === control.error && body.byteLength >= 4) {
       const errno = -body.getInt32(0, true);
-      if (errno !== 0) this.#fail(new NetlinkError(errnoName(errno), this.#words()));
+      const isGone = errnoName(errno) === "ENOENT"; // the packet, with its interface
+      if (errno !== 0 && !isGone) this.#fail(new NetlinkError(errnoName(errno), this.#words()));
     }
     if (type !== PACKET) return;
     const found = attributes(body, 4);

@@ -97,7 +97,10 @@ export class Domains {
     try {
       this.#queue = new PacketQueue({
         ...{ number: DNS_QUEUE, atMost: MOST_WAITING, bytes: MOST_BYTES },
-        onPacket: (packet, letGo) => void this.#heed(packet).finally(letGo),
+        onPacket: (packet, letGo) => {
+          this.#reopenMs = REOPEN_MS.first;
+          void this.#heed(packet).finally(letGo);
+        },
         onError: (error) => this.#lost(error),
       });
     } catch (error) {
