@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { ApiError } from "@margay/api";
-import { type DaemonOptions, daemonFlags, runDaemon } from "@margay/daemon";
+import { type DaemonOptions, daemonFlags, type OtherFile, runDaemon } from "@margay/daemon";
 import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule } from "yargs";
 import { readText } from "./standalone/read.ts";
@@ -19,29 +19,33 @@ export const command: CommandModule<object, BgpdOptions> = {
   command: "bgpd",
   describe: "daemon: the BGP speaker of one node",
   builder: (yargs) =>
-    daemonFlags(yargs, {
-      "health-port": {
-        type: "number",
-        default: 9098,
-        describe: "Port of /healthz, /readyz and /metrics; 0 takes any free one",
+    daemonFlags(
+      yargs,
+      {
+        "health-port": {
+          type: "number",
+          default: 9098,
+          describe: "Port of /healthz, /readyz and /metrics; 0 takes any free one",
+        },
+        "config-file": {
+          type: "string",
+          describe:
+            "Run alone, as a router or a route reflector, as this YAML file says; read again when it changes. --config takes such a file, too",
+        },
+        "secrets-dir": {
+          type: "string",
+          default: defaultSecretsDir,
+          describe:
+            "Directory of the Secrets that BGPPeers name for their passwords, as Kubernetes mounts them: SECRET/KEY; a change is taken up at once",
+        },
+        check: {
+          type: "boolean",
+          implies: "config-file",
+          describe: "Only say whether the file of --config-file is right",
+        },
       },
-      "config-file": {
-        type: "string",
-        describe:
-          "Run alone, as a router or a route reflector, as this YAML file says; read again when it changes",
-      },
-      "secrets-dir": {
-        type: "string",
-        default: defaultSecretsDir,
-        describe:
-          "Directory of the Secrets that BGPPeers name for their passwords, as Kubernetes mounts them: SECRET/KEY; a change is taken up at once",
-      },
-      check: {
-        type: "boolean",
-        implies: "config-file",
-        describe: "Only say whether the file of --config-file is right",
-      },
-    }).usage(
+      routerFile,
+    ).usage(
       "$0 bgpd\n\nRuns on every node, with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE, in the node's network namespace; on a node that runs no pods it is a " +
         "route reflector alone. Announces the node's blocks by BGP, learns those of others, and writes kernel routes (protocol 143). " +
         "Sessions follow from Node, BGPConfiguration and BGPPeer resources, or, without any datastore, from --config-file. Ending it leaves the " +
@@ -63,6 +67,9 @@ export const command: CommandModule<object, BgpdOptions> = {
     }
   },
 };
+
+/** A router's file says who we are (`local`), which is no flag. */
+const routerFile: OtherFile = (values, path) => ("local" in values ? { "config-file": path } : undefined);
 
 /** The exit code: 1 when the file is wrong, each fault on a line of its own. */
 function check(path: string): number {

@@ -4,19 +4,30 @@ import type { Argv, Options } from "yargs";
 
 type Values = Record<string, unknown>;
 
+/** What a file that `--config` names means to a command which has another use for some: values of flags, or undefined for a file of flags. */
+export type OtherFile = (values: Values, path: string) => Values | undefined;
+
 /**
  * Adds options that can be set by flag, by environment variable and in the YAML file that `--config` names,
  * in this order of precedence. Only the variables of these options are read: in a Kubernetes pod others may
  * begin with MARGAY_ too.
  */
-export function withSources<T, O extends Record<string, Options>>(yargs: Argv<T>, options: O) {
+export function withSources<T, O extends Record<string, Options>>(
+  yargs: Argv<T>,
+  options: O,
+  other: OtherFile = () => undefined,
+) {
   const environment = fromEnvironment([...Object.keys(options), "config"]);
   const { config } = environment;
-  const below = typeof config === "string" ? fromFile(config) : {};
+  const read = (path: string) => {
+    const values = fromFile(path);
+    return other(values, path) ?? values;
+  };
+  const below = typeof config === "string" ? read(config) : {};
   return yargs
     .options(options)
     .config("config", "YAML file with values for these flags", (path: string) => ({
-      ...fromFile(path),
+      ...read(path),
       ...environment,
     }))
     .config({ ...below, ...environment })

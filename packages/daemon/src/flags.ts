@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { Argv, Options } from "yargs";
-import { withSources } from "./flag-sources.ts";
+import { type OtherFile, withSources } from "./flag-sources.ts";
 
 const storeTable = {
   "etcd-endpoints": {
@@ -64,10 +64,11 @@ export interface DaemonOptions extends StoreOptions {
 export function daemonFlags<T, More extends Record<string, Options> = Record<never, never>>(
   yargs: Argv<T>,
   more = {} as More,
+  other?: OtherFile,
 ) {
   const common = Object.entries<Options>(daemonTable);
   const merged = Object.fromEntries(common.map(([flag, options]) => [flag, { ...options, ...more[flag] }]));
-  return withSources(yargs, { ...more, ...merged } as typeof daemonTable & More); // the same keys, merged
+  return withSources(yargs, { ...more, ...merged } as typeof daemonTable & More, other); // the same keys, merged
 }
 
 /** The flags of a command that needs only the datastore and the sockets, such as `margay get`. */

@@ -9,6 +9,7 @@ export {
   controlPost,
   type Query,
 } from "./control.ts";
+export type { OtherFile } from "./flag-sources.ts";
 export { type DaemonOptions, daemonFlags, type StoreOptions, storeFlags } from "./flags.ts";
 export type { Health } from "./health.ts";
 export { openStore } from "./open-store.ts";

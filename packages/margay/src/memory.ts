@@ -2,6 +2,7 @@
  * How V8 uses memory in the daemons, which run for months with little to do (docs/adr/0003-footprint.md). Imported before
  * anything else: what start-up has taken is not given back.
  */
+import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 
 /** The space for new objects stays as it starts; a burst would make it 64 MB, for ever. */
@@ -20,7 +21,24 @@ const ONE_COMPILER = ["--concurrent-turbofan-max-threads=1", "--concurrent-magle
 const ROOMY = ["--heap-growing-percent=300"];
 
 const isRouter =
-  process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) || "MARGAY_CONFIG_FILE" in process.env;
+  process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) ||
+  "MARGAY_CONFIG_FILE" in process.env ||
+  isRouterFile(configGiven() ?? process.env.MARGAY_CONFIG);
+
+/** The word with or behind `--config`. */
+function configGiven(): string | undefined {
+  const at = process.argv.findIndex((word) => /^--config(=|$)/.test(word));
+  return process.argv[at]?.split("=")[1] ?? (at < 0 ? undefined : process.argv[at + 1]);
+}
+
+/** `--config` takes a router's file as well as one of flags; what cannot be read is told by who needs it. */
+function isRouterFile(path: string | undefined): boolean {
+  try {
+    return path !== undefined && /^local:/m.test(readFileSync(path, "utf8"));
+  } catch {
+    return false;
+  }
+}
 
 /** Pods come now and then: what makes one is not forgotten in between, to be compiled anew while a pod waits. */
 const KEPT = ["--no-flush-bytecode"];

@@ -59,3 +59,13 @@ test.each<[why: string, line: string, code: number, stderr: string]>([
 ])("%s", async (_why, line, code, stderr) => {
   expect(await shell(line)).toMatchObject({ code, stderr });
 });
+
+test("--config of bgpd takes a router's file as it is, besides one of flags", async () => {
+  const text = "local: {as: 65000, router-id: 192.0.2.1}";
+  const line = `f=$(mktemp); echo '${text}' > $f; $margay bgpd --config $f --check; code=$?; rm $f; exit $code`;
+  expect(await shell(line)).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/ is right: 0 neighbors/),
+    stderr: "",
+  });
+});
