@@ -60,4 +60,28 @@ unshared(import.meta.url, () => {
       sh("iptables -t mangle -F; ip link del d2");
     }
   });
+
+  test("what waits when it is closed goes on", async () => {
+    sh("ip link set lo up; iptables -t mangle -A POSTROUTING -p udp --dport 4242 -j NFQUEUE --queue-num 7");
+    const { queue, next } = listening();
+    const [sender, receiver] = [createSocket("udp4"), createSocket("udp4")];
+    try {
+      const received: string[] = [];
+      const all = Promise.withResolvers<void>();
+      receiver.on("message", (message) => {
+        received.push(message.toString());
+        if (received.length === 2) all.resolve();
+      });
+      await new Promise<void>((done) => receiver.bind(4242, "127.0.0.1", done));
+      sender.send("seen", 4242, "127.0.0.1");
+      await next();
+      await new Promise((done) => sender.send("not even seen", 4242, "127.0.0.1", done));
+      queue.close();
+      await all.promise;
+      expect(received).toEqual(["seen", "not even seen"]);
+    } finally {
+      for (const socket of [sender, receiver]) socket.close();
+      sh("iptables -t mangle -F");
+    }
+  });
 });

@@ -12,10 +12,12 @@ import {
 } from "./message.ts";
 
 const NETLINK_NETFILTER = 12;
-/** NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET, _VERDICT, _CONFIG. */
+/** NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET, _VERDICT, _CONFIG, _VERDICT_BATCH. */
 const PACKET = 0x300;
 const VERDICT = 0x301;
 const CONFIG = 0x302;
+/** For all packets up to an id, as they are numbered. */
+const VERDICTS = 0x303;
 /** NFQA_CFG_*. */
 const config = { command: 1, params: 2, longest: 3, mask: 4, flags: 5 } as const;
 const BIND = 1;
@@ -34,7 +36,7 @@ export interface PacketQueueOptions {
   readonly bytes: number;
   /** The bytes are good until it returns; the packet waits until `letGo` is called, once. */
   readonly onPacket: (packet: Uint8Array, letGo: () => void) => void;
-  /** It is closed: packets that waited are lost, and further ones are let through unseen. */
+  /** It is closed: packets that waited go on, and further ones are let through unseen. */
   readonly onError: (error: NetlinkError) => void;
 }
 
@@ -43,6 +45,7 @@ export class PacketQueue {
   readonly #options: PacketQueueOptions;
   readonly #socket: EventSocket;
   #isOpen = true;
+  #lastId = 0;
 
   /** Throws NetlinkError; that the kernel does not bind it (EPERM: another has it) is told by `onError`. */
   constructor(options: PacketQueueOptions) {
@@ -73,9 +76,16 @@ export class PacketQueue {
     }
   }
 
+  /** What waits goes on, unread packets too: the kernel would drop all of it. */
   close(): void {
-    if (this.#isOpen) this.#socket.close();
+    if (!this.#isOpen) return;
     this.#isOpen = false;
+    try {
+      this.#send(VERDICTS, (this.#lastId + this.#options.atMost) >>> 0);
+    } catch (error) {
+      if (!(error instanceof NetlinkError)) throw error;
+    }
+    this.#socket.close();
   }
 
   readonly #words = (): string => `listen to queue ${this.#options.number}`;
@@ -113,19 +123,24 @@ export class PacketQueue {
     const found = attributes(body, 4);
     const id = found.get(attribute.header)?.getUint32(0);
     if (id === undefined) return;
+    this.#lastId = id;
     const payload = found.get(attribute.payload);
     this.#options.onPacket(payload ? bytesOf(payload) : new Uint8Array(), () => this.#accept(id));
   }
 
   #accept(id: number): void {
     if (!this.#isOpen) return;
-    const verdict = Uint8Array.of(...bigEndian(ACCEPT), ...bigEndian(id));
-    const body = (e: Encoder) => this.#header(e).attributeBytes(attribute.verdict, verdict);
     try {
-      this.#socket.send([{ type: VERDICT, flags: 0, words: () => `let packet ${id} go`, body }]);
+      this.#send(VERDICT, id);
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
       this.#fail(error);
     }
+  }
+
+  #send(type: number, id: number): void {
+    const verdict = Uint8Array.of(...bigEndian(ACCEPT), ...bigEndian(id));
+    const body = (e: Encoder) => this.#header(e).attributeBytes(attribute.verdict, verdict);
+    this.#socket.send([{ type, flags: 0, words: () => `let packet ${id} go`, body }]);
   }
 }
