@@ -78,14 +78,15 @@ export class Domains {
 
   /** Forgets addresses whose time is over, unless a connection goes there, and what no rule means. */
   async tidy(): Promise<void> {
-    const { now, meant } = this.#options;
-    const due = this.#learnt.due(now());
+    const { meant } = this.#options;
+    const now = this.#options.now(); // also of what is forgotten: what becomes due meanwhile was not looked for
+    const due = this.#learnt.due(now);
     const connections = due.length > 0 ? await connectionsOf(due) : [];
     const used = new Set(
       connections.flatMap(({ original, reply }) => [original.destination, reply.source].map(formatAddress)),
     );
     const changed = this.#learnt.forget({
-      now: now(),
+      now,
       isUsed: (address) => used.has(address),
       isMeant: (domain) => meant(domain) !== undefined,
     });
