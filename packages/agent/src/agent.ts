@@ -364,19 +364,6 @@ export class Agent {
     this.#lookedBack = true;
   }
 
-  /** What fails now is done the next time. */
-  async #forgetDomains(): Promise<void> {
-    if (!this.#inSync) return;
-    try {
-      await this.domains.tidy();
-    } catch (error) {
-      this.#teller.failing("domains-failed", "addresses of domains not looked through")(
-        error,
-        FORGET_SECONDS * 1000,
-      );
-    }
-  }
-
   /** Empty blocks go back; what fails now is done the next time. */
   async #tidy(): Promise<void> {
     if (!this.#inSync) return;
@@ -422,7 +409,7 @@ export class Agent {
       },
       {
         seconds: () => FORGET_SECONDS,
-        act: () => void this.#forgetDomains(),
+        act: () => void (this.#inSync && this.domains.tidy()),
       },
       {
         seconds: () => HEARTBEAT_SECONDS,

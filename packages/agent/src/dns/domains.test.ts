@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
@@ -9,13 +10,14 @@ import { expect, test } from "@jest/globals";
 import { type AnyResource, encode, keyOf, parse, parseKubernetes } from "@margay/api";
 import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
-import { formatAddress } from "@margay/net";
+import { formatAddress, parseAddress } from "@margay/net";
 import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { startAgent } from "../start.ts";
 import { pause, testContext } from "../testing/context.ts";
 import { Domains } from "./domains.ts";
 import type { Done, Task } from "./testing/asker.ts";
+import { answer } from "./testing/wire.ts";
 
 const RESOLVERS = { trusted: ["192.0.2.53", "fd00:2::53"], strange: ["192.0.2.54", "fd00:2::54"] };
 const SERVERS = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "fd00:2::1", "fd00:2::3"];
@@ -248,8 +250,31 @@ unshared(import.meta.url, () => {
       '["a.example","198.51.100.1",70000]\n["a.example","198.51.100.3",100000]\n',
     );
     server();
+    // What is good for longer now is written before the answer goes on, and once when it is tidied.
+    sh(
+      "ip link set lo up; iptables -t mangle -A POSTROUTING -p udp --dport 4242 -j NFQUEUE --queue-num 19809",
+    );
+    domains.listen(true);
+    const record = { owner: "a.example", ttl: 300, data: parseAddress("198.51.100.3") };
+    await passes(answer({ domain: "a.example", family: 4 }, [record]));
+    domains.listen(false);
+    expect(readFileSync(path, "utf8")).toMatch(/,70000\]\n.*,100000\]\n.*"198.51.100.3",440000\]\n$/);
+    now = 60_000;
+    await domains.tidy();
+    expect(readFileSync(path, "utf8")).toMatch(/^.*,70000\]\n.*"198.51.100.3",440000\]\n$/);
+    expect(told).toEqual([]);
   });
 });
+
+/** Sends a datagram to ourselves, and waits until it is there. */
+async function passes(message: Uint8Array): Promise<void> {
+  const receiver = createSocket("udp4").bind(4242, "127.0.0.1");
+  await once(receiver, "listening");
+  const arrival = once(receiver, "message");
+  receiver.send(message, 4242, "127.0.0.1");
+  await arrival;
+  receiver.close();
+}
 
 /** A connection to 198.51.100.1 that lasts. @returns what ends it */
 async function lasting(): Promise<() => void> {

@@ -38,6 +38,8 @@ export class Domains {
   readonly #journal: DomainJournal;
   readonly #learnt = new LearntDomains();
   #queue: PacketQueue | undefined;
+  /** Some are in the journal more than once. */
+  #isLonger = false;
   #reopening: NodeJS.Timeout | undefined;
   #reopenMs: number = REOPEN_MS.first;
 
@@ -76,8 +78,16 @@ export class Domains {
     else if (!this.#queue && !this.#reopening) this.#open();
   }
 
-  /** Forgets addresses whose time is over, unless a connection goes there, and what no rule means. */
+  /** Forgets addresses whose time is over, unless a connection goes there, and what no rule means. Never rejects: what fails now is done the next time. */
   async tidy(): Promise<void> {
+    try {
+      await this.#forget();
+    } catch (error) {
+      this.#options.onError(error, 0);
+    }
+  }
+
+  async #forget(): Promise<void> {
     const { meant } = this.#options;
     const now = this.#options.now(); // also of what is forgotten: what becomes due meanwhile was not looked for
     const due = this.#learnt.due(now);
@@ -91,7 +101,8 @@ export class Domains {
       isMeant: (domain) => meant(domain) !== undefined,
     });
     for (const domain of changed) this.#tell(domain);
-    if (changed.length > 0 || due.length > 0) this.#journal.rewrite(this.#learnt.all);
+    if (changed.length > 0 || due.length > 0 || this.#isLonger) this.#journal.rewrite(this.#learnt.all);
+    this.#isLonger = false;
   }
 
   #open(): void {
@@ -152,12 +163,14 @@ export class Domains {
 
   #learn({ domain, addresses }: DnsAnswer, meant: Meant): void {
     const now = this.#options.now();
-    const { fresh, refused } = this.#learnt.learn(domain, addresses, { meant, now });
+    const { fresh, longer, refused } = this.#learnt.learn(domain, addresses, { meant, now });
     if (refused > 0) this.#options.onRefused("no-room", refused);
-    if (fresh.length === 0) return;
-    this.#tell(domain);
+    if (fresh.length > 0) this.#tell(domain);
+    if (longer.length > 0) this.#isLonger = true;
+    const told = [...fresh, ...longer];
+    if (told.length === 0) return;
     const its = this.#learnt.all.get(domain);
-    this.#journal.append(fresh.map((address) => [domain, address, its?.get(address) ?? now]));
+    this.#journal.append(told.map((address) => [domain, address, its?.get(address) ?? now]));
   }
 
   #tell(domain: string): void {

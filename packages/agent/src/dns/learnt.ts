@@ -17,6 +17,12 @@ export type Addresses = ReadonlyMap<string, number>;
 /** Where a domain stands in rules: `Calc.domainMeant`. */
 export type Meant = "in full" | "by wildcard";
 
+export interface Told {
+  readonly fresh: readonly string[];
+  readonly longer: readonly string[];
+  readonly refused: number;
+}
+
 /** What DNS answers told of the domains that rules name: bounded, and forgotten when their time is over. Pure: the clock is an argument. */
 export class LearntDomains {
   readonly #domains = new Map<string, Map<string, number>>();
@@ -27,22 +33,22 @@ export class LearntDomains {
     return this.#domains;
   }
 
-  /** @returns the texts of those that are new, and how many had no room */
+  /** @returns the texts of those that are new, and of those known that are good for longer than before; how many had no room */
   learn(
     domain: string,
     addresses: readonly LearntAddress[],
     { meant, now }: { readonly meant: Meant; readonly now: number },
-  ): { readonly fresh: readonly string[]; readonly refused: number } {
+  ): Told {
     const usable = addresses.filter(({ address }) => isElsewhere(address));
-    if (usable.length === 0) return { fresh: [], refused: 0 };
+    if (usable.length === 0) return { fresh: [], longer: [], refused: 0 };
     const known = this.#domains.get(domain);
     if (!known && meant === "by wildcard" && this.#wild.size >= MOST_WILD)
-      return { fresh: [], refused: usable.length };
+      return { fresh: [], longer: [], refused: usable.length };
     const its = known ?? new Map<string, number>();
     this.#domains.set(domain, its);
     if (meant === "in full") this.#wild.delete(domain);
     else if (!known) this.#wild.add(domain);
-    const fresh: string[] = [];
+    const [fresh, longer]: [string[], string[]] = [[], []];
     let refused = 0;
     for (const { address, ttlSeconds } of usable) {
       const text = formatAddress(address);
@@ -51,10 +57,11 @@ export class LearntDomains {
       if (before === undefined && its.size >= MOST_ADDRESSES) refused++;
       else {
         if (before === undefined) fresh.push(text);
+        else if (until > before) longer.push(text);
         its.set(text, Math.max(until, before ?? 0));
       }
     }
-    return { fresh, refused };
+    return { fresh, longer, refused };
   }
 
   /** Addresses whose time is over: `forget` those, or keep them while they are in use. */
