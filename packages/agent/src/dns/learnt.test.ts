@@ -7,6 +7,7 @@ import {
   type Meant,
   MOST_ADDRESSES,
   MOST_WILD,
+  MOST_WILD_ADDRESSES,
 } from "./learnt.ts";
 
 const at = (text: string, ttlSeconds = 60) => ({ address: parseAddress(text), ttlSeconds });
@@ -87,6 +88,19 @@ describe("who asks for much costs little", () => {
       fresh: ["192.0.2.1"],
       refused: 0,
     });
+    table.forget({ ...nobody, isMeant: (domain) => domain !== "n0.w.example", now: NOW });
+    expect(table.learn("more.w.example", [at("192.0.2.1")], wild)).toMatchObject({ refused: 0 });
+  });
+
+  test("of addresses of such names so many, all together", () => {
+    const table = new LearntDomains();
+    const wild = { meant: "by wildcard", now: NOW } as const;
+    for (let i = 0; i < MOST_WILD_ADDRESSES / MOST_ADDRESSES; i++)
+      table.learn(`n${i}.w.example`, many(MOST_ADDRESSES), wild);
+    expect(table.learn("more.w.example", [at("192.0.2.1")], wild)).toMatchObject({ fresh: [], refused: 1 });
+    expect(table.all.has("more.w.example")).toBe(false);
+    expect(table.learn("n0.w.example", [at("10.0.0.0")], wild)).toMatchObject({ refused: 0 });
+    expect(table.learn("a.example", [at("192.0.2.1")], exact)).toMatchObject({ refused: 0 });
     table.forget({ ...nobody, isMeant: (domain) => domain !== "n0.w.example", now: NOW });
     expect(table.learn("more.w.example", [at("192.0.2.1")], wild)).toMatchObject({ refused: 0 });
   });

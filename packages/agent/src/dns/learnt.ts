@@ -5,6 +5,8 @@ import type { LearntAddress } from "./message.ts";
 export const MOST_ADDRESSES = 256;
 /** Names below wildcards, all together: who may ask for any name may ask for many. Names that a rule spells out always have their place. */
 export const MOST_WILD = 4096;
+/** Of all these together: they are members of sets in the kernel, and written down at once. */
+export const MOST_WILD_ADDRESSES = 16_384;
 /** Who got an answer needs a moment to connect, and many keep it a little longer than they should. */
 export const LEAST_SECONDS = 30;
 export const LONGEST_SECONDS = 86_400;
@@ -49,19 +51,34 @@ export class LearntDomains {
     if (meant === "in full") this.#wild.delete(domain);
     else if (!known) this.#wild.add(domain);
     const [fresh, longer]: [string[], string[]] = [[], []];
+    let room = Math.min(MOST_ADDRESSES - its.size, this.#roomFor(domain));
     let refused = 0;
     for (const { address, ttlSeconds } of usable) {
       const text = formatAddress(address);
       const until = now + 1000 * Math.min(Math.max(ttlSeconds, LEAST_SECONDS), LONGEST_SECONDS);
       const before = its.get(text);
-      if (before === undefined && its.size >= MOST_ADDRESSES) refused++;
+      if (before === undefined && room-- <= 0) refused++;
       else {
         if (before === undefined) fresh.push(text);
         else if (until > before) longer.push(text);
         its.set(text, Math.max(until, before ?? 0));
       }
     }
+    if (its.size === 0) this.#drop(domain);
     return { fresh, longer, refused };
+  }
+
+  /** Addresses that may yet be learnt, as far as it is a name below wildcards. */
+  #roomFor(domain: string): number {
+    if (!this.#wild.has(domain)) return Number.POSITIVE_INFINITY;
+    let taken = 0;
+    for (const name of this.#wild) taken += this.#domains.get(name)?.size ?? 0;
+    return MOST_WILD_ADDRESSES - taken;
+  }
+
+  #drop(domain: string): void {
+    this.#domains.delete(domain);
+    this.#wild.delete(domain);
   }
 
   /** Addresses whose time is over: `forget` those, or keep them while they are in use. */
@@ -83,9 +100,7 @@ export class LearntDomains {
         else if (until <= now) its.delete(text);
       }
       if (its.size < before) changed.push(domain);
-      if (its.size > 0) continue;
-      this.#domains.delete(domain);
-      this.#wild.delete(domain);
+      if (its.size === 0) this.#drop(domain);
     }
     return changed;
   }
