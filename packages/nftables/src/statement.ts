@@ -64,7 +64,7 @@ export type Action =
   /** Syslog level 0 to 7. */
   | { readonly do: "log"; readonly prefix: string; readonly level: number }
   | { readonly do: "notrack" }
-  /** To the process that listens to the queue, which decides; without one the next rule is asked. */
+  /** To the process that listens to the queue, which decides; without one it is accepted in this hook. */
   | { readonly do: "queue"; readonly number: number };
 
 export interface Rule {
