@@ -1,14 +1,13 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
-import { relay } from "@margay/cni";
 import { etcdStore, type Store, StoreError } from "@margay/datastore";
 import { newNamespace } from "@margay/netlink";
 import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
 import { testContext } from "./testing/context.ts";
+import { cniCall } from "./testing/runtime.ts";
 
 const sh = (command: string): string =>
   execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
@@ -88,21 +87,8 @@ unshared(import.meta.url, () => {
     return pod;
   }
   async function cni(command: string, pod: string, annotations: object = {}) {
-    const env = {
-      ...{
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: `c-${pod}`,
-        CNI_NETNS: `/run/netns/${pod}`,
-        CNI_IFNAME: "eth0",
-      },
-      ...{
-        CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}`,
-        MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
-      },
-    };
-    const args = { cni: { annotations } };
-    const stdin = JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni", args });
-    const { exitCode, stdout } = await relay({ argv0: "margay-cni", env, stdin: Buffer.from(stdin) });
+    const conf = { args: { cni: { annotations } } };
+    const { exitCode, stdout } = await cniCall(runDir, command, pod, { conf });
     return {
       exitCode,
       told: stdout === "" ? {} : (JSON.parse(stdout) as { code?: number; msg?: string; details?: string }),

@@ -3,12 +3,12 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { join } from "node:path";
 import { afterEach, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
-import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore, raiseBarrier, StoreError } from "@margay/datastore";
 import { deleteNamespace, newNamespace, readSysctl } from "@margay/netlink";
 import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
 import { pause, type TestContext, testContext } from "./testing/context.ts";
+import { cniCall } from "./testing/runtime.ts";
 
 const sh = (command: string): string =>
   execFileSync("sh", ["-c", command], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
@@ -101,21 +101,7 @@ unshared(import.meta.url, () => {
   });
 
   const call = (command: string, pod: string, env: Record<string, string> = {}, conf: object = {}) =>
-    relay({
-      argv0: "margay-cni",
-      env: {
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: `c-${pod}`,
-        CNI_NETNS: `/run/netns/${pod}`,
-        CNI_IFNAME: "eth0",
-        CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}`,
-        MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
-        ...env,
-      },
-      stdin: Buffer.from(
-        JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni", ...conf }),
-      ),
-    });
+    cniCall(runDir, command, pod, { env, conf });
   async function add(pod: string, conf: object = {}): Promise<{ address: string; host: string }> {
     newNamespace(`/run/netns/${pod}`);
     const reply = await call("ADD", pod, {}, conf);

@@ -1,17 +1,16 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
-import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { BACKENDS } from "./rulesets/testing/backends.ts";
 import { startAgent } from "./start.ts";
 import { pause, testContext } from "./testing/context.ts";
+import { cniCall } from "./testing/runtime.ts";
 
 const PODS = 100;
 const FORBIDDEN = ["192.0.2.1", "fd00:2::1"];
@@ -109,16 +108,7 @@ unshared(import.meta.url, () => {
       const agent = await startAgent(context.daemon);
       while (context.notReady().length > 0) await pause(50);
       const hangUp = await dial();
-      const add = (pod: string) =>
-        relay({
-          argv0: "margay-cni",
-          env: {
-            ...{ CNI_COMMAND: "ADD", CNI_CONTAINERID: `c-${pod}`, CNI_NETNS: `/run/netns/${pod}` },
-            ...{ CNI_IFNAME: "eth0", CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}` },
-            MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
-          },
-          stdin: Buffer.from(JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni" })),
-        });
+      const add = (pod: string) => cniCall(runDir, "ADD", pod);
       try {
         const replies = await Promise.all(pods.map(add));
         expect(replies.map(({ exitCode }) => exitCode)).toEqual(pods.map(() => 0));

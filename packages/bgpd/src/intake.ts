@@ -15,7 +15,8 @@ import {
 } from "@margay/api";
 import { FloatingTable, floatingClaim, podCidrsOf } from "@margay/calc";
 import type { SyncUpdate } from "@margay/datastore";
-import { contains, formatPrefix, type Prefix, parsePrefix } from "@margay/net";
+import { contains, formatPrefix, type Prefix } from "@margay/net";
+import { EndpointTable, ordinaryNetworks } from "./endpoint-table.ts";
 import type { Wanted } from "./engine.ts";
 import {
   confirmedBlocks,
@@ -47,12 +48,6 @@ const kinds = [
 type Read = (typeof kinds)[number];
 type Tables = Record<Exclude<Read, "WorkloadEndpoint">, Map<string, AnyResource>>;
 
-/** As it was written; decoded when something is made of it, and once. That its schema refuses it is told then, and by the agent at once. */
-interface Unread {
-  readonly value: string;
-  decoded?: { readonly resource: AnyResource | undefined };
-}
-
 /** A block of another node that we should know a route to. */
 export interface RemoteBlock {
   readonly cidr: Prefix;
@@ -70,7 +65,7 @@ export class Intake {
   readonly #node: string;
   readonly #onCorrupt: (key: string, error: ApiError) => void;
   readonly #resources: Tables;
-  readonly #endpoints = new Map<string, Unread>();
+  readonly #endpoints = new EndpointTable((key, value) => this.#decode(key, value));
   readonly #secret: ReadSecret;
   #origins: Origins = { blocks: [], borrowed: [] };
   /** The node's own blocks among these, as they were last asked for. */
@@ -109,10 +104,7 @@ export class Intake {
 
   /** Whether it makes, or made, a difference. */
   #setEndpoint(key: string, value: string | undefined): boolean {
-    const before = this.#endpoints.get(key)?.value;
-    if (value === undefined) this.#endpoints.delete(key);
-    else this.#endpoints.set(key, { value });
-    return [before, value].some((one) => one !== undefined && !this.#changesNothing(one));
+    return this.#endpoints.set(key, value).some((one) => !this.#changesNothing(one));
   }
 
   /** An ordinary pod of ours: its addresses lie in blocks that are announced, with it or without. Most of what is written is of these. */
@@ -131,7 +123,7 @@ export class Intake {
     const { open, closed } = exportedPools(pools);
     const exported = { open: [...open, ...services.ranges], closed };
     const affinities = this.#all("BlockAffinity");
-    const endpoints = this.#allEndpoints();
+    const endpoints = this.#endpoints.all();
     this.#announced = confirmedBlocks(affinities)
       .filter(({ node, cidr }) => node === this.#node && isExported(exported, cidr))
       .map(({ cidr }) => cidr);
@@ -199,7 +191,7 @@ export class Intake {
       self: this.#node,
       nodes,
       peers: this.#all("BGPPeer"),
-      endpoints: this.#allEndpoints(),
+      endpoints: this.#endpoints.all(),
       filters: this.#all("BGPFilter"),
       settings: this.#settings(),
       secret: this.#secret,
@@ -231,23 +223,6 @@ export class Intake {
 
   #all<K extends keyof Tables & Kind>(kind: K): ResourceOf<K>[] {
     return [...this.#resources[kind].values()] as unknown as ResourceOf<K>[]; // the table's key is the kind
-  }
-
-  #allEndpoints(): WorkloadEndpoint[] {
-    return [...this.#endpoints].flatMap(([key, one]) => {
-      one.decoded ??= { resource: this.#decode(key, one.value) };
-      return one.decoded.resource?.kind === "WorkloadEndpoint" ? [one.decoded.resource] : [];
-    });
-  }
-}
-
-/** Of an endpoint without floating addresses, as far as its text can be read without knowing more of it: what is wrong there is no ordinary one. */
-function ordinaryNetworks(value: string): readonly Prefix[] | undefined {
-  try {
-    const { spec } = JSON.parse(value) as { spec: { ipNATs?: unknown; ipNetworks: readonly string[] } };
-    return spec.ipNATs ? undefined : spec.ipNetworks.map((text) => parsePrefix(text));
-  } catch {
-    return undefined; // looked at when it is decoded
   }
 }
 

@@ -1,3 +1,4 @@
+import { placeIn } from "@margay/reconcile";
 import type { TierPolicies } from "./model.ts";
 
 /** Where a policy stands. */
@@ -59,15 +60,8 @@ interface Identified {
 }
 
 /** Where an id is in a list that is in order, or would be. */
-export function placeOfId(inOrder: readonly Identified[], id: string): number {
-  let [low, high] = [0, inOrder.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (compareText(inOrder[middle]?.id ?? "", id) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
+export const placeOfId = (inOrder: readonly Identified[], id: string): number =>
+  placeIn(inOrder, (one) => compareText(one.id, id) < 0);
 
 /** The one of that id, in a list that is in order. */
 export function findById<T extends Identified>(inOrder: readonly T[], id: string): T | undefined {

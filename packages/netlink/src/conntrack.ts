@@ -7,12 +7,12 @@ import {
   bytesOf,
   type Encoder,
   type Message,
+  NETLINK_NETFILTER,
   type Request,
 } from "./message.ts";
 import { afOf } from "./route-message.ts";
 import { RequestSocket } from "./socket.ts";
 
-const NETLINK_NETFILTER = 12;
 /** NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, _GET, _DELETE. */
 const CT_NEW = 0x100;
 const CT_GET = 0x101;

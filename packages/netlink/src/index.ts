@@ -26,7 +26,15 @@ export {
   setLink,
 } from "./links.ts";
 export { releaseFilePages } from "./memory.ts";
-export { attributes, bytesOf, Encoder, type Message, type Request, text } from "./message.ts";
+export {
+  attributes,
+  bytesOf,
+  Encoder,
+  type Message,
+  NETLINK_NETFILTER,
+  type Request,
+  text,
+} from "./message.ts";
 export { deleteNamespace, inNamespace, newNamespace } from "./namespace.ts";
 export type { ListedNeighbour, Neighbour } from "./neighbour.ts";
 export { Netlink, type NetlinkOptions, type Notification } from "./netlink.ts";

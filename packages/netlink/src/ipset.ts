@@ -1,7 +1,6 @@
-import { attributes, type Encoder, type Message, text } from "./message.ts";
+import { attributes, type Encoder, type Message, NETLINK_NETFILTER, text } from "./message.ts";
 import { RequestSocket } from "./socket.ts";
 
-const NETLINK_NETFILTER = 12;
 const AF_INET = 2;
 /** NFNL_SUBSYS_IPSET << 8 | IPSET_CMD_LIST; its protocol since Linux 2.6.39. */
 const LIST = 0x607;

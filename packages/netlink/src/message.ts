@@ -24,6 +24,9 @@ export const flags = {
   extended: 0x200,
 } as const;
 
+/** The protocol of all that the packet filter says and is told: conntrack, ipset, nf_tables, queues. */
+export const NETLINK_NETFILTER = 12;
+
 export const control = { error: 2, done: 3, overrun: 4 } as const;
 
 /** What is asked, before it has a sequence number: a table of 100,000 costs no copy and no text unless refused. */

@@ -8,10 +8,10 @@ import {
   type Encoder,
   flags,
   type Message,
+  NETLINK_NETFILTER,
   type Request,
 } from "./message.ts";
 
-const NETLINK_NETFILTER = 12;
 /** NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET, _VERDICT, _CONFIG, _VERDICT_BATCH. */
 const PACKET = 0x300;
 const VERDICT = 0x301;

@@ -1,5 +1,5 @@
 import type { Family } from "@margay/net";
-import { NetlinkError, type Request, RequestSocket } from "@margay/netlink";
+import { NETLINK_NETFILTER, NetlinkError, type Request, RequestSocket } from "@margay/netlink";
 import { sameMembers, type Target } from "@margay/reconcile";
 import {
   type Edits,
@@ -33,7 +33,6 @@ export interface NftablesOptions {
   readonly namespace?: string;
 }
 
-const NETLINK_NETFILTER = 12;
 const FAMILIES: readonly Family[] = [4, 6];
 /** Above this many chains to change, all rules are read in one go for their handles. */
 const ONE_BY_ONE = 16;

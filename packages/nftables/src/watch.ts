@@ -1,5 +1,12 @@
 import type { Family } from "@margay/net";
-import { attributes, EventSocket, type Message, type NetlinkError, text } from "@margay/netlink";
+import {
+  attributes,
+  EventSocket,
+  type Message,
+  NETLINK_NETFILTER,
+  type NetlinkError,
+  text,
+} from "@margay/netlink";
 import { types } from "./message.ts";
 
 /** Something in nf_tables changed; iptables-nft's rules are there too, legacy's are not. */
@@ -25,7 +32,6 @@ export interface RuleWatchOptions {
   readonly onError: (error: NetlinkError) => void;
 }
 
-const NETLINK_NETFILTER = 12;
 const NFNLGRP_NFTABLES = 7;
 
 const CHAIN_AT: Readonly<Record<number, number>> = {

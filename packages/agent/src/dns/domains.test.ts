@@ -8,13 +8,13 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "@jest/globals";
 import { type AnyResource, encode, keyOf, parse, parseKubernetes } from "@margay/api";
-import { relay } from "@margay/cni";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { formatAddress, parseAddress } from "@margay/net";
 import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { startAgent } from "../start.ts";
 import { pause, testContext } from "../testing/context.ts";
+import { cniCall } from "../testing/runtime.ts";
 import { Domains } from "./domains.ts";
 import type { Done, Task } from "./testing/asker.ts";
 import { answer } from "./testing/wire.ts";
@@ -126,17 +126,6 @@ async function cluster(settings: object): Promise<MemoryStore> {
   return store;
 }
 
-const addPod = (runDir: string, pod: string) =>
-  relay({
-    argv0: "margay-cni",
-    env: {
-      ...{ CNI_COMMAND: "ADD", CNI_CONTAINERID: `c-${pod}`, CNI_NETNS: `/run/netns/${pod}` },
-      ...{ CNI_IFNAME: "eth0", CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}` },
-      MARGAY_CNI_SOCKET: join(runDir, "cni.sock"),
-    },
-    stdin: Buffer.from(JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni" })),
-  });
-
 async function started(store: MemoryStore, runDir: string) {
   const context = testContext({ store, node: "n1", runDir });
   const agent = await startAgent(context.daemon);
@@ -162,7 +151,7 @@ unshared(import.meta.url, () => {
     const programs = [await program("far", "far.ts", Object.values(RESOLVERS).flat().join(), SERVERS.join())];
     let agent = await started(store, runDir);
     try {
-      const replies = await Promise.all(pods.map((pod) => addPod(runDir, pod)));
+      const replies = await Promise.all(pods.map((pod) => cniCall(runDir, "ADD", pod)));
       expect(replies.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
       const [one, two] = [await asker("one"), await asker("two")];
       expect(await one.reaches("192.0.2.1", SHORT_MS)).toBe(false);

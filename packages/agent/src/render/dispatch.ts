@@ -1,7 +1,7 @@
 import { ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { oncePer, Parts } from "@margay/reconcile";
+import { oncePer, Parts, placeIn } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
 
@@ -110,18 +110,13 @@ function grown(
 function withFresh(sorted: readonly string[], fresh: readonly string[]): readonly string[] {
   if (fresh.length > 32) return [...sorted, ...fresh].sort();
   const all = [...sorted];
-  for (const name of fresh) all.splice(placeOf(all, name), 0, name);
+  for (const name of fresh)
+    all.splice(
+      placeIn(all, (other) => other < name),
+      0,
+      name,
+    );
   return all;
-}
-
-function placeOf(sorted: readonly string[], name: string): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((sorted[middle] ?? "") < name) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** One chain of the tree, and those below it: made anew only when its interfaces are others. */

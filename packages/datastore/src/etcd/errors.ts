@@ -86,13 +86,13 @@ const table: readonly Row[] = [
   },
 ];
 
+/** What these texts say beside what is the matter: grpc's code, and the places it keeps for what it does not know. */
+const NOISE = /^9 FAILED_PRECONDITION: | Last error: null\.?| Resolution note: $/g;
+
 /** Any error of a call on etcd as a `StoreError` that names the endpoint and what to do. */
 export function storeError(error: unknown, failed: Failed): StoreError {
   if (error instanceof StoreError) return error;
-  const cause = (error instanceof Error ? error.message : String(error)).replace(
-    /^9 FAILED_PRECONDITION: /,
-    "",
-  );
+  const cause = (error instanceof Error ? error.message : String(error)).replace(NOISE, "");
   const row = table.find(({ when }) => when.test(cause));
   const text = row === undefined ? cause : `${row.text(failed)} (${cause})`;
   const facts = failed.key === undefined ? { cause: error } : { cause: error, key: failed.key };
