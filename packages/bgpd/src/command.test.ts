@@ -17,9 +17,15 @@ const local = "local: {as: 65000, router-id: 192.0.2.1}";
 test.each<[string, string | undefined, number, RegExp]>([
   [
     "right",
-    `${local}\nnetworks: [10.9.0.0/16]\nneighbors: [{address: 10.0.0.2, as: 1}]`,
+    `${local}\nnetworks: [10.9.0.0/16]\nneighbors: [{address: 10.0.0.2, as: 65000}]`,
     0,
-    /router\.yaml is right: 1 neighbors, 1 networks\n$/,
+    /router\.yaml is right: 1 neighbor, 1 network\n$/,
+  ],
+  [
+    "right, and exchanges less than it may seem (RFC 8212)",
+    `${local}\nneighbors: [{address: 10.0.0.2, as: 1, import: accept}, {listen-range: 10.1.0.0/16, as: 1, export: accept}]`,
+    0,
+    /: 2 neighbors, 0 networks\n10\.0\.0\.2: no export policy: .*\n10\.1\.0\.0: no import policy: .*\n$/,
   ],
   [
     "wrong: each fault on a line",

@@ -5,6 +5,7 @@ import { releaseFilePages } from "@margay/netlink";
 import type { CommandModule } from "yargs";
 import { readText } from "./standalone/read.ts";
 import { startStandalone } from "./standalone/start.ts";
+import { wantedOf } from "./standalone/wanted.ts";
 import { defaultSecretsDir, startBgpd } from "./start.ts";
 
 /** What `margay bgpd` is started with. */
@@ -71,11 +72,16 @@ export const command: CommandModule<object, BgpdOptions> = {
 /** A router's file says who we are (`local`), which is no flag. */
 const routerFile: OtherFile = (values, path) => ("local" in values ? { "config-file": path } : undefined);
 
-/** The exit code: 1 when the file is wrong, each fault on a line of its own. */
+/** The exit code: 1 when the file is wrong, each fault on a line of its own; what works otherwise than it looks is said of a right one. */
 function check(path: string): number {
   try {
-    const { neighbors, networks } = readText(readFileSync(path, "utf8"), path);
-    process.stdout.write(`${path} is right: ${neighbors.length} neighbors, ${networks.length} networks\n`);
+    const file = readText(readFileSync(path, "utf8"), path);
+    const counts = [counted(file.neighbors, "neighbor"), counted(file.networks, "network")];
+    const { peers, ranges = [] } = wantedOf(file, { interfaces: [] });
+    const warnings = [...peers.values(), ...ranges.map(({ template }) => template)].flatMap(
+      ({ name, warnings = [] }) => warnings.map((warning) => `${name}: ${warning}`),
+    );
+    process.stdout.write(`${[`${path} is right: ${counts.join(", ")}`, ...warnings].join("\n")}\n`);
     return 0;
   } catch (error) {
     if (!(error instanceof ApiError || (error as NodeJS.ErrnoException).code)) throw error;
@@ -83,3 +89,6 @@ function check(path: string): number {
     return 1;
   }
 }
+
+const counted = ({ length }: readonly unknown[], what: string): string =>
+  `${length} ${what}${length === 1 ? "" : "s"}`;

@@ -1,12 +1,12 @@
 /** Who the peers are: those that are configured, and those that came out of a configured network. */
 import { BgpError, type Settings } from "@margay/bgp";
-import { type Address, formatAddress } from "@margay/net";
+import { type Address, formatAddress, formatPrefix } from "@margay/net";
 import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { memberOf, rangeFor } from "./dynamic.ts";
 import type { Log } from "./log.ts";
 import { Peer } from "./peer.ts";
 import type { PeerHooks } from "./peer-hooks.ts";
-import { keyFrom, keyOf, same, sessionOf } from "./settings.ts";
+import { inLog, keyFrom, keyOf, same, sessionOf } from "./settings.ts";
 
 export interface RosterOptions {
   readonly log: Log;
@@ -54,6 +54,9 @@ export class Roster {
     const isSameSelf = same(self, this.#self);
     const isSameSpeaker = self?.bgpId === this.#self?.bgpId; // each peer's `localAs` says our AS
     this.#self = self;
+    for (const one of ranges)
+      if (!this.#ranges.some((had) => same(had, one)))
+        this.#warn(one.template.warnings, { range: formatPrefix(one.range) });
     this.#ranges = ranges;
     for (const [key, peer] of this.#peers) {
       const next = wanted.get(key) ?? this.#wantedOf(peer);
@@ -71,20 +74,27 @@ export class Roster {
   }
 
   #remove(key: string, peer: Peer, reason: "configuration-change" | "peer-deconfigured"): void {
-    this.#options.log.info({ event: "peer-removed", peer: key, reason }, `peer ${peer.wanted.name} removed`);
+    this.#options.log.info(
+      { event: "peer-removed", ...inLog(peer.wanted), reason },
+      `peer ${peer.wanted.name} removed`,
+    );
     peer.stop(new BgpError(reason));
     this.#options.onRemoved(key);
     this.#peers.delete(key);
   }
 
   #add(key: string, wanted: WantedPeer, self: Self): Peer {
-    const { log, hooks, settings } = this.#options;
+    const { hooks, settings } = this.#options;
     const peer = new Peer({ wanted, hooks, settings: (now) => settings(now, self) });
     this.#peers.set(key, peer);
-    for (const warning of wanted.warnings ?? []) log.warn({ event: "not-supported", peer: key }, warning);
+    if (wanted.dynamic === undefined) this.#warn(wanted.warnings, inLog(wanted));
     if (this.#shutDown.has(key)) peer.shutDown();
     peer.start();
     return peer;
+  }
+
+  #warn(warnings: readonly string[] = [], whom: object): void {
+    for (const warning of warnings) this.#options.log.warn({ event: "not-supported", ...whom }, warning);
   }
 
   /** Whose connections come from there: a configured peer's, or those of one out of a configured network, which this makes one. */

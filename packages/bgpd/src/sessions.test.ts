@@ -89,7 +89,7 @@ unshared(import.meta.url, () => {
       return {
         range: parsePrefix("10.0.0.8/29"),
         limit,
-        template: { ...template, name: "racks", restartTimeSeconds: 1 },
+        template: { ...template, name: "racks", restartTimeSeconds: 1, warnings: ["not carried out"] },
       };
     };
     const keys = (s: Speaker) => [...s.peers.keys()].sort();
@@ -97,7 +97,9 @@ unshared(import.meta.url, () => {
 
     test("whoever connects from the network is a peer, up to the limit, and nothing once it is gone", async () => {
       const events: string[] = [];
-      const log = { ...quiet, warn: (_fields: object, text: string) => void events.push(text) };
+      const said: { event?: string; peer?: string; range?: string }[] = [];
+      const warn = (fields: object, text: string) => void [said.push(fields), events.push(text)];
+      const log = { ...quiet, warn, info: (fields: object) => void said.push(fields) };
       const one = await start(1, [], { ranges: [range(2)], log });
       const nine = await dial(9);
       await dial(10);
@@ -112,6 +114,13 @@ unshared(import.meta.url, () => {
       nine.stop();
       await eventually(() => keys(one), ["10.0.0.10", "10.0.0.11"]); // nine's place is free again
       await eventually(() => table(one), full(1, [1, 10, 11]));
+      expect(events.filter((text) => text === "not carried out")).toHaveLength(1); // however many come
+      one.setPeers(self(1), new Map(), [range(2)]);
+      expect(said.filter(({ event }) => event === "not-supported")).toEqual([
+        { event: "not-supported", range: "10.0.0.8/29" },
+      ]);
+      const kinds = new Set(said.filter(({ peer }) => peer).map(({ event, range }) => `${event} ${range}`));
+      expect(kinds).toEqual(new Set(["established 10.0.0.8/29", "session-ended 10.0.0.8/29"])); // counted by network
     });
 
     test("a password for the whole network (TCP_MD5SIG_EXT): who has another, or none, is not let in; a new one resets nothing", async () => {

@@ -89,6 +89,12 @@ export function sessionOf(wanted: WantedPeer) {
 export const keyOf = ({ unnumbered, device, address }: WantedPeer): string =>
   unnumbered && address.bits === 0n ? `%${device}` : keyFrom(address, device);
 
+/** Whom a line of the log is about. Those who came by themselves are counted by their network, whose addresses may be many. */
+export const inLog = (wanted: WantedPeer): { readonly peer: string; readonly range?: string } => ({
+  peer: keyOf(wanted),
+  ...(wanted.dynamic !== undefined && { range: wanted.dynamic }),
+});
+
 /** What a peer that comes from there goes by. */
 export const keyFrom = (address: Address, device: string | undefined): string =>
   formatAddress(address) + (device !== undefined && isLinkLocal(address) ? `%${device}` : "");

@@ -44,13 +44,14 @@ unshared(import.meta.url, () => {
     const said: object[] = [];
     const log = { ...quiet, warn: (fields: object) => void said.push(fields) };
     const one = await start(1, [to(1, 2, { device: "lo", passive: true })], { log });
+    for (let i = 0; i < 20; i++) one.accept({ close: () => {} } as unknown as Connection, address(3)); // strangers' own lines
     const err = new NetlinkError("ENOPROTOOPT", "ask where a connection from lo came in");
     const isFrom = () => {
       throw err;
     };
     let closed = 0;
     one.accept({ isFrom, close: () => void closed++ } as unknown as Connection, address(2)); // no more is asked of it
-    expect([closed, said]).toEqual([1, [{ event: "refused", from: "10.0.0.2", err }]]);
+    expect([closed, said]).toEqual([1, [{ event: "accept-failed", peer: "10.0.0.2", err }]]);
   });
 
   describe("soft reconfiguration", () => {

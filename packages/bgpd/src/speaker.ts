@@ -27,13 +27,13 @@ import type { ListenRange, Self, WantedPeer } from "./config.ts";
 import { Deferral } from "./deferral.ts";
 import { Latency } from "./latency.ts";
 import { Learner } from "./learner.ts";
-import type { Log } from "./log.ts";
+import { type Log, sparing } from "./log.ts";
 import { OwnRoutes } from "./own-routes.ts";
 import type { Peer } from "./peer.ts";
 import type { PeerHooks } from "./peer-hooks.ts";
 import type { Presence } from "./presence.ts";
 import { Roster } from "./roster.ts";
-import { keyOf, same, settingsOf } from "./settings.ts";
+import { inLog, keyOf, same, settingsOf } from "./settings.ts";
 import type { Connection } from "./transport.ts";
 import { Turns } from "./turns.ts";
 import { watchLimits } from "./watch-limits.ts";
@@ -68,19 +68,24 @@ export class Speaker {
   readonly #latency = new Latency<WantedPeer>();
   /** Seconds from an UPDATE to the first announcement of what it changed; whoever measures sets it. */
   onAdvertised: (seconds: number, from: WantedPeer) => void = () => {};
+  /** There is work, or more of it. */
+  onWork: () => void = () => {};
   readonly #presences = new Map<Peer, Presence>();
   readonly #away: Away;
   readonly #learner: Learner;
   readonly #announcer: Announcer;
   readonly #own: OwnRoutes;
   readonly #roster: Roster;
-  readonly #turns = new Turns(() => this.#turn());
+  readonly #turns = new Turns(
+    () => this.#turn(),
+    () => this.onWork(),
+  );
   readonly #deferral: Deferral;
   #hasConverged: boolean;
   #stopped = false;
 
   constructor(options: SpeakerOptions) {
-    this.#options = options;
+    this.#options = { ...options, log: sparing(options.log) };
     this.#hasConverged = !options.restarting;
     this.ribs = { 4: this.#rib(4), 6: this.#rib(6) };
     this.#learner = new Learner(this.ribs, options.device);
@@ -97,7 +102,7 @@ export class Speaker {
       ...(options.device ? { deviceOf: options.device } : {}),
     });
     this.#roster = new Roster({
-      log: options.log,
+      log: this.#options.log,
       hooks: this.#hooks(),
       settings: (wanted, self) => this.#settingsOf(wanted, self),
       onReconfigured: (peer, next, isSameSelf) => this.#reconfigure(peer, next, isSameSelf),
@@ -180,7 +185,7 @@ export class Speaker {
     this.#announcer.move({ peer, ...presence }, this.#roster.self);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });
     this.#options.log.info(
-      { event: "policy-changed", peer: keyOf(next) },
+      { event: "policy-changed", ...inLog(next) },
       `policy of ${next.name} changed, its session stays`,
     );
     this.#due();
@@ -210,18 +215,19 @@ export class Speaker {
   /** A connection that somebody opened: only configured peers are let in, and those out of a configured network. */
   accept(connection: Connection, from: Address): void {
     const peer = this.#stopped ? undefined : this.#roster.whoComesFrom(from, connection.zone);
-    const refused = { event: "refused", from: formatAddress(from) };
-    try {
-      if (peer) {
-        peer.accept(connection);
-        return;
-      }
+    if (!peer) {
+      const refused = { event: "refused", from: formatAddress(from) };
       this.#options.log.info(refused, "connection from no peer of ours");
+      connection.close();
+      return;
+    }
+    try {
+      peer.accept(connection);
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error; // the kernel lacks what is to protect it
-      this.#options.log.warn({ ...refused, err: error }, error.message);
+      this.#options.log.warn({ event: "accept-failed", ...inLog(peer.wanted), err: error }, error.message);
+      connection.close();
     }
-    connection.close();
   }
 
   /** The operator's word: the session ends and stays down, whatever the configuration becomes. */
@@ -279,7 +285,7 @@ export class Speaker {
     this.#learner.begin(source, wanted, this.#roster.self);
     this.#announcer.join({ peer, source, negotiated }, this.#roster.self);
     this.#options.log.info(
-      { event: "established", peer: key, as, name: wanted.name },
+      { event: "established", ...inLog(wanted), as, name: wanted.name },
       `session with ${wanted.name} is up`,
     );
     this.#checkConverged(); // one that restarts itself is waited for from now on
@@ -295,7 +301,7 @@ export class Speaker {
     const key = keyOf(peer.wanted);
     const { words, by } = ending;
     this.#options.log.warn(
-      { event: "session-ended", peer: key, by, words },
+      { event: "session-ended", ...inLog(peer.wanted), by, words },
       `session with ${peer.wanted.name} ended: ${words}`,
     );
     const times = this.#stopped ? [] : keptFor(ending, presence.negotiated);
@@ -310,7 +316,7 @@ export class Speaker {
     if (!presence) return;
     const { source } = presence;
     for (const problem of update.problems)
-      this.#options.log.warn({ event: "bad-attribute", peer: keyOf(peer.wanted), ...problem }, "RFC 7606");
+      this.#options.log.warn({ event: "bad-attribute", ...inLog(peer.wanted), ...problem }, "RFC 7606");
     this.#latency.heard(peer.wanted, now);
     this.#learner.learn(source, peer.wanted, update);
     watchLimits(peer, presence, { ribs: this.ribs, log: this.#options.log });

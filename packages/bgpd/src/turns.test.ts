@@ -18,6 +18,19 @@ test("however often it is asked for, one turn is taken, and not at once: what co
   expect([seen.taken, turns.isDue]).toEqual([1, false]);
 });
 
+test("all that comes is heard of at once, and what is owed still", async () => {
+  const seen = { asked: 0, owed: 2 };
+  const turns = new Turns(
+    () => seen.owed-- > 0,
+    () => seen.asked++,
+  );
+  turns.ask();
+  turns.ask();
+  expect(seen.asked).toBe(2);
+  await aWhile();
+  expect(seen.asked).toBe(4);
+});
+
 test("what is owed still is another turn, unasked", async () => {
   const { turns, seen } = counted(3);
   turns.ask();

@@ -3,13 +3,15 @@ import { Pace } from "./pace.ts";
 /** Turns of work: asked for any number of times, taken one at a time, as soon as the pace allows. */
 export class Turns {
   readonly #work: () => boolean;
+  readonly #onAsked: () => void;
   readonly #pace = new Pace();
   #isDue = false;
   #isStopped = false;
 
-  /** `work` answers whether it owes more; then the next turn follows at once. */
-  constructor(work: () => boolean) {
+  /** `work` answers whether it owes more; then the next turn follows at once. `onAsked` hears of all that comes, however late its turn. */
+  constructor(work: () => boolean, onAsked = () => {}) {
     this.#work = work;
+    this.#onAsked = onAsked;
   }
 
   /** One was asked for and has not begun. */
@@ -23,6 +25,7 @@ export class Turns {
   }
 
   ask(): void {
+    this.#onAsked();
     if (this.#isDue || this.#isStopped) return;
     this.#isDue = true;
     this.#begin();

@@ -3,7 +3,7 @@ import type { Family } from "@margay/net";
 import type { Log } from "./log.ts";
 import type { Peer } from "./peer.ts";
 import type { Presence } from "./presence.ts";
-import { keyOf } from "./settings.ts";
+import { inLog } from "./settings.ts";
 
 const families = [4, 6] as const;
 
@@ -22,7 +22,7 @@ export function watchLimits(
     const { max } = limit;
     if (state !== "below")
       log.warn(
-        { event: "prefix-limit", peer: keyOf(peer.wanted), family, state, max },
+        { event: "prefix-limit", ...inLog(peer.wanted), family, state, max },
         `${peer.wanted.name}: prefixes of IPv${family} ${state} the limit of ${max}`,
       );
     if (state !== "above" || limit.exceeded === "warn") continue;

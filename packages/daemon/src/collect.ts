@@ -6,6 +6,11 @@ import { runInNewContext } from "node:vm";
  * thread waits for it, some tens of milliseconds: for times of rest (`whenQuiet`).
  */
 export function collectGarbage(): void {
+  collector()();
+}
+
+/** V8's own collector; of type "minor" it is of new objects alone. */
+export function collector(): (options?: { readonly type: "minor" }) => void {
   setFlagsFromString("--expose-gc"); // gives `gc` to contexts made from now on
-  (runInNewContext("gc") as () => void)();
+  return runInNewContext("gc") as ReturnType<typeof collector>;
 }

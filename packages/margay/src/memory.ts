@@ -17,8 +17,8 @@ const SERIAL = ["--no-parallel-scavenge"];
 /** One function at a time is made faster: two such threads on two processors kept bgpd, or who listens to it, from a change (ADR 16). */
 const ONE_COMPILER = ["--concurrent-turbofan-max-threads=1", "--concurrent-maglev-max-threads=1"];
 
-/** A router or reflector of its own keeps more of that space, and has room for its first table (`startStandalone`): tables come in bursts. */
-const ROOMY = ["--heap-growing-percent=300"];
+/** A router or reflector of its own gets more of that space when it has started (`settleNewSpace`), and has room for its first table: tables come in bursts. */
+const ROOMY = [...STEADY, "--heap-growing-percent=300"];
 
 const isRouter =
   process.argv.some((word) => /^--config-?[fF]ile\b/.test(word)) ||

@@ -3,7 +3,7 @@
  * dashes, `hold-time` for `holdTime`; what a BGPPeer can say of its session too has its one definition there.
  */
 import { definitions, md5Password, sessionFields } from "@margay/api";
-import { formatAddress, NetError, parseAddress, parsePrefix } from "@margay/net";
+import { contains, formatAddress, formatPrefix, NetError, parseAddress, parsePrefix } from "@margay/net";
 import * as z from "zod";
 import { isLinkLocal } from "../config.ts";
 
@@ -33,6 +33,9 @@ const parsed = <T>(parse: (text: string) => T, allowed: string) =>
   });
 
 const address = parsed(parseAddress, "an IPv4 or IPv6 address");
+/** Nobody has these: 0/8, multicast and class E, ::, ff00::/8. */
+const nobodys = ["0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8"].map((text) => parsePrefix(text));
+const host = address.refine((a) => !nobodys.some((n) => contains(n, a)), "must be the address of a host");
 const prefix = parsed(parsePrefix, "a network such as 10.0.0.0/8 or 2001:db8::/32");
 const interfaceAddress = parsed((text) => {
   const [host = ""] = text.split("/");
@@ -65,7 +68,7 @@ const policy = z.union(
 const neighbor = object({
   ...sessionFields,
   name: z.string().optional().describe("For people; the address when absent."),
-  address: address.optional().describe("Of the peer."),
+  address: host.optional().describe("Of the peer."),
   listenRange: prefix
     .optional()
     .describe("Instead of an address: peers are all that connect from this network."),
@@ -170,24 +173,36 @@ export const fileSchema = object({
   neighbors: z.array(neighbor).default([]),
 }).superRefine((file, context) => {
   const seen = new Set<string>();
-  for (const [i, { address: peer, import: from, export: to }] of file.neighbors.entries()) {
-    const refuse = (path: readonly string[], message: string) =>
-      context.addIssue({ code: "custom", path: ["neighbors", i, ...path], message });
-    const key = peer && formatAddress(peer);
-    if (key !== undefined && seen.has(key)) refuse(["address"], "is given to two neighbors");
-    if (key !== undefined) seen.add(key);
-    for (const [field, chosen] of [
-      ["import", from],
-      ["export", to],
-    ] as const)
-      for (const name of typeof chosen === "object" ? chosen.filters : [])
-        if (!(name in file.filters))
-          refuse(
-            [field],
-            `names filter ${name}; there are ${Object.keys(file.filters).join(", ") || "none"}`,
-          );
+  for (const [i, neighbor] of file.neighbors.entries()) {
+    const refuse = (field: string, message: string) =>
+      context.addIssue({ code: "custom", path: ["neighbors", i, field], message });
+    for (const [field, value] of Object.entries(namesOf(neighbor))) {
+      if (seen.has(`${field} ${value}`)) refuse(field, "is given to two neighbors");
+      seen.add(`${field} ${value}`);
+    }
+    const isInternal = neighbor.as === (neighbor.localAs ?? file.local.as);
+    if (neighbor.rrClient && !isInternal)
+      refuse("rrClient", "must be absent: the neighbor's AS is another (RFC 4456)");
+    if (neighbor.role && isInternal) refuse("role", "must be absent: the neighbor's AS is ours (RFC 9234)");
+    for (const field of ["import", "export"] as const)
+      for (const name of filtersIn(neighbor[field]))
+        if (!Object.hasOwn(file.filters, name))
+          refuse(field, `names filter ${name}; there are ${Object.keys(file.filters).join(", ") || "none"}`);
   }
 });
+
+const filtersIn = (chosen: z.output<typeof policy> | undefined) =>
+  typeof chosen === "object" ? chosen.filters : [];
+
+/** What a neighbor is told from others by. */
+function namesOf({ name, address, listenRange, interface: device }: z.output<typeof neighbor>) {
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(address ? { address: formatAddress(address) } : {}),
+    ...(listenRange ? { listenRange: formatPrefix(listenRange) } : {}),
+    ...(address || listenRange || device === undefined ? {} : { interface: device }),
+  };
+}
 
 export type File = z.output<typeof fileSchema>;
 export type Neighbor = File["neighbors"][number];

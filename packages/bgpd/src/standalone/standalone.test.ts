@@ -44,6 +44,30 @@ unshared(import.meta.url, () => {
         `{${local}, neighbors: [{address: 10.0.0.2, as: 1}, {address: 10.0.0.2, as: 2}]}`,
         'f.yaml: neighbors[1].address: is given to two neighbors, found "10.0.0.2"',
       ],
+      ...["name: a, address: 10.0.0.9", "interface: eth0", "listen-range: 10.1.0.0/16"].map(
+        (given): [string, string, string] => [
+          `${given} twice`,
+          `{${local}, neighbors: [{as: 1, ${given}}, {as: 2, ${given}}]}`,
+          `neighbors[1].${given.split(":")[0]}: is given to two neighbors`,
+        ],
+      ),
+      ...["0.0.0.0", "224.0.0.5", "255.255.255.255", "'::'", "ff02::1"].map(
+        (nobody): [string, string, string] => [
+          `nobody's address ${nobody}`,
+          `{${local}, neighbors: [{as: 1, address: ${nobody}}]}`,
+          "f.yaml: neighbors[0].address: must be the address of a host",
+        ],
+      ),
+      [
+        "an external route reflection client (RFC 4456)",
+        `{${local}, neighbors: [{address: 10.0.0.2, as: 65001, rr-client: true}]}`,
+        "f.yaml: neighbors[0].rr-client: must be absent: the neighbor's AS is another (RFC 4456)",
+      ],
+      [
+        "a role within an AS, which it is by local-as (RFC 9234)",
+        `{${local}, neighbors: [{address: 10.0.0.2, as: 65001, local-as: 65001, role: peer}]}`,
+        "f.yaml: neighbors[0].role: must be absent: the neighbor's AS is ours (RFC 9234)",
+      ],
       [
         "neither an address nor a network",
         `{${local}, neighbors: [{as: 1}]}`,
@@ -63,6 +87,11 @@ unshared(import.meta.url, () => {
         "a filter that is not there",
         `{${local}, neighbors: [{address: 10.0.0.2, as: 1, import: {filters: [mine]}}]}`,
         "f.yaml: neighbors[0].import: names filter mine; there are none",
+      ],
+      [
+        "a filter that only JavaScript has",
+        `{${local}, filters: {mine: {}}, neighbors: [{address: 10.0.0.2, as: 1, import: {filters: [toString]}}]}`,
+        "f.yaml: neighbors[0].import: names filter toString; there are mine",
       ],
     ])("%s", (_why, text, expected) => {
       expect(() => readText(text, "f.yaml")).toThrow(expected);

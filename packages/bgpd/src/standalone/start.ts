@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import type { DaemonContext } from "@margay/daemon";
+import { Compilers, type DaemonContext, settleNewSpace } from "@margay/daemon";
 import { parseAddress, parsePrefix } from "@margay/net";
 import { registerControls } from "../controls.ts";
 import { Engine } from "../engine.ts";
@@ -53,10 +53,11 @@ export async function startStandalone(
     settling = setTimeout(() => void reload("the file changed"), settleMs);
   });
 
-  // V8's space for new objects stays as start-up made it, 16 MB: a burst of routes would let it grow to 80.
-  setFlagsFromString("--semi-space-growth-factor=1");
+  settleNewSpace(); // a burst of routes would let it grow to 80 MB
   // What start-up left may grow fourfold before all of it is collected, so that no table comes amid that; later V8's own rule holds.
   setFlagsFromString("--heap-growing-percent=0");
+  const compilers = Compilers.open();
+  engine.speaker.onWork = () => compilers?.look();
   bgpdMetrics(metrics, engine);
   const pending = () => pendingOf(engine, []);
   registerControls(control, engine, pending);
