@@ -47,6 +47,38 @@ describe("the judge of histories", () => {
       ["2: x was given to n2.b while n1.a held it"],
     ],
     ["the same again", ["n1.a assigned x", "n1.a assign", "n1.a assigned x"], []],
+    [
+      "reserved, as the node knew all the time",
+      ["n1 reserved 10.0.0.8/30", "n1.a assign", "n1.a assigned 10.0.0.9"],
+      ["2: n1.a was given 10.0.0.9, which is reserved"],
+    ],
+    ["another is reserved", ["n1 reserved 10.0.0.8/30", "n1.a assign", "n1.a assigned 10.0.0.1"], []],
+    [
+      "another node knows it, this one not yet",
+      ["n2 reserved 10.0.0.8/30", "n1.a assign", "n1.a assigned 10.0.0.9"],
+      [],
+    ],
+    ["asked for by name", ["n1 reserved 10.0.0.8/30", "n1.a assign 10.0.0.9", "n1.a assigned 10.0.0.9"], []],
+    [
+      "reserved while the call went on",
+      ["n1.a assign", "n1 reserved 10.0.0.8/30", "n1.a assigned 10.0.0.9"],
+      [],
+    ],
+    [
+      "no more reserved at the end",
+      ["n1 reserved 10.0.0.8/30", "n1.a assign", "n1 reserved", "n1.a assigned 10.0.0.9"],
+      [],
+    ],
+    [
+      "it had it before",
+      ["n1.a assigned 10.0.0.9", "n1 reserved 10.0.0.8/30", "n1.a assign", "n1.a assigned 10.0.0.9"],
+      [],
+    ],
+    [
+      "it may have had it before: an earlier call was killed",
+      ["n1.a assign", "n1 reserved 10.0.0.8/30", "n1.a assign", "n1.a assigned 10.0.0.9"],
+      [],
+    ],
     ["not the same again", ["n1.a assigned x", "n1.a assigned y"], ["1: n1.a had x and was given y"]],
   ])("%s", (_why, words, violations) => {
     const lines = history(...words);

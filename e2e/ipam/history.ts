@@ -1,10 +1,12 @@
+import { contains, parseAddress, parsePrefix } from "@margay/net";
+
 /**
  * What a node's process wrote down, one line each: `time kind handle addresses`. Times are nanoseconds of the machine's
  * monotonic clock, so that the lines of all processes have one order. A line is written before a call and after it; a
  * process that was killed leaves the first alone.
  */
 export type Kind =
-  /** assign called, answered, failed */
+  /** assign called (`addresses`: these very ones), answered, failed */
   | "assign"
   | "assigned"
   | "assign-failed"
@@ -13,7 +15,9 @@ export type Kind =
   | "released"
   | "release-failed"
   /** `handle` is a node: its deletion begun */
-  | "delete-node";
+  | "delete-node"
+  /** `handle` is a node that knows these CIDRs to be reserved, and no others */
+  | "reserved";
 
 export interface Line {
   readonly at: bigint;
@@ -44,13 +48,21 @@ export type Certain =
 /**
  * Judges a history from outside. An address is certainly held from the answer of `assign` until `release` is called (or
  * the node's deletion begins). If two handles certainly hold one address at one time, no order of the calls explains it:
- * the history is not linearisable. Nor may a handle that certainly holds an address be given another.
+ * the history is not linearisable. Nor may a handle that certainly holds an address be given another, nor one that certainly has none an
+ * address, unasked, that its node knew to be reserved when it was called and when it answered.
  */
 export function judge(lines: readonly Line[]): { violations: string[]; end: Map<string, Certain> } {
   const violations: string[] = [];
   const holder = new Map<string, string>();
   const held = new Map<string, readonly string[]>();
   const end = new Map<string, Certain>();
+  const reserved = new Map<string, readonly string[]>();
+  const forbidden = new Map<string, readonly string[]>();
+  const call = ({ handle, addresses }: Line) => {
+    const isFree = (end.get(handle) ?? FREE).kind === "free";
+    forbidden.set(handle, isFree && addresses.length === 0 ? reservedBy(reserved, handle) : []);
+    if (!held.has(handle)) end.set(handle, { kind: "unknown" });
+  };
   const letGo = (handle: string) => {
     for (const address of held.get(handle) ?? []) if (holder.get(address) === handle) holder.delete(address);
     held.delete(handle);
@@ -66,6 +78,9 @@ export function judge(lines: readonly Line[]): { violations: string[]; end: Map<
         violations.push(`${at}: ${address} was given to ${handle} while ${other} held it`);
       holder.set(address, handle);
     }
+    const still = (forbidden.get(handle) ?? []).filter((cidr) => reservedBy(reserved, handle).includes(cidr));
+    for (const address of addresses.filter((one) => isWithin(one, still)))
+      violations.push(`${at}: ${handle} was given ${address}, which is reserved`);
     held.set(handle, addresses);
     end.set(handle, { kind: "held", addresses });
   };
@@ -73,9 +88,20 @@ export function judge(lines: readonly Line[]): { violations: string[]; end: Map<
     if (line.kind === "assigned") take(line);
     else if (line.kind === "release") letGo(line.handle);
     else if (line.kind === "released") end.set(line.handle, { kind: "free" });
-    else if (line.kind === "assign" && !held.has(line.handle)) end.set(line.handle, { kind: "unknown" });
+    else if (line.kind === "assign") call(line);
+    else if (line.kind === "reserved") reserved.set(line.handle, line.addresses);
     else if (line.kind === "delete-node")
       for (const handle of [...end.keys()].filter((one) => one.startsWith(`${line.handle}.`))) letGo(handle);
   }
   return { violations, end };
 }
+
+/** What no line tells of has nothing. */
+const FREE: Certain = { kind: "free" };
+
+/** `handle` begins with its node's name. */
+const reservedBy = (reserved: ReadonlyMap<string, readonly string[]>, handle: string): readonly string[] =>
+  reserved.get(handle.split(".")[0] ?? "") ?? [];
+
+const isWithin = (address: string, cidrs: readonly string[]): boolean =>
+  cidrs.some((cidr) => contains(parsePrefix(cidr), parseAddress(address)));

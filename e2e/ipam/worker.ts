@@ -38,11 +38,21 @@ process.on("SIGTERM", () => {
 const write = (kind: Kind, handle: string, addresses: readonly string[] = []) =>
   void writeSync(log, formatLine({ at: process.hrtime.bigint(), kind, handle, addresses }));
 
+/** A killed one's last words may be of others. */
+let known: string | undefined;
+/** What the node goes by now, if that is other than was written last. */
+function writeReserved(): void {
+  const cidrs = followed.reservations?.().flatMap(({ spec }) => spec.reservedCIDRs) ?? [];
+  if (cidrs.join() !== known) write("reserved", node, cidrs);
+  known = cidrs.join();
+}
+
 const textOf = (held: readonly Assignment[]) => held.map(({ address }) => formatAddress(address));
 
 /** With what is like an endpoint, as CNI ADD: in the same write, or by itself. `wanted`: this very address. */
 async function assign(handle: string, families: Family[], wanted: string | undefined): Promise<void> {
-  write("assign", handle);
+  writeReserved();
+  write("assign", handle, wanted === undefined ? [] : [wanted]);
   const key = ENDPOINTS + handle;
   const request = {
     ...{ handle, families, attributes: { node, containerID: handle } },
@@ -52,6 +62,7 @@ async function assign(handle: string, families: Family[], wanted: string | undef
     const { held, wroteAlong } = await ipam.assignWith(request, (chosen) => [
       { type: "create", key, value: textOf(chosen).join() },
     ]);
+    writeReserved();
     write("assigned", handle, textOf(held));
     if (!wroteAlong) await store.put(key, textOf(held).join());
   } catch (error) {

@@ -91,7 +91,9 @@ function render(found: Explanation, terminal: Terminal): string {
     title,
     ...(rows.length > 0 ? [table(terminal, ["NODE", "STEP", "WHAT HAPPENS", "RULE ID"], rows)] : []),
     ...backendLines(found, terminal),
-    ...found.problems.map(({ subject, why }) => `closed: ${subject}: ${why}`),
+    ...found.problems.map(
+      ({ subject, why, isInForce }) => `${isInForce ? "in force" : "closed"}: ${subject}: ${why}`,
+    ),
     `${colours[colour](found.verdict.toUpperCase())}: ${found.because}`,
     ...(found.staged
       ? [`if staged policies were enforced, ${found.staged.verdict.toUpperCase()}: ${found.staged.because}`]

@@ -70,7 +70,8 @@ function judge({ origin, document }: Found): { judged: Judged; resource?: Locate
   if (kind === "KubeControllersConfiguration") return out("skipped", ...controllersFlags(spec ?? {}));
   const place = WITHOUT_PLACE[kind] ?? generated(kind, metadata.name ?? "");
   if (place !== undefined) return out("skipped", place);
-  if (definitionOf(kind)?.kind !== kind) return out("skipped", `Margay has no ${kind}`);
+  const definition = definitionOf(kind);
+  if (definition?.kind !== kind) return out("skipped", `Margay has no ${kind}`);
   const notes: string[] = [];
   const changed = { apiVersion: "projectcalico.org/v3", kind, metadata: ownMetadata(metadata) };
   try {
@@ -79,8 +80,8 @@ function judge({ origin, document }: Found): { judged: Judged; resource?: Locate
     notes.push(
       ...warnings.map((text) => text.replace(/: unknown field.*/, " has no equivalent: it has no effect")),
     );
-    const clean = { ...resource, metadata: { ...resource.metadata } } as AnyResource;
-    return { judged: { what, outcome: "imported", notes }, resource: { origin, resource: clean } };
+    const known = definition.schema.parse(resource) as AnyResource; // kubectl refuses a field that the CRD has not
+    return { judged: { what, outcome: "imported", notes }, resource: { origin, resource: known } };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     return out("refused", ...error.issues.map(({ path, message }) => `${path}: ${message}`));
@@ -169,6 +170,13 @@ function equivalents(kind: string, spec: Readonly<Record<string, unknown>>, note
       ipipMode: "Never",
       vxlanMode: vxlanMode === "Never" || !vxlanMode ? ipipMode : vxlanMode,
     };
+  }
+  if (kind === "IPAMConfiguration" && spec.maxBlocksPerHost && !spec.strictAffinity) {
+    const { maxBlocksPerHost, ...rest } = spec;
+    notes.push(
+      `maxBlocksPerHost ${maxBlocksPerHost}: no limit here, where nodes may borrow (strictAffinity false)`,
+    );
+    return rest;
   }
   if ((kind === "BGPPeer" && spec.password) || (kind === "BGPConfiguration" && spec.nodeMeshPassword))
     notes.push("its Secret must be among those that the chart mounts (values: secrets of BGP sessions)");

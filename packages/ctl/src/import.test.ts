@@ -63,6 +63,22 @@ test.each<[why: string, document: object, expected: object]>([
     { what: "IPAMConfiguration/default", outcome: "imported" },
   ],
   [
+    "a limit of blocks beside borrowing, as Calico's own example has it: here it needs strictAffinity, and is left out",
+    v3("IPAMConfiguration", "default", { strictAffinity: false, maxBlocksPerHost: 4 }),
+    {
+      ...{ outcome: "imported", spec: { strictAffinity: false, maxBlocksPerHost: 0 } },
+      notes: ["maxBlocksPerHost 4: no limit here, where nodes may borrow (strictAffinity false)"],
+    },
+  ],
+  [
+    "a field that has no equivalent is named and left out: kubectl apply would refuse the object for it",
+    v3("FelixConfiguration", "default", { reportingInterval: "0s" }),
+    {
+      ...{ outcome: "imported", spec: expect.not.objectContaining({ reportingInterval: "0s" }) },
+      notes: ["spec.reportingInterval has no equivalent: it has no effect"],
+    },
+  ],
+  [
     "what other objects give rise to is left to the controllers",
     v3("NetworkPolicy", "knp.default.web", { selector: "all()" }, { namespace: "shop" }),
     { outcome: "skipped", notes: ["the controllers make it of Kubernetes' NetworkPolicy"] },

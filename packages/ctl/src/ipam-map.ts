@@ -1,10 +1,13 @@
 import type { BlockUsage, PoolUsage } from "@margay/ipam";
 import { contains, formatAddress, offset, type Prefix, parsePrefix, prefixSize } from "@margay/net";
+import { sizeOf } from "./ipam-read.ts";
 import type { Terminal } from "./terminal.ts";
 
+/** Characters at most; one of a larger pool stands for several blocks. */
+const CELLS = 2048;
+/** So many a row, or half as many where that is too wide for the least terminal. */
 const WIDTH = 64;
-/** Rows at most; a character of a larger pool stands for several blocks. */
-const HEIGHT = 32;
+const TERMINAL = 80;
 
 /**
  * A pool as a picture: one character for each block (or for each equal part of a pool that has more than 2,048), row by
@@ -16,16 +19,18 @@ export function heatMap(
 ): string {
   const pool = parsePrefix(cidr);
   const finest = Math.max(blockSize, ...blocks.map((block) => parsePrefix(block.cidr).length));
-  const length = Math.min(finest, pool.length + Math.log2(WIDTH * HEIGHT));
+  const length = Math.min(finest, pool.length + Math.log2(CELLS));
   const cells = cellsOf(pool, length, blocks);
-  const starts = cells.filter((_, i) => i % WIDTH === 0);
-  const width = Math.max(...starts.map(({ first }) => first.length));
+  const widest = Math.max(...cells.map(({ first }) => first.length));
+  const width = widest + 1 + WIDTH > TERMINAL ? WIDTH / 2 : WIDTH;
+  const starts = cells.filter((_, i) => i % width === 0);
+  const label = Math.max(...starts.map(({ first }) => first.length));
   const rows = starts.map(({ first }, i) => {
-    const row = cells.slice(i * WIDTH, (i + 1) * WIDTH).map((cell) => shade(cell, terminal));
-    return `${first.padEnd(width)} ${row.join("")}`;
+    const row = cells.slice(i * width, (i + 1) * width).map((cell) => shade(cell, terminal));
+    return `${first.padEnd(label)} ${row.join("")}`;
   });
-  const claimed = `${blocks.length} blocks claimed, ${inUse} of ${total} addresses in use`;
-  return [`${name} ${cidr}: ${claimed}; each character is a /${length}`, ...rows].join("\n");
+  const claimed = `${blocks.length} blocks claimed, ${inUse} of ${sizeOf(total)} addresses in use`;
+  return [`${name} ${cidr}: ${claimed}`, `each character is a /${length}`, ...rows].join("\n");
 }
 
 interface Cell {

@@ -45,3 +45,7 @@ export const facts = (of: Readonly<Record<string, string | undefined>>): string 
     .filter(([, value]) => value !== undefined)
     .map(([name, value]) => `${`${name}:`.padEnd(11)}${value}`)
     .join("\n");
+
+/** How many addresses a pool has, or an empty one has free, a power of two: as a number, unless that is too long for a column. */
+export const sizeOf = (total: bigint): string =>
+  total > 2n ** 32n ? `2^${total.toString(2).length - 1}` : `${total}`;

@@ -1,5 +1,5 @@
 import type { Store } from "@margay/datastore";
-import { type Block, type Freed, type InUse, ordinalOf, ownerOf, whoHas } from "@margay/ipam";
+import { type Block, type Freed, formerBlocks, type InUse, ordinalOf, ownerOf, whoHas } from "@margay/ipam";
 import { type Address, contains, formatAddress, parsePrefix } from "@margay/net";
 import { addressOf, endpointsByAddress, facts, list, poolsAndBlocks } from "./ipam-read.ts";
 import { dump, type Form, type Terminal } from "./terminal.ts";
@@ -36,7 +36,8 @@ async function explain(store: Store, address: Address, terminal: Terminal): Prom
   const reservation = (await list(store, "IPReservation", terminal)).find(({ spec }) =>
     spec.reservedCIDRs.some((cidr) => contains(parsePrefix(cidr), address)),
   );
-  const [holder, before] = [whoHas(blocks, address), block && lastFreed(block, address)];
+  const holder = whoHas(blocks, address);
+  const before = lastFreed([...(await formerBlocks(store, address)), ...(block ? [block] : [])], address);
   return {
     address: text,
     ...(pool && { pool: pool.name }),
@@ -49,8 +50,13 @@ async function explain(store: Store, address: Address, terminal: Terminal): Prom
   };
 }
 
-const lastFreed = (block: Block, address: Address): Freed | undefined =>
-  block.released?.findLast(({ ordinal }) => ordinal === ordinalOf(block, address));
+/** By the journals of all blocks that it was in. */
+function lastFreed(blocks: readonly Block[], address: Address): Freed | undefined {
+  const all = blocks.flatMap((block) =>
+    (block.released ?? []).filter(({ ordinal }) => ordinal === ordinalOf(block, address)),
+  );
+  return all.toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at)).at(-1);
+}
 
 function textOf(answer: Why): string {
   const { address, pool, block, owner, holder, before, endpoints } = answer;

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "@margay/api";
 import { memoryStore, resources, type Store } from "@margay/datastore";
-import { Ipam } from "@margay/ipam";
+import { deleteNode, Ipam } from "@margay/ipam";
 import { type Family, formatAddress, parseAddress } from "@margay/net";
 import { apply } from "./apply.ts";
 import { remove } from "./delete.ts";
@@ -127,8 +127,22 @@ test("show --map: a character for each block", async () => {
   for (let i = 0; i < 8; i++) await ipam.assign(pod(`c${i}`, `10.0.0.${32 + i}`));
   await ipam.assign(pod("d", "10.0.0.240"));
   expect(await printed((t) => show(store, { ...asTable, showBlocks: false, map: true }, t))).toBe(
-    "p 10.0.0.0/24: 4 blocks claimed, 37 of 256 addresses in use; each character is a /28\n10.0.0.0 █▓▒············░",
+    "p 10.0.0.0/24: 4 blocks claimed, 37 of 256 addresses in use\neach character is a /28\n10.0.0.0 █▓▒············░",
   );
+});
+
+test("large pools of IPv6, in 80 columns", async () => {
+  const store = await cluster({
+    kind: "IPPool",
+    metadata: { name: "six" },
+    spec: { cidr: "fd00:10:244::/56" },
+  });
+  await (await ipamOn(store, "n1")).assign({ handle: "a", families: [6], attributes: { node: "n1" } });
+  const shown = (map: boolean) => printed((t) => show(store, { ...asTable, showBlocks: false, map }, t));
+  expect(await shown(false)).toContain("six  fd00:10:244::/56  2^72  1  2^72 - 1  0");
+  const rows = (await shown(true)).split("\n");
+  expect(Math.max(...rows.map(({ length }) => length))).toBeLessThanOrEqual(80);
+  expect(rows.filter((row) => row.includes("░"))).toHaveLength(1);
 });
 
 describe("check", () => {
@@ -385,6 +399,44 @@ describe("why", () => {
     expect(await ask("192.0.2.1")).toBe("address:  192.0.2.1\nstate:  in no pool");
     await expect(ask("web")).rejects.toMatchObject({ code: "usage" });
   });
+
+  test.each<[why: string, act: (store: Store, ipam: Ipam) => Promise<unknown>, reason: string]>([
+    [
+      "given back empty",
+      async (_, ipam) => {
+        await ipam.release({ handle: "k8s.old", reason: "cni-del" });
+        await ipam.releaseBlock("10.0.0.0/28");
+      },
+      "cni-del",
+    ],
+    [
+      "given back in use, and gone with its last address",
+      async (_, ipam) => {
+        await ipam.releaseBlock("10.0.0.0/28");
+        await ipam.release({ handle: "k8s.old", reason: "cni-del" });
+      },
+      "cni-del",
+    ],
+    [
+      "its node deleted",
+      (store) => deleteNode({ store, now: () => new Date("2026-11-22T12:00:00Z") }, "n1"),
+      "node-deleted",
+    ],
+  ])(
+    "who had an address of a block that is gone, %s; also once the block is another's",
+    async (_why, act, reason) => {
+      const store = await cluster();
+      const ipam = await ipamOn(store, "n1");
+      await ipam.assign(pod("old", "10.0.0.1"));
+      await act(store, ipam);
+      const ask = () => printed((t) => why(store, { ip: "10.0.0.1", ...asTable }, t));
+      const before = `before:  pod shop/old on node n1 until 2026-11-22T12:00:00.000Z, freed by ${reason}`;
+      expect(await resources(store, "IPAMBlock").list()).toEqual([]);
+      expect(await ask()).toBe(`address:  10.0.0.1\nstate:  free\npool:  p\n${before}`);
+      await (await ipamOn(store, "n2")).assign(pod("new", "10.0.0.1"));
+      expect(await ask()).toMatch(new RegExp(`state: +in use by pod shop/new on node .*${before}`, "s"));
+    },
+  );
 
   test("what other plugins made, or gave: so it is said, as by show --ip", async () => {
     const store = await cluster(endpoint("web", "192.0.2.7"));

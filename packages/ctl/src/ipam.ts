@@ -3,7 +3,7 @@ import { addressesOf, type InUse, type PoolUsage, summarise, whoHas } from "@mar
 import { contains, formatAddress } from "@margay/net";
 import { CtlError } from "./error.ts";
 import { heatMap } from "./ipam-map.ts";
-import { addressOf, endpointsByAddress, facts, poolsAndBlocks } from "./ipam-read.ts";
+import { addressOf, endpointsByAddress, facts, poolsAndBlocks, sizeOf } from "./ipam-read.ts";
 import { dump, type Form, type Terminal, table } from "./terminal.ts";
 
 export interface ShowRequest {
@@ -34,9 +34,11 @@ export async function show(store: Store, request: ShowRequest, terminal: Termina
 }
 
 const poolRow = ({ name, cidr, total, inUse, free, borrowed }: PoolUsage) => [
-  ...[name, cidr, ""],
-  ...[total, inUse, free, borrowed.length],
+  ...[name, cidr, "", sizeOf(total), inUse, freeOf({ total, inUse, free }), borrowed.length],
 ];
+
+const freeOf = ({ total, inUse, free }: Pick<PoolUsage, "total" | "inUse" | "free">): string =>
+  total === free || sizeOf(total) === `${total}` ? sizeOf(free) : `${sizeOf(total)} - ${inUse}`;
 
 const blockRows = ({ blocks, borrowed }: PoolUsage) =>
   blocks.map(({ cidr, node, size, inUse }) => {

@@ -9,6 +9,8 @@ interface PolicyView {
   readonly revision?: string;
   /** Why it denies everything. */
   readonly problem?: string;
+  /** What of it is in force otherwise than it reads. */
+  readonly outdated?: string;
   /** How many endpoints of the node it applies to. */
   readonly endpoints: number;
   /** Its rules count what they match, and decide nothing. */
@@ -107,7 +109,7 @@ function render(shown: readonly Counted[], withCounters: boolean, terminal: Term
     "ACTION",
     ...(withCounters ? ["PACKETS", "BYTES"] : []),
   ];
-  const rows = shown.flatMap(({ id, revision, endpoints, rules, problem, staged }) => {
+  const rows = shown.flatMap(({ id, revision, endpoints, rules, problem, outdated, staged }) => {
     const first = [id, revision, endpoints];
     const lines = rules.map((rule, i) => [
       ...(i === 0 ? first : ["", "", ""]),
@@ -116,7 +118,8 @@ function render(shown: readonly Counted[], withCounters: boolean, terminal: Term
     ]);
     const empty = withCounters ? ["", ""] : [];
     if (lines.length === 0) lines.push([...first, "(none)", "", ...empty]);
-    return problem === undefined ? lines : [...lines, ["", "", "", `closed: ${problem}`, "", ...empty]];
+    const told = problem !== undefined ? `closed: ${problem}` : outdated && `in force: ${outdated}`;
+    return told === undefined ? lines : [...lines, ["", "", "", told, "", ...empty]];
   });
   return table(terminal, head, rows);
 }

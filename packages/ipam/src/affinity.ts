@@ -9,8 +9,9 @@ import {
   StoreError,
 } from "@margay/datastore";
 import { affinityOf, type Block, disown, isEmpty } from "./block.ts";
+import { keepJournal } from "./former.ts";
 import { cooling } from "./journal.ts";
-import { affinityKey, affinityName, type BlockView, blockKey } from "./view.ts";
+import { affinityKey, affinityName, type BlockView, blockKey, blockResource } from "./view.ts";
 
 /** Where affinities and blocks of one node are written. */
 export interface Site {
@@ -133,16 +134,9 @@ const affinityText = (node: string, cidr: string, state: State): string =>
 const deleteAffinity = ({ store, node, view }: Site, cidr: string, revision: number): Promise<boolean> =>
   deleted(store, view, { key: affinityKey(node, cidr), revision });
 
-const resourceFor = (block: Block): IPAMBlock => ({
-  apiVersion: "margay.dev/v1",
-  kind: "IPAMBlock",
-  metadata: { name: block.cidr.replace("/", "-") },
-  spec: block,
-});
-
 /** Writes a block, which is then not read back to be known. */
 async function putBlock(view: BlockView, block: Block, put: (key: string, value: string) => Promise<Entry>) {
-  const resource = resourceFor(block);
+  const resource = blockResource(block);
   return written(view, async () =>
     alreadyDecoded(await put(blockKey(block.cidr), encode(resource)), resource),
   );
@@ -168,7 +162,7 @@ export async function writeTogether(
   along: readonly Change[],
 ): Promise<{ readonly refused: string } | undefined> {
   const written = blocks.map(({ after, revision }) => {
-    const [resource, key] = [resourceFor(after), blockKey(after.cidr)];
+    const [resource, key] = [blockResource(after), blockKey(after.cidr)];
     const value = encode(resource);
     const change: Change =
       revision === undefined
@@ -191,13 +185,15 @@ export async function writeTogether(
   }
 }
 
-/** Deletes the block if still at `revision`; false: it is not. */
-export const deleteBlock = ({ store, view }: Site, cidr: string, revision: number): Promise<boolean> =>
-  deleted(store, view, { key: blockKey(cidr), revision });
+/** Deletes the block if still at `revision`, and keeps its journal; false: it is not. */
+export async function deleteBlock({ store, view }: Site, block: Block, revision: number): Promise<boolean> {
+  await keepJournal(store, block);
+  return deleted(store, view, { key: blockKey(block.cidr), revision });
+}
 
 async function dropBlock(site: Site, { spec, revision }: Read<Block>): Promise<boolean> {
   const rests = cooling(spec, { now: site.now(), cooldownSeconds: site.cooldownSeconds }).size > 0;
-  if (isEmpty(spec) && !rests) return deleteBlock(site, spec.cidr, revision);
+  if (isEmpty(spec) && !rests) return deleteBlock(site, spec, revision);
   return (await updateBlock(site, disown(spec), revision)) !== undefined;
 }
 

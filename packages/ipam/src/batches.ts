@@ -261,8 +261,8 @@ const isOf = (node: string, cidr: string, key: string): boolean =>
   key === blockKey(cidr) || key === affinityKey(node, cidr);
 
 /** True when written; false when the store holds something newer. */
-async function apply(site: Site, { cidr, before, after }: Change): Promise<boolean> {
+async function apply(site: Site, { before, after, last }: Change): Promise<boolean> {
   if (!before) return after === undefined; // what is new is this node's own
-  if (!after) return deleteBlock(site, cidr, before.revision);
+  if (!after) return deleteBlock(site, last ?? before.value, before.revision);
   return (await updateBlock(site, after, before.revision)) !== undefined;
 }

@@ -8,6 +8,7 @@ import {
   parsePrefix,
   prefixSize,
 } from "@margay/net";
+import { oncePer } from "@margay/reconcile";
 import { cooling, type Freeing, remember } from "./journal.ts";
 
 /**
@@ -51,13 +52,19 @@ export const nodeOf = (affinity: string): string | undefined =>
 /** An affinity for people: the node, or what else has the block. */
 export const ownerOf = (affinity: string): string => affinity.replace(/^(host|virtual):/, "");
 
+/** Its CIDR. A block is a value: what is said of it is worked out once. */
+export const prefixOfBlock = oncePer((block: Block): Prefix => parsePrefix(block.cidr));
+
 /** How many addresses the block has: 2^12 at most, by the pool's blockSize bounds. */
-export const blockSize = (block: Block): number => Number(prefixSize(parsePrefix(block.cidr)));
+export const blockSize = (block: Block): number => Number(prefixSize(prefixOfBlock(block)));
+
+/** How many addresses are given out. */
+export const usedIn = (block: Block): number => ordinals(block).length;
 
 /** How many addresses are free. */
-export const freeCount = (block: Block): number => blockSize(block) - Object.keys(block.allocations).length;
+export const freeCount = (block: Block): number => blockSize(block) - usedIn(block);
 
-export const isEmpty = (block: Block): boolean => Object.keys(block.allocations).length === 0;
+export const isEmpty = (block: Block): boolean => usedIn(block) === 0;
 
 /**
  * A fresh block of `node`. The sequence number starts at the claim's time in microseconds, so that a
@@ -119,17 +126,21 @@ export function disown(block: Block): Block {
 
 /** What `handle` holds in this block, in address order. */
 export const heldBy = (block: Block, handle: string): Held[] =>
-  ordinals(block)
-    .filter((n) => block.allocations[n]?.handle === handle)
+  (byHandle(block).get(handle) ?? [])
     .map((n) => heldAt(block, n))
     .sort((a, b) => compareAddress(a.address, b.address));
+
+const byHandle = oncePer(
+  (block: Block): ReadonlyMap<string | undefined, readonly number[]> =>
+    Map.groupBy(ordinals(block), (n) => block.allocations[n]?.handle),
+);
 
 /** Every address of the block that is given out, in address order. */
 export const heldIn = (block: Block): Held[] => ordinals(block).map((n) => heldAt(block, n));
 
 /** The address's place in the block; the caller knows that the block contains it. */
 export const ordinalOf = (block: Block, address: Address): number =>
-  Number(address.bits - parsePrefix(block.cidr).bits);
+  Number(address.bits - prefixOfBlock(block).bits);
 
 function give(block: Block, ordinal: number, { handle, attributes }: Owner): { block: Block; held: Held } {
   const sequence = block.sequenceNumber + 1;
@@ -156,9 +167,9 @@ function rested(block: Block, terms: Terms): number | undefined {
   return block.unallocated.find((n) => !terms.barred(n) && !cold.has(n));
 }
 
-const ordinals = (block: Block): number[] => Object.keys(block.allocations).map(Number);
+const ordinals = oncePer((block: Block): readonly number[] => Object.keys(block.allocations).map(Number));
 
 function heldAt(block: Block, ordinal: number): Held {
   const { handle, sequence } = block.allocations[ordinal]!; // callers pass an allocated ordinal
-  return { address: offset(parsePrefix(block.cidr), ordinal), sequence, handle };
+  return { address: offset(prefixOfBlock(block), ordinal), sequence, handle };
 }

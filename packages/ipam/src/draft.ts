@@ -7,6 +7,8 @@ export interface Change {
   readonly cidr: string;
   readonly before?: Versioned<Block>;
   readonly after?: Block;
+  /** Of one to be deleted: as it would have been, for its journal. */
+  readonly last?: Block;
 }
 
 /** Blocks read from the store itself since the view was taken; undefined = not there. */
@@ -19,6 +21,8 @@ export class Draft {
   readonly #base: ReadonlyMap<string, Versioned<Block>>;
   /** Addresses counted on, by block; not undone by `restore`. */
   readonly #promised = new Map<string, number>();
+  /** What was removed; not undone by `restore`, for only what is not there any more counts. */
+  readonly #last = new Map<string, Block>();
   #now: Map<string, Block>;
 
   constructor(view: BlockView, reads: Reads) {
@@ -63,8 +67,9 @@ export class Draft {
     this.#now.set(block.cidr, block);
   }
 
-  remove(cidr: string): void {
-    this.#now.delete(cidr);
+  remove(block: Block): void {
+    this.#now.delete(block.cidr);
+    this.#last.set(block.cidr, block);
   }
 
   save(): ReadonlyMap<string, Block> {
@@ -80,7 +85,8 @@ export class Draft {
     return [...all].flatMap((cidr) => {
       const [before, after] = [this.#base.get(cidr), this.#now.get(cidr)];
       if (before?.value === after) return [];
-      return [{ cidr, ...(before && { before }), ...(after && { after }) }];
+      const last = after ? undefined : this.#last.get(cidr);
+      return [{ cidr, ...(before && { before }), ...(after && { after }), ...(last && { last }) }];
     });
   }
 }

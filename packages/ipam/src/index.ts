@@ -21,6 +21,7 @@ export {
 } from "./block.ts";
 export { IpamError, type IpamFailure } from "./errors.ts";
 export { type IpamEvent, limitRatio } from "./events.ts";
+export { formerBlocks } from "./former.ts";
 export * from "./garbage.ts";
 export * from "./invariants.ts";
 export { type Assignment, Ipam, type Released } from "./ipam.ts";

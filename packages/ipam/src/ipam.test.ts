@@ -5,6 +5,7 @@ import { type Family, formatAddress, overlaps, parseAddress, parsePrefix } from 
 import fc from "fast-check";
 import { addressesOf } from "./audit.ts";
 import type { Held } from "./block.ts";
+import { formerBlocks } from "./former.ts";
 import { Ipam } from "./ipam.ts";
 import type { IpamOptions } from "./options.ts";
 import { AFFINITIES, BLOCKS, BlockCache, type BlockView } from "./view.ts";
@@ -341,6 +342,21 @@ describe("one allocator", () => {
     expect(await affinitiesIn(store)).toEqual([]);
     await ipam.release({ handle: "h" });
     expect(await blocksIn(store)).toEqual([]);
+  });
+
+  test("a block given back by one node and then by another: each journal is kept", async () => {
+    const store = memoryStore();
+    for (const [node, at] of ["10.0.0.1", "10.0.0.2"].entries()) {
+      const ipam = ipamOn(store, `n${node}`, { now: () => new Date(Date.UTC(2026, 10, 22, 12, 0, node)) });
+      await ipam.assign({ ...pod(at, [4], `n${node}`), addresses: [parseAddress(at)] });
+      await ipam.release({ handle: at });
+      await ipam.releaseBlock("10.0.0.0/30");
+    }
+    const kept = await formerBlocks(store, parseAddress("10.0.0.1"));
+    expect(kept.map(({ released }) => released?.map(({ handle }) => handle))).toEqual([
+      ["10.0.0.1"],
+      ["10.0.0.2"],
+    ]);
   });
 
   test("strict and no block left: another node's is taken when it has been empty for a minute, and not before", async () => {

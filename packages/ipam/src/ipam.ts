@@ -129,6 +129,6 @@ export class Ipam {
       block !== "corrupt" &&
       isDisposable(worldOf(this.#options, site.view, new Map()), block.spec)
     )
-      await deleteBlock(site, cidr, block.revision);
+      await deleteBlock(site, block.spec, block.revision);
   }
 }

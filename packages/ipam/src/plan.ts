@@ -136,7 +136,7 @@ const freeingOf = ({ now, limits }: World, { reason }: { reason: ReleaseReason }
 /** A block that nobody owns goes with its last address, unless that still cools down: then `tidy` deletes it. */
 function settle({ now, limits }: World, draft: Draft, block: Block): void {
   const rests = cooling(block, { now, cooldownSeconds: limits.cooldownSeconds }).size > 0;
-  if (isEmpty(block) && block.affinity === undefined && !rests) draft.remove(block.cidr);
+  if (isEmpty(block) && block.affinity === undefined && !rests) draft.remove(block);
   else draft.put(block);
 }
 

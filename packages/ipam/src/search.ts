@@ -14,14 +14,17 @@ import {
   affinityOf,
   type Block,
   blockSize,
+  freeCount,
   assign as give,
   type Held,
   heldBy,
   newBlock,
   nodeOf,
   ownerOf,
+  prefixOfBlock,
   type Terms,
   claim as take,
+  usedIn,
 } from "./block.ts";
 import { claimOrder, indexOf, spread } from "./claim-order.ts";
 import type { Draft } from "./draft.ts";
@@ -93,15 +96,15 @@ interface Search {
 
 /** The fullest block with room: the others drain, and go back. */
 function fromOwn(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
-  const byFullness = ownBlocks(world, draft, pools).sort((a, b) => usedIn(b) - usedIn(a));
+  const byFullness = ownBlocks(world, draft, pools)
+    .filter((block) => freeCount(block) > 0)
+    .sort((a, b) => usedIn(b) - usedIn(a));
   for (const block of byFullness) {
     const given = give(block, request, termsFor(world, block));
     if (given) return keep(draft, given);
   }
   return undefined;
 }
-
-const usedIn = ({ allocations }: Block): number => Object.keys(allocations).length;
 
 /** A block nobody has, created with the address already in it: one write for both. */
 function fromNew(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
@@ -138,7 +141,7 @@ function borrow(world: World, draft: Draft, { request, pools }: Search): Grant |
 
 /** What one may be given of this block. */
 function termsFor({ now, limits, reserved, hostReserved }: World, block: Block): Terms {
-  const cidr = parsePrefix(block.cidr);
+  const cidr = prefixOfBlock(block);
   const [size, { first, last }] = [blockSize(block), hostReserved];
   const near = reserved.filter((one) => overlaps(one, cidr));
   const isHosts = (ordinal: number) => first + last < size && (ordinal < first || ordinal >= size - last);
@@ -190,7 +193,7 @@ function keep(draft: Draft, { block, held }: { block: Block; held: Held }): Gran
 function ownBlocks(world: World, draft: Draft, pools: readonly Pool[]): Block[] {
   const own = affinityOf(world.node);
   return [...draft.blocks()].filter(
-    ({ affinity, cidr }) => affinity === own && pools.some((pool) => contains(pool.cidr, parsePrefix(cidr))),
+    (block) => block.affinity === own && pools.some((pool) => contains(pool.cidr, prefixOfBlock(block))),
   );
 }
 

@@ -47,6 +47,13 @@ const dashed = (cidr: string): string => cidr.replace("/", "-");
 
 export const blockKey = (cidr: string): string => keyOf("IPAMBlock", dashed(cidr));
 
+export const blockResource = (block: Block): IPAMBlock => ({
+  apiVersion: "margay.dev/v1",
+  kind: "IPAMBlock",
+  metadata: { name: dashed(block.cidr) },
+  spec: block,
+});
+
 /** The name of `node`'s affinity for a block. */
 export const affinityName = (node: string, cidr: string): string => `${node}-${dashed(cidr)}`;
 
