@@ -35,8 +35,8 @@ beforeAll(async () => {
   await install(cluster, VALUES, NODES.length);
   for (const row of adminKinds) await cluster.apply(adminCrd(row)); // looked for every 20 s by controllers that run
   await createPods(cluster, PODS);
-}, 300_000);
-afterAll(() => cluster?.stop(), 30_000);
+});
+afterAll(() => cluster?.stop());
 
 const kubectl = (...words: string[]) => cluster.must("kubectl", words);
 const refusal = async (yaml: string): Promise<string> => {
@@ -71,7 +71,7 @@ test("every node has its sessions: with the others, and with the router above, w
     await peersAre(node, [/tor/, ...NODES.filter((other) => other !== node).map((other) => RegExp(other))]);
   const { stdout } = await exec(["birdc", "-r", "-s", "/run/bird/bird.ctl", "show", "protocols"]);
   for (const node of NODES) expect(stdout).toMatch(RegExp(`^${node} .*Established`, "m"));
-}, 60_000);
+});
 
 test("a label and a BGPPeer make a node a reflector: with the mesh off its clients reach each other", async () => {
   await kubectl("label", "node", "n1", "margay.dev/route-reflector=244.0.0.1");
@@ -83,14 +83,14 @@ test("a label and a BGPPeer make a node a reflector: with the mesh off its clien
   await peersAre("n2", [/n1|reflectors/, /tor/]);
   await peersAre("n3", [/n1|reflectors/, /tor/]);
   await cluster.becomes(true, "default/client", "default/third");
-}, 90_000);
+});
 
 test("a node's rack is its Node's: blocks are given by it", async () => {
   await kubectl("label", "node", "n2", "topology.kubernetes.io/rack=r7");
   await cluster.eventually("its Node has the label", async () =>
     /topology\.kubernetes\.io\/rack: r7/.test(await cluster.margay(["get", "nodes", "n2", "-o", "yaml"])),
   );
-}, 90_000);
+});
 
 test("service accounts by a selector: who may connect changes with a label of the account", async () => {
   await kubectl("create", "serviceaccount", "clerk");
@@ -107,7 +107,7 @@ test("service accounts by a selector: who may connect changes with a label of th
   await cluster.becomes(false, "default/clerk", "default/web");
   await kubectl("delete", "networkpolicy.margay.dev", "accounts");
   await cluster.becomes(true, "default/client", "default/web");
-}, 120_000);
+});
 
 const body = ({ kind, namespaced }: KindRow, name: string, spec: object) =>
   JSON.stringify({
@@ -127,45 +127,39 @@ const condition = ({ kind }: KindRow, name: string) =>
   );
 
 describe("an object of every kind", () => {
-  test.each(kinds.map((row) => [row.kind, row] as const))(
-    "%s",
-    async (_kind, row) => {
-      await cluster.apply(body(row, nameOf(row), row.valid));
-      await cluster.apply(body(row, refusedName(row), row.refused));
-      let said = "";
-      const tells = (name: string, what: RegExp) =>
-        cluster.eventually(
-          () => `${name}: ${said}`,
-          async () => {
-            said = await condition(row, name);
-            return what.test(said);
-          },
-        );
-      await tells(nameOf(row), /^True in the datastore/);
-      await tells(refusedName(row), /^False /);
-      expect(said).toMatch(row.why);
-      expect(await refusal(body(row, "impossible", row.impossible))).toMatch(
-        /invalid|unknown|validat|decod/i,
+  test.each(kinds.map((row) => [row.kind, row] as const))("%s", async (_kind, row) => {
+    await cluster.apply(body(row, nameOf(row), row.valid));
+    await cluster.apply(body(row, refusedName(row), row.refused));
+    let said = "";
+    const tells = (name: string, what: RegExp) =>
+      cluster.eventually(
+        () => `${name}: ${said}`,
+        async () => {
+          said = await condition(row, name);
+          return what.test(said);
+        },
       );
-      expect(await kubectl("get", `${row.short}.margay.dev`)).toMatch(row.shown);
-      const events = () =>
-        kubectl(
-          "get",
-          "events",
-          "-o",
-          "jsonpath={range .items[*]}{.involvedObject.kind}/{.involvedObject.name} {.message}\n{end}",
-        );
-      await cluster.eventually(`an Event of ${row.kind}`, async () => {
-        const lines = (await events())
-          .split("\n")
-          .filter((line) => line.startsWith(`${row.kind}/${refusedName(row)} `));
-        return lines.some((line) => row.why.test(line));
-      });
-      if (row.kind === "IPPool") return; // the next test's
-      await kubectl("delete", `${row.kind}.margay.dev`, nameOf(row), refusedName(row));
-    },
-    60_000,
-  );
+    await tells(nameOf(row), /^True in the datastore/);
+    await tells(refusedName(row), /^False /);
+    expect(said).toMatch(row.why);
+    expect(await refusal(body(row, "impossible", row.impossible))).toMatch(/invalid|unknown|validat|decod/i);
+    expect(await kubectl("get", `${row.short}.margay.dev`)).toMatch(row.shown);
+    const events = () =>
+      kubectl(
+        "get",
+        "events",
+        "-o",
+        "jsonpath={range .items[*]}{.involvedObject.kind}/{.involvedObject.name} {.message}\n{end}",
+      );
+    await cluster.eventually(`an Event of ${row.kind}`, async () => {
+      const lines = (await events())
+        .split("\n")
+        .filter((line) => line.startsWith(`${row.kind}/${refusedName(row)} `));
+      return lines.some((line) => row.why.test(line));
+    });
+    if (row.kind === "IPPool") return; // the next test's
+    await kubectl("delete", `${row.kind}.margay.dev`, nameOf(row), refusedName(row));
+  });
 });
 
 test.each(adminKinds.map((row) => [row.kind, row] as const))(
@@ -179,7 +173,6 @@ test.each(adminKinds.map((row) => [row.kind, row] as const))(
     await kubectl("delete", kind, "default");
     await cluster.becomes(true, "default/client", "default/web");
   },
-  90_000,
 );
 
 test("a ClusterNetworkPolicy that cannot be enforced as written closes what it selects, and an Event says why", async () => {
@@ -196,7 +189,7 @@ test("a ClusterNetworkPolicy that cannot be enforced as written closes what it s
   );
   await kubectl("delete", row.kind, "faulty");
   await cluster.becomes(true, "default/client", "default/web");
-}, 90_000);
+});
 
 test("a pool's range cannot be changed: the API server says it", async () => {
   const patch = [
@@ -208,7 +201,7 @@ test("a pool's range cannot be changed: the API server says it", async () => {
     '{"spec":{"cidr":"192.0.2.0/24"}}',
   ];
   expect((await cluster.run("kubectl", patch)).stderr).toMatch(/cidr/);
-}, 30_000);
+});
 
 test("Services of type LoadBalancer: from the pool, by name, one address for two; another class is left alone", async () => {
   const service = (
@@ -239,7 +232,7 @@ test("Services of type LoadBalancer: from the pool, by name, one address for two
   );
   expect(await addressOf("other")).toBe("");
   await kubectl("delete", "service", ...all.map(({ metadata }) => metadata.name));
-}, 90_000);
+});
 
 test("a pod that its agent has not heard of is asked for; what it held is freed by its UID, another of its name stays", async () => {
   await createPods(cluster, [["default/twin", "n1", {}]]);
@@ -254,35 +247,31 @@ test("a pod that its agent has not heard of is asked for; what it held is freed 
   await cluster.eventually("it is freed", async () => !(await has("gone")), 60_000);
   expect(await has("twin")).toBe(true);
   await cluster.becomes(true, "default/client", "default/twin");
-}, 120_000);
+});
 
 test.each([
   ["bgpd", "agent"],
   ["agent", "bgpd"],
-])(
-  "%s is killed: %s goes on as the process it was, and no packet is lost",
-  async (killed, other) => {
-    const kubelet = cluster.kubelet("n1");
-    const process = kubelet.processOf("margay-node-n1", other);
-    const [web, client] = [cluster.party("default/web"), cluster.party("default/client")];
-    const streams = await Promise.all([
-      Numbered.start(client, web, 4),
-      Numbered.start(web, client, 6),
-      Numbered.start(tor, client, 4),
-    ]);
-    const former = kubelet.processOf("margay-node-n1", killed);
-    await kubelet.kill("margay-node-n1", killed);
-    await cluster.eventually(
-      `${killed} is started again`,
-      () => kubelet.processOf("margay-node-n1", killed) !== former,
-    );
-    await peersAre("n1", [/n2|reflectors/, /n3|reflectors/, /tor/]);
-    await createPods(cluster, [[`default/after-${killed}`, "n1", {}]]);
-    for (const stream of streams) expect((await stream.stop()).lost).toEqual([]);
-    expect(kubelet.processOf("margay-node-n1", other)).toBe(process);
-  },
-  120_000,
-);
+])("%s is killed: %s goes on as the process it was, and no packet is lost", async (killed, other) => {
+  const kubelet = cluster.kubelet("n1");
+  const process = kubelet.processOf("margay-node-n1", other);
+  const [web, client] = [cluster.party("default/web"), cluster.party("default/client")];
+  const streams = await Promise.all([
+    Numbered.start(client, web, 4),
+    Numbered.start(web, client, 6),
+    Numbered.start(tor, client, 4),
+  ]);
+  const former = kubelet.processOf("margay-node-n1", killed);
+  await kubelet.kill("margay-node-n1", killed);
+  await cluster.eventually(
+    `${killed} is started again`,
+    () => kubelet.processOf("margay-node-n1", killed) !== former,
+  );
+  await peersAre("n1", [/n2|reflectors/, /n3|reflectors/, /tor/]);
+  await createPods(cluster, [[`default/after-${killed}`, "n1", {}]]);
+  for (const stream of streams) expect((await stream.stop()).lost).toEqual([]);
+  expect(kubelet.processOf("margay-node-n1", other)).toBe(process);
+});
 
 test("an agent that hangs is started again by the chart's probes, a bgpd that is slow is not; no packet is lost", async () => {
   const [one, other] = [cluster.kubelet("n1"), cluster.kubelet("n2")];
@@ -293,7 +282,7 @@ test("an agent that hangs is started again by the chart's probes, a bgpd that is
   const streams = await Promise.all([Numbered.start(client, web, 4), Numbered.start(tor, client, 6)]);
   await one.freeze("margay-node-n1", "agent");
   const isAnother = () => ![hung, undefined].includes(one.processOf("margay-node-n1", "agent"));
-  for (const end = performance.now() + 400_000; !isAnother() && performance.now() < end; ) {
+  for (const end = performance.now() + 600_000; !isAnother() && performance.now() < end; ) {
     await other.freeze("margay-node-n2", "bgpd"); // each answer takes up to three seconds
     await new Promise((resolve) => setTimeout(resolve, 3000));
     await other.thaw("margay-node-n2", "bgpd");
@@ -304,7 +293,7 @@ test("an agent that hangs is started again by the chart's probes, a bgpd that is
   for (const stream of streams) expect((await stream.stop()).lost).toEqual([]);
   await createPods(cluster, [["default/after-the-hang", "n1", {}]]);
   await cluster.becomes(true, "default/client", "default/after-the-hang");
-}, 600_000);
+});
 
 interface Role {
   readonly metadata: { readonly name: string };
@@ -335,7 +324,7 @@ test("a node is deleted: asked for once more, then nothing of it is left", async
     async () => !/\bn3\b/.test(await cluster.margay(["get", "nodes", "-o", "name"])),
     60_000,
   );
-}, 90_000);
+});
 
 test.each(["margay-controllers", "margay-node"])(
   "RBAC of %s: nothing was refused, and every right was used",
@@ -346,5 +335,4 @@ test.each(["margay-controllers", "margay-node"])(
     expect(rights.length).toBeGreaterThan(2);
     expect(rights.filter((right) => !used.has(right))).toEqual([]);
   },
-  30_000,
 );

@@ -7,8 +7,10 @@ import { debianPackages } from "../../packages/dev/src/debian.mjs";
 import { foreground } from "../../packages/dev/src/foreground.mjs";
 import { image } from "../../packages/dev/src/image.mjs";
 import { ROOT } from "../../packages/dev/src/outputs.mjs";
-import { SetupError, step } from "../../packages/dev/src/progress.mjs";
-import { TOOLS, ToolsMissing, tools } from "./tools.mjs";
+import { run, SetupError, step } from "../../packages/dev/src/progress.mjs";
+import { fetchCalico } from "./calico.mjs";
+import { tooLittle } from "./room.mjs";
+import { areBuilt, TOOLS, ToolsMissing, tools, toolsFolder } from "./tools.mjs";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** Apart from a failure (1): nothing has been tested. */
@@ -32,21 +34,39 @@ const JEST = [
   "e2e/kubernetes/jest.config.mjs",
 ];
 
-/** @returns the exit code: jest's, or 75 when it could not be tried */
+/** CI gives so many minutes to all of it; what has not begun by then is skipped. */
+const MINUTES = Number(process.env.MARGAY_KUBERNETES_MINUTES ?? Number.POSITIVE_INFINITY);
+/** A mirror or a network that fails, as apt-get and mmdebstrap say it. */
+const UNREACHED =
+  /no network\?|Failed to fetch|could not install|Debian packages are missing|made for Debian/;
+
+/** @returns the exit code: jest's, or 75 when it could not be tried, or not all of it */
 async function kubernetes(args) {
   const why = await cannot(join(ROOT, ".cache/setup.log"));
-  if (why !== undefined) {
-    process.stderr.write(`skipped: e2e:kubernetes: ${why}\n`);
-    return SKIPPED;
-  }
-  for (const spec of specs(args)) {
+  if (why !== undefined) return skipped(why);
+  const all = specs(args);
+  for (const [done, spec] of all.entries()) {
+    if (passedMinutes() > MINUTES)
+      return skipped(`${all.slice(done).join(", ")}: no time is left for them; ${done} files passed before`);
     rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
+    const since = passedMinutes();
     const code = await inNamespaces([join(ROOT, "node_modules/.bin/node"), ...JEST, spec]);
     if (code === KILLED)
-      process.stderr.write(`margay: ${spec}: no end after ${SPEC_MINUTES} minutes, or no memory for it\n`);
+      process.stderr.write(
+        `margay: ${spec}: killed after ${(passedMinutes() - since).toFixed(1)} minutes: ${SPEC_MINUTES} are allowed, else for want of memory, or with us\n`,
+      );
     if (code !== 0) return code; // the logs are of the one that failed
   }
+  process.stderr.write(
+    `e2e:kubernetes: ${all.length} files passed in ${passedMinutes().toFixed(1)} minutes\n`,
+  );
   return 0;
+}
+
+const passedMinutes = () => performance.now() / 60_000;
+function skipped(why) {
+  process.stderr.write(`skipped: e2e:kubernetes: ${why}\n`);
+  return SKIPPED;
 }
 
 /** Files of tests whose names contain one of the words; all when there is none. Each makes a cluster of its own. */
@@ -59,17 +79,27 @@ function specs(words) {
 
 const inNamespaces = (command) => foreground([...BOUNDED, ...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
 
+/** Why this machine cannot run them, in words; no failure of this tree. */
 async function cannot(log) {
   if (process.getuid() !== 0) return "it runs containers, which needs root";
+  const little = tooLittle(areBuilt() ? undefined : toolsFolder());
+  if (little) return little;
+  const [command, ...words] = [...UNSHARE, "sh", "-c", PRIVATE, "sh", "true"];
+  const { code, output } = await run(command, words);
+  if (code !== 0) return `no namespaces with a cgroup2 of their own here: ${output.trim()}`;
   try {
-    await step(TOOLS, () => tools(log));
+    await prepare(log);
   } catch (error) {
-    if (error instanceof ToolsMissing) return error.message;
+    if (error instanceof ToolsMissing || UNREACHED.test(error.message)) return error.message;
     throw error;
   }
-  await step("Debian packages", () =>
-    debianPackages(log, { crun: "crun", curl: "curl", "golang-github-containers-common": undefined }),
-  );
+}
+
+async function prepare(log) {
+  await step(TOOLS, () => tools(log));
+  await step("Calico's definitions", () => fetchCalico(log));
+  const packages = { crun: "crun", curl: "curl", "golang-github-containers-common": undefined };
+  await step("Debian packages", () => debianPackages(log, packages));
   await step("image", async () => {
     await image(log);
   });

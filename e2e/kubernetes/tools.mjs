@@ -39,10 +39,14 @@ const BUILD = `to=$1; shift
 rm -rf "$to.new" && mkdir -p "$to" "$to.new" &&
 nice -n 15 go build -o "$to.new/" "$@" && mv "$to.new"/* "$to" && rmdir "$to.new"`;
 
-/** From nothing, on a machine that is ten times as busy as it should be. */
-const BUILD_MINUTES = 40;
-/** What Go says of modules that it cannot fetch, or that its proxy does not give. */
-const OFFLINE = /dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: (?:403|50\d) /;
+/** From nothing, on a machine that is several times as busy as it should be. */
+const BUILD_MINUTES = 30;
+/** What Go says of modules that it cannot fetch, or that its proxy does not give, and of a machine with too little room. */
+const UNABLE =
+  /no space left|cannot allocate memory|signal: killed|dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: (?:403|50\d) /;
+
+/** Whether all of them are there. */
+export const areBuilt = () => missing().length === 0;
 
 /** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can, or without its modules */
 export async function tools(log) {
@@ -57,10 +61,13 @@ export async function tools(log) {
   const bounded = [`${BUILD_MINUTES}m`, "flock", ...words, ...packages];
   const { code, output } = await run("timeout", bounded, { cwd: MODULE, env, log });
   if (code === 0) return;
-  const said = output.split("\n").find((line) => OFFLINE.test(line));
-  if (said) throw new ToolsMissing(`${TOOLS} are not built, and their modules cannot be had: ${said.trim()}`);
-  const why = code === 124 ? `no end after ${BUILD_MINUTES} minutes` : telling(output);
-  throw new SetupError(`go build failed: ${why} (all of it: ${log})`);
+  if (code === 124)
+    throw new ToolsMissing(
+      `${TOOLS} were not built within ${BUILD_MINUTES} minutes; the next build goes on from there`,
+    );
+  const said = output.split("\n").find((line) => UNABLE.test(line));
+  if (said) throw new ToolsMissing(`${TOOLS} are not built, and cannot be here: ${said.trim()}`);
+  throw new SetupError(`go build failed: ${telling(output)} (all of it: ${log})`);
 }
 
 /** Go, and new enough for go.mod. */

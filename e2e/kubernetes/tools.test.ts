@@ -51,7 +51,9 @@ test.each([
     "a proxy that does not give them",
     "reading https://proxy/k8s.io/kubernetes/@v/v1.34.9.zip: 403 Forbidden",
   ],
-])("Go without its modules is as good as none: %s", async (_why, words) => {
+  ["a full disk", "link: mapping output file failed: no space left on device"],
+  ["too little memory", "build k8s.io/kubernetes/cmd/kube-apiserver: /usr/lib/go/link: signal: killed"],
+])("Go without its modules, or without room, is as good as none: %s", async (_why, words) => {
   go(`echo 'go: ${words}'; exit 1`);
   await expect(tools(undefined)).rejects.toThrow(ToolsMissing);
 });

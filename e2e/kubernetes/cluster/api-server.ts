@@ -55,7 +55,7 @@ export async function startApiServer(
   writeFileSync(file("kubeconfig"), kubeconfig(folder));
   const admin = apiServer(await accessTo({ kubeconfig: file("kubeconfig") }));
   await until(() => admin.call({ path: "/readyz/ping" }).then(() => true as const, notJson), {
-    timeoutMs: 120_000,
+    timeoutMs: 600_000,
     everyMs: 250,
     what: () => `kube-apiserver is not ready: ${processes.lastWords("kube-apiserver")}`,
   });
@@ -66,7 +66,7 @@ export async function startApiServer(
         () => undefined,
       ),
     {
-      timeoutMs: 60_000,
+      timeoutMs: 300_000,
       everyMs: 250,
       what: "its own objects are not there",
     },

@@ -13,6 +13,7 @@ import {
   etcdReady,
   exec,
   ip,
+  LabError,
   layCables,
   must,
   NAMESPACES,
@@ -22,8 +23,8 @@ import {
   Prober,
   Processes,
   topology,
-  until,
 } from "@margay/lab";
+import { now, unstarvedMs } from "../../testing/unstarved.ts";
 // @ts-expect-error plain JavaScript: it runs before anything is built
 import { toolsFolder } from "../tools.mjs";
 import { items } from "./api.ts";
@@ -39,6 +40,7 @@ import { driveWorkloads } from "./workloads.ts";
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const IMAGES = "/run/images";
 const PASS_MS = 250;
+const STRETCH = 4;
 
 /** A cluster of lab nodes with a real API server, to be made inside namespaces of its own (run.mjs). */
 export class Cluster {
@@ -180,7 +182,7 @@ export class Cluster {
   run(
     tool: "helm" | "kubectl",
     words: readonly string[],
-    { input, timeoutMs = 180_000 }: { input?: string; timeoutMs?: number } = {},
+    { input, timeoutMs = 600_000 }: { input?: string; timeoutMs?: number } = {},
   ): Promise<Outcome> {
     return exec([join(toolsFolder(), tool), ...words], {
       env: this.environment,
@@ -209,23 +211,30 @@ export class Cluster {
 
   apply = (yaml: string): Promise<string> => this.must("kubectl", ["apply", "-f", "-"], { input: yaml });
 
-  /** Resolves when the question is answered with true; one that fails is asked again. The message is asked at the end. */
+  /**
+   * Resolves when the question is answered with true; one that fails is asked again. The message is asked at the end. The
+   * time in which the machine had more to do than processors is not counted, up to four times the rest.
+   */
   async eventually(
     what: string | (() => string),
     question: () => Promise<boolean> | boolean,
     timeoutMs = 60_000,
   ): Promise<void> {
-    let failure = "";
-    const asked = async () => {
-      failure = "";
+    const since = now();
+    for (;;) {
+      let failure = "";
       try {
-        return (await question()) ? true : undefined;
+        if (await question()) return;
       } catch (error) {
         failure = `\n${error}`; // such as an etcd that a busy machine lets answer too late
       }
-    };
-    const message = () => `${typeof what === "string" ? what : what()}${failure}`;
-    await until(asked, { timeoutMs, everyMs: 100, what: message });
+      if (unstarvedMs(since, now(), STRETCH * timeoutMs) > timeoutMs)
+        throw new LabError(
+          "timeout",
+          `${typeof what === "string" ? what : what()}${failure} after ${timeoutMs / 1000} s`,
+        );
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   }
 
   /** Nodes and pods as kubectl shows them, and the last words of containers that ended or were started again. */

@@ -35,7 +35,7 @@ export async function follow(
 ): Promise<string> {
   const { code, stdout, stderr } = await exec(["sh", "-exc", `cd ${DESK}\n${script}`], {
     env: { ...cluster.environment, PATH: `${DESK}/bin:${cluster.environment.PATH}`, ...env },
-    timeoutMs: 240_000,
+    timeoutMs: 600_000,
   });
   if (code !== 0) throw new Error(`exit ${code}\n${stdout}${stderr}`);
   return `${stdout}${stderr}`;

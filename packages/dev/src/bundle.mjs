@@ -15,7 +15,7 @@ export async function bundle() {
   );
   if (!stale([BUNDLE], [...sources, ADDON, join(ROOT, "package-lock.json"), fileURLToPath(import.meta.url)]))
     return false;
-  const { build } = await import("esbuild");
+  const { build, stop } = await import("esbuild");
   const { outputFiles } = await build({
     write: false,
     absWorkingDir: ROOT,
@@ -46,6 +46,7 @@ export async function bundle() {
       `bundle: ${first ? `${first.location?.file}:${first.location?.line}: ${first.text}` : error.message}`,
     );
   });
+  await stop(); // its process would keep 600 MB until the tests, or whatever this is for, are over
   besideChunks();
   replace(outputFiles);
 }

@@ -64,9 +64,10 @@ function rows({ properties = {} }: Value, path: string): string[] {
 
 function typeOf({ type, enum: choices, minimum, maximum }: Value): string {
   if (choices) return choices.map((value) => `\`${value}\``).join(" ");
-  const range = minimum === undefined ? "" : ` ${minimum}–${maximum}`;
+  const range = minimum === undefined || maximum === undefined ? "" : ` ${minimum}–${maximum}`;
   const words = { integer: "whole number", array: "list", string: "text", boolean: "true or false" } as const;
-  return (type === undefined ? "number or text" : ((words as Record<string, string>)[type] ?? type)) + range;
+  const types = [type ?? []].flat().map((one) => (words as Record<string, string>)[one] ?? one);
+  return types.join(" or ") + range;
 }
 
 /** charts/margay/templates/_kinds.tpl: the resources of ours that the controllers read, as RBAC names them. */

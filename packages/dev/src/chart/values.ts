@@ -1,5 +1,5 @@
 import { type JsonSchema, type Kind, specSchema } from "@margay/api";
-import { choice, flag, group, list, map, port, text, type Value, whole } from "./words.ts";
+import { choice, flag, folder, group, list, map, port, strings, text, type Value, whole } from "./words.ts";
 
 /** The spec of one of our kinds, as the CRD has it, but closed and without defaults: absent stays absent. */
 function spec(kind: Kind, description: string): Value {
@@ -50,7 +50,7 @@ const autodetection = (family: string): Value =>
     },
   );
 const scheduling = {
-  nodeSelector: map("Nodes it may run on, by label."),
+  nodeSelector: strings("Nodes it may run on, by label."),
   tolerations: list("Taints it tolerates.", { type: "object" }, everywhere),
   affinity: map("Affinity, as in a pod's spec."),
 };
@@ -100,12 +100,17 @@ export const values: Value = group("Values of charts/margay.", {
         "Port for clients on the members' nodes; not 2379, which the cluster's own etcd has.",
         12379,
       ),
-      peerPort: port("Port between members.", 12380),
+      peerPort: whole(
+        "Port between members; metrics are at the next one, on the node itself.",
+        12380,
+        1,
+        65534,
+      ),
       storage: group("Where the members keep their data.", {
         type: choice("A volume claim, or (with one member and a nodeName) a directory.", "claim", "hostPath"),
         size: text("Size of the claim.", "4Gi"),
         storageClassName: text("Its class; the cluster's default when empty.", ""),
-        hostPath: text("Directory on the node.", "/var/lib/margay-etcd", { pattern: "^/" }),
+        hostPath: folder("Directory on the node.", "/var/lib/margay-etcd"),
       }),
       nodeName: text("The node of a member with a hostPath.", ""),
       ...scheduling,
@@ -117,12 +122,9 @@ export const values: Value = group("Values of charts/margay.", {
         enabled: flag("Whether to.", true),
         schedule: text("When.", "17 */6 * * *"),
         keep: whole("How many to keep of each.", 12, 1, 1000),
-        hostPath: text(
+        hostPath: folder(
           "Directory on the members' nodes that they are saved to.",
           "/var/lib/margay-etcd-snapshots",
-          {
-            pattern: "^/",
-          },
         ),
       }),
       initialClusterState: choice(
@@ -141,20 +143,21 @@ export const values: Value = group("Values of charts/margay.", {
     ...scheduling,
     priorityClassName: text("Priority.", "system-node-critical"),
     maxUnavailable: {
-      ...whole("Nodes updated at a time, a number or a percentage.", 1, 1, 5000),
-      type: undefined,
-      minimum: undefined,
-      maximum: undefined,
+      type: ["integer", "string"],
+      description: "Nodes updated at a time, a number from 1 or a percentage.",
+      default: 1,
+      minimum: 1,
+      pattern: "^([1-9][0-9]?|100)%$",
     },
-    annotations: map("Annotations of the pods."),
+    annotations: strings("Annotations of the pods."),
     privileged: flag(
       "Run the agent privileged, where a security module refuses what its capabilities allow.",
       false,
     ),
-    runDir: text("Directory of sockets on the node.", "/run/margay", { pattern: "^/" }),
-    cniBinDir: text("Where the container runtime looks for CNI plugins.", "/opt/cni/bin", { pattern: "^/" }),
-    cniConfDir: text("Where it looks for CNI configurations.", "/etc/cni/net.d", { pattern: "^/" }),
-    netnsDir: text("Where it keeps the pods' network namespaces.", "/var/run/netns", { pattern: "^/" }),
+    runDir: folder("Directory of sockets on the node.", "/run/margay"),
+    cniBinDir: folder("Where the container runtime looks for CNI plugins.", "/opt/cni/bin"),
+    cniConfDir: folder("Where it looks for CNI configurations.", "/etc/cni/net.d"),
+    netnsDir: folder("Where it keeps the pods' network namespaces.", "/var/run/netns"),
     agent: group("The agent.", {
       logLevel,
       healthPort: port("Port of health and metrics on the node.", 9099),
@@ -201,7 +204,7 @@ export const values: Value = group("Values of charts/margay.", {
     env: list("More environment variables.", { type: "object" }),
   }),
   kubernetesAPI: group("The API server, where it is not to be reached by its Service (no kube-proxy).", {
-    host: text("Host or address.", ""),
+    host: text("Host or address, an IPv6 one without brackets.", "", { pattern: "^[^\\[\\]/]*$" }),
     port: port("Port.", 6443),
   }),
   metrics: group("Metrics.", {
@@ -213,11 +216,11 @@ export const values: Value = group("Values of charts/margay.", {
     podMonitor: group("A PodMonitor of the Prometheus operator; serves metrics on all addresses.", {
       enabled: flag("Whether to make one.", false),
       interval: text("How often to scrape.", "30s"),
-      labels: map("Labels of the PodMonitor, for its operator to select."),
+      labels: strings("Labels of the PodMonitor, for its operator to select."),
     }),
     dashboard: group("A ConfigMap with a Grafana dashboard.", {
       enabled: flag("Whether to make one.", false),
-      labels: map("Its labels, for Grafana's sidecar to find.", { grafana_dashboard: "1" }),
+      labels: strings("Its labels, for Grafana's sidecar to find.", { grafana_dashboard: "1" }),
     }),
   }),
   cleanup: group("What `helm uninstall` does on the nodes.", {

@@ -2,7 +2,7 @@ import type { JsonSchema } from "@margay/api";
 
 /** A value of the chart; objects are closed: a name that is not there is an error, not silence. */
 export type Value = Omit<JsonSchema, "additionalProperties" | "properties" | "items" | "type"> & {
-  readonly type?: JsonSchema["type"];
+  readonly type?: JsonSchema["type"] | readonly ["integer", "string"];
   readonly properties?: Readonly<Record<string, Value>>;
   readonly items?: Value;
   readonly additionalProperties?: Value | false;
@@ -46,6 +46,14 @@ export const map = (description: string, byDefault: object = {}): Value => ({
   description,
   default: byDefault,
 });
+/** Labels, annotations: a bare `true` or number would be refused by the API server, without the value's name. */
+export const strings = (description: string, byDefault: object = {}): Value => ({
+  ...map(description, byDefault),
+  additionalProperties: { type: "string" },
+});
+/** A directory of the node, below its root. */
+export const folder = (description: string, byDefault: string): Value =>
+  text(description, byDefault, { pattern: "^/[^/]" });
 export const group = (description: string, properties: Readonly<Record<string, Value>>): Value => ({
   type: "object",
   description,
