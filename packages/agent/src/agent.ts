@@ -1,13 +1,12 @@
-import { statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { durationSeconds, ROOT } from "@margay/api";
+import { ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
 import type { CniDeps, HeldHere } from "@margay/cni";
-import type { DaemonContext } from "@margay/daemon";
+import { type DaemonContext, NewSpaceBound } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer } from "@margay/datastore";
 import { BlockCache, Ipam, limitRatio } from "@margay/ipam";
 import type { Address } from "@margay/net";
-import { listLinks } from "@margay/netlink";
+import { chores } from "./chores.ts";
 import { Cutter } from "./cutter.ts";
 import { Dataplane, type Pass } from "./dataplane.ts";
 import { Domains } from "./dns/domains.ts";
@@ -17,7 +16,7 @@ import { HostAddresses } from "./host-addresses.ts";
 import { decodeUpdates, fileInto, Inventory, type OnCorrupt } from "./intake.ts";
 import { logIpam } from "./ipam-events.ts";
 import { Kernel } from "./kernel.ts";
-import { goneNamespaces, leftBehind, removeLeftBehind } from "./left-behind.ts";
+import { removeVanished } from "./left-behind.ts";
 import { LocalEndpoints } from "./local-endpoints.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { observingStore } from "./observing-store.ts";
@@ -32,15 +31,8 @@ import { keepDoing } from "./timers.ts";
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   sleep(ms, undefined, { signal }).catch(() => undefined);
 
-/** A pass that takes longer means that the agent is stuck. */
-const STUCK_MS = 120_000;
-const HEARTBEAT_SECONDS = 10;
-/** How often addresses of domains are looked through for those whose time is over. */
-const FORGET_SECONDS = 10;
 /** A DNS answer waits no longer for the kernel: who asked would ask again after five seconds. */
 const ANSWER_WAITS_MS = 4000;
-/** A block that is empty for so long, seen twice, is given back. */
-const TIDY_SECONDS = 150;
 
 /**
  * The agent of one node. Everything flows one way:
@@ -59,6 +51,7 @@ export class Agent {
   readonly #barriers: BarrierResponder;
   readonly #blocks: BlockCache;
   readonly #stopTimers: () => void;
+  readonly #newSpace = new NewSpaceBound();
   #inSync = false;
   #lookedBack = false;
   readonly #mtu: PodMtu;
@@ -288,6 +281,8 @@ export class Agent {
   };
 
   #take({ updates, inSync }: SyncBatch): void {
+    if (inSync) this.#newSpace.end();
+    else this.#newSpace.look();
     const { log } = this.#context;
     const isNews = new Set(updates.filter((one) => !this.#expected.confirms(one)).map(({ key }) => key));
     const decoded = decodeUpdates(updates, this.#onCorrupt);
@@ -343,21 +338,13 @@ export class Agent {
 
   /** Before the first call is served. What fails is left to the runtime's own DEL and GC. */
   async #lookBack(): Promise<void> {
-    const { log, store } = this.#context;
+    const { log, store, node } = this.#context;
     try {
-      const interfaces = new Set((await listLinks(this.kernel.netlink)).map(({ name }) => name));
       const blocks = [...this.#blocks.mine()].map(({ value }) => value);
-      const inodeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino.toString();
-      const namespaces = goneNamespaces(blocks, { node: this.#context.node, inodeOf });
-      const found = leftBehind(this.localEndpoints.list(), { interfaces, goneNamespaces: namespaces });
-      if (found) {
-        const names = found.endpoints.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
-        log.info(
-          { event: "left-behind", endpoints: names },
-          `pods vanished meanwhile: ${names.length}, namespaces: ${namespaces.size}`,
-        );
-        await removeLeftBehind({ store, ipam: this.ipam }, found);
-      }
+      const seen = { node, netlink: this.kernel.netlink, endpoints: this.localEndpoints.list(), blocks };
+      const names = await removeVanished({ store, ipam: this.ipam }, seen);
+      if (names)
+        log.info({ event: "left-behind", endpoints: names }, `pods vanished meanwhile: ${names.length}`);
     } catch (error) {
       log.warn({ event: "look-back-failed", err: error }, `vanished pods not looked for: ${String(error)}`);
     }
@@ -378,45 +365,14 @@ export class Agent {
     }
   }
 
-  /** What is read back though nothing told of a change: others may have touched it. */
   #chores() {
-    const config = () => this.calc.state().config;
-    const { kernel, dataplane } = this;
-    const recheck = (what: "routes" | "rules" | "sets") => () => {
-      kernel.distrust(what);
-      dataplane.check();
-    };
-    return [
-      {
-        seconds: () => durationSeconds(config().routeRefreshInterval),
-        act: () => {
-          recheck("routes")();
-          this.overlay.recheck();
-          this.#shaper.recheck();
-        },
-      },
-      {
-        seconds: () => durationSeconds(config().iptablesRefreshInterval),
-        act: recheck("rules"),
-      },
-      {
-        seconds: () => durationSeconds(config().ipsetsRefreshInterval),
-        act: recheck("sets"),
-      },
-      {
-        seconds: () => TIDY_SECONDS,
-        act: () => void this.#tidy(),
-      },
-      {
-        seconds: () => FORGET_SECONDS,
-        act: () => void (this.#inSync && this.domains.tidy()),
-      },
-      {
-        seconds: () => HEARTBEAT_SECONDS,
-        act: () => {
-          if (dataplane.runningFor() < STUCK_MS) this.#context.health.live("dataplane");
-        },
-      },
-    ];
+    const { kernel, dataplane, overlay, domains } = this;
+    return chores({
+      config: () => this.calc.state().config,
+      ...{ kernel, dataplane, overlay, shaper: this.#shaper },
+      tidy: () => void this.#tidy(),
+      forget: () => void (this.#inSync && domains.tidy()),
+      alive: () => this.#context.health.live("dataplane"),
+    });
   }
 }

@@ -1,5 +1,5 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
-import type { Chain } from "@margay/iptables";
+import type { Chain, Rule } from "@margay/iptables";
 import { formatPrefix } from "@margay/net";
 import { formatRoute, listRoutes, type Netlink, NetlinkError, readSysctl, sameRoute } from "@margay/netlink";
 import { chains } from "./render/names.ts";
@@ -15,8 +15,12 @@ export function chainsOf(
 ): ReadonlyMap<string, Chain> {
   const own = [chains.from(interfaceName), chains.to(interfaceName)];
   const called = ({ rules }: Chain) => rules.flatMap(({ target }) => target.slice(1, 2)); // -j or -g, then whom
-  const leading = [...rendered].filter(([, chain]) => called(chain).some((name) => own.includes(name)));
+  const isIts = ({ match: [, name] }: Rule) => name === interfaceName;
+  const leading = [...rendered].filter(
+    ([, chain]) => chain.rules.some(isIts) || called(chain).some((name) => own.includes(name)),
+  );
   const found = new Map(leading);
+  const decided = leading.flatMap(([, { rules }]) => called({ rules: rules.filter(isIts) }));
   const follow = (name: string): void => {
     const key = `filter/${name}`;
     const chain = rendered.get(key);
@@ -24,7 +28,7 @@ export function chainsOf(
     found.set(key, chain);
     for (const next of called(chain)) follow(next);
   };
-  for (const name of own) follow(name);
+  for (const name of [...own, ...decided]) follow(name);
   return found;
 }
 

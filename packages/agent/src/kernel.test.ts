@@ -64,6 +64,71 @@ unshared(import.meta.url, () => {
     },
   );
 
+  const hostEndpoint = resource("HostEndpoint", "h", { node: "n1", interfaceName: "eth0" });
+  const settings = (config: object) => (state: NodeState) => ({
+    ...state,
+    config: { ...state.config, ...config },
+  });
+  test.each<
+    [why: string, of: ReturnType<typeof resource>, bad: (state: NodeState) => NodeState, subject: string]
+  >([
+    [
+      "masquerading on an interface that no filter takes",
+      resource("IPPool", "p", { cidr: "10.244.0.0/16", natOutgoing: true }),
+      settings({ natOutgoingInterfaceFilter: "an-interface-name-too-long" }),
+      "natOutgoing",
+    ],
+    [
+      "source ports that there are not",
+      resource("IPPool", "p", { cidr: "10.244.0.0/16", natOutgoing: true }),
+      settings({ natPortRange: "70000:70001" }),
+      "natOutgoing",
+    ],
+    [
+      "a failsafe port that there is not, and another",
+      hostEndpoint,
+      settings({
+        failsafeInboundHostPorts: [70_000, 22].map((port) => ({ protocol: "TCP", port })),
+      }),
+      "failsafe/in/tcp/70000",
+    ],
+  ])("what iptables refuses of the settings is left out alone: %s", async (_why, of, bad, subject) => {
+    for (const backend of ["iptables-nft", "iptables-legacy"] as const) {
+      const settings = resource("FelixConfiguration", "default", BACKENDS[backend]);
+      const plain = resource("NetworkPolicy", "plain", {
+        selector: "app == 'b'",
+        egress: [{ action: "Deny" }],
+      });
+      const state = stateWith([settings, of, plain]);
+      const asked = bad(state);
+      await kernel.apply(asked);
+      const why = expect.stringMatching(/.: IptablesError: .*rejected/);
+      expect(kernel.enforced(asked).problems).toEqual([{ subject, why }]);
+      const there = [...(await kernel.counters()).keys()];
+      expect(there).toContain("np/x/plain/out/0");
+      expect(there.includes("failsafe/in/tcp/22")).toBe(of === hostEndpoint);
+      const others = { ...asked, endpoints: [...asked.endpoints] };
+      expect(kernel.enforced(others).config).toBe(kernel.enforced(asked).config);
+      await kernel.apply(state);
+      expect(kernel.enforced(state)).toBe(state);
+    }
+  });
+
+  test.each(["nftables", "iptables-nft", "iptables-legacy"] as const)(
+    "%s: whatever interface a host endpoint of a former version names, everything is enforced",
+    async (backend) => {
+      const settings = resource("FelixConfiguration", "default", BACKENDS[backend]);
+      const state = stateWith([settings, hostEndpoint]);
+      const names = ['a"b', "+", "eth+", "a'b", "a\\b", "!", "-x", "#"];
+      const hostEndpoints = state.hostEndpoints.flatMap((one) =>
+        names.map((interfaceName) => ({ ...one, interfaceName })),
+      );
+      const former = { ...state, hostEndpoints };
+      await kernel.apply(former);
+      expect(kernel.enforced(former)).toBe(former);
+    },
+  );
+
   test("a route that is refused is missing until it is written, also while a pass is under way", async () => {
     const settings = { ...BACKENDS.nftables, deviceRouteSourceAddress: "192.0.2.7" }; // which is not the node's
     const state = stateWith([resource("FelixConfiguration", "default", settings)]);

@@ -74,6 +74,8 @@ export class Kernel {
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
   readonly #wanted = new Wanted();
+  /** Whose routes waited for their confirmation when routes were last wanted. */
+  #unrouted: ReadonlySet<string> = new Set();
   /**
    * Routes of the last pass that succeeded, by destination, the refused ones among them; none while they are being written, and
    * after a pass that failed.
@@ -203,13 +205,21 @@ export class Kernel {
         unrouted = this.#options.unrouted?.() ?? unrouted;
         this.#written = NONE;
         this.#refused.clear();
-        return this.#sysctls.to(this.#wanted.update(state, isUp).settings);
+        return this.#sysctls.to(this.#wanted.update(state, isUp, this.#touched(unrouted)).settings);
       }),
       late("routes", () => this.#routes.to(this.#wanted.routes)),
     ]);
     await this.#tables.settled();
     this.#written = this.#wanted.routes;
     return { outcomes, isWhole: unrouted.size === 0 };
+  }
+
+  /** Interfaces that came, went or were confirmed since the last time; undefined where that may be any. */
+  #touched(unrouted: ReadonlySet<string>): ReadonlySet<string> | undefined {
+    const before = this.#unrouted;
+    this.#unrouted = new Set(unrouted);
+    const links = this.#links.takeTouched();
+    return links && new Set([...links, ...before, ...unrouted]);
   }
 
   /** A pod's connections end with it, and not when it only changed: the next one with its address has a policy of its own. */

@@ -1,7 +1,9 @@
+import { statSync } from "node:fs";
 import { keyOf, type WorkloadEndpoint } from "@margay/api";
 import { type Store, StoreError } from "@margay/datastore";
 import { type Block, type Evidence, type Ipam, namespaceId } from "@margay/ipam";
 import { formatAddress, parsePrefix } from "@margay/net";
+import { listLinks, type Netlink } from "@margay/netlink";
 
 export interface LeftBehind {
   /** Endpoints whose interface is gone, and so the pod's network with it. */
@@ -76,6 +78,29 @@ export async function removeLeftBehind(
 ): Promise<void> {
   for (const { metadata } of endpoints) await deleteEndpoint(store, metadata);
   await ipam.collect(await ipam.garbage(evidence));
+}
+
+/** Where pods of a node have left something. */
+interface Seen {
+  readonly node: string;
+  readonly netlink: Netlink;
+  readonly endpoints: readonly WorkloadEndpoint[];
+  readonly blocks: readonly Block[];
+}
+
+/** Removes what pods that vanished left behind. @returns the endpoints' names; undefined if nothing was left. Throws StoreError, NetlinkError */
+export async function removeVanished(
+  from: { store: Store; ipam: Ipam },
+  { node, netlink, endpoints, blocks }: Seen,
+): Promise<readonly string[] | undefined> {
+  const interfaces = new Set((await listLinks(netlink)).map(({ name }) => name));
+  const inodeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino.toString();
+  const found = leftBehind(endpoints, {
+    interfaces,
+    goneNamespaces: goneNamespaces(blocks, { node, inodeOf }),
+  });
+  if (found) await removeLeftBehind(from, found);
+  return found?.endpoints.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
 }
 
 async function deleteEndpoint(

@@ -5,12 +5,15 @@ export class LinkTable {
   readonly #links = new Map<string, Link>();
   /** Gone down, removed or made anew: the kernel dropped their IPv4 routes without a word. */
   readonly #lost = new Set<string>();
+  /** Told of since `takeTouched`; undefined: all may be others. */
+  #touched: Set<string> | undefined;
 
   /** A full reading. What it no longer has, or has anew, is lost. */
   reset(links: readonly Link[]): void {
     const names = new Set(links.map(({ name }) => name));
     for (const name of [...this.#links.keys()]) if (!names.has(name)) this.#remove(name);
     for (const link of links) this.#put(link);
+    this.#touched = undefined;
   }
 
   /** One notification. Whether it changes what can be programmed: a link came, went, or went up or down. */
@@ -31,20 +34,33 @@ export class LinkTable {
     return this.#lost.has(name);
   }
 
-  /** Whether a lost interface is back, so that routes must be read again. Forgets what was lost. */
+  /** Whether a lost interface is back, so that routes must be read again. Forgets those; others may be back before routes are written. */
   takeLost(): boolean {
-    const isBack = [...this.#lost].some((name) => this.isUp(name));
-    this.#lost.clear();
-    return isBack;
+    const back = [...this.#lost].filter((name) => this.isUp(name));
+    for (const name of back) this.#lost.delete(name);
+    return back.length > 0;
+  }
+
+  /**
+   * The interfaces of which `isUp` may say another thing than when this was last asked; undefined if that may be any. Those that
+   * are away have no routes from now on, so none to lose.
+   */
+  takeTouched(): ReadonlySet<string> | undefined {
+    for (const name of this.#lost) if (!this.isUp(name)) this.#lost.delete(name);
+    const touched = this.#touched;
+    this.#touched = new Set();
+    return touched;
   }
 
   #put(link: Link): void {
+    this.#touched?.add(link.name);
     const before = this.#links.get(link.name);
     if (before?.up && (!link.up || before.index !== link.index)) this.#lost.add(link.name);
     this.#links.set(link.name, link);
   }
 
   #remove(name: string): void {
+    this.#touched?.add(name);
     if (this.#links.delete(name)) this.#lost.add(name);
   }
 }

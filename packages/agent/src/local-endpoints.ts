@@ -12,6 +12,9 @@ export class LocalEndpoints {
 
   readonly list = (): readonly WorkloadEndpoint[] => [...this.#all.values()];
 
+  /** By datastore key; it changes as they do. */
+  readonly byKey = (): ReadonlyMap<string, WorkloadEndpoint> => this.#all;
+
   apply(updates: readonly Update[]): void {
     for (const { key, value } of updates) {
       if (parseKey(key)?.kind !== "WorkloadEndpoint") continue;

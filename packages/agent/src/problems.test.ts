@@ -39,6 +39,25 @@ test("a closed policy is told once, counted while it lasts, and told when it is 
   expect(await closed()).toBe(0);
 });
 
+test("what is in force otherwise than it reads is told as that, and counted", async () => {
+  const told: [fields: object, text: string][] = [];
+  const line = (fields: object, text: string) => void told.push([fields, text]);
+  const registry = new Registry();
+  const teller = new ProblemTeller({ warn: line, info: line }, registry);
+  const counted = async () =>
+    (await registry.getMetricsAsJSON()).map(({ name, values }) => [name, values[0]?.value]);
+  const [subject, why] = ["gnp/p", "spec.egress[0].destination.domains of a former version: is for Allow"];
+  teller.tell({ ...stateWith(policy("gnp/p")), problems: [{ subject, why, isInForce: true }] });
+  expect(told).toEqual([[{ event: "outdated", subject, why }, `gnp/p is in force: ${why}`]]);
+  const names = { closed: "margay_agent_policies_closed", problems: "margay_agent_problems" };
+  expect(await counted()).toEqual([
+    [names.closed, 0],
+    [names.problems, 1],
+  ]);
+  teller.tell(stateWith(policy("gnp/p")));
+  expect(await counted()).toContainEqual([names.problems, 0]);
+});
+
 test("a floating address that another endpoint has is told once, until somebody else has it", () => {
   const told: string[] = [];
   const line = (_fields: object, text: string) => void told.push(text);

@@ -16,6 +16,7 @@ interface Log {
 export class ProblemTeller {
   readonly #log: Log;
   readonly #closed: Gauge;
+  readonly #named: Gauge;
   #told = new Map<string, Problem>();
   #taken: ReadonlySet<string> = new Set();
 
@@ -25,6 +26,10 @@ export class ProblemTeller {
       ...{ name: "margay_agent_policies_closed", registers: [registry] },
       help: "Policies and profiles in force here that deny everything since they cannot be resolved.",
     });
+    this.#named = new Gauge({
+      ...{ name: "margay_agent_problems", registers: [registry] },
+      help: "What is closed, left out, or in force otherwise than it reads, as the log and /state name it.",
+    });
   }
 
   tell({ problems, policies, profiles, endpoints }: Told): void {
@@ -32,10 +37,14 @@ export class ProblemTeller {
     if (problems.length + this.#told.size === 0) return;
     const all = [...policies.values(), ...profiles.values()];
     this.#closed.set(all.filter(({ problem }) => problem !== undefined).length);
+    this.#named.set(problems.length);
     const now = new Map(problems.map((one) => [`${one.subject}\n${one.why}`, one]));
-    for (const [key, { subject, why }] of now)
+    for (const [key, { subject, why, isInForce }] of now)
       if (!this.#told.has(key))
-        this.#log.warn({ event: "closed", subject, why }, `${subject} is closed: ${why}`);
+        this.#log.warn(
+          { event: isInForce ? "outdated" : "closed", subject, why },
+          `${subject} is ${isInForce ? "in force" : "closed"}: ${why}`,
+        );
     for (const [key, { subject, why }] of this.#told)
       if (!now.has(key)) this.#log.info({ event: "resolved", subject, why }, `${subject} is resolved`);
     this.#told = now;

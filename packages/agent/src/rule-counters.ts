@@ -43,6 +43,7 @@ export function showPolicies({ policies, profiles, endpoints, hostEndpoints }: N
     id: policy.id,
     revision: policy.revision,
     problem: policy.problem,
+    outdated: policy.outdated,
     staged: policy.isStaged,
     endpoints: users.get(policy.id) ?? 0,
     rules: [...policy.ingress, ...policy.egress].map(({ id, action }) => ({ id, action })),

@@ -78,7 +78,7 @@ function serveRuntime(
     held: () => agent.held(),
     blockOf: (address) => agent.blockOf(address),
     podCidrs: inventory.podCidrs,
-    localEndpoints: agent.localEndpoints.list,
+    localEndpoints: agent.localEndpoints.byKey,
     notReady: () => agent.notReady(),
     trouble: () => agent.trouble(),
     ...(describe && { describe }),

@@ -190,6 +190,45 @@ test.each<[string, (table: LinkTable) => void]>([
   ]);
 });
 
+test.each<[string, (table: LinkTable) => void, (table: LinkTable) => void]>([
+  [
+    "removed and made again",
+    (t) => t.apply({ change: "deleted", link: link("calia", 1) }),
+    (t) => t.apply({ change: "new", link: link("calia", 1) }),
+  ],
+  [
+    "down and up",
+    (t) => t.apply({ change: "new", link: link("calia", 1, false) }),
+    (t) => t.apply({ change: "new", link: link("calia", 1) }),
+  ],
+])(
+  "a link %s, its return while a pass writes rules: lost till the next; where the pass saw it away, it is new",
+  (_how, go, comeBack) => {
+    const [table, wanted, reader] = [new LinkTable(), new Wanted(), {}];
+    const state = stateOf(endpoint("a", ["10.0.0.1/32"]));
+    const late = () => {
+      wanted.update(state, (name) => table.isUp(name), table.takeTouched());
+      return wanted.routes.take(reader);
+    };
+    table.reset([link("calia", 1)]);
+    table.takeLost();
+    late();
+    go(table);
+    expect(table.takeLost()).toBe(false); // the pass begins
+    comeBack(table);
+    expect([late(), table.isLost("calia"), table.takeLost()]).toEqual([new Set(), true, true]);
+    go(table);
+    table.takeLost();
+    expect(late()).toEqual(new Set(["10.0.0.1/32"]));
+    comeBack(table);
+    expect([table.isLost("calia"), table.takeLost(), late()]).toEqual([
+      false,
+      false,
+      new Set(["10.0.0.1/32"]),
+    ]);
+  },
+);
+
 /** Few addresses and interfaces, so that endpoints claim each other's. */
 const anyPod = fc.record({
   pod: fc.constantFrom("a", "b", "c", "d"),
@@ -205,16 +244,27 @@ test("edited step by step, they are those of a node that is told all at once", (
   fc.assert(
     fc.property(fc.array(anyPod, { maxLength: 12 }), (steps) => {
       const [calc, edited] = [new Calc("n1"), new Wanted()];
+      let lastDown = "none";
       for (const { pod, ip, interfaceName, isGone, down, block, ipv6Support } of steps) {
         const { key, value } = endpoint(pod, [ip], { interfaceName });
         calc.apply([isGone ? { key, value: undefined } : { key, value }, felix({ ipv6Support })]);
         if (block) calc.apply([affinity("10.0.0.0/26", block)]);
         const isUp = (name: string) => name !== down;
-        const { routes, settings } = edited.update(calc.state(), isUp);
+        const { routes, settings } = edited.update(calc.state(), isUp, new Set([lastDown, down]));
+        lastDown = down;
         const anew = new Wanted().update(calc.state(), isUp);
         expect(new Map(routes)).toEqual(new Map(anew.routes));
         expect(new Map(settings)).toEqual(new Map(anew.settings));
       }
     }),
   );
+});
+
+test("which interfaces may have become others since they were asked about", () => {
+  const table = new LinkTable();
+  table.reset([link("a", 1)]);
+  expect(table.takeTouched()).toBeUndefined(); // all
+  table.apply({ change: "new", link: link("b", 2) });
+  table.apply({ change: "deleted", link: link("a", 1) });
+  expect([table.takeTouched(), table.takeTouched()]).toEqual([new Set(["a", "b"]), new Set()]);
 });

@@ -1,4 +1,4 @@
-import type { LocalEndpoint, NodeState } from "@margay/calc";
+import { changedById, type LocalEndpoint, type NodeState } from "@margay/calc";
 import { type Address, formatPrefix, hostPrefix, type Prefix, parseAddress, width } from "@margay/net";
 import { type Route, sysctlName } from "@margay/netlink";
 import { Edited } from "@margay/reconcile";
@@ -80,25 +80,30 @@ export class Wanted {
   readonly settings = new Edited<Settings>();
   #blocks: NodeState["blocks"] | undefined;
   #config: NodeState["config"] | undefined;
-  #in: ReadonlySet<Kept> = new Set();
+  #endpoints: NodeState["endpoints"] = [];
+  readonly #in = new Map<LocalEndpoint, Kept>();
   /** Two endpoints claim one address or interface: the later in order has it, however they came. */
   #isContested = false;
 
-  update(state: NodeState, isUp: IsUp): this {
-    if (state.config !== this.#config || state.blocks !== this.#blocks || this.#isContested)
-      this.#anew(state);
-    const [before, now] = [this.#in, new Set<Kept>()];
-    for (const endpoint of state.endpoints)
-      if (isUp(endpoint.interfaceName)) now.add(ofEndpoint(endpoint, state.config));
-    this.#in = now;
-    for (const one of before) if (!now.has(one)) this.#drop(one);
-    for (const one of now) if (!before.has(one)) this.#add(one);
-    return this.#isContested && before.size > 0 ? this.update(state, isUp) : this;
+  /** `touched`: interfaces of which `isUp` may say another thing than the last time; all if absent. */
+  update(state: NodeState, isUp: IsUp, touched?: ReadonlySet<string>): this {
+    const isAnew = state.config !== this.#config || state.blocks !== this.#blocks || this.#isContested;
+    if (isAnew) this.#anew(state);
+    const { gone, came } = changedById(this.#endpoints, state.endpoints);
+    this.#endpoints = state.endpoints;
+    const isLooked = ({ interfaceName }: LocalEndpoint) => touched?.has(interfaceName) ?? true;
+    const looked = touched?.size === 0 ? [] : state.endpoints.filter(isLooked);
+    const all = isAnew ? state.endpoints : new Set([...came, ...looked]);
+    for (const one of gone) this.#drop(one);
+    for (const one of all) if (!isUp(one.interfaceName)) this.#drop(one);
+    for (const one of all) if (isUp(one.interfaceName)) this.#add(one, state.config);
+    return this.#isContested && !isAnew ? this.update(state, isUp) : this;
   }
 
   /** Without any endpoint. */
   #anew({ blocks, config }: NodeState): void {
-    [this.#blocks, this.#config, this.#isContested, this.#in] = [blocks, config, false, new Set()];
+    [this.#blocks, this.#config, this.#isContested] = [blocks, config, false];
+    this.#in.clear();
     this.routes.clear();
     this.settings.clear();
     for (const block of blocks)
@@ -107,20 +112,25 @@ export class Wanted {
     if (config.ipForwarding === "Enabled") this.settings.set("node", nodeSettings(config));
   }
 
-  #add({ isOurs, owner, routes, settings }: Kept): void {
-    if (!isOurs) return;
-    if (this.settings.has(owner)) this.#isContested = true;
-    this.settings.set(owner, settings);
-    for (const [dst, route] of routes) {
+  #add(endpoint: LocalEndpoint, config: NodeState["config"]): void {
+    if (this.#in.has(endpoint)) return;
+    const its = ofEndpoint(endpoint, config);
+    this.#in.set(endpoint, its);
+    if (!its.isOurs) return;
+    if (this.settings.has(its.owner)) this.#isContested = true;
+    this.settings.set(its.owner, its.settings);
+    for (const [dst, route] of its.routes) {
       if (this.routes.has(dst)) this.#isContested = true;
       this.routes.set(dst, route);
     }
   }
 
-  #drop({ isOurs, owner, routes }: Kept): void {
-    if (!isOurs) return;
-    this.settings.delete(owner);
-    for (const dst of routes.keys()) this.routes.delete(dst);
+  #drop(endpoint: LocalEndpoint): void {
+    const its = this.#in.get(endpoint);
+    this.#in.delete(endpoint);
+    if (!its?.isOurs) return;
+    this.settings.delete(its.owner);
+    for (const dst of its.routes.keys()) this.routes.delete(dst);
   }
 }
 

@@ -1,7 +1,7 @@
 import { type AnyResource, type Labels, parseKey, type WorkloadEndpoint } from "@margay/api";
 import type { Address } from "@margay/net";
 import { oncePer, partsOf } from "@margay/reconcile";
-import { ActiveSets, type Contribution, serviceLabels } from "./active-sets.ts";
+import { ActiveSets, type Contribution } from "./active-sets.ts";
 import { Cluster, isClusterKind } from "./cluster.ts";
 import { domainContribution, domainLabels, domainMeant, domainsIn } from "./domains.ts";
 import { doubtsOf } from "./doubts.ts";
@@ -15,6 +15,7 @@ import { PolicyTable } from "./policy-table.ts";
 import { ProfileTable } from "./profile-table.ts";
 import { ResolverSets } from "./resolvers.ts";
 import * as read from "./resources.ts";
+import { serviceLabels } from "./set-spec.ts";
 import type { NodeState } from "./state.ts";
 import { Workloads } from "./workloads.ts";
 
@@ -305,9 +306,10 @@ export class Calc {
 }
 
 const problemsIn = oncePer((policies: ReadonlyMap<string, CompiledPolicy>): readonly Problem[] =>
-  [...policies.values()].flatMap(({ id, problem }) =>
-    problem !== undefined ? [{ subject: id, why: problem }] : [],
-  ),
+  [...policies.values()].flatMap(({ id, problem, outdated }) => [
+    ...(problem !== undefined ? [{ subject: id, why: problem }] : []),
+    ...(outdated !== undefined ? [{ subject: id, why: outdated, isInForce: true as const }] : []),
+  ]),
 );
 
 /** An endpoint of this node once more, among these alone. */

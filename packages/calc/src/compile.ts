@@ -1,5 +1,7 @@
 import {
   type EntityRule,
+  type Issue,
+  outdatedDomains,
   parsePort,
   parseSelector,
   type Rule,
@@ -8,7 +10,6 @@ import {
   SelectorError,
 } from "@margay/api";
 import { type Family, NetError, type Prefix, parsePrefix } from "@margay/net";
-import { behindService, type SetSpec, setId } from "./active-sets.ts";
 import { domainsOf } from "./domains.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import type {
@@ -22,6 +23,7 @@ import type {
 } from "./model.ts";
 import { ruleIds } from "./rule-ids.ts";
 import { entitySelector, excludedSelector } from "./scope.ts";
+import { behindService, type SetSpec, setId } from "./set-spec.ts";
 
 /** A policy or profile as written. */
 export interface PolicySource {
@@ -83,13 +85,21 @@ export function compile(source: PolicySource): Compiled {
   try {
     const [ingress, egress] = [compileAll("ingress"), compileAll("egress")];
     const critical = new Set([...ingress, ...egress].flatMap(criticalSets));
-    return { policy: { ...common, ingress, egress }, sets, critical };
+    return { policy: { ...common, ingress, egress, ...outdatedIn(source) }, sets, critical };
   } catch (error) {
     if (!(error instanceof CompileError || error instanceof SelectorError || error instanceof NetError))
       throw error;
     return refused(error.message);
   }
 }
+
+function outdatedIn(source: PolicySource): Pick<CompiledPolicy, "outdated"> {
+  const [issue] = outdatedDomains(source);
+  return issue ? { outdated: ofFormer(issue) } : {};
+}
+
+/** What is wrong with a value that a former version took. */
+export const ofFormer = ({ path, message }: Issue): string => `${path} of a former version: ${message}`;
 
 function criticalSets({ action, source, destination }: CompiledRule): readonly string[] {
   const [within, outside] = [source, destination].reduce<[string[], string[]]>(

@@ -149,6 +149,8 @@ test.each<[why: string, rule: object, reaches: readonly [inNet: boolean, elsewhe
   const calc = calcWith(stored("p", { selector: "app == 'web'", types: ["Egress"], egress }));
   expect([...calc.state().policies.values()].map(({ problem }) => problem)).toEqual([undefined]);
   expect([reaches(calc, "192.0.2.1"), reaches(calc, "198.51.100.1")]).toEqual(expected);
+  const why = expect.stringMatching(/^spec\.egress\[0\]\.(source|destination)\..* of a former version: /);
+  expect(calc.state().problems).toEqual([{ subject: "gnp/p", why, isInForce: true }]);
 });
 
 describe("explain does not know what DNS told a node", () => {

@@ -1,6 +1,7 @@
 import { evaluate, type Labels, or, type Selector } from "@margay/api";
 import { type Address, formatAddress } from "@margay/net";
-import type { Contribution, SetSpec } from "./active-sets.ts";
+import type { Contribution } from "./active-sets.ts";
+import type { SetSpec } from "./set-spec.ts";
 
 /**
  * Domains as labelled items, so that wildcards are selectors like any other: `www.example.com` bears the labels

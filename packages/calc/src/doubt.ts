@@ -1,6 +1,6 @@
 import { evaluate, type Labels, type Selector } from "@margay/api";
-import type { Among } from "./active-sets.ts";
 import { NAMESPACE, NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX } from "./scope.ts";
+import type { Among } from "./set-spec.ts";
 
 /**
  * Something that is there and cannot be read. It stands in no set, and may belong into each whose selector does not

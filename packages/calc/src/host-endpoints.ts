@@ -68,7 +68,7 @@ export class HostEndpoints {
     if (this.#all) return this.#all;
     const isThere = (name: string) => against.hasProfile(name);
     const problems = [...this.#bare.values()].flatMap(({ id, profiles, outdated }) => [
-      ...(outdated === undefined ? [] : [{ subject: id, why: outdated }]),
+      ...(outdated === undefined ? [] : [{ subject: id, why: outdated, isInForce: true as const }]),
       ...profiles
         .filter((name) => !isThere(name))
         .map((name) => ({ subject: id, why: `there is no profile ${name}` })),

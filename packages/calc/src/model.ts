@@ -65,6 +65,8 @@ export interface CompiledPolicy {
   readonly revision?: string;
   /** Why it could not be compiled; its rules then deny everything. */
   readonly problem?: string;
+  /** What of it was written for a former version, and is in force as it was there. */
+  readonly outdated?: string;
   /** Its rules count what they match, and decide nothing. */
   readonly isStaged?: true;
 }
@@ -174,9 +176,10 @@ export interface Resolvers {
   readonly sets: readonly string[];
 }
 
-/** Something that could not be resolved and is closed for that reason. */
+/** Something that could not be resolved and is closed for that reason, or is in force otherwise than it reads. */
 export interface Problem {
   /** A policy's, profile's, endpoint's or pool's id. */
   readonly subject: string;
   readonly why: string;
+  readonly isInForce?: true;
 }

@@ -73,10 +73,24 @@ export function findById<T extends Identified>(inOrder: readonly T[], id: string
  * What is in one of two lists and not in the other, both in order of id: what changed is in both, as two objects. The others are only
  * seen to be the same objects, which takes some microseconds for thousands.
  */
-export function changedById<T extends Identified>(
-  before: readonly T[],
-  now: readonly T[],
-): { readonly gone: readonly T[]; readonly came: readonly T[] } {
+export function changedById<T extends Identified>(before: readonly T[], now: readonly T[]): Changed<T> {
+  if (last?.before === before && last.now === now) return last.changed as Changed<T>; // of the same lists
+  const changed = compared(before, now);
+  last = { before, now, changed };
+  return changed;
+}
+
+/** Several ask about the same step. */
+let last:
+  | { readonly before: unknown; readonly now: unknown; readonly changed: Changed<Identified> }
+  | undefined;
+
+interface Changed<T> {
+  readonly gone: readonly T[];
+  readonly came: readonly T[];
+}
+
+function compared<T extends Identified>(before: readonly T[], now: readonly T[]): Changed<T> {
   const [gone, came]: [T[], T[]] = [[], []];
   if (before === now) return { gone, came };
   for (let [i, j] = [0, 0]; i < before.length || j < now.length; ) {

@@ -1,7 +1,8 @@
 import { type FelixSettings, parseResolver } from "@margay/api";
 import { hostPrefix } from "@margay/net";
-import { type ActiveSets, behindService, type SetSpec, setId } from "./active-sets.ts";
+import type { ActiveSets } from "./active-sets.ts";
 import type { Resolvers } from "./model.ts";
+import { behindService, type SetSpec, setId } from "./set-spec.ts";
 
 /** Who is believed about domains, while any rule names one: the sets of services among them are in use for as long. */
 export class ResolverSets {

@@ -27,7 +27,7 @@ import {
   parsePrefix,
 } from "@margay/net";
 import type { Contribution } from "./active-sets.ts";
-import type { PolicySource } from "./compile.ts";
+import { ofFormer, type PolicySource } from "./compile.ts";
 import type { BareHostEndpoint } from "./host-endpoints.ts";
 import { PORT_PROTOCOLS } from "./match.ts";
 import type { Direction, Host, LocalEndpoint, Pool } from "./model.ts";
@@ -238,7 +238,7 @@ export const readHostEndpoint = ({ metadata, spec }: HostEndpoint): BareHostEndp
 
 function outdatedOf(spec: HostEndpoint["spec"]): Pick<BareHostEndpoint, "outdated"> {
   const [issue] = definitions.HostEndpoint.outdated?.(spec) ?? [];
-  return issue ? { outdated: `${issue.path} of a former version: ${issue.message}` } : {};
+  return issue ? { outdated: ofFormer(issue) } : {};
 }
 
 /** A host endpoint is in no namespace, and has no service account, whatever it says. */

@@ -90,7 +90,7 @@ export type StoreErrorCode =
   | "compacted"
   | "too-large"
   | "unavailable"
-  | "unauthorized" // who asks is not let in
+  | "unauthorized" // who asks is not let in, or one side does not trust the other's certificate
   | "denied"; // let in, without a role for the key
 
 /** What a store refuses or cannot do: `code` for programs, the message for people. */

@@ -406,6 +406,8 @@ unshared(import.meta.url, () => {
       "1",
       "0",
     ]);
+    inNamespace("/run/netns/ctl", () => sysctl("net.ipv4.ip_forward", 0)); // not those held open of the own one
+    expect(readSysctl("net.ipv4.ip_forward", "/run/netns/ctl")).toBe("0");
     expect(() => sysctl("net.ipv4.conf.none.proxy_arp", 1)).toThrow(
       "set sysctl net.ipv4.conf.none.proxy_arp=1: ENOENT",
     );

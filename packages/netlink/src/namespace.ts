@@ -13,6 +13,11 @@ function endThread(): never {
   process.exit(1);
 }
 
+let isElsewhere = false;
+
+/** Whether this thread is in another network namespace just now. */
+export const isInside = (): boolean => isElsewhere;
+
 /**
  * Runs `fn` with this thread in the network namespace at `path`, and comes back. `fn` must be one synchronous
  * stretch: until it returns, every spawned child and every reader of /proc/net sees that namespace. Sockets
@@ -24,12 +29,15 @@ export function inNamespace<T>(path: string, fn: () => T): T {
   const home = openSync(own, "r");
   try {
     check(native().setns(target, CLONE_NEWNET), `enter network namespace ${path}`);
+    const before = isElsewhere;
+    isElsewhere = true;
     try {
       const result = fn();
       if (result instanceof Promise) throw new TypeError("inNamespace: fn must be synchronous");
       return result;
     } finally {
       if (native().setns(home, CLONE_NEWNET) < 0) endThread();
+      isElsewhere = before;
     }
   } finally {
     closeSync(home);

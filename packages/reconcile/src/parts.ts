@@ -56,9 +56,11 @@ export const partsOf = <V>(map: ReadonlyMap<string, V>): ReadonlyMap<string, Rea
 export function oncePer<K extends object, V>(make: (from: K) => V): (from: K) => V {
   const kept = new WeakMap<K, { readonly made: V }>();
   return (from) => {
-    const known = kept.get(from) ?? { made: make(from) };
-    kept.set(from, known);
-    return known.made;
+    const known = kept.get(from);
+    if (known) return known.made;
+    const made = make(from);
+    kept.set(from, { made });
+    return made;
   };
 }
 

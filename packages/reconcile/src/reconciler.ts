@@ -17,8 +17,12 @@ export interface Outcome {
   readonly removed: number;
 }
 
-/** After so many comparisons what is wanted is taken for what is there, so that the next plan need not compare again. */
+/**
+ * After so many comparisons, and one in so many of all there is, what is wanted is taken for what is there, so that the next plan need not
+ * compare again. To take it costs something for each, too.
+ */
 const MANY = 32;
+const ONE_IN = 8;
 
 /**
  * A target plus what we believe it holds. The belief is read once (`list`), kept while our own
@@ -104,8 +108,8 @@ export class Tracked<V> {
   /** All of one pass is written. */
   #finished(wanted: ReadonlyMap<string, V>): void {
     this.#unwritten.clear();
-    if (this.#believed && this.#compared > MANY && !(wanted instanceof Edited))
-      this.#believed = new Map(wanted); // one that is edited may know more by now than was written
+    const isMany = this.#compared > MANY && this.#compared * ONE_IN > wanted.size;
+    if (this.#believed && isMany && !(wanted instanceof Edited)) this.#believed = new Map(wanted); // one that is edited may know more by now than was written
     if (this.#believed && (wanted instanceof Parts || wanted instanceof Edited)) this.#matches = wanted;
   }
 

@@ -161,9 +161,10 @@ export class Domains {
     }
   }
 
-  #learn({ domain, addresses }: DnsAnswer, meant: Meant): void {
+  #learn({ domain, addresses, asker: whose }: DnsAnswer, meant: Meant): void {
     const now = this.#options.now();
-    const { fresh, longer, refused } = this.#learnt.learn(domain, addresses, { meant, now });
+    const asker = formatAddress(whose);
+    const { fresh, longer, refused } = this.#learnt.learn(domain, addresses, { meant, now, asker });
     if (refused > 0) this.#options.onRefused("no-room", refused);
     if (fresh.length > 0) this.#tell(domain);
     if (longer.length > 0) this.#isLonger = true;

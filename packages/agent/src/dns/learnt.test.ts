@@ -104,4 +104,33 @@ describe("who asks for much costs little", () => {
     table.forget({ ...nobody, isMeant: (domain) => domain !== "n0.w.example", now: NOW });
     expect(table.learn("more.w.example", [at("192.0.2.1")], wild)).toMatchObject({ refused: 0 });
   });
+
+  test.each<[why: string, each: number, most: number]>([
+    ["of names", 1, MOST_WILD],
+    ["of addresses", MOST_ADDRESSES, MOST_WILD_ADDRESSES],
+  ])("no asker takes what another needs, %s", (_why, each, most) => {
+    const table = new LearntDomains();
+    /** Asks for names of its own until one is refused. @returns how many addresses it got */
+    const greedy = (asker: string): number => {
+      for (let i = 0, got = 0; ; i++) {
+        const wild = { meant: "by wildcard", now: NOW, asker } as const;
+        const { fresh, refused } = table.learn(`n${i}.${asker}.w.example`, many(each), wild);
+        got += fresh.length;
+        if (refused > 0) return got;
+      }
+    };
+    expect(greedy("10.244.0.1")).toBe(most / 2);
+    expect(greedy("10.244.0.2")).toBe(most / 4);
+    const wild = { meant: "by wildcard", now: NOW } as const;
+    const asks = (asker: string, name: string, address: string) =>
+      table.learn(name, [at(address)], { ...wild, asker }).fresh;
+    expect(asks("10.244.0.3", "a.w.example", "192.0.2.1")).toEqual(["192.0.2.1"]);
+    // What it took it keeps, and hears again; others find more addresses of a name that it brought.
+    expect(asks("10.244.0.1", "n0.10.244.0.1.w.example", "10.0.0.0")).toEqual([]);
+    expect(asks("10.244.0.1", "more.w.example", "192.0.2.1")).toEqual([]);
+    expect(asks("10.244.0.1", "a.w.example", "192.0.2.2")).toEqual([]);
+    expect(asks("10.244.0.3", "n0.10.244.0.1.w.example", "192.0.2.2")).toEqual(
+      each === 1 ? ["192.0.2.2"] : [],
+    );
+  });
 });

@@ -25,33 +25,32 @@ export interface Told {
   readonly refused: number;
 }
 
+export interface Learning {
+  readonly meant: Meant;
+  readonly now: number;
+  /** Absent: nobody knows any more. */
+  readonly asker?: string;
+}
+
 /** What DNS answers told of the domains that rules name: bounded, and forgotten when their time is over. Pure: the clock is an argument. */
 export class LearntDomains {
   readonly #domains = new Map<string, Map<string, number>>();
-  /** Of these, the names that only wildcards mean. */
-  readonly #wild = new Set<string>();
+  /** Of these, the names that only wildcards mean, and who was the last to bring an address of each. */
+  readonly #wild = new Map<string, string | undefined>();
 
   get all(): ReadonlyMap<string, Addresses> {
     return this.#domains;
   }
 
   /** @returns the texts of those that are new, and of those known that are good for longer than before; how many had no room */
-  learn(
-    domain: string,
-    addresses: readonly LearntAddress[],
-    { meant, now }: { readonly meant: Meant; readonly now: number },
-  ): Told {
+  learn(domain: string, addresses: readonly LearntAddress[], { meant, now, asker }: Learning): Told {
     const usable = addresses.filter(({ address }) => isElsewhere(address));
     if (usable.length === 0) return { fresh: [], longer: [], refused: 0 };
-    const known = this.#domains.get(domain);
-    if (!known && meant === "by wildcard" && this.#wild.size >= MOST_WILD)
-      return { fresh: [], longer: [], refused: usable.length };
-    const its = known ?? new Map<string, number>();
-    this.#domains.set(domain, its);
+    const its = this.#domains.get(domain) ?? new Map<string, number>();
     if (meant === "in full") this.#wild.delete(domain);
-    else if (!known) this.#wild.add(domain);
+    const isWild = meant === "by wildcard" && (its.size === 0 || this.#wild.has(domain));
     const [fresh, longer]: [string[], string[]] = [[], []];
-    let room = Math.min(MOST_ADDRESSES - its.size, this.#roomFor(domain));
+    let room = Math.min(MOST_ADDRESSES - its.size, isWild ? this.#roomFor(domain, asker) : MOST_ADDRESSES);
     let refused = 0;
     for (const { address, ttlSeconds } of usable) {
       const text = formatAddress(address);
@@ -64,16 +63,30 @@ export class LearntDomains {
         its.set(text, Math.max(until, before ?? 0));
       }
     }
-    if (its.size === 0) this.#drop(domain);
+    if (its.size > 0) this.#domains.set(domain, its);
+    if (isWild && fresh.length > 0) this.#wild.set(domain, asker);
     return { fresh, longer, refused };
   }
 
-  /** Addresses that may yet be learnt, as far as it is a name below wildcards. */
-  #roomFor(domain: string): number {
-    if (!this.#wild.has(domain)) return Number.POSITIVE_INFINITY;
-    let taken = 0;
-    for (const name of this.#wild) taken += this.#domains.get(name)?.size ?? 0;
-    return MOST_WILD_ADDRESSES - taken;
+  /**
+   * How many addresses of a name below wildcards an asker may yet bring: no more than leaves free as much as it then has itself, of names
+   * and of addresses. So one has half of the room at most, two have a third each, and who has nothing always finds some.
+   */
+  #roomFor(domain: string, asker: string | undefined): number {
+    const own = { names: 1, addresses: this.#domains.get(domain)?.size ?? 0 };
+    const all = { ...own };
+    for (const [name, by] of this.#wild) {
+      if (name === domain) continue;
+      const size = this.#domains.get(name)?.size ?? 0;
+      all.names++;
+      all.addresses += size;
+      if (by !== asker || asker === undefined) continue;
+      own.names++;
+      own.addresses += size;
+    }
+    const [names, addresses] = [MOST_WILD - all.names, MOST_WILD_ADDRESSES - all.addresses];
+    if (asker === undefined) return names < 0 ? 0 : addresses;
+    return own.names > names ? 0 : Math.floor((addresses - own.addresses) / 2);
   }
 
   #drop(domain: string): void {

@@ -68,14 +68,35 @@ describe("what an answer says of the domain that was asked for", () => {
   test("in IPv6 as in IPv4, and IPv4 with options", () => {
     const message = answer(asked, [a("www.example.com")]);
     const [four, six] = [datagram(4, message), datagram(6, message)];
+    const asker = { 4: parseAddress("10.244.0.7"), 6: parseAddress("fd00::7") };
+    four.set(new Writer().address(asker[4]).done(), 16);
+    six.set(new Writer().address(asker[6]).done(), 24);
     const withOptions = new Writer()
       .u8(0x46)
       .bytes(four.subarray(1, 20))
       .u32(0x01010101)
       .bytes(four.subarray(20))
       .done();
-    for (const packet of [four, six, withOptions])
-      expect(readDnsAnswer(packet).addresses).toEqual([{ address: one, ttlSeconds: 60 }]);
+    for (const [packet, family] of [
+      [four, 4],
+      [six, 6],
+      [withOptions, 4],
+    ] as const)
+      expect(readDnsAnswer(packet)).toMatchObject({
+        addresses: [{ address: one, ttlSeconds: 60 }],
+        asker: asker[family],
+      });
+  });
+
+  test.each([
+    ["best effort", 0],
+    ["expedited forwarding", 0xb8],
+    ["network control", 0xe0],
+    ["every bit", 0xff],
+  ])("IPv6's traffic class is no length of a header: %s", (_which, trafficClass) => {
+    const packet = datagram(6, answer(asked, [a("www.example.com")]));
+    packet.set([0x60 | (trafficClass >> 4), (trafficClass & 0xf) << 4]);
+    expect(readDnsAnswer(packet).addresses).toEqual([{ address: one, ttlSeconds: 60 }]);
   });
 });
 

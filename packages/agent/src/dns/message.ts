@@ -20,6 +20,8 @@ export interface DnsAnswer {
   /** As it was asked for, in lower case and without the root's dot. */
   readonly domain: string;
   readonly addresses: readonly LearntAddress[];
+  /** Whom the packet goes to. */
+  readonly asker: Address;
 }
 
 const UDP = 17;
@@ -35,7 +37,8 @@ const LONGEST_NAME = 253;
 /** What an IPv4 or IPv6 packet with a DNS answer in UDP says of the addresses of the domain that was asked for. Throws DnsError, nothing else. */
 export function readDnsAnswer(packet: Uint8Array): DnsAnswer {
   try {
-    return readMessage(udpPayload(packet));
+    const { asker, payload } = readUdp(packet);
+    return { ...readMessage(payload), asker };
   } catch (error) {
     if (error instanceof ShortInput) throw new DnsError("short", error.message);
     throw error;
@@ -43,7 +46,7 @@ export function readDnsAnswer(packet: Uint8Array): DnsAnswer {
 }
 
 /** Behind the header of IPv4 (RFC 791 §3.1), or IPv6 without extensions (RFC 8200 §3), and of UDP (RFC 768). */
-function udpPayload(packet: Uint8Array): Uint8Array {
+function readUdp(packet: Uint8Array): { readonly asker: Address; readonly payload: Uint8Array } {
   const r = new Reader(packet);
   const first = r.u8();
   const is4 = first >> 4 === 4;
@@ -51,13 +54,15 @@ function udpPayload(packet: Uint8Array): Uint8Array {
   r.bytes(is4 ? 8 : 5);
   const protocol = r.u8();
   if (protocol !== UDP) throw new DnsError("not-udp", `protocol ${protocol}`);
-  r.bytes((is4 ? Math.max((first & 0xf) * 4, 20) : 40) - r.at);
+  r.bytes((is4 ? 16 : 24) - r.at);
+  const asker = r.address(is4 ? 4 : 6);
+  if (is4) r.bytes(Math.max((first & 0xf) * 4, r.at) - r.at); // these bits are IPv6's traffic class
   r.bytes(8);
-  return r.rest();
+  return { asker, payload: r.rest() };
 }
 
 /** RFC 1035 §4.1. Truncated ones too: what is there is true, and the asker comes again by TCP. */
-function readMessage(message: Uint8Array): DnsAnswer {
+function readMessage(message: Uint8Array): Omit<DnsAnswer, "asker"> {
   const r = new Reader(message);
   r.u16();
   const flags = r.u16();

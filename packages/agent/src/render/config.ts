@@ -19,6 +19,11 @@ export interface RenderConfig {
   readonly logPrefixAtMost: number;
   /** Up to this many interfaces are dispatched to in one chain; more by a tree. A backend with maps wants one chain. */
   readonly dispatchAtMost: number;
+  /**
+   * Each workload has chains of its own; else its rules stand where it is dispatched. nf_tables goes through all chains and rules that
+   * lead anywhere at each commit (nft_chain_validate), and a chain costs it as much as several rules.
+   */
+  readonly ownChains: boolean;
   readonly felix: FelixSettings;
 }
 
@@ -47,7 +52,7 @@ function read(felix: FelixSettings): RenderConfig {
     deny: ["-j", felix.iptablesFilterDenyAction.toUpperCase()],
     logLimit: limit(felix),
     toHost: ["-j", felix.defaultEndpointToHostAction.toUpperCase()],
-    ...{ dispatchAtMost: LIST_AT_MOST, logPrefixAtMost: XT_LOG_PREFIX },
+    ...{ dispatchAtMost: LIST_AT_MOST, ownChains: false, logPrefixAtMost: XT_LOG_PREFIX },
     felix,
   };
 }

@@ -1,7 +1,7 @@
 import { ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { oncePer, Parts, placeIn } from "@margay/reconcile";
+import { oncePer, Parts } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import * as names from "./names.ts";
 
@@ -32,28 +32,53 @@ export const toWorkload: Dispatch = {
   chainOf: names.chains.to,
 };
 
+/** What packets of one interface are asked where they are dispatched: each rule matches that interface, and one of them ends it. */
+export interface Entry {
+  readonly interfaceName: string;
+  readonly rules: readonly Rule[];
+}
+
+/** These rules, of one interface alone. */
+export const entryOf = (
+  interfaceName: string,
+  { interfaceWord }: Dispatch,
+  rules: readonly Rule[],
+): Entry => ({
+  interfaceName,
+  rules: rules.map((rule) => ({ ...rule, match: [interfaceWord, interfaceName, ...rule.match] })),
+});
+
+/** To the chain of the interface; the same object for the same. */
+export function gotoEntry(interfaceName: string, dispatch: Dispatch, config: RenderConfig): Entry {
+  const { gotos } = keptOf(config, dispatch);
+  const known =
+    gotos.get(interfaceName) ??
+    entryOf(interfaceName, dispatch, [{ match: [], target: ["-g", dispatch.chainOf(interfaceName)] }]);
+  if (gotos.size > GOTOS_AT_MOST) gotos.clear();
+  gotos.set(interfaceName, known);
+  return known;
+}
+
 /**
- * Chains that lead a packet to the chain of its interface: a prefix tree, so that with 1,500 interfaces some 20 rules
- * are asked instead of 750. Every chain ends with a drop, unless `others` says otherwise: calls go downward by goto, so the end of one is the
- * end of all, and an interface that is nobody's must not get through.
+ * Chains that lead a packet to what is asked of its interface: a prefix tree, so that with 1,500 interfaces some 30 rules
+ * are asked instead of thousands. Every chain ends with a drop, unless `others` says otherwise: calls go downward by goto, so the end of one is the
+ * end of all, and an interface that is nobody's must not get through. `entries` are in order of interface, one of each.
  *
  *     margay-from-wl        -i cali0+ -> margay-fd-cali0,  -i cali1+ -> margay-fd-cali1, ... drop
- *     margay-fd-cali0       -i cali01f.. -> margay-fw-cali01f.., ... drop
+ *     margay-fd-cali0       -i cali01f.. and the rules of its entry, ... drop
  */
 export function dispatchChains(
-  interfaceNames: readonly string[],
+  entries: readonly Entry[],
   dispatch: Dispatch,
   { config, family }: { readonly config: RenderConfig; readonly family: Family },
 ): Parts<Chain> {
-  const all = kept.get(config) ?? new Map<string, Kept>();
-  kept.set(config, all);
-  const key = `${dispatch.root}/${family}`;
+  const { roots } = keptOf(config, dispatch);
   const known = ([4, 6] as const)
-    .map((either) => all.get(`${dispatch.root}/${either}`)) // almost always the same interfaces have both
-    .find((last) => last && sameTexts(last.interfaceNames, interfaceNames));
-  const made = known ?? grown(interfaceNames, dispatch, { config, before: all.get(key) });
-  all.set(key, made);
-  return chainsOf(made.root);
+    .map((either) => roots[either]) // with chains of their own, the same interfaces often have both
+    .find((last) => last && sameItems(last.among, entries));
+  const root = known ?? grown(entries, dispatch, { config, before: roots[family] });
+  roots[family] = root;
+  return chainsOf(root);
 }
 
 /** Chains of single interfaces, and what leads to them: a packet is asked nothing of those that are not its own. */
@@ -73,58 +98,39 @@ export function dispatched(
   if (own.size === 0) return { chains: own, jumps: [] };
   const table = dispatch.table ?? "filter";
   const its = [...own].map(([name, chain]) => [`${table}/${dispatch.chainOf(name)}`, chain] as const);
+  const entries = [...own.keys()].sort().map((name) => gotoEntry(name, dispatch, context.config));
   return {
-    chains: new Map([...its, ...dispatchChains([...own.keys()], dispatch, context)]),
+    chains: new Map([...its, ...dispatchChains(entries, dispatch, context)]),
     jumps: [{ match: [], target: ["-j", dispatch.root] }],
   };
 }
 
 /** Anew, as far as it changed since `before`. */
 function grown(
-  interfaceNames: readonly string[],
+  entries: readonly Entry[],
   dispatch: Dispatch,
-  { config, before }: { readonly config: RenderConfig; readonly before: Kept | undefined },
-): Kept {
-  const gotos = before?.gotos ?? new Map<string, Rule>();
-  const names = new Set(interfaceNames);
-  if (gotos.size > 2 * names.size) gotos.clear();
-  const former = new Set(before?.root.among);
-  const stayed = before?.root.among.filter((name) => names.has(name)) ?? [];
-  const fresh = [...names].filter((name) => !former.has(name));
-  const grow = (name: string, among: readonly string[], last: Branch | undefined): Branch => {
-    if (last && sameTexts(last.among, among)) return last;
+  { config, before }: { readonly config: RenderConfig; readonly before: Branch | undefined },
+): Branch {
+  const grow = (name: string, among: readonly Entry[], last: Branch | undefined): Branch => {
+    if (last && sameItems(last.among, among)) return last;
     const { listed, groups } = split(among, config.dispatchAtMost);
     const below = groups.map(
       ({ prefix, members }) =>
         [prefix, grow(dispatch.below + prefix, members, last?.below.get(prefix))] as const,
     );
     const leads =
-      last && sameTexts(last.listed, listed) && sameTexts([...last.below.keys()], prefixesOf(groups));
-    const chain = leads ? last.chain : { rules: rulesOf({ listed, groups }, dispatch, { config, gotos }) };
+      last && sameItems(last.listed, listed) && sameItems([...last.below.keys()], prefixesOf(groups));
+    const chain = leads ? last.chain : { rules: rulesOf({ listed, groups }, dispatch, config) };
     return { key: `${dispatch.table ?? "filter"}/${name}`, among, listed, below: new Map(below), chain };
   };
-  return { interfaceNames, root: grow(dispatch.root, withFresh(stayed, fresh), before?.root), gotos };
-}
-
-/** Few more go to their places in what is sorted. */
-function withFresh(sorted: readonly string[], fresh: readonly string[]): readonly string[] {
-  if (fresh.length > 32) return [...sorted, ...fresh].sort();
-  const all = [...sorted];
-  for (const name of fresh)
-    all.splice(
-      placeIn(all, (other) => other < name),
-      0,
-      name,
-    );
-  return all;
+  return grow(dispatch.root, entries, before);
 }
 
 /** One chain of the tree, and those below it: made anew only when its interfaces are others. */
 interface Branch {
   readonly key: string;
-  /** Sorted. */
-  readonly among: readonly string[];
-  readonly listed: readonly string[];
+  readonly among: readonly Entry[];
+  readonly listed: readonly Entry[];
   /** By prefix. */
   readonly below: ReadonlyMap<string, Branch>;
   readonly chain: Chain;
@@ -146,62 +152,64 @@ const allIn = oncePer(
     new Map([[key, chain], ...[...below.values()].flatMap((branch) => [...allIn(branch)])]),
 );
 
+/** What the last calls made. */
 interface Kept {
-  readonly interfaceNames: readonly string[];
-  readonly root: Branch;
+  readonly roots: Partial<Record<Family, Branch>>;
   /** By interface, also of some that have gone. */
-  readonly gotos: Map<string, Rule>;
+  readonly gotos: Map<string, Entry>;
 }
 
-/** What the last calls made, by root and family. */
+const GOTOS_AT_MOST = 10_000;
 const kept = new WeakMap<RenderConfig, Map<string, Kept>>();
 
-const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
-  a === b || (a.length === b.length && a.every((text, i) => text === b[i]));
+function keptOf(config: RenderConfig, { root }: Dispatch): Kept {
+  const all = kept.get(config) ?? new Map<string, Kept>();
+  kept.set(config, all);
+  const its = all.get(root) ?? { roots: {}, gotos: new Map() };
+  all.set(root, its);
+  return its;
+}
 
-const goto = ({ interfaceWord }: Dispatch, pattern: string, chain: string): Rule => ({
-  match: [interfaceWord, pattern],
-  target: ["-g", chain],
-});
+const sameItems = <T>(a: readonly T[], b: readonly T[]): boolean =>
+  a === b || (a.length === b.length && a.every((item, i) => item === b[i]));
 
-const rulesOf = (
-  { listed, groups }: Split,
-  dispatch: Dispatch,
-  { config, gotos }: Pick<Kept, "gotos"> & { readonly config: RenderConfig },
-): readonly Rule[] => [
-  ...listed.map((name) => madeOnce(gotos, name, () => goto(dispatch, name, dispatch.chainOf(name)))),
-  ...groups.map(({ prefix }) => goto(dispatch, `${prefix}+`, dispatch.below + prefix)),
+const rulesOf = ({ listed, groups }: Split, dispatch: Dispatch, config: RenderConfig): readonly Rule[] => [
+  ...listed.flatMap(({ rules }) => rules),
+  ...groups.map(({ prefix }) => ({
+    match: [dispatch.interfaceWord, `${prefix}+`],
+    target: ["-g", dispatch.below + prefix],
+  })),
   ...(dispatch.others ?? [{ match: [], target: config.deny, id: ruleIds.unknownInterface }]),
 ];
 
-function madeOnce(made: Map<string, Rule>, name: string, make: () => Rule): Rule {
-  const rule = made.get(name) ?? make();
-  made.set(name, rule);
-  return rule;
-}
-
 interface Split {
-  readonly listed: readonly string[];
-  readonly groups: readonly { readonly prefix: string; readonly members: readonly string[] }[];
+  readonly listed: readonly Entry[];
+  readonly groups: readonly { readonly prefix: string; readonly members: readonly Entry[] }[];
 }
 
 const prefixesOf = (groups: Split["groups"]): string[] => groups.map(({ prefix }) => prefix);
 
-/** Few names are listed. Of many, those as short as their common prefix are listed and the rest go by the next letter. */
-function split(among: readonly string[], listAtMost: number): Split {
-  if (among.length <= listAtMost) return { listed: among, groups: [] };
+/** With one letter more and the `+` a pattern has all 15 characters that the kernel takes. */
+const PREFIX_AT_MOST = 13;
+
+/**
+ * Few interfaces are listed, and those that only their last letter tells apart. Of many, those with names as short as their common prefix are
+ * listed and the rest go by the next letter.
+ */
+function split(among: readonly Entry[], listAtMost: number): Split {
   const length = commonPrefix(among).length;
-  const listed = among.filter((name) => name.length === length);
+  if (among.length <= listAtMost || length > PREFIX_AT_MOST) return { listed: among, groups: [] };
+  const listed = among.filter(({ interfaceName }) => interfaceName.length === length);
   const longer = Map.groupBy(
-    among.filter((name) => name.length > length),
-    (name) => name.slice(0, length + 1),
+    among.filter(({ interfaceName }) => interfaceName.length > length),
+    ({ interfaceName }) => interfaceName.slice(0, length + 1),
   );
   return { listed, groups: [...longer].map(([prefix, members]) => ({ prefix, members })) };
 }
 
-/** Of sorted names: that of the first and the last is that of all. */
-function commonPrefix(sorted: readonly string[]): string {
-  const [first = "", last = ""] = [sorted[0], sorted.at(-1)];
+/** Of names in order: that of the first and the last is that of all. */
+function commonPrefix(inOrder: readonly Entry[]): string {
+  const [first = "", last = ""] = [inOrder[0]?.interfaceName, inOrder.at(-1)?.interfaceName];
   let length = 0;
   while (length < first.length && first[length] === last[length]) length++;
   return first.slice(0, length);

@@ -1,30 +1,21 @@
-import {
-  type CompiledPolicy,
-  type Direction,
-  type LocalEndpoint,
-  type NodeState,
-  ruleIds,
-  type TierPolicies,
-} from "@margay/calc";
+import { type Direction, type LocalEndpoint, ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
-import { type Family, formatPrefix, hostPrefix } from "@margay/net";
+import { formatPrefix, hostPrefix } from "@margay/net";
 import type { RenderConfig } from "./config.ts";
-import { backIfAllowed, groupOf, notPassed } from "./group.ts";
+import { decisionOf, type EndpointContext, link, stagedIn } from "./decision.ts";
+import { type Dispatch, type Entry, entryOf, fromWorkload, gotoEntry, toWorkload } from "./dispatch.ts";
 import * as names from "./names.ts";
-import { type PolicyChain, renderPolicy } from "./policy.ts";
-
-export interface EndpointContext {
-  readonly family: Family;
-  readonly config: RenderConfig;
-  readonly state: Pick<NodeState, "policies" | "profiles">;
-}
+import type { PolicyChain } from "./policy.ts";
 
 export interface EndpointChains {
-  /** By key: from it, to it, and its sources when one rule cannot check them. */
+  /** By key: its sources when one rule cannot check them; from it and to it, where it has chains of its own. */
   readonly chains: ReadonlyMap<string, Chain>;
+  /** Where packets from it, and to it, are dispatched. */
+  readonly from: Entry;
+  readonly to: Entry;
   /** Of the policies and profiles that decide. */
   readonly links: readonly PolicyChain[];
-  /** These, and the chains of groups of them, which theirs jump to. */
+  /** These, and the chains that lead to them from theirs: what decides, and groups. */
   readonly policies: readonly PolicyChain[];
 }
 
@@ -37,33 +28,17 @@ export function endpointChains(
   const links = endpoint.ok
     ? [...linked(endpoint, "ingress", context), ...linked(endpoint, "egress", context)]
     : [];
-  const isSame = before && sameNames(before.links, links);
-  const groups = isSame
-    ? before.policies.slice(before.links.length)
-    : endpoint.ok
-      ? groupsOf(endpoint, context)
-      : [];
-  const chains = isSame ? before.chains : render(endpoint, context);
-  return { chains, links, policies: [...links, ...groups] };
-}
-
-function groupsOf(endpoint: LocalEndpoint, context: EndpointContext): readonly PolicyChain[] {
-  return (["ingress", "egress"] as const).flatMap((direction) =>
-    counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier) =>
-      grouped(tier, { ...context, direction }),
-    ),
-  );
-}
-
-/** The tier's policies as chains, the first of which is the one to jump to; none if that saves nothing. */
-function grouped(
-  { policies }: TierPolicies,
-  context: EndpointContext & { readonly direction: Direction },
-): readonly PolicyChain[] {
-  const { config, direction, state } = context;
-  const chains = policies.map((id) => link(state.policies.get(id), direction, context));
-  const there = chains.filter((chain) => chain !== undefined);
-  return there.length > 1 ? groupOf(there, direction, config) : [];
+  if (before && sameNames(before.links, links))
+    return { ...before, links, policies: [...links, ...before.policies.slice(links.length)] };
+  const decisions = endpoint.ok
+    ? {
+        ingress: decisionOf(endpoint, { ...context, direction: "ingress" }),
+        egress: decisionOf(endpoint, { ...context, direction: "egress" }),
+      }
+    : undefined;
+  const rules = decisions ? rulesOf(endpoint, decisions, context) : refusals(context);
+  const policies = [...links, ...Object.values(decisions ?? {}).flat()];
+  return { ...placed(endpoint.interfaceName, rules, context.config), links, policies };
 }
 
 const sameNames = (a: readonly PolicyChain[], b: readonly PolicyChain[]): boolean =>
@@ -84,36 +59,61 @@ function linked(
   return all.map((policy) => link(policy, direction, context)).filter((chain) => chain !== undefined);
 }
 
-/** A policy's chain, unless no rule of it can match in this family. */
-export function link(
-  policy: CompiledPolicy | undefined,
-  direction: Direction,
+/** What is asked of packets from and to one endpoint. */
+interface EndpointRules {
+  readonly from: readonly Rule[];
+  readonly to: readonly Rule[];
+  readonly sources?: readonly Rule[];
+}
+
+function refusals({ config }: EndpointContext): EndpointRules {
+  const refused = [{ match: [], target: config.deny, id: ruleIds.unresolved }];
+  return { from: refused, to: refused };
+}
+
+/** What is asked of this endpoint alone, then what it shares with others. */
+function rulesOf(
+  endpoint: LocalEndpoint,
+  { ingress, egress }: Readonly<Record<Direction, readonly [PolicyChain, ...PolicyChain[]]>>,
   context: EndpointContext,
-): PolicyChain | undefined {
-  const chain = policy && renderPolicy(policy, direction, context);
-  return chain && chain.chain.rules.length > 0 ? chain : undefined;
-}
-
-function render(endpoint: LocalEndpoint, context: EndpointContext): EndpointChains["chains"] {
-  const rules = rulesOf(endpoint, context);
-  return new Map([...rules].map(([name, its]) => [`filter/${name}`, { rules: its }]));
-}
-
-function rulesOf(endpoint: LocalEndpoint, context: EndpointContext): ReadonlyMap<string, readonly Rule[]> {
-  const { interfaceName, ok } = endpoint;
-  const [from, to] = [names.chains.from(interfaceName), names.chains.to(interfaceName)];
-  const refused = [{ match: [], target: context.config.deny, id: ruleIds.unresolved }];
-  if (!ok)
-    return new Map([
-      [from, refused],
-      [to, refused],
-    ]);
+): EndpointRules {
   const { rules, sources } = antiSpoof(endpoint, context);
-  return new Map([
-    [from, [...rules, ...policed(endpoint, { direction: "egress", ...context })]],
-    [to, policed(endpoint, { direction: "ingress", ...context })],
-    ...(sources ? [[names.chains.sources(interfaceName), sources] as const] : []),
-  ]);
+  const toItself = (word: "-i" | "-o") => ({
+    match: [word, endpoint.interfaceName],
+    target: ["-j", "RETURN"],
+    id: ruleIds.toItself,
+  });
+  const decided = ([{ name }]: typeof ingress) => ({ match: [], target: ["-g", name] });
+  return {
+    from: [...rules, toItself("-o"), decided(egress)],
+    to: [toItself("-i"), decided(ingress)],
+    ...(sources && { sources }),
+  };
+}
+
+/** In chains of its own, or where it is dispatched. */
+function placed(
+  interfaceName: string,
+  { from, to, sources }: EndpointRules,
+  config: RenderConfig,
+): Pick<EndpointChains, "chains" | "from" | "to"> {
+  const { chains } = names;
+  const entry = (dispatch: Dispatch, rules: readonly Rule[]) =>
+    config.ownChains ? gotoEntry(interfaceName, dispatch, config) : entryOf(interfaceName, dispatch, rules);
+  const own = [
+    ...(config.ownChains
+      ? ([
+          [chains.from, from],
+          [chains.to, to],
+        ] as const)
+      : []),
+    ...(sources ? ([[chains.sources, sources]] as const) : []),
+  ];
+  return {
+    chains: new Map(own.map(([nameOf, rules]) => [`filter/${nameOf(interfaceName)}`, { rules }])),
+    from: entry(fromWorkload, from),
+    to: entry(toWorkload, to),
+  };
 }
 
 /** A workload sends only from its own MAC and addresses; checked before connection tracking is asked. */
@@ -141,136 +141,4 @@ function antiSpoof(
     rules: [{ match: [], target: ["-j", names.chains.sources(interfaceName)] }, ...wrongMac],
     sources,
   };
-}
-
-/**
- * Connection tracking, then tiers, then profiles (calico.md §4.4). Whoever allows the packet sets the accept mark and
- * the chain returns; what nobody allows is dropped here.
- */
-function policed(
-  endpoint: LocalEndpoint,
-  context: EndpointContext & { readonly direction: Direction },
-): readonly Rule[] {
-  const { config, direction, state } = context;
-  const profiles = endpoint.profiles.map((name) => state.profiles.get(name));
-  return [
-    ...begun(config),
-    {
-      match: [direction === "egress" ? "-o" : "-i", endpoint.interfaceName],
-      target: ["-j", "RETURN"],
-      id: ruleIds.toItself,
-    },
-    ...counted(endpoint[direction], endpoint.staged?.[direction]).flatMap((tier, i) => [
-      ...(i > 0 ? [clear(config.pass)] : []),
-      ...tierRules(tier, context, grouped(tier, context)[0]),
-    ]),
-    ...profiles.flatMap((profile) => jumps(profile, { ...context, unlessPassed: false })),
-    { match: [], target: config.deny, id: ruleIds.noMatch(direction) },
-  ];
-}
-
-/**
- * What every workload's chain begins with, in one chain: the kernel goes through all rules that lead anywhere whenever a table gets one
- * more (nft_chain_validate), and most of that is waiting for the memory in which they are.
- */
-const begun = (config: RenderConfig): readonly Rule[] =>
-  isShared(config) ? [{ match: [], target: ["-j", names.chains.begin] }] : beginning(config);
-
-/** A packet that is allowed must go no further than the chain that says so. */
-export const isShared = ({ allow }: RenderConfig): boolean => allow.includes("ACCEPT");
-
-export const beginning = (config: RenderConfig): readonly Rule[] => [
-  {
-    match: ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"],
-    target: config.allow,
-    id: ruleIds.established,
-  },
-  ...invalid(config),
-  clear(config.both),
-];
-
-export const stagedIn = ({ policies }: TierPolicies): readonly string[] =>
-  policies.filter((id) => id.startsWith(STAGED));
-
-const STAGED = "staged/";
-
-/**
- * The tiers that are enforced, with the staged policies where they would stand: there they count what reaches them. A tier
- * of staged policies alone decides nothing.
- */
-export function counted(
-  enforced: readonly TierPolicies[],
-  staged: readonly TierPolicies[] | undefined,
-): readonly TierPolicies[] {
-  if (!staged) return enforced;
-  const names = interleave(
-    enforced.map(({ tier }) => tier),
-    staged.map(({ tier }) => tier),
-  );
-  const find = (tiers: readonly TierPolicies[], name: string) => tiers.find(({ tier }) => tier === name);
-  return names.map((tier) => {
-    const [own, all] = [find(enforced, tier), find(staged, tier)];
-    const policies = interleave(own?.policies ?? [], all?.policies ?? []).filter(
-      (id) => id.startsWith(STAGED) || own?.policies.includes(id),
-    );
-    return { tier, policies, defaultAction: own?.defaultAction ?? "pass" };
-  });
-}
-
-/** Both lists in one, each in its order: what they share is in the same order in both. */
-function interleave(a: readonly string[], b: readonly string[]): string[] {
-  const out: string[] = [];
-  const rest = [...b];
-  for (const name of a) {
-    if (rest.includes(name)) out.push(...rest.splice(0, rest.indexOf(name)));
-    if (rest[0] === name) rest.shift();
-    out.push(name);
-  }
-  return [...out, ...rest];
-}
-
-export const invalid = ({ felix, deny }: RenderConfig): readonly Rule[] =>
-  felix.disableConntrackInvalidCheck
-    ? []
-    : [{ match: ["-m", "conntrack", "--ctstate", "INVALID"], target: deny, id: ruleIds.invalid }];
-
-export const setMark = (bit: string): Rule => ({
-  match: [],
-  target: ["-j", "MARK", "--set-xmark", `${bit}/${bit}`],
-});
-
-export const clear = (bits: string): Rule => ({
-  match: [],
-  target: ["-j", "MARK", "--set-xmark", `0x0/${bits}`],
-});
-
-/** One tier: its policies in order, or their group, then its default. */
-export function tierRules(
-  tier: TierPolicies,
-  context: EndpointContext & { readonly direction: Direction },
-  group?: PolicyChain,
-): readonly Rule[] {
-  const { config, direction, state } = context;
-  const id = ruleIds.tierDefault(tier.tier, direction);
-  return [
-    ...(group
-      ? [{ match: [], target: ["-j", group.name] }, backIfAllowed(config)]
-      : tier.policies.flatMap((policy) =>
-          jumps(state.policies.get(policy), { ...context, unlessPassed: true }),
-        )),
-    ...(tier.defaultAction === "deny" ? [{ match: notPassed(config), target: config.deny, id }] : []),
-  ];
-}
-
-/** To a policy's chain and, if that allowed the packet, back to where the endpoint's chain was called. */
-export function jumps(
-  policy: CompiledPolicy | undefined,
-  context: EndpointContext & { readonly direction: Direction; readonly unlessPassed: boolean },
-): readonly Rule[] {
-  const { config, direction, unlessPassed } = context;
-  const chain = link(policy, direction, context);
-  if (!chain) return [];
-  const jump = { match: unlessPassed ? notPassed(config) : [], target: ["-j", chain.name] };
-  if (policy?.isStaged) return [jump];
-  return [jump, backIfAllowed(config)];
 }

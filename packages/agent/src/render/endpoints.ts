@@ -1,9 +1,11 @@
 import { changedById, isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { Bucketed, changedKeys, oncePer } from "@margay/reconcile";
+import { Bucketed, changedKeys, oncePer, placeIn } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
-import { type EndpointChains, type EndpointContext, endpointChains } from "./endpoint.ts";
+import type { EndpointContext } from "./decision.ts";
+import type { Entry } from "./dispatch.ts";
+import { type EndpointChains, endpointChains } from "./endpoint.ts";
 import type { PolicyChain } from "./policy.ts";
 
 /** What the workloads of one family need; valid until the next call. */
@@ -12,9 +14,11 @@ export interface Workloads {
   readonly chains: Bucketed<ReadonlyMap<string, Chain>>;
   /** Those that their chains jump to, by name. */
   readonly policies: Bucketed<PolicyChain>;
-  /** Theirs, in the order of the state; the same array for the same interfaces. */
-  readonly interfaces: readonly string[];
+  /** Where they are dispatched, in order of interface; the same arrays for the same entries. */
+  readonly entries: Entries;
 }
+
+type Entries = Readonly<Record<"from" | "to", readonly Entry[]>>;
 
 type Facts = Pick<NodeState, "endpoints" | "policies" | "profiles">;
 
@@ -26,7 +30,9 @@ interface Known {
 /** What the last call made, and of what. */
 interface Last extends Workloads {
   facts: Facts;
-  interfaces: readonly string[];
+  entries: Entries;
+  /** The workloads that claim each interface: the last in order has it. */
+  readonly claims: Map<string, Set<string>>;
   readonly known: Map<string, Known>;
   /** The workloads that name each policy or profile, by its key in `facts`. */
   readonly naming: Readonly<Record<"policies" | "profiles", Map<string, Set<string>>>>;
@@ -54,7 +60,12 @@ export function workloadsOf(facts: Facts, config: RenderConfig, family: Family):
 
 const empty = (): Last => ({
   facts: { endpoints: [], policies: new Map(), profiles: new Map() },
-  ...{ interfaces: [], known: new Map(), chains: Bucketed.empty<ReadonlyMap<string, Chain>>() },
+  ...{
+    entries: { from: [], to: [] },
+    claims: new Map(),
+    known: new Map(),
+    chains: Bucketed.empty<ReadonlyMap<string, Chain>>(),
+  },
   ...{ policies: Bucketed.empty<PolicyChain>(), uses: new Map() },
   naming: { policies: new Map(), profiles: new Map() },
 });
@@ -66,7 +77,10 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
   const before = gone.flatMap(({ id }) => known.get(id) ?? []);
   const touched: Touched = new Map();
   const chains = new Map<string, ReadonlyMap<string, Chain> | undefined>();
+  const claimed = new Set<string>();
   for (const { endpoint, its } of before) {
+    claim(last, endpoint, (ids) => ids.delete(endpoint.id));
+    claimed.add(endpoint.interfaceName);
     leave(last, its.policies, touched);
     name(last, endpoint, (ids) => ids.delete(endpoint.id));
     known.delete(endpoint.id);
@@ -78,25 +92,52 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
     leave(last, former?.policies, touched);
     known.set(endpoint.id, { endpoint, its });
     chains.set(endpoint.id, its.chains);
+    claimed.add(endpoint.interfaceName);
   };
   for (const { endpoint, its } of referring(last, facts)) put(endpoint, its);
   for (const endpoint of now) {
     put(endpoint, undefined);
+    claim(last, endpoint, (ids) => ids.add(endpoint.id));
     name(last, endpoint, (ids) => ids.add(endpoint.id));
   }
   last.chains = last.chains.edited(chains);
   last.policies = inUse(last, touched);
-  if (!sameInterfaces(before, now))
-    last.interfaces = facts.endpoints.filter(({ id }) => known.has(id)).map((one) => one.interfaceName);
+  last.entries = entriesAfter(last, claimed);
   last.facts = facts;
 }
 
-/** Whether one came or went, or has another interface; both in order of id. */
-const sameInterfaces = (before: readonly Known[], now: readonly LocalEndpoint[]): boolean =>
-  before.length === now.length &&
-  before.every(
-    ({ endpoint: { id, interfaceName } }, i) => now[i]?.id === id && now[i].interfaceName === interfaceName,
-  );
+/** Tells the workloads that claim an interface. */
+function claim({ claims }: Last, { interfaceName }: LocalEndpoint, tell: (ids: Set<string>) => void): void {
+  const ids = claims.get(interfaceName) ?? new Set();
+  tell(ids);
+  if (ids.size > 0) claims.set(interfaceName, ids);
+  else claims.delete(interfaceName);
+}
+
+/** With those of `claimed` as they are now. */
+function entriesAfter({ entries, claims, known }: Last, claimed: ReadonlySet<string>): Entries {
+  const owners = [...claimed].map((interfaceName) => {
+    const id = [...(claims.get(interfaceName) ?? [])].sort().at(-1);
+    return [interfaceName, id === undefined ? undefined : known.get(id)?.its] as const;
+  });
+  const after = (which: "from" | "to") =>
+    relisted(entries[which], new Map(owners.map(([name, its]) => [name, its?.[which]])));
+  return { from: after("from"), to: after("to") };
+}
+
+/** Few go to their places in what is in order. */
+function relisted(list: readonly Entry[], changes: ReadonlyMap<string, Entry | undefined>): readonly Entry[] {
+  let all: Entry[] | undefined;
+  for (const [name, entry] of changes) {
+    const at = placeIn(all ?? list, ({ interfaceName }) => interfaceName < name);
+    const before = (all ?? list)[at];
+    const isThere = before?.interfaceName === name;
+    if (isThere ? before === entry : !entry) continue;
+    all ??= [...list];
+    all.splice(at, isThere ? 1 : 0, ...(entry ? [entry] : []));
+  }
+  return all ?? list;
+}
 
 /** Tells the workloads that name what the endpoint names. */
 function name({ naming }: Last, endpoint: LocalEndpoint, tell: (ids: Set<string>) => void): void {

@@ -27,37 +27,46 @@ function chainsWith(policies: readonly string[]): ReadonlyMap<string, Chain> {
 
 const many = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${1000 + i}`);
 
-const groups = (chains: ReadonlyMap<string, Chain>): number[] =>
-  [...chains].filter(([key]) => key.startsWith("filter/margay-gi-")).map(([, { rules }]) => rules.length);
+const groups = (chains: ReadonlyMap<string, Chain>): number[] => lengths(chains, /-gi-/);
+const lengths = (chains: ReadonlyMap<string, Chain>, which: RegExp): number[] =>
+  [...chains].flatMap(([key, { rules }]) => (which.test(key) ? [rules.length] : []));
 
 function rulesWith(policies: number) {
   const chains = chainsWith(many(policies));
-  const count = (name: string) => chains.get(`filter/margay-${name}`)?.rules.length;
-  return { a: count("tw-calia"), b: count("tw-calib"), groups: groups(chains) };
+  const own = ["calia", "calib"].map((name) => rulesOf(chains, name));
+  return { own, shared: lengths(chains, /-wi-/), groups: groups(chains) };
 }
+
+/** How many lead to a pod. */
+const rulesOf = (chains: ReadonlyMap<string, Chain>, interfaceName: string): number | undefined =>
+  chains
+    .get("filter/margay-to-wl")
+    ?.rules.filter(({ match: [word, name] }) => word === "-o" && name === interfaceName).length;
 
 /** The policies of a pod in the order in which they are asked. */
 function asked(chains: ReadonlyMap<string, Chain>, from: string): string[] {
   const called = chains
     .get(`filter/${from}`)
     ?.rules.flatMap(({ target: [word, to = ""] }) =>
-      word === "-j" && /^margay-(gi|in)-/.test(to) ? [to] : [],
+      word !== undefined && /^margay-(wi|gi|in)-/.test(to) ? [to] : [],
     );
   return (called ?? []).flatMap((name) => (name.startsWith("margay-in-") ? [name] : asked(chains, name)));
 }
 
-test("a pod is as few rules with a thousand policies as with two, and those of its replica are the same", () => {
-  expect(rulesWith(2)).toEqual({ a: 6, b: 6, groups: [4] });
-  expect(rulesWith(32)).toEqual({ a: 6, b: 6, groups: [64] });
-  const { a, b, groups: its } = rulesWith(1000);
-  expect([a, b]).toEqual([6, 6]);
+test("a pod is two rules however many its policies, and its replica shares all others", () => {
+  expect(rulesWith(2)).toEqual({ own: [2, 2], shared: [5], groups: [4] });
+  expect(rulesWith(32)).toEqual({ own: [2, 2], shared: [5], groups: [64] });
+  const { own, shared, groups: its } = rulesWith(1000);
+  expect([own, shared]).toEqual([[2, 2], [5]]);
   expect(Math.max(...its)).toBeLessThanOrEqual(64);
 });
 
 test("groups of groups ask each policy once, in order", () => {
   const names = many(1000);
   const inOrder = names.map((name) => chains.ingress(`np/a/${name}`));
-  expect(asked(chainsWith(names), "margay-tw-calia")).toEqual(inOrder);
+  const all = chainsWith(names);
+  const [decision = ""] = [...all.keys()].filter((key) => key.includes("-wi-"));
+  expect(asked(all, decision.replace("filter/", ""))).toEqual(inOrder);
 });
 
 test.each([
@@ -73,5 +82,5 @@ test.each([
 });
 
 test("one policy is no group", () => {
-  expect(rulesWith(1)).toEqual({ a: 6, b: 6, groups: [] });
+  expect(rulesWith(1)).toEqual({ own: [2, 2], shared: [5], groups: [] });
 });

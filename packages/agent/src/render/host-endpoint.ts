@@ -9,18 +9,9 @@ import {
 import type { Chain, Rule } from "@margay/iptables";
 import { type Family, parsePrefix } from "@margay/net";
 import { outsideFilter, type RenderConfig } from "./config.ts";
-import {
-  clear,
-  counted,
-  type EndpointContext,
-  invalid,
-  jumps,
-  link,
-  setMark,
-  stagedIn,
-  tierRules,
-} from "./endpoint.ts";
+import { counted, type EndpointContext, invalid, jumps, link, stagedIn, tierRules } from "./decision.ts";
 import { cutConnections } from "./host.ts";
+import { clear, setMark } from "./marks.ts";
 import * as names from "./names.ts";
 import type { PolicyChain } from "./policy.ts";
 

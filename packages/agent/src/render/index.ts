@@ -4,14 +4,15 @@ import type { Family } from "@margay/net";
 import { oncePer, Parts } from "@margay/reconcile";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
+import { beginning, isShared } from "./decision.ts";
 import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
 import { dnsAnswerChains } from "./dns-answers.ts";
 import { dscpChains } from "./dscp.ts";
-import { beginning, isShared, setMark } from "./endpoint.ts";
 import { workloadsOf } from "./endpoints.ts";
 import { floatingRules } from "./floating.ts";
 import * as host from "./host.ts";
 import { type HostChains, hostChains } from "./host-endpoint.ts";
+import { setMark } from "./marks.ts";
 import * as names from "./names.ts";
 import { packetRates } from "./packet-rate.ts";
 import type { PolicyChain } from "./policy.ts";
@@ -94,7 +95,7 @@ function familyChains(
     ["limits", new Map([...rates.chains, ...connections.chains])],
   ]);
   putHosts(parts, hosts, sets);
-  const { chains: its, policies, interfaces } = workloadsOf(state, config, family);
+  const { chains: its, policies, entries } = workloadsOf(state, config, family);
   for (const [id, some] of its.parts) parts.set(`workloads-${id}`, allOf(some));
   for (const [id, some] of policies.parts) {
     const { chains, refs } = chainsIn(some);
@@ -104,9 +105,12 @@ function familyChains(
   const sources = reversePath(state, { family, config, sets });
   const shared = hookedByHosts(hosts, sources.jumps);
   for (const [key, chain] of sources.chains) shared.set(key, chain);
-  for (const dispatch of [fromWorkload, toWorkload])
-    for (const [id, some] of dispatchChains(interfaces, dispatch, { config, family }).parts)
-      parts.set(`${dispatch.root}/${id}`, some);
+  for (const [dispatch, some] of [
+    [fromWorkload, entries.from],
+    [toWorkload, entries.to],
+  ] as const)
+    for (const [id, part] of dispatchChains(some, dispatch, { config, family }).parts)
+      parts.set(`${dispatch.root}/${id}`, part);
   for (const [key, chain] of dscpChains(state, { family, config, sets })) shared.set(key, chain);
   for (const [key, chain] of dnsAnswerChains(state, { family, config, sets })) shared.set(key, chain);
   const floating = floatingRules(state, { family, sets });

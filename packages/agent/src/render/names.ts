@@ -27,9 +27,11 @@ export const chains = {
   floatingFrom: (net: string): string => `margay-ff-${digest(net)}`,
   /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
   hostRoot: (place: string): string => `margay-hep-${place}`,
-  /** `*` has no suffix, which no interface can be called. */
-  host: (place: string, interfaceName: string): string =>
-    `margay-h${place}${interfaceName === "*" ? "" : `-${interfaceName}`}`,
+  /** `*` has no suffix, which no interface can be called. iptables-restore takes no quote in the name of a chain. */
+  host: (place: string, interfaceName: string): string => {
+    if (interfaceName === "*") return `margay-h${place}`;
+    return `margay-h${place}-${interfaceName.includes('"') ? digest(interfaceName) : interfaceName}`;
+  },
   failsafe: (direction: string): string => `margay-failsafe-${direction}`,
   /** `policy` is the id of a policy or profile. */
   ingress: (policy: string): string => `margay-in-${digest(policy)}`,
@@ -37,6 +39,12 @@ export const chains = {
   /** Of the chains of several policies, in order. */
   group: (direction: "ingress" | "egress", policies: readonly { readonly name: string }[]): string =>
     `margay-${direction === "ingress" ? "gi" : "go"}-${digest(policies.map(({ name }) => name).join(" "))}`,
+  /** Of all that decides about some workloads' packets; `text` says what that is. */
+  decision: (direction: "ingress" | "egress", text: string): string =>
+    `margay-${direction === "ingress" ? "wi" : "wo"}-${digest(text)}`,
+  /** Of what is asked behind all tiers. */
+  rest: (direction: "ingress" | "egress", text: string): string =>
+    `margay-${direction === "ingress" ? "ri" : "ro"}-${digest(text)}`,
   /** `interfaceName` is at most 15 characters. */
   from: (interfaceName: string): string => `margay-fw-${interfaceName}`,
   to: (interfaceName: string): string => `margay-tw-${interfaceName}`,

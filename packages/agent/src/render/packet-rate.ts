@@ -4,7 +4,7 @@ import type { Family } from "@margay/net";
 import { oncePer } from "@margay/reconcile";
 import type { RenderConfig } from "./config.ts";
 import { type Dispatch, type Dispatched, dispatched } from "./dispatch.ts";
-import { clear, setMark } from "./endpoint.ts";
+import { clear, setMark } from "./marks.ts";
 import * as names from "./names.ts";
 
 const FROM: Dispatch = {

@@ -3,7 +3,7 @@ import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import { type Family, parseAddress } from "@margay/net";
-import { dispatchChains, fromWorkload } from "./dispatch.ts";
+import { dispatchChains, entryOf, fromWorkload, gotoEntry } from "./dispatch.ts";
 import { type Rendered, render, renderConfig } from "./index.ts";
 import { type Walked, walk } from "./testing/walker.ts";
 
@@ -112,25 +112,27 @@ describe("golden text", () => {
   });
 
   test("an endpoint", () => {
-    expect(show(one.chains4, /margay-(from-wl|to-wl|fw-.*|tw-.*)$/)).toEqual([
-      "filter/margay-fw-caliweb ! -s 10.0.0.1/32 -j DROP # workload/spoofed-address",
-      "filter/margay-fw-caliweb -m mac ! --mac-source 02:00:00:00:00:01 -j DROP # workload/spoofed-mac",
-      "filter/margay-fw-caliweb -j margay-begin",
-      "filter/margay-fw-caliweb -o caliweb -j RETURN # workload/to-itself",
-      "filter/margay-fw-caliweb -j margay-out-16fa8a6bad4038d5",
-      "filter/margay-fw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
-      "filter/margay-fw-caliweb -j DROP # profiles/out/no-match",
-      "filter/margay-tw-caliweb -j margay-begin",
-      "filter/margay-tw-caliweb -i caliweb -j RETURN # workload/to-itself",
-      "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j margay-in-3a3252bc988ee580",
-      "filter/margay-tw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
-      "filter/margay-tw-caliweb -m mark --mark 0x0/0x20000 -j DROP # tier/default/in/default",
-      "filter/margay-tw-caliweb -j margay-in-16fa8a6bad4038d5",
-      "filter/margay-tw-caliweb -m mark --mark 0x10000/0x10000 -j RETURN",
-      "filter/margay-tw-caliweb -j DROP # profiles/in/no-match",
-      "filter/margay-from-wl -i caliweb -g margay-fw-caliweb",
+    expect(show(one.chains4, /margay-(from-wl|to-wl|[wr][io]-.*)$/)).toEqual([
+      "filter/margay-wi-3bc574df0c82d9f4 -j margay-begin",
+      "filter/margay-wi-3bc574df0c82d9f4 -m mark --mark 0x0/0x20000 -j margay-in-3a3252bc988ee580",
+      "filter/margay-wi-3bc574df0c82d9f4 -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-wi-3bc574df0c82d9f4 -m mark --mark 0x0/0x20000 -j DROP # tier/default/in/default",
+      "filter/margay-wi-3bc574df0c82d9f4 -g margay-ri-8eae0b6238c30b15",
+      "filter/margay-ri-8eae0b6238c30b15 -j margay-in-16fa8a6bad4038d5",
+      "filter/margay-ri-8eae0b6238c30b15 -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-ri-8eae0b6238c30b15 -j DROP # profiles/in/no-match",
+      "filter/margay-wo-0e6291492d5d8276 -j margay-begin",
+      "filter/margay-wo-0e6291492d5d8276 -g margay-ro-1eeb037e02ad1796",
+      "filter/margay-ro-1eeb037e02ad1796 -j margay-out-16fa8a6bad4038d5",
+      "filter/margay-ro-1eeb037e02ad1796 -m mark --mark 0x10000/0x10000 -j RETURN",
+      "filter/margay-ro-1eeb037e02ad1796 -j DROP # profiles/out/no-match",
+      "filter/margay-from-wl -i caliweb ! -s 10.0.0.1/32 -j DROP # workload/spoofed-address",
+      "filter/margay-from-wl -i caliweb -m mac ! --mac-source 02:00:00:00:00:01 -j DROP # workload/spoofed-mac",
+      "filter/margay-from-wl -i caliweb -o caliweb -j RETURN # workload/to-itself",
+      "filter/margay-from-wl -i caliweb -g margay-wo-0e6291492d5d8276",
       "filter/margay-from-wl -j DROP # workload/unknown-interface",
-      "filter/margay-to-wl -o caliweb -g margay-tw-caliweb",
+      "filter/margay-to-wl -o caliweb -i caliweb -j RETURN # workload/to-itself",
+      "filter/margay-to-wl -o caliweb -g margay-wi-3bc574df0c82d9f4",
       "filter/margay-to-wl -j DROP # workload/unknown-interface",
     ]);
   });
@@ -307,7 +309,7 @@ describe("per configuration", () => {
         disableConntrackInvalidCheck: true,
       },
       "chains4",
-      /forward|tw-/,
+      /forward|wi-/,
       [
         "filter/margay-forward -i cali+ -m connmark --mark 0x400/0x400 -j REJECT # conntrack/cut",
         "filter/margay-forward -o cali+ -m connmark --mark 0x400/0x400 -j REJECT # conntrack/cut",
@@ -315,12 +317,9 @@ describe("per configuration", () => {
         "filter/margay-forward -o cali+ -j margay-to-wl",
         "filter/margay-forward -i cali+ -j RETURN # workload/forwarded",
         "filter/margay-forward -o cali+ -j RETURN # workload/forwarded",
-        "filter/margay-tw-calix -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN # conntrack/established",
-        "filter/margay-tw-calix -j MARK --set-xmark 0x0/0x300",
-        "filter/margay-tw-calix -i calix -j RETURN # workload/to-itself",
-        "filter/margay-tw-calix -j margay-in-16fa8a6bad4038d5",
-        "filter/margay-tw-calix -m mark --mark 0x100/0x100 -j RETURN",
-        "filter/margay-tw-calix -j REJECT # profiles/in/no-match",
+        "filter/margay-wi-49e3f40b62e9e50b -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN # conntrack/established",
+        "filter/margay-wi-49e3f40b62e9e50b -j MARK --set-xmark 0x0/0x300",
+        "filter/margay-wi-49e3f40b62e9e50b -g margay-ri-8eae0b6238c30b15",
       ],
     ],
   ])("%s", (_why, settings, chains, chain, lines) => {
@@ -431,22 +430,19 @@ test("a Log rule logs no more often than it may, and what is staged counts and g
   });
   const limit = felix({ logActionRateLimit: "10/minute", logActionRateLimitBurst: 3, logPrefix: "drops" });
   const { chains4 } = rendered(namespace, web, staged, log, alone, limit);
-  const [toWeb, pass] = ["filter/margay-tw-caliweb", "-m mark --mark 0x0/0x20000"];
-  expect(show(chains4, /margay-(tw-|in-)/).filter((line) => !line.includes("kns.a"))).toEqual([
+  const [toWeb, pass] = ["filter/margay-wi-fd7349660893a4d3", "-m mark --mark 0x0/0x20000"];
+  expect(show(chains4, /margay-(wi-|in-)/).filter((line) => !line.includes("kns.a"))).toEqual([
+    "filter/margay-in-3b01f2e0b082901f -m limit --limit 10/minute --limit-burst 3 -j LOG --log-prefix drops:  --log-level 5 # np/a/log/in/0",
+    "filter/margay-in-4610274bbc50ae11 -j RETURN # staged/gnp/alone/in/0",
+    "filter/margay-in-7aacaf6efbe93741 -s 10.0.1.0/24 -j RETURN # staged/np/a/s/in/1",
+    "filter/margay-in-7aacaf6efbe93741 -j RETURN # staged/np/a/s/in/2",
     `${toWeb} -j margay-begin`,
-    `${toWeb} -i caliweb -j RETURN # workload/to-itself`,
     `${toWeb} ${pass} -j margay-in-4610274bbc50ae11`,
     `${toWeb} -j MARK --set-xmark 0x0/0x20000`,
     `${toWeb} -j margay-gi-f92fbfa8bb677dd9`,
     `${toWeb} -m mark --mark 0x10000/0x10000 -j RETURN`,
     `${toWeb} ${pass} -j DROP # tier/default/in/default`,
-    `${toWeb} -j margay-in-16fa8a6bad4038d5`,
-    `${toWeb} -m mark --mark 0x10000/0x10000 -j RETURN`,
-    `${toWeb} -j DROP # profiles/in/no-match`,
-    "filter/margay-in-3b01f2e0b082901f -m limit --limit 10/minute --limit-burst 3 -j LOG --log-prefix drops:  --log-level 5 # np/a/log/in/0",
-    "filter/margay-in-4610274bbc50ae11 -j RETURN # staged/gnp/alone/in/0",
-    "filter/margay-in-7aacaf6efbe93741 -s 10.0.1.0/24 -j RETURN # staged/np/a/s/in/1",
-    "filter/margay-in-7aacaf6efbe93741 -j RETURN # staged/np/a/s/in/2",
+    `${toWeb} -g margay-ri-8eae0b6238c30b15`,
   ]);
 });
 
@@ -589,15 +585,17 @@ describe("dispatch", () => {
   const names = [...hex, "cali", "cali0", "cali00"];
   const accept: Chain = { rules: [{ match: [], target: ["-j", "ACCEPT"] }] };
   const config = renderConfig(new Calc("n1").state().config);
+  const gotos = (some: readonly string[]) =>
+    some.toSorted().map((name) => gotoEntry(name, fromWorkload, config));
   const chains4 = new Map<string, Chain>([
-    ...dispatchChains(names, fromWorkload, { config, family: 4 }),
+    ...dispatchChains(gotos(names), fromWorkload, { config, family: 4 }),
     ...names.map((name): [string, Chain] => [`filter/${fromWorkload.chainOf(name)}`, accept]),
   ]);
   const hooks4 = new Map([["filter/FORWARD", { rules: [{ match: [], target: ["-j", fromWorkload.root] }] }]]);
   const tree: Rendered = { chains4, hooks4, chains6: new Map(), hooks6: new Map(), ipsets: new Map() };
   const address = parseAddress("10.0.0.1");
-  const go = (inInterface: string) =>
-    walk(tree, "filter/FORWARD", {
+  const go = (inInterface: string, its = tree) =>
+    walk(its, "filter/FORWARD", {
       source: address,
       destination: address,
       protocol: 6,
@@ -606,14 +604,41 @@ describe("dispatch", () => {
     });
 
   test("leads every interface to its chain after few rules", () => {
-    const walks = names.map(go);
+    const walks = names.map((name) => go(name));
     expect(new Set(walks.map(({ target }) => target))).toEqual(new Set(["ACCEPT"]));
     const asked = walks.map((walk) => walk.asked);
     expect(asked.reduce((a, b) => a + b, 0) / asked.length).toBeLessThan(25);
   });
 
+  test("asks of every interface its own rules after few others, where these have no chain", () => {
+    const rules = (name: string) => [
+      ...["a", "b", "c"].map((id) => ({ match: ["-s", "10.9.9.9/32"], target: ["-j", "DROP"], id })),
+      { match: [], target: ["-j", "ACCEPT"], id: name },
+    ];
+    const own = names.toSorted().map((name) => entryOf(name, fromWorkload, rules(name)));
+    const chains4 = dispatchChains(own, fromWorkload, { config: { ...config }, family: 4 });
+    const walks = names.map((name) => go(name, { ...tree, chains4 }));
+    expect(walks.map(({ ids }) => ids)).toEqual(names.map((name) => [name]));
+    const asked = walks.map((walk) => walk.asked);
+    expect(asked.reduce((a, b) => a + b, 0) / asked.length).toBeLessThan(40);
+    expect(chains4.size).toBeLessThan(500);
+  });
+
+  test("names that only their last letter tells apart are listed: a longer pattern is no interface's", () => {
+    const alike = Array.from({ length: 12 }, (_, i) => `cali-vm-web-0${i.toString(16)}`).map((n) =>
+      n.padEnd(14, "x"),
+    );
+    const last = Array.from({ length: 12 }, (_, i) => `cali-vm-web-00${i.toString(16)}`);
+    const chains = [
+      ...dispatchChains(gotos([...alike, ...last].sort()), fromWorkload, { config, family: 4 }).values(),
+    ];
+    const patterns = chains.flatMap(({ rules }) => rules.flatMap(({ match }) => match[1] ?? []));
+    expect(Math.max(...patterns.map((pattern) => pattern.length))).toBe(15);
+    for (const name of last) expect(patterns).toContain(name);
+  });
+
   test("a new interface makes anew only the chains on its way", () => {
-    const of = (some: readonly string[]) => dispatchChains(some, fromWorkload, { config, family: 6 });
+    const of = (some: readonly string[]) => dispatchChains(gotos(some), fromWorkload, { config, family: 6 });
     const before = of(hex);
     const after = of([...hex, "calif00dfeed123"]);
     const anew = [...after].filter(([name, chain]) => before.get(name) !== chain).map(([name]) => name);
@@ -622,7 +647,7 @@ describe("dispatch", () => {
 
   test("however interfaces came and went, in either family, the chains are those that the interfaces alone give", () => {
     const chains = (some: readonly string[], family: Family, settings = config) =>
-      [...dispatchChains(some, fromWorkload, { config: settings, family })].sort();
+      [...dispatchChains(gotos(some), fromWorkload, { config: settings, family })].sort();
     const now = { 4: hex.slice(0, 40), 6: hex.slice(20, 30) };
     for (let step = 0; step < 200; step++) {
       const family = step % 3 === 0 ? 6 : 4;

@@ -1,12 +1,17 @@
 import { expect, test } from "@jest/globals";
 import { Calc } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
+import { Parts } from "@margay/reconcile";
 import { type Rendered, render } from "../render/index.ts";
 import { base, resource, updateOf } from "../render/testing/pods.ts";
 import { SetVersions } from "./set-versions.ts";
 
 const chain = (target: string): Chain => ({
   rules: [{ match: ["-m", "set", "--match-set", "s", "src"], target: ["-j", target] }],
+});
+/** As where workloads are dispatched. */
+const to = (interfaceName: string, target: string): Chain => ({
+  rules: [{ match: ["-o", interfaceName, "-m", "set", "--match-set", "s", "src"], target: ["-j", target] }],
 });
 const policy = { "filter/margay-in-1": chain("ACCEPT") };
 const other = { "filter/margay-in-1": chain("DROP") };
@@ -73,20 +78,36 @@ test.each<[why: string, steps: readonly Step[], names: string]>([
     "s",
   ],
   [
-    "a pod that comes: what leads to its chains is no decision",
+    "a pod's own rules, in a chain with others'",
     [
-      ["1", { ...policy, "filter/margay-from-wl": chain("A") }],
-      ["2", { ...policy, "filter/margay-from-wl": chain("B") }],
+      ["1", { ...policy, "filter/margay-to-wl": to("calia", "A") }],
+      ["2", { ...policy, "filter/margay-to-wl": to("calia", "B") }],
+    ],
+    "s-b",
+  ],
+  [
+    "the same, and they move to another chain since more pods come",
+    [
+      ["1", { ...policy, "filter/margay-to-wl": to("calia", "A") }],
+      ["2", { ...policy, "filter/margay-to-wl": chain("A"), "filter/margay-td-cali": to("calia", "B") }],
+    ],
+    "s-b",
+  ],
+  [
+    "they move, and say what they said",
+    [
+      ["1", { ...policy, "filter/margay-to-wl": to("calia", "A") }],
+      ["2", { ...policy, "filter/margay-to-wl": chain("A"), "filter/margay-td-cali": to("calia", "A") }],
     ],
     "s",
   ],
   [
-    "a pod's own chains",
+    "a pod that comes: it has no packets yet",
     [
-      ["1", { "filter/margay-tw-calia": chain("A") }],
-      ["2", { "filter/margay-tw-calia": chain("B") }],
+      ["1", { ...policy, "filter/margay-to-wl": to("calia", "A") }],
+      ["2", { ...policy, "filter/margay-to-wl": to("calib", "B") }],
     ],
-    "s-b",
+    "s",
   ],
   [
     "rules of a pass that failed may not be there yet",
@@ -130,4 +151,23 @@ test("a policy that changes renames no set that its change is not about, as they
   calc.apply([policy("Allow")]);
   const after = versions.next(render(calc.state()));
   expect([...after.ipsets.keys()]).toEqual([...before.ipsets.keys()]);
+});
+
+test("a pod's rules that move out of a part of chains that goes, and change", () => {
+  const versions = new SetVersions();
+  const inParts = (members: string, parts: Record<string, Record<string, Chain>>): Rendered => ({
+    ...rendered(members, {}),
+    chains4: new Parts(
+      new Map(Object.entries(parts).map(([id, part]) => [id, new Map(Object.entries(part))])),
+    ),
+  });
+  versions.next(
+    inParts("1", {
+      root: { "filter/margay-to-wl": chain("A") },
+      below: { "filter/margay-td-cali": to("calia", "A") },
+    }),
+  );
+  versions.settled();
+  const { ipsets } = versions.next(inParts("2", { root: { "filter/margay-to-wl": to("calia", "B") } }));
+  expect([...ipsets.keys()]).toEqual(["s-b", "t"]);
 });

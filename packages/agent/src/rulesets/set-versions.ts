@@ -7,8 +7,10 @@ type Chains = ReadonlyMap<string, Chain>;
 type Sets = ReadonlyMap<string, IpSet>;
 type Names = ReadonlySet<string>;
 
-/** Chains that decide. Others lead to them: a pod that comes has no packets yet, one that goes none any more. */
-const DECIDING = /^\w+\/margay-(in-|out-|gi-|go-|fw-|tw-|h)/;
+/** Chains that decide. Others lead to them. */
+const DECIDING = /^\w+\/margay-(in-|out-|gi-|go-|wi-|wo-|ri-|ro-|h)/;
+/** Those in which each workload has rules of its own: one that comes has no packets yet, one that goes none any more. */
+const DISPATCHING = /^filter\/margay-(from-wl|to-wl|fd-|td-)/;
 
 /** At most 31 characters with the longest name. */
 const secondName = (name: string): string => `${name}-b`;
@@ -78,14 +80,35 @@ const decidesOtherwise = (before: Rendered, now: Rendered): boolean =>
   decides(before.chains4, now.chains4) || decides(before.chains6, now.chains6);
 
 function decides(before: Chains, now: Chains): boolean {
-  const olds = partsOf(before);
-  return [...partsOf(now)].some(([id, part]) => {
-    const old = olds.get(id);
-    return (
-      old !== part && [...part].some(([key, chain]) => DECIDING.test(key) && differs(old?.get(key), chain))
-    );
-  });
+  const [olds, news] = [partsOf(before), partsOf(now)];
+  const changed = [...news].filter(([id, part]) => olds.get(id) !== part);
+  if (changed.some(([id, part]) => decidesIn(olds.get(id), part))) return true;
+  const gone = [...olds].flatMap(([id, part]) => (news.has(id) ? [] : [[part, undefined] as const]));
+  const old = ownRules([...gone, ...changed.map(([id, part]) => [olds.get(id), part] as const)]);
+  const own = ownRules(changed.map(([id, part]) => [part, olds.get(id)]));
+  return [...own].some(([workload, rules]) => old.has(workload) && old.get(workload) !== rules);
 }
+
+const decidesIn = (old: Chains | undefined, part: Chains): boolean =>
+  [...part].some(([key, chain]) => DECIDING.test(key) && differs(old?.get(key), chain));
+
+/** What workloads' own rules say, by the match of their interface, in the chains of the first that the second has otherwise. */
+function ownRules(pairs: readonly (readonly [Chains | undefined, Chains | undefined])[]) {
+  const found = new Map<string, string>();
+  for (const [some, other] of pairs)
+    for (const [key, chain] of some ?? [])
+      if (DISPATCHING.test(key) && other?.get(key) !== chain)
+        for (const { match, target } of chain.rules) {
+          const [word, name = "", ...more] = match;
+          const workload = `${key.slice(0, DIRECTION)} ${name}`;
+          if (word !== undefined)
+            found.set(workload, `${found.get(workload) ?? ""}${[...more, ...target].join(" ")}\n`);
+        }
+  return found;
+}
+
+/** "filter/margay-f" or "filter/margay-t". */
+const DIRECTION = 15;
 
 /** A chain that was not there is called by one that is another too. */
 const differs = (before: Chain | undefined, now: Chain): boolean =>

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { kindPrefix, ROOT } from "@margay/api";
 import { Calc } from "@margay/calc";
+import { NewSpaceBound } from "@margay/daemon";
 import { etcdStore, type SyncBatch, Syncer } from "@margay/datastore";
 import { decodeUpdates, fileInto, type OnCorrupt } from "../intake.ts";
 
@@ -18,7 +19,8 @@ export interface Synced {
   /** One changed endpoint of another node, written and seen: of which its state is made anew. */
   readonly changeCpuMs: number;
   readonly heapMB: number;
-  readonly rssMB: number;
+  /** The most that was resident at any time of it. */
+  readonly peakRssMB: number;
 }
 
 const [endpoint = "", runs = "50"] = process.argv.slice(2);
@@ -30,12 +32,14 @@ const corrupt: OnCorrupt = (key, error) => {
 async function main(): Promise<Synced> {
   const store = etcdStore({ endpoints: [endpoint] });
   const calc = new Calc("n1");
+  const newSpace = new NewSpaceBound();
   let keys = 0;
   let heard = Promise.withResolvers<void>();
   const onBatch = ({ updates, inSync }: SyncBatch) => {
     fileInto(calc, decodeUpdates(updates, corrupt), corrupt);
     keys += updates.length;
-    if (!inSync) return;
+    if (!inSync) return newSpace.look();
+    newSpace.end();
     calc.state();
     heard.resolve();
   };
@@ -48,7 +52,7 @@ async function main(): Promise<Synced> {
   void syncer.start();
   await heard.promise;
   const [fullSyncCpuMs, fullSyncMs, all] = [cpuMs() - before, performance.now() - startedAt, keys];
-  const rssMB = process.memoryUsage.rss() >> 20;
+  const peakRssMB = process.resourceUsage().maxRSS >> 10;
   globalThis.gc?.();
   const heapMB = process.memoryUsage().heapUsed >> 20;
   const { entries } = await store.list(`${kindPrefix("WorkloadEndpoint")}ns1/`);
@@ -62,7 +66,7 @@ async function main(): Promise<Synced> {
   const changeCpuMs = (cpuMs() - from) / Math.min(Number(runs), entries.length);
   await syncer.stop();
   await store.close();
-  return { keys: all, fullSyncCpuMs, fullSyncMs, changeCpuMs, heapMB, rssMB };
+  return { keys: all, fullSyncCpuMs, fullSyncMs, changeCpuMs, heapMB, peakRssMB };
 }
 
 process.stdout.write(`${JSON.stringify(await main())}\n`);

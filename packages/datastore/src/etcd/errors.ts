@@ -44,8 +44,13 @@ const table: readonly Row[] = [
       `${who(f)} may not use ${f.key ?? "this key"}: grant a role with readwrite on the prefix /margay/v1/`,
   },
   {
-    when: /No connection established.*(certificate|self.signed|altnames|TLS|SSL|EPROTO)/i,
+    when: /disconnected before secure TLS connection/, // no word on whom it trusts
     code: "unavailable",
+    text: () => "closes connections at once: is etcd running there?",
+  },
+  {
+    when: /No connection established.*(certificate|self.signed|altnames|TLS|SSL|EPROTO)/i,
+    code: "unauthorized",
     text: () =>
       "TLS fails: check --etcd-ca, --etcd-cert and --etcd-key, and that the endpoint's name is in its certificate",
   },

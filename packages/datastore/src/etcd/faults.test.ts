@@ -346,7 +346,9 @@ describe("TLS", () => {
       /TLS fails: check --etcd-ca, --etcd-cert and --etcd-key/,
     );
     const bare = storeAt({ endpoints: [server.endpoint], ca, timeoutMs: 1500 });
-    await expect(bare.get(`${PREFIX}a`)).rejects.toMatchObject({ code: "unavailable" });
+    // by TLS 1.3 etcd refuses us after the handshake, by an alert or by ending the connection
+    const code = expect.stringMatching(/^(unauthorized|unavailable)$/);
+    await expect(bare.get(`${PREFIX}a`)).rejects.toMatchObject({ code });
   });
 });
 

@@ -4,12 +4,14 @@ import { query } from "./wire.ts";
 
 /**
  * Run in a pod's network namespace: for each line of standard input it asks a DNS server, if told to, and with the answer, in the same turn, sends one
- * datagram somewhere. One line back: whether each was answered. Nothing is sent twice.
+ * datagram somewhere. One line back: whether each was answered. Nothing is sent twice, but a question where the task says how often.
  */
 export interface Task {
   readonly id: number;
   readonly ask?: { readonly server: string; readonly domain: string };
   readonly to?: string;
+  /** A question that nobody answered is asked again then. */
+  readonly againMs?: number;
   readonly patienceMs: number;
 }
 
@@ -21,13 +23,24 @@ export interface Done {
 
 const TICK_MS = 100;
 
+interface Exchange {
+  readonly to: string;
+  readonly port: number;
+  readonly patienceMs: number;
+  readonly againMs?: number | undefined;
+}
+
 /** Whether an answer comes in so much of the time that this process gets. */
-function exchange(message: Uint8Array, to: string, port: number, patienceMs: number): Promise<boolean> {
+function exchange(
+  message: Uint8Array,
+  { to, port, patienceMs, againMs = Number.POSITIVE_INFINITY }: Exchange,
+): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const socket = createSocket(to.includes(":") ? "udp6" : "udp4");
-  let left = patienceMs / TICK_MS;
+  let ticks = 0;
   const timer = setInterval(() => {
-    if (left-- <= 0) resolve(false);
+    if (++ticks * TICK_MS > patienceMs) resolve(false);
+    else if ((ticks * TICK_MS) % againMs === 0) socket.send(message, port, to);
   }, TICK_MS);
   socket.on("message", () => resolve(true));
   socket.on("error", () => resolve(false));
@@ -38,11 +51,14 @@ function exchange(message: Uint8Array, to: string, port: number, patienceMs: num
   });
 }
 
-async function carryOut({ id, ask, to, patienceMs }: Task): Promise<Done> {
+async function carryOut({ id, ask, to, againMs, patienceMs }: Task): Promise<Done> {
   const family = (to ?? ask?.server)?.includes(":") ? 6 : 4;
   const answered =
-    ask !== undefined && (await exchange(query({ domain: ask.domain, family }, id), ask.server, 53, 10_000));
-  const reached = to !== undefined && (await exchange(new Uint8Array(1), to, 80, patienceMs));
+    ask !== undefined &&
+    (await exchange(query({ domain: ask.domain, family }, id), {
+      ...{ to: ask.server, port: 53, patienceMs: againMs ? 60_000 : 10_000, againMs },
+    }));
+  const reached = to !== undefined && (await exchange(new Uint8Array(1), { to, port: 80, patienceMs }));
   return { id, answered, reached };
 }
 

@@ -1,7 +1,7 @@
 import type { Rule as RuleWords, Chain as Words } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { type Base, type Chain, type Item, itemKey, type NftMap, type Rule } from "@margay/nftables";
-import { oncePer } from "@margay/reconcile";
+import { oncePer, PartedSet } from "@margay/reconcile";
 import { chainName, chainNameOf, NETWORKS, portSetName, setName } from "./names.ts";
 import { portSet, type SetKinds } from "./sets.ts";
 import { translateRule } from "./words.ts";
@@ -70,9 +70,11 @@ export function translateAnew(
     },
   };
   const rules: Rule[] = [];
-  for (const run of runs(all.flatMap((rule) => ways(rule, kinds, sets)))) {
-    const map = run.length > 1 ? mapOf(run, table, family) : undefined;
-    if (!map) rules.push(...run.map((rule) => translateRule(rule, table, names)));
+  for (const run of runs(all)) {
+    const map = run.length > 1 ? mapOf(run, { name, table, family }) : undefined;
+    if (!map)
+      for (const rule of run.flatMap((one) => ways(one, kinds, sets)))
+        rules.push(translateRule(rule, table, names));
     else {
       const mapName = items.has(itemKey(family, "map", name)) ? `${name}-${rules.length}` : name;
       items.set(itemKey(family, "map", mapName), map);
@@ -123,27 +125,65 @@ function ways(rule: RuleWords, kinds: SetKinds, sets: Set<string>): readonly Rul
 /** Dispatching rules that stand together, and each of the others. */
 function runs(rules: readonly RuleWords[]): readonly (readonly RuleWords[])[] {
   const found: RuleWords[][] = [];
+  let run: RuleWords[] | undefined;
   for (const rule of rules) {
-    const last = found.at(-1);
-    const [before] = last ?? [];
-    if (last && before && isDispatch(rule) && isDispatch(before) && before.match[0] === rule.match[0])
-      last.push(rule);
-    else found.push([rule]);
+    const isNext = isDispatch(rule);
+    if (isNext && run?.[0]?.match[0] === rule.match[0]) run?.push(rule);
+    else {
+      const one = [rule];
+      found.push(one);
+      run = isNext ? one : undefined;
+    }
   }
   return found;
 }
 
 /** Does nothing but send the packets of one interface to a chain. */
-const isDispatch = ({ match: [word, name = "+", ...more], target, id }: RuleWords): boolean =>
-  (word === "-i" || word === "-o") &&
-  more.length === 0 &&
-  !name.endsWith("+") &&
-  target[0] === "-g" &&
-  id === undefined;
+function isDispatch({ match, target, id }: RuleWords): boolean {
+  const [word, name = "+"] = match;
+  return (
+    (word === "-i" || word === "-o") &&
+    match.length === 2 &&
+    target[0] === "-g" &&
+    id === undefined &&
+    !name.endsWith("+")
+  );
+}
 
-function mapOf(run: readonly RuleWords[], table: string, family: Family): NftMap {
+interface Mapped {
+  readonly run: readonly RuleWords[];
+  readonly members: PartedSet;
+}
+
+/** The last map of each chain: of a thousand interfaces only those that came and went are looked at. */
+const mapped = new Map<string, Mapped>();
+
+function mapOf(
+  run: readonly RuleWords[],
+  { name, table, family }: { readonly name: string; readonly table: string; readonly family: Family },
+): NftMap {
   const fields = [run[0]?.match[0] === "-i" ? ("iifname" as const) : ("oifname" as const)];
-  return { kind: "map", family, fields, members: new Set(run.map(memberIn(table))) };
+  const key = `${family} ${table}/${name} ${fields[0]}`;
+  const [before, member] = [mapped.get(key), memberIn(table)];
+  const { gone, came } = differences(before?.run ?? [], run);
+  const members = (before?.members ?? PartedSet.empty).edited(
+    new Map([
+      ...gone.map((rule) => [member(rule), false] as const),
+      ...came.map((rule) => [member(rule), true] as const),
+    ]),
+  );
+  mapped.set(key, { run, members });
+  return { kind: "map", family, fields, members };
+}
+
+/** The rules of one list that the other has not, between those that both begin and end with. */
+function differences(before: readonly RuleWords[], now: readonly RuleWords[]) {
+  const most = Math.min(before.length, now.length);
+  let head = 0;
+  while (head < most && before[head] === now[head]) head++;
+  let tail = 0;
+  while (tail < most - head && before.at(-1 - tail) === now.at(-1 - tail)) tail++;
+  return { gone: before.slice(head, before.length - tail), came: now.slice(head, now.length - tail) };
 }
 
 const members = new Map<string, (rule: RuleWords) => string>();

@@ -25,7 +25,7 @@ const LOG_PREFIX = 127;
 
 /** All interfaces in one chain: one lookup in a map, however many there are. */
 function withMaps(config: RenderConfig): RenderConfig {
-  const own = { dispatchAtMost: Number.POSITIVE_INFINITY, logPrefixAtMost: LOG_PREFIX };
+  const own = { dispatchAtMost: Number.POSITIVE_INFINITY, ownChains: true, logPrefixAtMost: LOG_PREFIX };
   const known = configs.get(config) ?? { ...config, ...own };
   configs.set(config, known);
   return known;

@@ -19,6 +19,8 @@ test.each<[match: string, target: string, expected: object]>([
     "-j DROP",
     { match: [{ match: "reverse path" }, { match: "iifname", name: "eth0" }] },
   ],
+  ["-i +", "-j DROP", { match: [] }],
+  ["-o eth+", "-j DROP", { match: [{ match: "oifname", name: "eth*" }] }],
   [
     "-p tcp ! --sport 80:90",
     "",

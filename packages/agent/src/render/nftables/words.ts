@@ -67,7 +67,7 @@ class MatchReader {
         return this.#module === "rpfilter" ? this.#reversePath() : undefined;
       case "-i":
       case "-o":
-        return { match: word === "-i" ? "iifname" : "oifname", name: this.#take().replace(/\+$/, "*") };
+        return this.#interface(word === "-i" ? "iifname" : "oifname", this.#take());
       case "-s":
       case "-d":
         return { match: word === "-s" ? "saddr" : "daddr", net: this.#take() };
@@ -129,6 +129,11 @@ class MatchReader {
       ...(options.includes("--loose") && { loose: true }),
       ...(options.includes("--invert") && { not: true }),
     };
+  }
+
+  /** Any interface is no match: the kernel takes none of no characters. */
+  #interface(match: "iifname" | "oifname", pattern: string): Match | undefined {
+    return pattern === "+" ? undefined : { match, name: pattern.replace(/\+$/, "*") };
   }
 
   /** A list of several ports is a set. */

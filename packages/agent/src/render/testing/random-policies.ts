@@ -41,6 +41,16 @@ const rule = fc
     return service === "none" ? plain : { ...plain, [service]: SERVICE };
   });
 
+/** Egress alone, where some Allow to names that DNS told (`stateWith`). */
+const outward = fc
+  .tuple(rule, pick(["a.example"], ["*.a.example", "c.example"], ["b.example", "c.example"]), fc.nat(2))
+  .map(([one, domains, chance]) => {
+    const { ports } = one.destination as { ports?: unknown };
+    return one.action === "Allow" && chance === 0
+      ? { ...one, destination: { domains, ...(ports !== undefined && { ports }) } }
+      : one;
+  });
+
 const SERVICE = { services: { name: "s", namespace: "x" } };
 /** Behind the service: b at port 80, c at 81, in both families. */
 const slices = ["10.244.0", "fd00:"].flatMap((prefix) =>
@@ -57,14 +67,14 @@ const slices = ["10.244.0", "fd00:"].flatMap((prefix) =>
   })),
 );
 
-const rules = fc.array(rule, { minLength: 1, maxLength: 3 });
+const rules = (one: fc.Arbitrary<object>) => fc.array(one, { minLength: 1, maxLength: 3 });
 const policy = fc.record({
   tier: pick("default", "early", "kube-baseline"),
   order: pick(1, 2),
   selector,
   types: pick(["Ingress"], ["Egress"], ["Ingress", "Egress"]),
-  ingress: rules,
-  egress: rules,
+  ingress: rules(rule),
+  egress: rules(outward),
 });
 
 const resource = (kind: string, name: string, spec: object): AnyResource => {

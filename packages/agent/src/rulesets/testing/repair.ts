@@ -139,6 +139,7 @@ const lines = (): string[] =>
   isNft
     ? sh("nft -s list ruleset")
         .replace(/^\}?\n/gm, "")
+        .replace(/\n+$/gm, "") // behind all but the last of a table
         .split(/\n(?=table|\t\w+ \S+ \{)/)
         .sort()
     : sh(`${tool}-save; ${tool6}-save; ipset save | sort`)
