@@ -1,5 +1,9 @@
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { eventually, exitOf, TestLab } from "./testing/lab.ts";
+import { eventually, exitOf, MARGAY, TestLab } from "./testing/lab.ts";
+
+/** Beside the program, as the agent installs it. */
+const RELAY = join(dirname(MARGAY), "margay-cni");
 
 /** What only a whole cluster shows of CNI: real etcd, agents that stop, policy on what was attached by hand. */
 let lab: TestLab;
@@ -39,6 +43,13 @@ test("a pod ends while the agent is down: at once for the runtime, wholly when t
   expect(await veths()).toEqual([]);
 });
 
+/** Nothing reaches this app. Kubernetes' own policies select Kubernetes' pods only. */
+const closed = (app: string) => `apiVersion: margay.dev/v1
+kind: NetworkPolicy
+metadata: { name: ${app}, namespace: shop }
+spec: { selector: app == "${app}", types: [Ingress] }
+`;
+
 test("a bare namespace attached by hand: an address, routes from other nodes, and policy by its labels", async () => {
   await onNode("ip", "netns", "add", "vm");
   const attach = async (netns: string) => {
@@ -57,17 +68,125 @@ test("a bare namespace attached by hand: an address, routes from other nodes, an
   await ended;
   const reached = async () => (await lab.exec("shop/a", ["ping", "-c", "1", "-W", "1", four])).code === 0;
   await eventually("another node's pod reaches it", reached);
-  // Kubernetes' own policies select Kubernetes' pods only.
-  await lab.apply(`apiVersion: margay.dev/v1
-kind: NetworkPolicy
-metadata: { name: vm, namespace: shop }
-spec: { selector: app == "vm", types: [Ingress] }
-`);
-  await lab.wait();
+  await lab.apply(closed("vm"));
   expect(await reached()).toBe(false);
   await onNode("margay", "detach", "--name", "vm", "-n", "shop");
   await eventually("its interface is gone", async () => (await veths()).length === 0);
   await onNode("ip", "netns", "delete", "vm");
+});
+
+/** As docs/guide/ipam.md tells it; a namespace stands for the machine, and a veth for its tap. */
+const MACHINE = `set -e
+ip netns add machine && ip netns add guest
+ip -n machine link add tap0 type veth peer name eth0 netns guest
+address=$(margay attach machine --name machine -n shop -l app=machine | head -n 1)
+mac=$(ip -n machine -br link show eth0 | awk '{print $3}')
+ip -n machine address flush dev eth0
+ip -n machine link set eth0 address 02:00:00:00:00:01
+ip -n machine link add br0 up type bridge
+for port in eth0 tap0; do ip -n machine link set $port master br0 up; done
+ip -n guest link set eth0 address $mac up
+ip -n guest address add $address dev eth0
+ip -n guest route add 169.254.1.1 dev eth0
+ip -n guest route add default via 169.254.1.1
+echo $address`;
+
+test("a virtual machine in a namespace attached by hand, behind a bridge: it has the address and the MAC, and its policy", async () => {
+  const way = ["default", "via", "172.20.0.2"]; // with one, the kernel answers for the gateway
+  await onNode("ip", "route", "add", ...way);
+  const address = (await onNode("sh", "-c", MACHINE)).trim();
+  const reached = async () => (await lab.exec("shop/a", ["ping", "-c", "1", "-W", "1", address])).code === 0;
+  await eventually("another node's pod reaches it", reached);
+  expect(await onNode("ip", "netns", "exec", "guest", "ping", "-c", "1", "-W", "5", "172.20.0.12")).toContain(
+    "1 received",
+  );
+  await lab.apply(closed("machine"));
+  expect(await reached()).toBe(false);
+  await lab.delete(closed("machine"));
+  await onNode("margay", "detach", "--name", "machine", "-n", "shop");
+  await eventually("its interface is gone", async () => (await veths()).length === 0);
+  for (const name of ["machine", "guest"]) await onNode("ip", "netns", "delete", name);
+  await onNode("ip", "route", "delete", ...way);
+});
+
+const variables = (env: object): string[] =>
+  Object.entries(env).map(([name, value]) => `CNI_${name}=${value}`);
+
+interface Plugin {
+  readonly type: string;
+  readonly capabilities?: Readonly<Record<string, boolean>>;
+}
+
+/** What a runtime's library does with a list on n1, for the container "web": DEL backwards, each told the result of the one before. */
+async function chain(command: string, plugins: readonly Plugin[], prevResult?: object): Promise<object> {
+  const mappings = [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }];
+  const filledIn: Readonly<Record<string, unknown>> = { mac: "02:00:00:00:00:77", portMappings: mappings };
+  const env = {
+    ...{ COMMAND: command, CONTAINERID: "web", NETNS: "/run/netns/web", IFNAME: "eth0" },
+    ...{ PATH: "/usr/lib/cni", ARGS: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web" },
+  };
+  let result = prevResult;
+  for (const plugin of command === "DEL" ? plugins.toReversed() : plugins) {
+    const wanted = Object.entries(filledIn).filter(([name]) => plugin.capabilities?.[name]);
+    const conf = {
+      ...plugin,
+      cniVersion: "1.0.0",
+      name: "margay",
+      runtimeConfig: Object.fromEntries(wanted),
+    };
+    const path = plugin.type === "margay-cni" ? RELAY : `/usr/lib/cni/${plugin.type}`;
+    const words = ["env", ...variables(env), path];
+    const input = JSON.stringify({ ...conf, ...(result && { prevResult: result }) });
+    const { code, stdout } = await lab.exec("n1", words, input);
+    if (code !== 0) throw new Error(`${plugin.type} ${command}: exit ${code}\n${stdout}`);
+    if (command === "ADD") result = JSON.parse(stdout) as object;
+  }
+  return result ?? {};
+}
+
+test("portmap and tuning after ours: the node's port is the pod's, under its policy, and the MAC is the one that all were told", async () => {
+  const portmap = { type: "portmap", snat: true, capabilities: { portMappings: true } };
+  const log = "net.ipv4.conf.eth0.log_martians";
+  const tuning = { type: "tuning", sysctl: { [log]: "1" }, mtu: 1400, capabilities: { mac: true } };
+  const cni = { labels: [{ key: "app", value: "web" }] };
+  const ours = {
+    type: "margay-cni",
+    socket: "/run/margay/n1/cni.sock",
+    capabilities: { mac: true },
+    args: { cni },
+  };
+  const all = [ours, portmap, tuning];
+  const inside = ["ip", "netns", "exec", "web"];
+  const way = ["default", "via", "172.20.0.2"]; // with one, the kernel answers for the pod's gateway, which a set MAC makes the pod forget
+  await onNode("ip", "route", "add", ...way);
+  await onNode("ip", "netns", "add", "web");
+  const result = await chain("ADD", all);
+  const answer = `require("net").createServer((socket) => socket.end("web")).listen(80)`;
+  const server = lab.spawn("n1", [...inside, process.execPath, "-e", answer]);
+  const ended = exitOf(server);
+  const reached = async (from: string) => {
+    const connect = "exec 3<>/dev/tcp/172.20.0.11/8080 && cat <&3";
+    return (await lab.exec(from, ["timeout", "2", "bash", "-c", connect])).stdout === "web";
+  };
+  await eventually("the ToR reaches the pod by the node's port", () => reached("tor"));
+  await eventually("so does another node's pod", () => reached("shop/a"));
+  expect(await onNode(...inside, "ip", "link", "show", "eth0")).toMatch(/mtu 1400 .*02:00:00:00:00:77/s);
+  expect(await onNode(...inside, "sysctl", "-n", log)).toBe("1\n");
+  await chain("CHECK", [ours, tuning], result); // not portmap 1.1.1: it looks for IPv4 rules in IPv6
+  await lab.apply(closed("web"));
+  expect(await reached("tor")).toBe(false);
+  await lab.must(["kill", "n1/agent"]);
+  await lab.must(["start", "n1/agent"]);
+  await lab.delete(closed("web"));
+  await eventually("the ToR reaches it again, with rules that the agent found", () => reached("tor"));
+  await chain("DEL", all, result);
+  expect(await reached("tor")).toBe(false);
+  expect(await onNode("iptables-save", "-t", "nat")).not.toContain("8080");
+  await eventually("nothing is left", async () => (await veths()).length === 0);
+  await onNode("sh", "-c", "kill $(ip netns pids web)");
+  await ended;
+  await onNode("ip", "netns", "delete", "web");
+  await onNode("ip", "route", "delete", ...way);
 });
 
 const torRoutes = async () => (await lab.exec("tor", ["ip", "route"])).stdout;
@@ -152,9 +271,8 @@ test("addresses from host-local out of that range, the agent in a container as t
       ...{ COMMAND: command, CONTAINERID: "hl", NETNS: "/run/netns/hl", IFNAME: "eth0", PATH: `${D}/bin` },
       ARGS: "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=hl",
     };
-    const words = Object.entries(env).map(([key, value]) => `CNI_${key}=${value}`);
     const conf = JSON.stringify({ ...plugins[0], name, cniVersion: "1.0.0" });
-    return lab.exec("n1", ["env", ...words, `${D}/bin/margay-cni`], conf);
+    return lab.exec("n1", ["env", ...variables(env), `${D}/bin/margay-cni`], conf);
   };
   const { ips } = JSON.parse((await cni("ADD")).stdout) as { ips: { address: string }[] };
   expect(ips.map(({ address }) => address)).toEqual(["10.98.1.2/32"]);

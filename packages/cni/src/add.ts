@@ -70,12 +70,24 @@ async function undone(deps: CniDeps, invocation: Invocation, cause: unknown): Pr
   const { code, message, details } = cniError(cause);
   try {
     // The endpoint is read: what was seen of it may be from before this call. Inside, only what is ours was made.
-    await remove({ ...deps, localEndpoints: () => [] }, { ...invocation, netns: undefined }, "add-failed");
+    await remove(
+      { ...deps, localEndpoints: () => new Map() },
+      { ...invocation, netns: undefined },
+      "add-failed",
+    );
     return cniError(cause);
   } catch (error) {
-    const left = `Left behind: ${cniError(error).message}`;
+    const isSame = storeCode(error) !== undefined && storeCode(error) === storeCode(cause);
+    const why = isSame ? "what this call made, for the same reason" : cniError(error).message;
+    const left = `Left behind: ${why}; DEL removes it.`;
     return new CniError(code, message, { cause, details: `${details ?? ""} ${left}`.trim() });
   }
+}
+
+/** What the datastore refused, whoever passes it on. */
+function storeCode(error: unknown): StoreError["code"] | undefined {
+  if (error instanceof StoreError) return error.code;
+  return error instanceof Error ? storeCode(error.cause) : undefined;
 }
 
 /**

@@ -79,6 +79,7 @@ export const configuration = z.looseObject({
         .looseObject({
           labels: z.array(z.object({ key: z.string(), value: z.string() })).optional(),
           ips: z.array(ip).optional(),
+          mac: mac.optional(),
           annotations: z.record(z.string(), z.string()).optional(),
           namespaceAnnotations: z.record(z.string(), z.string()).optional(),
           serviceAccountName: z.string().optional(),

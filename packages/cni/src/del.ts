@@ -1,4 +1,4 @@
-import { ApiError, type ReleaseReason, type WorkloadEndpoint } from "@margay/api";
+import { ApiError, keyOf, type ReleaseReason, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { addressSource, podIn } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
@@ -75,8 +75,7 @@ async function readable<T>(reading: Promise<T>): Promise<T | undefined> {
 export const endpointAsSeen = (
   { localEndpoints }: Pick<CniDeps, "localEndpoints">,
   { endpoint, namespace }: Pick<Pod, "endpoint" | "namespace">,
-): WorkloadEndpoint | undefined =>
-  localEndpoints().find(({ metadata }) => metadata.name === endpoint && metadata.namespace === namespace);
+): WorkloadEndpoint | undefined => localEndpoints().get(keyOf("WorkloadEndpoint", endpoint, namespace));
 
 /** Where the container's interface is on the node: as its endpoint says, else by its name. */
 export function hostInterfaceOf(deps: Pick<CniDeps, "localEndpoints">, pod: Pod): string {

@@ -63,8 +63,8 @@ export interface CniDeps {
    * wait.
    */
   readonly ready: (key: string) => Promise<void>;
-  /** This node's endpoints, as last seen, with their resourceVersions. */
-  readonly localEndpoints: () => readonly WorkloadEndpoint[];
+  /** This node's endpoints by datastore key, as last seen, with their resourceVersions. */
+  readonly localEndpoints: () => ReadonlyMap<string, WorkloadEndpoint>;
   /** Whose the interface of that name is; undefined when there is none, or it is nobody's we know. */
   readonly ownerOf: (hostInterface: string) => Promise<Owner | undefined>;
   /** Every interface of the node that bears an owner. */

@@ -17,8 +17,7 @@ export async function gc(deps: CniDeps, invocation: Invocation): Promise<Reply> 
   const isGone = goneFrom(invocation);
   try {
     await Promise.all(
-      deps
-        .localEndpoints()
+      [...deps.localEndpoints().values()]
         .filter((endpoint) => isGone(ownerOfEndpoint(endpoint)))
         .map(({ metadata: { name: endpoint, namespace = "" } }) =>
           deleteEndpoint(deps, { endpoint, namespace }, (found) => isGone(ownerOfEndpoint(found))),

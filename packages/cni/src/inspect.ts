@@ -2,6 +2,7 @@ import { type Address, formatAddress, parseAddress, sameAddress, samePrefix } fr
 import {
   formatRoute,
   type Link,
+  type ListedNeighbour,
   linkByName,
   listAddresses,
   listLinks,
@@ -49,11 +50,15 @@ async function hostProblems(
   const on = `on the node`;
   if (!link) return [`link ${hostInterface} ${on}: gone`];
   const neighbours = await neighboursOf(nl, link);
+  const permanent = (address: Address) => {
+    const found = neighbours(address);
+    return found?.state === "permanent" ? found.mac : undefined;
+  };
   return [
     ...linkProblems(link, `link ${hostInterface} ${on}`, HOST_MAC),
     ...(link.alias === aliasOf(owner) ? [] : [`link ${hostInterface} ${on}: another attachment's`]),
     ...addresses
-      .filter((address) => neighbours(address) !== (inside?.mac ?? neighbours(address)))
+      .filter((address) => permanent(address) !== (inside?.mac ?? permanent(address)))
       .map((address) => `neighbour ${formatAddress(address)} dev ${hostInterface} ${on}: gone`),
   ];
 }
@@ -83,9 +88,10 @@ async function podProblems(
       .filter((address) => !has.some((one) => sameAddress(one.address, address)))
       .map((address) => `address ${formatAddress(address)} dev ${ifname} ${of}: gone`),
     ...wanted.filter((route) => !isThere(route)).map((route) => `route ${formatRoute(route)} ${of}: gone`),
+    // One that is gone may be learnt again, as after a plugin that set the MAC: the kernel forgets permanent ones, too.
     ...gateways
-      .filter((gateway) => neighbours(gateway) !== HOST_MAC)
-      .map((gateway) => `neighbour ${formatAddress(gateway)} dev ${ifname} ${of}: gone`),
+      .filter((gateway) => leadsElsewhere(neighbours(gateway)))
+      .map((gateway) => `neighbour ${formatAddress(gateway)} dev ${ifname} ${of}: not ${HOST_MAC}`),
   ];
 }
 
@@ -101,8 +107,14 @@ const linkProblems = ({ up, mac }: Link, words: string, wanted: string | undefin
   ...(wanted === undefined || mac === wanted ? [] : [`${words}: MAC is ${mac}, not ${wanted}`]),
 ];
 
-/** The MAC that is for ever an address's on a link. */
-async function neighboursOf(nl: Netlink, { index }: Link): Promise<(address: Address) => string | undefined> {
-  const all = (await listNeighbours(nl)).filter((one) => one.index === index && one.state === "permanent");
-  return (address) => all.find((one) => sameAddress(one.address, address))?.mac;
+const leadsElsewhere = (known: ListedNeighbour | undefined): boolean =>
+  known?.state === "failed" || (known?.mac ?? HOST_MAC) !== HOST_MAC;
+
+/** What a link knows of an address. */
+async function neighboursOf(
+  nl: Netlink,
+  { index }: Link,
+): Promise<(address: Address) => ListedNeighbour | undefined> {
+  const all = (await listNeighbours(nl)).filter((one) => one.index === index);
+  return (address) => all.find((one) => sameAddress(one.address, address));
 }

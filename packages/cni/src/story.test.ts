@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import type { WorkloadEndpoint } from "@margay/api";
+import { keyOf, type WorkloadEndpoint } from "@margay/api";
 import { StoreError } from "@margay/datastore";
 import { IpamError, type IpamFailure } from "@margay/ipam";
 import { formatAddress, parseAddress } from "@margay/net";
@@ -96,7 +96,8 @@ function depsOf(
     held: () => [],
     blockOf: () => undefined,
     podCidrs: () => [],
-    localEndpoints: endpoints,
+    localEndpoints: () =>
+      new Map(endpoints().map((one) => [keyOf("WorkloadEndpoint", one.metadata.name, "shop"), one] as const)),
     ownerOf: async (hostInterface) => {
       const netns = world.links.get(hostInterface);
       return netns === undefined
@@ -226,6 +227,18 @@ describe("ADD", () => {
       expect([world.addresses.size, world.endpoints.size, world.links.size]).toEqual(left);
     },
   );
+
+  test("the datastore is away for taking back, too: its words are said once", async () => {
+    const away = () => new StoreError("unavailable", "etcd is away");
+    const deps = depsOf(empty(), {
+      ready: away(),
+      release: new IpamError({ code: "datastore", node: "n1", reason: "etcd is away" }, away()),
+    });
+    expect(await failure(cni(deps, "ADD", "s1"))).toMatchObject({
+      msg: "datastore: etcd is away",
+      details: "Left behind: what this call made, for the same reason; DEL removes it.",
+    });
+  });
 
   test.each<[step: Step]>([["assign"], ["wire"], ["endpoint"], ["ready"]])(
     "repeated and failing (at %s): all of the living one's stays",

@@ -5,7 +5,7 @@ import { resources, StoreError } from "@margay/datastore";
 import { NetlinkError } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import type { CniDeps } from "./deps.ts";
-import { BIN, NOTHING, TestNode } from "./testing/node.ts";
+import { BIN, type Called, NOTHING, TestNode } from "./testing/node.ts";
 
 interface Result {
   cniVersion: string;
@@ -266,6 +266,20 @@ unshared(import.meta.url, () => {
     expect(await node.world()).toEqual(NOTHING);
   });
 
+  const SWITCHED_OFF = { "cni.projectcalico.org/ipAddrsNoIpam": '["192.0.2.9"]' };
+  test.each<[why: string, code: number, call: Partial<Called>]>([
+    ["a version that is none", 1, { conf: { cniVersion: "9.0.0" } }],
+    ["an annotation that is switched off", 2, { conf: { args: { cni: { annotations: SWITCHED_OFF } } } }],
+    ["no interface's name", 4, { env: { CNI_IFNAME: "" } }],
+    ["standard input that is no JSON", 6, { text: "{" }],
+    ["a network without a name", 7, { conf: { name: "" } }],
+  ])("%s: ADD is CNI error %i, and nothing is made", async (_why, code, call) => {
+    await node.start();
+    const answer = await node.cni("ADD", { sandbox: node.sandbox("web"), ...call });
+    expect([answer.code, JSON.parse(answer.stdout)]).toMatchObject([1, { code }]);
+    expect(await node.world()).toEqual(NOTHING);
+  });
+
   test("a namespace that is gone: ADD says so and leaves nothing, DEL succeeds", async () => {
     await node.start();
     const { code, stdout } = await node.cni("ADD", { sandbox: "gone" });
@@ -317,6 +331,13 @@ unshared(import.meta.url, () => {
       expect(await check()).toEqual({ code: 0, stdout: "" });
     });
 
+    test("the kernel forgot the gateways' neighbours, as it does when a plugin after ours sets the MAC: CHECK forgives that", async () => {
+      const { check } = await added();
+      node.sh("ip link set eth0 address $(ip -br link show eth0 | awk '{print $3}')", "web");
+      expect(node.sh("ip neigh show nud permanent", "web")).toBe("");
+      expect(await check()).toEqual({ code: 0, stdout: "" });
+    });
+
     /** The endpoint as somebody else has written it. */
     const rewritten = async (spec: object) => {
       const { endpoints } = node.deps();
@@ -330,7 +351,7 @@ unshared(import.meta.url, () => {
       [
         "an address, and what the kernel has taken with it",
         ["ip address del FOUR/32 dev eth0", "web"],
-        "address FOUR dev eth0 in the pod: gone; route 169.254.1.1/32 dev eth0 in the pod: gone; route 0.0.0.0/0 via 169.254.1.1 dev eth0 in the pod: gone; neighbour 169.254.1.1 dev eth0 in the pod: gone",
+        "address FOUR dev eth0 in the pod: gone; route 169.254.1.1/32 dev eth0 in the pod: gone; route 0.0.0.0/0 via 169.254.1.1 dev eth0 in the pod: gone",
       ],
       [
         "the default route",
@@ -354,8 +375,8 @@ unshared(import.meta.url, () => {
       ],
       [
         "the IPv4 gateway's neighbour",
-        ["ip neigh del 169.254.1.1 dev eth0", "web"],
-        "neighbour 169.254.1.1 dev eth0 in the pod: gone",
+        ["ip neigh replace 169.254.1.1 lladdr 02:00:00:00:00:09 dev eth0", "web"],
+        "neighbour 169.254.1.1 dev eth0 in the pod: not ee:ee:ee:ee:ee:ee",
       ],
       [
         "the pod's IPv4 neighbour on the node",
@@ -388,9 +409,9 @@ unshared(import.meta.url, () => {
         "endpoint shop/n1-k8s-web-eth0: container other has it",
       ],
       [
-        "the IPv6 gateway's neighbour",
-        ["ip neigh del fe80::ecee:eeff:feee:eeee dev eth0", "web"],
-        "neighbour fe80::ecee:eeff:feee:eeee dev eth0 in the pod: gone",
+        "the IPv6 gateway's neighbour, which nobody answers for",
+        ["ip neigh replace fe80::ecee:eeff:feee:eeee dev eth0 nud failed", "web"],
+        "neighbour fe80::ecee:eeff:feee:eeee dev eth0 in the pod: not ee:ee:ee:ee:ee:ee",
       ],
       [
         "the pod's neighbour on the node",
@@ -501,9 +522,10 @@ unshared(import.meta.url, () => {
       await node.cni("ADD", { sandbox: node.sandbox("a") });
       await node.observe();
       const seen = node.deps().localEndpoints();
-      const { resourceVersion: _, ...metadata } = seen[0]!.metadata; // just added
+      const [endpoint] = [...seen.values()];
+      const { resourceVersion: _, ...metadata } = endpoint!.metadata; // just added
       const labels = { ...metadata.labels, app: "a" };
-      await node.deps().endpoints.apply({ ...seen[0]!, metadata: { ...metadata, labels } });
+      await node.deps().endpoints.apply({ ...endpoint!, metadata: { ...metadata, labels } });
       await node.stop();
       await node.start({ keep: true, deps: { localEndpoints: () => seen } });
       expect(await gc([])).toEqual({ code: 0, stdout: "" });

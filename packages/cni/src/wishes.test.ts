@@ -65,6 +65,11 @@ describe("who is heard", () => {
     ],
     ["families", { pod: { [`${C}ipFamilies`]: '["IPv6"]' } }, { families: [6] }],
     [
+      "MAC: args, where the plugin tuning reads it, before the runtime",
+      { conf: { args: { cni: { mac: "02:00:00:00:00:01" } }, runtimeConfig: { mac: "02:00:00:00:00:02" } } },
+      { mac: "02:00:00:00:00:01" },
+    ],
+    [
       "MAC: the pod before the runtime",
       { pod: { [`${C}hwAddr`]: "02:00:00:00:00:01" }, conf: { runtimeConfig: { mac: "02:00:00:00:00:02" } } },
       { mac: "02:00:00:00:00:01" },

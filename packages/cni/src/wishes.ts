@@ -54,7 +54,7 @@ export function wishes({ pod, namespace, conf, args }: Asking): Wishes {
     addresses: onePerFamily(ofPod("ipAddrs")?.each(hostOf) ?? asked(conf, args)),
     addressesWithoutIpam: onePerFamily(addressesIf("ip_addrs_no_ipam", ofPod("ipAddrsNoIpam"), conf)),
     pools: { 4: pools(4, conf.ipam?.ipv4_pools), 6: pools(6, conf.ipam?.ipv6_pools) },
-    mac: ofPod("hwAddr")?.mac() ?? conf.runtimeConfig?.mac ?? macIn(args),
+    mac: ofPod("hwAddr")?.mac() ?? conf.args?.cni?.mac ?? conf.runtimeConfig?.mac ?? macIn(args),
     allowedSourcePrefixes:
       ofPod("allowedSourcePrefixes")?.each((text) => formatPrefix(parsePrefix(text, { mask: true }))) ?? [],
     floatingIPs: addressesIf("floating_ips", ofPod("floatingIPs"), conf),

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type IPAMConfiguration, type IPPool, parse, type WorkloadEndpoint } from "@margay/api";
+import { type IPAMConfiguration, type IPPool, keyOf, parse, type WorkloadEndpoint } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
 import { BlockCache, heldIn, Ipam } from "@margay/ipam";
 import { contains, parsePrefix } from "@margay/net";
@@ -63,6 +63,8 @@ export interface Called {
   readonly env?: Readonly<Record<string, string>>;
   /** On top of the least configuration there is. */
   readonly conf?: object;
+  /** On standard input in its stead. */
+  readonly text?: string;
 }
 
 /**
@@ -148,7 +150,12 @@ export class TestNode {
       },
       podCidrs: () => ["10.9.0.0/24", "fd00:9::/64"],
       endpoints: resources(store, "WorkloadEndpoint"),
-      localEndpoints: () => this.#endpoints,
+      localEndpoints: () =>
+        new Map(
+          this.#endpoints.map(
+            (one) => [keyOf(one.kind, one.metadata.name, one.metadata.namespace), one] as const,
+          ),
+        ),
       wire: (wiring) => wire(netlink, wiring),
       unwire: unwirer(netlink),
       unwireInside,
@@ -172,7 +179,7 @@ export class TestNode {
 
   /** One call of the executable, as a runtime makes it. */
   async cni(command: string, call: Called): Promise<Answer> {
-    const { sandbox, pod = sandbox, plugin = "margay-cni", env = {}, conf = {} } = call;
+    const { sandbox, pod = sandbox, plugin = "margay-cni", env = {}, conf = {}, text } = call;
     await this.observe();
     const found = [BIN, UPSTREAM].map((folder) => join(folder, plugin)).find(existsSync) ?? plugin;
     const child = spawn(found, [], {
@@ -186,7 +193,8 @@ export class TestNode {
         ...{ PATH: process.env.PATH, ...env },
       },
     });
-    child.stdin.end(JSON.stringify({ cniVersion: "1.1.0", name: "net", type: "margay-cni", ...conf }));
+    const whole = { cniVersion: "1.1.0", name: "net", type: "margay-cni", ...conf };
+    child.stdin.end(text ?? JSON.stringify(whole));
     let stdout = "";
     child.stdout.on("data", (chunk) => (stdout += chunk));
     return new Promise((resolve) => child.on("close", (code) => resolve({ code, stdout })));
