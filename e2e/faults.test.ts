@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { Denied } from "./testing/denied.ts";
+import { Program } from "./testing/dns-program.ts";
 import { Flow } from "./testing/flow.ts";
 import { eventually, TestLab } from "./testing/lab.ts";
 
@@ -104,6 +105,67 @@ test.each([
     expect(await allocations()).toEqual(before);
   },
 );
+
+const NAMES = `apiVersion: margay.dev/v1
+kind: FelixConfiguration
+metadata: { name: default }
+spec: { dnsTrustedServers: [198.51.100.1] }
+---
+apiVersion: margay.dev/v1
+kind: GlobalNetworkPolicy
+metadata: { name: names }
+spec:
+  selector: app == 'c'
+  types: [Egress]
+  egress:
+    - { action: Allow, protocol: UDP, destination: { nets: [198.51.100.1/32], ports: [53] } }
+    - { action: Allow, destination: { domains: [www.example.com, "*.wild.example"] } }
+`;
+
+test("the agent killed with -9 while a DNS answer waits for it: who asks again is answered, and what was not learnt is closed until it is", async () => {
+  for (const address of ["192.0.2.1", "192.0.2.2"])
+    await lab.exec("tor", ["ip", "address", "add", `${address}/32`, "dev", "lo"]);
+  await onNode("ip", "route", "add", "192.0.2.0/24", "via", "172.20.0.2");
+  const far = await Program.start(lab, {
+    at: "tor",
+    file: "far.ts",
+    words: ["198.51.100.1", "192.0.2.1,192.0.2.2"],
+  });
+  await lab.apply(NAMES);
+  const asker = await Program.start(lab, { at: "shop/c", file: "asker.ts" });
+  const server = "198.51.100.1";
+  const [www, wild] = [
+    { ask: { server, domain: "www.example.com" }, to: "192.0.2.1" },
+    { ask: { server, domain: "a.b.wild.example" }, to: "192.0.2.2" },
+  ];
+  const [whole, SHORT_MS] = [{ answered: true, reached: true }, 500];
+  expect(await asker.does({ ...www, patienceMs: 10_000 })).toEqual(whole);
+  await signal("n1/agent", "STOP");
+  const asked = asker.does({ ...wild, againMs: 1000, patienceMs: SHORT_MS });
+  await eventually("an answer waits", async () => (await waiting()) > 0);
+  await lab.must(["kill", "n1/agent"]);
+  expect(await asked).toEqual({ answered: true, reached: false });
+  expect(await asker.does({ to: "192.0.2.1", patienceMs: 10_000 })).toMatchObject({ reached: true });
+  await lab.must(["start", "n1/agent"]);
+  await lab.wait();
+  expect(await asker.does({ to: "192.0.2.2", patienceMs: SHORT_MS })).toMatchObject({ reached: false });
+  expect(await asker.does({ ...wild, patienceMs: 10_000 })).toEqual(whole);
+  for (const program of [far, asker]) program.end();
+  await lab.margay(["delete", "gnp", "names"]);
+  await lab.margay(["delete", "felixconfiguration", "default"]);
+  await lab.wait();
+});
+
+/** Answers in n1's packet queue (nfnetlink_queue's third column). */
+const waiting = async () =>
+  Number((await onNode("cat", "/proc/net/netfilter/nfnetlink_queue")).trim().split(/ +/)[2] ?? 0);
+
+async function signal(daemon: string, name: string): Promise<void> {
+  const [status] = JSON.parse(await lab.must(["status", "-o", "json"])) as {
+    processes: { name: string; pid: number }[];
+  }[];
+  await onNode("kill", `-${name}`, `${status?.processes.find((one) => one.name === daemon)?.pid}`);
+}
 
 /** What `margay wait` says when one daemon of both nodes does not answer. */
 const unapplied = (daemon: string) =>

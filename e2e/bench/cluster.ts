@@ -56,14 +56,20 @@ export async function putAll(store: Store, all: readonly AnyResource[]): Promise
 export const put = (store: Store, one: AnyResource) =>
   store.put(keyOf(one.kind, one.metadata.name, one.metadata.namespace), encode(one));
 
+export const BACKENDS = {
+  nftables: { nftablesMode: "Enabled" },
+  "iptables-nft": { nftablesMode: "Disabled", iptablesBackend: "NFT" },
+  "iptables-legacy": { nftablesMode: "Disabled", iptablesBackend: "Legacy" },
+} as const;
+export type Backend = keyof typeof BACKENDS;
+
 /** The packet filter that all agents shall use; resolves when the settings are written. */
-export async function useBackend(store: Store, backend: "nftables" | "iptables"): Promise<void> {
-  const nftablesMode = backend === "nftables" ? "Enabled" : "Disabled";
+export async function useBackend(store: Store, backend: Backend): Promise<void> {
   const kind = "FelixConfiguration";
   const [now] = (await resources(store, kind).list()).filter(({ metadata }) => metadata.name === "default");
   const wanted = {
     ...{ apiVersion: "margay.dev/v1", kind, metadata: { name: "default" } },
-    spec: { ...now?.spec, nftablesMode },
+    spec: { ...now?.spec, ...BACKENDS[backend] },
   };
   await put(store, parse(wanted).resource);
 }

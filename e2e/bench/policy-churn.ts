@@ -2,7 +2,17 @@ import { execFileSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { parse } from "@margay/api";
 import { etcdStore, resources, type Store } from "@margay/datastore";
-import { Churn, policyOf, put, putAll, remoteEndpoint, type Sizes, useBackend } from "./cluster.ts";
+import {
+  BACKENDS,
+  type Backend,
+  Churn,
+  policyOf,
+  put,
+  putAll,
+  remoteEndpoint,
+  type Sizes,
+  useBackend,
+} from "./cluster.ts";
 import type { Inside } from "./inside.ts";
 import { address4, type BenchPod, call, end, margay, podNamespace } from "./plugin.ts";
 import { Probe } from "./probe.ts";
@@ -44,7 +54,7 @@ export async function policyChurn(inside: Inside): Promise<Result[]> {
       Array.from({ length: SIZES.policies }, (_, n) => policyOf(n, SIZES)),
     );
     const results: Result[] = [];
-    for (const backend of ["nftables", "iptables"] as const) {
+    for (const backend of Object.keys(BACKENDS) as Backend[]) {
       await useBackend(store, backend);
       await inForce(backend);
       say(`${backend}: ${SIZES.policies} policies`);
@@ -110,11 +120,17 @@ async function changes(store: Store, others: readonly BenchPod[]): Promise<(n: n
 }
 
 /** Resolves when n2 has its rules there and nowhere else. */
-async function inForce(backend: "nftables" | "iptables"): Promise<void> {
+async function inForce(backend: Backend): Promise<void> {
+  const onN2 = (...words: string[]) =>
+    execFileSync("ip", ["netns", "exec", "n2", ...words], { encoding: "utf8" });
   for (const late = performance.now() + PATIENCE_MS; ; await delay(200)) {
-    const chains = execFileSync("ip", ["netns", "exec", "n2", "nft", "list", "chains"], { encoding: "utf8" });
-    const found = [chains.includes("table ip margay "), chains.includes("chain margay-")];
-    if (found[0] === (backend === "nftables") && found[1] === (backend === "iptables")) return;
+    const chains = onN2("nft", "list", "chains");
+    const found: Readonly<Record<Backend, boolean>> = {
+      nftables: chains.includes("table ip margay "),
+      "iptables-nft": chains.includes("chain margay-"),
+      "iptables-legacy": onN2("iptables-legacy", "-S").includes("-N margay-"),
+    };
+    if ((Object.keys(found) as Backend[]).every((one) => found[one] === (one === backend))) return;
     if (performance.now() > late) throw new Error(`n2 does not use ${backend} after ${PATIENCE_MS} ms`);
   }
 }

@@ -10,12 +10,12 @@ export interface Rates {
 
 /**
  * What the curves are to be, in percent (pure): with each size VXLAN is at most what routed is; and from one size to the next routed
- * falls by a tenth at most where the host's own curve does not, that is, of its share of the host's rate.
+ * falls by a tenth at most, and where the host's own curve falls, by a tenth more than that.
  */
 export function shape(curve: readonly Rates[]): Result[] {
   return curve.flatMap(({ bytes, host, routed, vxlan }, i) => {
     const before = curve[i - 1];
-    const dip = before && 1 - routed / host / (before.routed / before.host);
+    const dip = before && 1 - routed / before.routed / Math.min(1, host / before.host);
     return [
       row("throughput: VXLAN of routed", { bytes, share: vxlan / routed, atMost: 100 }),
       ...(dip === undefined

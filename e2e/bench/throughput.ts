@@ -20,10 +20,12 @@ const PATIENCE_MS = 15_000;
 /** Rounds for each size; of their rates the median counts. */
 const ROUNDS = 5;
 /**
- * What else differs from run to run is fixed: which processors the two ends are on, and their buffers, which the kernel would let
- * grow. Whether small writes are joined into one packet still depends on how soon the other end answers.
+ * What else differs from run to run is fixed: which processors the two ends are on, their buffers, which the kernel would let grow,
+ * and that each message goes out by itself (TCP_NODELAY and no corking). Else the kernel joins small ones for as long as the other
+ * end has not answered, and of two ways the slower one joins more.
  */
-const SHAPE = ["-A", "0,1", "-w", "256K"];
+const SHAPE = ["-A", "0,1", "-w", "256K", "-N"];
+const UNCORKED = ["sysctl", "-qw", "net.ipv4.tcp_autocorking=0"];
 /** Of the uplink: pods whose packets are not encapsulated have it, too. */
 const MTU = 1500;
 const TUNNELLED = "bench-vxlan";
@@ -73,6 +75,7 @@ export async function throughput({ relay, etcd, quick, say }: Inside): Promise<R
       await pair("routed", { mtu: MTU }),
       await pair("vxlan", { args: { cni: { annotations } } }),
     ];
+    for (const { from } of ways) await execute("ip", ["netns", "exec", from, ...UNCORKED]);
     await tunnelledTo(ways[2]?.to ?? "");
     return await measure(ways, { quick, say });
   } finally {

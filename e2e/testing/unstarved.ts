@@ -11,9 +11,9 @@ export interface Moment {
 export const now = (): Moment => ({ wallMs: performance.now(), waitedMs: waitedMs() });
 
 /** How long it took, without the time in which the machine had more to do than processors: programs that carry a line wait then, and no packet was lost. */
-export const unstarved = (tookMs: number, waitedMs: number): number =>
-  tookMs - Math.min(waitedMs, MAX_FORGIVEN_MS);
+export const unstarved = (tookMs: number, waitedMs: number, maxForgivenMs = MAX_FORGIVEN_MS): number =>
+  tookMs - Math.min(waitedMs, maxForgivenMs);
 
 /** The same between two moments, in milliseconds. */
-export const unstarvedMs = (from: Moment, to: Moment): number =>
-  unstarved(to.wallMs - from.wallMs, to.waitedMs - from.waitedMs);
+export const unstarvedMs = (from: Moment, to: Moment, maxForgivenMs = MAX_FORGIVEN_MS): number =>
+  unstarved(to.wallMs - from.wallMs, to.waitedMs - from.waitedMs, maxForgivenMs);
