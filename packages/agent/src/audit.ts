@@ -7,15 +7,20 @@ import { ROUTE_PROTOCOL, Wanted } from "./wanted.ts";
 
 /**
  * The chains that one workload's packets pass, in either direction: those that lead to its own, its own, and all that
- * these call. Pure; keys are those of @margay/iptables.
+ * these call. Pure; keys are those of @margay/iptables. `group`: of its interface, where that dispatches it.
  */
 export function chainsOf(
   { interfaceName }: LocalEndpoint,
   rendered: ReadonlyMap<string, Chain>,
+  group?: number,
 ): ReadonlyMap<string, Chain> {
-  const own = [chains.from(interfaceName), chains.to(interfaceName)];
+  const own = [
+    ...[chains.from(interfaceName), chains.to(interfaceName)],
+    ...(group === undefined ? [] : [chains.fromCohort, chains.toCohort]),
+  ];
   const called = ({ rules }: Chain) => rules.flatMap(({ target }) => target.slice(1, 2)); // -j or -g, then whom
-  const isIts = ({ match: [, name] }: Rule) => name === interfaceName;
+  const isIts = ({ match: [, name, , number] }: Rule) =>
+    name === interfaceName || (name === "devgroup" && number === String(group));
   const leading = [...rendered].filter(
     ([, chain]) => chain.rules.some(isIts) || called(chain).some((name) => own.includes(name)),
   );

@@ -12,11 +12,15 @@ import {
 } from "@margay/netlink";
 import { type Outcome, oncePer, reconcile, Tracked } from "@margay/reconcile";
 import { auditNetwork } from "./audit.ts";
+import { CohortTable, type Move } from "./cohorts.ts";
+import { groupsWork } from "./groups-work.ts";
 import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
 import { isOfKernel, Refused, refusedChain } from "./refused.ts";
+import { type Cohorts, NOBODY } from "./render/cohort.ts";
 import type { NftablesMode } from "./rulesets/choose.ts";
+import type { RulesetKind } from "./rulesets/ruleset.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
 import { notOurs, ownerOf, ROUTE_PROTOCOL, routesOf, type Settings, Wanted } from "./wanted.ts";
@@ -51,6 +55,7 @@ interface Written {
 }
 
 const NONE: ReadonlyMap<string, Route> = new Map();
+const NO_MOVES: ReadonlyMap<string, Move> = new Map();
 
 const interfacesOf = oncePer(
   (endpoints: NodeState["endpoints"]): ReadonlySet<string> =>
@@ -73,6 +78,10 @@ export class Kernel {
   /** Routes that the kernel did not take in the last pass, by destination, and why. */
   readonly #refused = new Map<string, NetlinkError>();
   #hasLinks = false;
+  #kind: RulesetKind | undefined;
+  readonly #cohortTable = new CohortTable();
+  /** Of the last pass. */
+  #cohorts: Cohorts = NOBODY;
   readonly #wanted = new Wanted();
   /** Whose routes waited for their confirmation when routes were last wanted. */
   #unrouted: ReadonlySet<string> = new Set();
@@ -198,9 +207,12 @@ export class Kernel {
   /** Interfaces are looked at when all rules are written: the kernel may have told of a new one meanwhile. */
   async #write(state: NodeState): Promise<Written> {
     let unrouted: ReadonlySet<string> = new Set();
-    const isUp = (name: string) => this.#links.isUp(name) && !unrouted.has(name);
+    const isUp = (name: string) => this.#links.isUp(name) && !unrouted.has(name) && this.#isGrouped(name);
     const outcomes = await reconcile([
-      ...(await this.#tables.works(state)),
+      ...(await this.#tables.works(state, (kind) => this.#cohortsOn(kind, state))),
+      groupsWork(this.netlink, this.#links, () =>
+        this.#cohorts === NOBODY ? NO_MOVES : this.#cohortTable.moves,
+      ),
       late("sysctls", () => {
         unrouted = this.#options.unrouted?.() ?? unrouted;
         this.#written = NONE;
@@ -212,6 +224,25 @@ export class Kernel {
     await this.#tables.settled();
     this.#written = this.#wanted.routes;
     return { outcomes, isWhole: unrouted.size === 0 };
+  }
+
+  /** Dispatching by groups of interfaces is what only verdict maps make cheap. */
+  #cohortsOn(kind: RulesetKind, { endpoints }: NodeState): Cohorts {
+    const isOther = kind !== this.#kind;
+    if (isOther) this.#links.grewOld();
+    this.#kind = kind;
+    const touched = this.#links.takeRegrouped();
+    this.#cohorts =
+      kind === "nftables"
+        ? this.#cohortTable.update(endpoints, this.#links, isOther ? undefined : touched)
+        : NOBODY;
+    return this.#cohorts;
+  }
+
+  /** False for a new interface whose group is to decide about its packets, and which is in none yet. */
+  #isGrouped(interfaceName: string): boolean {
+    if (!this.#cohorts.groups.has(interfaceName)) return true;
+    return this.#links.groupOf(interfaceName) !== 0 || !this.#links.isFresh(interfaceName);
   }
 
   /** Interfaces that came, went or were confirmed since the last time; undefined where that may be any. */
@@ -242,6 +273,7 @@ export class Kernel {
     if (why !== undefined) return why;
     if (!this.#links.isUp(interfaceName)) return `interface ${interfaceName} is not there, or is down`;
     if (this.#links.isLost(interfaceName)) return `interface ${interfaceName} has just been made anew`;
+    if (!this.#isGrouped(interfaceName)) return `interface ${interfaceName} is not in its group yet`;
     const wanted = [...routesOf(endpoint, config).keys()];
     const refused = wanted.map((dst) => this.#refused.get(dst)).find(Boolean);
     if (refused) return refused.message;
@@ -251,7 +283,7 @@ export class Kernel {
 
   /** What of one workload's rules, routes and settings is not in the kernel: reads it, which takes its time. */
   async audit(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
-    const lost = await this.#tables.differing(endpoint, this.enforced(state));
+    const lost = await this.#tables.differing(endpoint, this.enforced(state), this.#cohorts);
     return [
       ...(await auditNetwork(this.netlink, endpoint, state)),
       ...lost.map((what) => `${what} on the node: gone or changed`),

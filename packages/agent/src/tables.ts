@@ -2,6 +2,7 @@ import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
 import type { NetlinkError } from "@margay/netlink";
 import type { Work } from "@margay/reconcile";
+import type { Cohorts } from "./render/cohort.ts";
 import { render } from "./render/index.ts";
 import { renderNftables } from "./render/nftables/index.ts";
 import { chooseKind, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
@@ -45,12 +46,19 @@ export class Tables {
 
   /**
    * What makes the kernel enforce a state. What a former ruleset had goes when the chosen one is whole, and before the sets that
-   * nobody wants any more: both backends of iptables have the same.
+   * nobody wants any more: both backends of iptables have the same. `cohortsOn`: by the ruleset that was chosen.
    */
-  async works(state: NodeState): Promise<readonly Work[]> {
+  async works(
+    state: NodeState,
+    cohortsOn: (kind: Ruleset["kind"]) => Cohorts | undefined,
+  ): Promise<readonly Work[]> {
     const ruleset = await this.#choose(state);
     this.#foreign.writing();
-    return [...ruleset.works(state), ...this.#former.flatMap((former) => former.nothing(ruleset.kind))];
+    const cohorts = cohortsOn(ruleset.kind);
+    return [
+      ...ruleset.works(state, cohorts),
+      ...this.#former.flatMap((former) => former.nothing(ruleset.kind)),
+    ];
   }
 
   /** Makes the rules of a state and does nothing with them: throws what keeps them from being made. */
@@ -69,8 +77,8 @@ export class Tables {
   }
 
   /** What of one workload's rules the kernel has otherwise or not at all. */
-  async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
-    return this.#ruleset ? this.#ruleset.differing(endpoint, state) : ["any rules"];
+  async differing(endpoint: LocalEndpoint, state: NodeState, cohorts: Cohorts): Promise<readonly string[]> {
+    return this.#ruleset ? this.#ruleset.differing(endpoint, state, cohorts) : ["any rules"];
   }
 
   async counters(): Promise<ReadonlyMap<string, Counter>> {

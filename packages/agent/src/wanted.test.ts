@@ -130,6 +130,7 @@ const link = (name: string, index: number, isUp = true): Link => ({
   index,
   up: isUp,
   state: "up",
+  group: 0,
   mtu: 1500,
 });
 

@@ -13,9 +13,9 @@ import { IptablesError } from "./error.ts";
 
 /** A named set of addresses; its key is its name in the kernel (at most 31 characters). */
 export interface IpSet {
-  readonly type: "hash:ip" | "hash:net" | "hash:ip,port";
+  readonly type: "hash:ip" | "hash:net" | "hash:ip,port" | "hash:net,iface" | "hash:ip,mac";
   readonly family: Family;
-  /** `10.0.0.1`, `10.0.0.0/24` or `10.0.0.1,tcp:80`. */
+  /** `10.0.0.1`, `10.0.0.0/24`, `10.0.0.1,tcp:80`, `10.0.0.1,eth0` or `10.0.0.1,02:00:00:00:00:01`. */
   readonly members: ReadonlySet<string>;
 }
 
@@ -65,6 +65,9 @@ function canonical(type: IpSet["type"], family: Family, member: string): string[
   if (address.family !== family) throw new RangeError("wrong family");
   if (type === "hash:ip")
     return port === undefined ? [formatAddress(address)] : refuse("port in a set of addresses");
+  if (type === "hash:net,iface") return [`${formatAddress(address)},${port ?? refuse("no interface")}`];
+  if (type === "hash:ip,mac")
+    return [`${formatAddress(address)},${(port ?? refuse("no MAC")).toUpperCase()}`];
   const [, protocol = "tcp", number = ""] =
     /^(?:([a-z0-9-]+):)?(\d{1,5})$/.exec(port ?? "") ?? refuse("no port");
   if (Number(number) > 65535) refuse("no port");

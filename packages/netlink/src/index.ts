@@ -14,15 +14,17 @@ export { checksumOffload, setChecksumOffload } from "./ethtool.ts";
 export { type EventOptions, EventSocket } from "./events.ts";
 export { deleteForwarding, type Forwarding, listForwarding, setForwarding } from "./forwarding.ts";
 export { setSizes } from "./ipset.ts";
-export type { Link, LinkChange, Veth, Vxlan } from "./link.ts";
+export { formatMac, type Link, type LinkChange, macBytes, type Veth, type Vxlan } from "./link.ts";
 export {
   createVeth,
   createVxlan,
+  DOOMED_GROUP,
   deleteLink,
   deleteLinks,
   linkBesideLoopback,
   linkByName,
   listLinks,
+  setGroups,
   setLink,
 } from "./links.ts";
 export { releaseFilePages } from "./memory.ts";

@@ -62,6 +62,8 @@ export interface Link {
   readonly peerIndex?: number;
   /** Free text of whoever made it: an owner's mark. */
   readonly alias?: string;
+  /** `ip link set ... group`; 0 of those that nobody put into one. */
+  readonly group: number;
   /** Of a vxlan device. */
   readonly vxlan?: VxlanSettings;
 }
@@ -255,6 +257,7 @@ export function readLink(message: Message): Link | undefined {
     up: (body.getUint32(8, true) & IFF_UP) !== 0,
     state: operStates[state?.byteLength ? state.getUint8(0) : 0] ?? "unknown",
     mtu: u32(found.get(attribute.mtu)) ?? 0,
+    group: u32(found.get(attribute.group)) ?? 0,
     ...(mac && { mac: formatMac(bytesOf(mac)) }),
     ...(peerIndex !== undefined && { peerIndex }),
     ...(alias && { alias: text(alias) }),

@@ -33,7 +33,9 @@ export function writeExpressions(e: Encoder, { match, action, id }: Rule, family
 const REG = register.first;
 const EQUAL = 0;
 const UNEQUAL = 1;
-const meta = { mark: 3, iifname: 6, oifname: 7, iiftype: 8, protocol: 16 } as const;
+const meta = {
+  ...{ mark: 3, iifname: 6, oifname: 7, iiftype: 8, protocol: 16, iifgroup: 21, oifgroup: 22 },
+} as const;
 const ct = { state: 0, direction: 1, mark: 3, dport: 12 } as const;
 const CT_DIRECTIONS = { original: 0, reply: 1 } as const;
 /** NFT_PAYLOAD_*_HEADER. */
@@ -71,6 +73,11 @@ class Writer {
         this.#meta(meta[m.match]);
         this.#compare(op, nameBytes(m.name));
         break;
+      case "iifgroup":
+      case "oifgroup":
+        this.#meta(meta[m.match]);
+        this.#compare(op, host32(m.number));
+        break;
       case "saddr":
       case "daddr":
         this.#net(m.match, parsePrefix(m.net, { mask: true }), op);
@@ -90,6 +97,7 @@ class Writer {
         this.#compare(op, Uint8Array.from(m.code === undefined ? [m.type] : [m.type, m.code]));
         break;
       case "set":
+        if (m.fields.includes("ether saddr")) this.#isEthernet();
         this.#fields(m.fields);
         this.#lookup(m.set, { not: m.not });
         break;
@@ -115,9 +123,8 @@ class Writer {
         this.#compare(op, host32(m.value));
         break;
       case "ether saddr":
-        this.#meta(meta.iiftype);
-        this.#compare(EQUAL, ETHERNET);
-        this.#payload(header.link, 6, 6);
+        this.#isEthernet();
+        this.#load("ether saddr", REG);
         this.#compare(
           op,
           Uint8Array.from(m.mac.split(":"), (byte) => Number.parseInt(byte, 16)),
@@ -268,12 +275,22 @@ class Writer {
       case "dport":
         this.#payload(header.transport, field === "sport" ? 0 : 2, 2, into);
         break;
+      case "ether saddr":
+        this.#payload(header.link, 6, 6, into);
+        break;
       case "protocol":
       case "iifname":
       case "oifname":
+      case "iifgroup":
+      case "oifgroup":
         this.#meta(meta[field], into);
     }
     return into + Math.ceil(fieldBytes(field, this.#family) / 4);
+  }
+
+  #isEthernet(): void {
+    this.#meta(meta.iiftype);
+    this.#compare(EQUAL, ETHERNET);
   }
 
   #fields(fields: readonly Field[]): void {

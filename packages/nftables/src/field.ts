@@ -6,24 +6,36 @@ import {
   parseAddress,
   width,
 } from "@margay/net";
-import { big16, interfaceBytes } from "./encode.ts";
+import { formatMac, macBytes } from "@margay/netlink";
+import { big16, host32, interfaceBytes } from "./encode.ts";
 import type { Field } from "./statement.ts";
 
-type FieldKind = "address" | "protocol" | "port" | "interface";
+type FieldKind = "address" | "protocol" | "port" | "interface" | "group" | "mac";
 
 const KINDS: Readonly<Record<Field, FieldKind>> = {
   ...{ saddr: "address", daddr: "address", protocol: "protocol" },
   ...{ sport: "port", dport: "port", iifname: "interface", oifname: "interface" },
+  ...{ iifgroup: "group", oifgroup: "group", "ether saddr": "mac" },
 };
 
 /** nft's own numbers of data types, so that it can print what we write. */
-const TYPES = { ipv4_addr: 7, ipv6_addr: 8, inet_proto: 12, inet_service: 13, ifname: 41 } as const;
+const TYPES = {
+  ...{
+    ipv4_addr: 7,
+    ipv6_addr: 8,
+    ether_addr: 9,
+    inet_proto: 12,
+    inet_service: 13,
+    devgroup: 35,
+    ifname: 41,
+  },
+} as const;
 
 /** Bytes of one field's value, without padding. */
 export function fieldBytes(field: Field, family: Family): number {
   const kind = KINDS[field];
   if (kind === "address") return width(family) / 8;
-  return { protocol: 1, port: 2, interface: 16 }[kind];
+  return { protocol: 1, port: 2, interface: 16, group: 4, mac: 6 }[kind];
 }
 
 /** Of a key of several fields: nft joins the types of its parts by six bits each. */
@@ -33,7 +45,10 @@ export const keyType = (fields: readonly Field[], family: Family): number =>
 function fieldType(field: Field, family: Family): number {
   const kind = KINDS[field];
   if (kind === "address") return family === 4 ? TYPES.ipv4_addr : TYPES.ipv6_addr;
-  return { protocol: TYPES.inet_proto, port: TYPES.inet_service, interface: TYPES.ifname }[kind];
+  return {
+    ...{ protocol: TYPES.inet_proto, port: TYPES.inet_service, interface: TYPES.ifname },
+    ...{ group: TYPES.devgroup, mac: TYPES.ether_addr },
+  }[kind];
 }
 
 const padded = (bytes: number): number => (bytes + 3) & ~3;
@@ -70,6 +85,10 @@ function valueBytes(text: string, field: Field, family: Family): Uint8Array {
       return big16(integer(text, 0xffff));
     case "interface":
       return interfaceBytes(text);
+    case "group":
+      return host32(integer(text, 0xffffffff));
+    case "mac":
+      return macBytes(text);
   }
 }
 
@@ -102,5 +121,9 @@ function valueText(bytes: Uint8Array, field: Field): string {
       return String(bytes.reduce((sum, byte) => sum * 256 + byte, 0));
     case "interface":
       return new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
+    case "group":
+      return String(new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true));
+    case "mac":
+      return formatMac(bytes);
   }
 }

@@ -5,16 +5,12 @@ import { NetlinkError, RequestSocket } from "@margay/netlink";
 import { reconcile, Tracked } from "@margay/reconcile";
 import { unshared } from "@margay/testing";
 import fc from "fast-check";
-import { type Chain, type Item, itemKey, type Match, Nftables, type Rule } from "./index.ts";
+import { type Chain, type Item, itemKey, type Match, Nftables, type NftSet, type Rule } from "./index.ts";
 
 const nft = (...args: string[]): string => execFileSync("/usr/sbin/nft", args, { encoding: "utf8" });
 const TABLE = "margay";
 const chain = (rules: readonly Rule[], base?: Chain["base"]): Chain => ({ kind: "chain", base, rules });
-const set = (
-  fields: readonly ("saddr" | "protocol" | "dport")[],
-  members: string[],
-  family: Family = 4,
-): Item => ({
+const set = (fields: NftSet["fields"], members: string[], family: Family = 4): Item => ({
   ...{ kind: "set", family, fields, members: new Set(members) },
 });
 const only = (match: Match, action: Rule["action"] = { do: "accept" }): Rule => ({ match: [match], action });
@@ -23,6 +19,7 @@ const tcp: Match = { match: "protocol", number: 6 };
 /** Each statement, and how nft itself reads what we wrote. */
 const VOCABULARY: readonly (readonly [family: Family, rule: Rule, asNftSays: string])[] = [
   [4, only({ match: "iifname", name: "cali*" }, { do: "drop" }), 'iifname "cali*" drop'],
+  [4, only({ match: "iifgroup", number: 0 }, { do: "drop" }), 'iifgroup "default" drop'],
   [4, only({ match: "oifname", name: "eth0", not: true }), 'oifname != "eth0" accept'],
   [4, only({ match: "saddr", net: "10.0.0.1" }), "ip saddr 10.0.0.1 accept"],
   [4, only({ match: "daddr", net: "10.0.0.0/20", not: true }), "ip daddr != 10.0.0.0/20 accept"],
@@ -58,6 +55,13 @@ const VOCABULARY: readonly (readonly [family: Family, rule: Rule, asNftSays: str
     "ip daddr . meta l4proto . th dport @named accept",
   ],
   [4, { match: [tcp, { match: "set", fields: ["dport"], set: "ports" }] }, "tcp dport @ports"],
+  [4, only({ match: "set", fields: ["oifname", "saddr"], set: "pods" }), "oifname . ip saddr @pods accept"],
+  [
+    4,
+    only({ match: "set", fields: ["iifname", "ether saddr"], set: "macs", not: true }, { do: "drop" }),
+    "iifname . ether saddr != @macs drop",
+  ],
+  [4, { match: [], action: { do: "vmap", fields: ["iifgroup"], map: "groups" } }, "iifgroup vmap @groups"],
   [4, only({ match: "ct state", states: ["established", "related"] }), "ct state established,related accept"],
   [4, only({ match: "mark", value: 0x10000, mask: 0x10000 }), "meta mark & 0x00010000 == 0x00010000 accept"],
   [4, only({ match: "ct mark", value: 0x40000, mask: 0x40000 }), "ct mark & 0x00040000 == 0x00040000 accept"],
@@ -150,6 +154,14 @@ unshared(import.meta.url, () => {
       interval: true,
       members: new Set(["80", "443-445"]),
     },
+    "4/set/pods": set(["iifname", "saddr"], ["cali1 . 10.0.0.1", "cali2 . 10.0.0.2"]),
+    "4/set/macs": set(["iifname", "ether saddr"], ["cali1 . ee:ee:ee:00:00:01"]),
+    "4/map/groups": {
+      kind: "map",
+      family: 4,
+      fields: ["iifgroup"],
+      members: new Set(["1297236481 : goto other"]),
+    },
     "4/map/from": { kind: "map", family: 4, fields: ["iifname"], members: new Set(["cali1 : goto other"]) },
   };
 
@@ -201,6 +213,9 @@ unshared(import.meta.url, () => {
       "10.0.0.1 . sctp . 81",
       "elements = { 80, 443-445 }",
       'elements = { "cali1" : goto other }',
+      '"cali2" . 10.0.0.2',
+      'elements = { "cali1" . ee:ee:ee:00:00:01 }',
+      "elements = { 1297236481 : goto other }",
     ])
       expect(text).toContain(words);
     tracked.distrust();

@@ -147,7 +147,8 @@ let setIds = 0;
 
 /** NFTNL_UDATA_SET_KEYBYTEORDER, of 4 bytes: the host's. Else nft prints names of interfaces backwards. */
 const KEY_IN_HOST_ORDER = Uint8Array.of(0, 4, 1, 0, 0, 0);
-const isHostOrder = ([first]: NftSet["fields"]): boolean => first === "iifname" || first === "oifname";
+const HOST_ORDER: ReadonlySet<string | undefined> = new Set(["iifname", "oifname", "iifgroup", "oifgroup"]);
+const isHostOrder = ([first]: NftSet["fields"]): boolean => HOST_ORDER.has(first);
 
 export const newSet = ({ family, table }: Place, name: string, item: NftSet | NftMap): Request => ({
   type: types.newSet,

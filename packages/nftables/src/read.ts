@@ -178,7 +178,7 @@ interface SetHead {
 
 /** The field that stands for each of nft's data types. */
 const FIELDS: Readonly<Record<number, Field>> = {
-  ...{ 7: "saddr", 8: "saddr", 12: "protocol", 13: "sport", 41: "iifname" },
+  ...{ 7: "saddr", 8: "saddr", 9: "ether saddr", 12: "protocol", 13: "sport", 35: "iifgroup", 41: "iifname" },
 };
 
 /** A set whose key is none of ours has no fields, and so is the same as none. */

@@ -1,13 +1,21 @@
 import { hash } from "node:crypto";
 
-/** Parts of a packet that a set or a map may be asked for. `protocol` is the transport protocol's number. */
-export type Field = "saddr" | "daddr" | "protocol" | "sport" | "dport" | "iifname" | "oifname";
+/**
+ * Parts of a packet that a set or a map may be asked for. `protocol` is the transport protocol's number, `iifgroup` the group that
+ * `ip link set ... group` gave the interface; `ether saddr` is found in no frame without MACs.
+ */
+export type Field =
+  | ("saddr" | "daddr" | "protocol" | "sport" | "dport")
+  | ("iifname" | "oifname" | "iifgroup" | "oifgroup")
+  | "ether saddr";
 
 export type CtState = "invalid" | "new" | "established" | "related" | "untracked";
 
 /** What a packet must be. All of a rule's matches have to hold; `not` turns one round. */
 export type Match = { readonly not?: boolean } /** A `*` at the end stands for any rest. */ & (
   | { readonly match: "iifname" | "oifname"; readonly name: string }
+  /** The group of the interface, as `ip link` shows it. */
+  | { readonly match: "iifgroup" | "oifgroup"; readonly number: number }
   /** An address or a network, as text. */
   | { readonly match: "saddr" | "daddr"; readonly net: string }
   | { readonly match: "protocol"; readonly number: number }

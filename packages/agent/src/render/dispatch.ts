@@ -32,6 +32,17 @@ export const toWorkload: Dispatch = {
   chainOf: names.chains.to,
 };
 
+/** The same, where the groups of interfaces say what becomes of those that have no entry. */
+export const fromWorkloadOrCohort: Dispatch = {
+  ...fromWorkload,
+  others: [{ match: [], target: ["-g", names.chains.fromCohort] }],
+};
+
+export const toWorkloadOrCohort: Dispatch = {
+  ...toWorkload,
+  others: [{ match: [], target: ["-g", names.chains.toCohort] }],
+};
+
 /** What packets of one interface are asked where they are dispatched: each rule matches that interface, and one of them ends it. */
 export interface Entry {
   readonly interfaceName: string;
@@ -162,11 +173,12 @@ interface Kept {
 const GOTOS_AT_MOST = 10_000;
 const kept = new WeakMap<RenderConfig, Map<string, Kept>>();
 
-function keptOf(config: RenderConfig, { root }: Dispatch): Kept {
+function keptOf(config: RenderConfig, { root, others }: Dispatch): Kept {
   const all = kept.get(config) ?? new Map<string, Kept>();
   kept.set(config, all);
-  const its = all.get(root) ?? { roots: {}, gotos: new Map() };
-  all.set(root, its);
+  const key = [root, ...(others ?? []).flatMap(({ target }) => target)].join(" ");
+  const its = all.get(key) ?? { roots: {}, gotos: new Map() };
+  all.set(key, its);
   return its;
 }
 

@@ -1,6 +1,7 @@
 import { type Direction, type LocalEndpoint, ruleIds } from "@margay/calc";
 import type { Chain, Rule } from "@margay/iptables";
 import { formatPrefix, hostPrefix } from "@margay/net";
+import type { DecidedBy } from "./cohort.ts";
 import type { RenderConfig } from "./config.ts";
 import { decisionOf, type EndpointContext, link, stagedIn } from "./decision.ts";
 import { type Dispatch, type Entry, entryOf, fromWorkload, gotoEntry, toWorkload } from "./dispatch.ts";
@@ -10,20 +11,22 @@ import type { PolicyChain } from "./policy.ts";
 export interface EndpointChains {
   /** By key: its sources when one rule cannot check them; from it and to it, where it has chains of its own. */
   readonly chains: ReadonlyMap<string, Chain>;
-  /** Where packets from it, and to it, are dispatched. */
-  readonly from: Entry;
-  readonly to: Entry;
+  /** Where packets from it, and to it, are dispatched; none where the group of its interface says so. */
+  readonly from: Entry | undefined;
+  readonly to: Entry | undefined;
+  /** Absent where nothing could be resolved. */
+  readonly decidedBy?: DecidedBy;
   /** Of the policies and profiles that decide. */
   readonly links: readonly PolicyChain[];
   /** These, and the chains that lead to them from theirs: what decides, and groups. */
   readonly policies: readonly PolicyChain[];
 }
 
-/** The chains of one endpoint; those of `before`, which were this endpoint's, if they would be the same. */
+/** The chains of one endpoint; those of `before`, which were this endpoint's, if they would be the same. A member of a cohort has none. */
 export function endpointChains(
   endpoint: LocalEndpoint,
   before: EndpointChains | undefined,
-  context: EndpointContext,
+  context: EndpointContext & { readonly isMember: boolean },
 ): EndpointChains {
   const links = endpoint.ok
     ? [...linked(endpoint, "ingress", context), ...linked(endpoint, "egress", context)]
@@ -36,10 +39,15 @@ export function endpointChains(
         egress: decisionOf(endpoint, { ...context, direction: "egress" }),
       }
     : undefined;
-  const rules = decisions ? rulesOf(endpoint, decisions, context) : refusals(context);
   const policies = [...links, ...Object.values(decisions ?? {}).flat()];
-  return { ...placed(endpoint.interfaceName, rules, context.config), links, policies };
+  const decidedBy = decisions && { ingress: decisions.ingress[0].name, egress: decisions.egress[0].name };
+  const shared = { links, policies, ...(decidedBy && { decidedBy }) };
+  if (context.isMember) return { ...NOTHING, ...shared };
+  const rules = decisions ? rulesOf(endpoint, decisions, context) : refusals(context);
+  return { ...placed(endpoint.interfaceName, rules, context.config), ...shared };
 }
+
+const NOTHING = { chains: new Map(), from: undefined, to: undefined };
 
 const sameNames = (a: readonly PolicyChain[], b: readonly PolicyChain[]): boolean =>
   a.length === b.length && a.every(({ name }, i) => name === b[i]?.name);

@@ -1,7 +1,8 @@
 import { changedById, isInFamily, type LocalEndpoint, type NodeState } from "@margay/calc";
 import type { Chain } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { Bucketed, changedKeys, oncePer, placeIn } from "@margay/reconcile";
+import { Bucketed, changedKeys, oncePer, placeIn, setDifference } from "@margay/reconcile";
+import { type Cohorts, type DecidedBy, NO_SOURCES, NOBODY, type Sources, sourcesAfter } from "./cohort.ts";
 import type { RenderConfig } from "./config.ts";
 import type { EndpointContext } from "./decision.ts";
 import type { Entry } from "./dispatch.ts";
@@ -16,11 +17,15 @@ export interface Workloads {
   readonly policies: Bucketed<PolicyChain>;
   /** Where they are dispatched, in order of interface; the same arrays for the same entries. */
   readonly entries: Entries;
+  /** Of those that their interface's group dispatches; the same objects while they say the same. */
+  readonly sources: Sources;
+  /** By group. */
+  readonly decisions: ReadonlyMap<number, DecidedBy>;
 }
 
 type Entries = Readonly<Record<"from" | "to", readonly Entry[]>>;
 
-type Facts = Pick<NodeState, "endpoints" | "policies" | "profiles">;
+type Facts = Pick<NodeState, "endpoints" | "policies" | "profiles"> & { readonly cohorts: Cohorts };
 
 interface Known {
   readonly endpoint: LocalEndpoint;
@@ -31,6 +36,8 @@ interface Known {
 interface Last extends Workloads {
   facts: Facts;
   entries: Entries;
+  sources: Sources;
+  decisions: ReadonlyMap<number, DecidedBy>;
   /** The workloads that claim each interface: the last in order has it. */
   readonly claims: Map<string, Set<string>>;
   readonly known: Map<string, Known>;
@@ -59,9 +66,9 @@ export function workloadsOf(facts: Facts, config: RenderConfig, family: Family):
 }
 
 const empty = (): Last => ({
-  facts: { endpoints: [], policies: new Map(), profiles: new Map() },
+  facts: { endpoints: [], policies: new Map(), profiles: new Map(), cohorts: NOBODY },
   ...{
-    entries: { from: [], to: [] },
+    ...{ entries: { from: [], to: [] }, sources: NO_SOURCES, decisions: new Map<number, DecidedBy>() },
     claims: new Map(),
     known: new Map(),
     chains: Bucketed.empty<ReadonlyMap<string, Chain>>(),
@@ -86,8 +93,10 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
     known.delete(endpoint.id);
     chains.set(endpoint.id, undefined);
   }
-  const put = (endpoint: LocalEndpoint, former: EndpointChains | undefined): void => {
-    const its = endpointChains(endpoint, former, context);
+  const { members } = facts.cohorts;
+  const put = (endpoint: LocalEndpoint, former: EndpointChains | undefined, isAnew = false): void => {
+    const isMember = members.has(endpoint.id);
+    const its = endpointChains(endpoint, isAnew ? undefined : former, { ...context, isMember });
     use(last, its.policies, touched);
     leave(last, former?.policies, touched);
     known.set(endpoint.id, { endpoint, its });
@@ -95,6 +104,8 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
     claimed.add(endpoint.interfaceName);
   };
   for (const { endpoint, its } of referring(last, facts)) put(endpoint, its);
+  const moved = movedIn(last, members);
+  for (const { endpoint } of moved) put(endpoint, known.get(endpoint.id)?.its, true);
   for (const endpoint of now) {
     put(endpoint, undefined);
     claim(last, endpoint, (ids) => ids.add(endpoint.id));
@@ -103,7 +114,32 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
   last.chains = last.chains.edited(chains);
   last.policies = inUse(last, touched);
   last.entries = entriesAfter(last, claimed);
+  const isMember = (endpoint: LocalEndpoint) => members.has(endpoint.id);
+  last.sources = sourcesAfter(last.sources, context.family, [
+    ...before.map(({ endpoint }) => [endpoint, false] as const),
+    ...[...moved.map(({ endpoint }) => endpoint), ...now].map((one) => [one, isMember(one)] as const),
+  ]);
+  last.decisions = decisionsAfter(last, facts.cohorts);
   last.facts = facts;
+}
+
+/** Those that became members of a cohort, or no longer are. */
+function movedIn({ facts, known }: Last, members: ReadonlySet<string>): readonly Known[] {
+  const { gone, fresh } = setDifference(facts.cohorts.members, members);
+  return [...gone, ...fresh].flatMap((id) => known.get(id) ?? []);
+}
+
+function decisionsAfter(
+  { decisions: before, known }: Last,
+  { cohorts }: Cohorts,
+): ReadonlyMap<number, DecidedBy> {
+  const found = [...cohorts].flatMap(([group, { id }]) => {
+    const by = known.get(id)?.its.decidedBy;
+    return by ? [[group, by] as const] : [];
+  });
+  const isSame = ([group, { ingress, egress }]: (typeof found)[number]) =>
+    before.get(group)?.ingress === ingress && before.get(group)?.egress === egress;
+  return found.length === before.size && found.every(isSame) ? before : new Map(found);
 }
 
 /** Tells the workloads that claim an interface. */

@@ -2,10 +2,17 @@ import type { NodeState } from "@margay/calc";
 import type { Chain, Hook, IpSet, Rule } from "@margay/iptables";
 import type { Family } from "@margay/net";
 import { oncePer, Parts } from "@margay/reconcile";
+import { type Cohorts, cohortChains, NOBODY } from "./cohort.ts";
 import { type RenderConfig, renderConfig } from "./config.ts";
 import { connectionLimits } from "./connection-limit.ts";
 import { beginning, isShared } from "./decision.ts";
-import { dispatchChains, fromWorkload, toWorkload } from "./dispatch.ts";
+import {
+  dispatchChains,
+  fromWorkload,
+  fromWorkloadOrCohort,
+  toWorkload,
+  toWorkloadOrCohort,
+} from "./dispatch.ts";
 import { dnsAnswerChains } from "./dns-answers.ts";
 import { dscpChains } from "./dscp.ts";
 import { workloadsOf } from "./endpoints.ts";
@@ -36,8 +43,12 @@ export interface Rendered {
  * (architecture.md, invariant 2). Pure; values that did not change since the last call are the same objects, and the chains of
  * endpoints and policies are parts by a few of them, so that a change costs next to the same however many there are.
  */
-export function render(state: NodeState, config: RenderConfig = renderConfig(state.config)): Rendered {
-  const { refs, ...chains } = renderChains(state, config);
+export function render(
+  state: NodeState,
+  config: RenderConfig = renderConfig(state.config),
+  cohorts: Cohorts = NOBODY,
+): Rendered {
+  const { refs, ...chains } = renderChains(state, config, cohorts);
   return { ...chains, ipsets: refs.resolve(state.sets) };
 }
 
@@ -46,15 +57,16 @@ type RenderedChains = Omit<Rendered, "ipsets"> & { readonly refs: SetRefs };
 const kept = new WeakMap<NodeState["endpoints"], { from: readonly unknown[]; chains: RenderedChains }>();
 
 /** Most changes are members of sets, which chains do not show: then the last ones are still right. */
-function renderChains(state: NodeState, config: RenderConfig): RenderedChains {
+function renderChains(state: NodeState, config: RenderConfig, cohorts: Cohorts): RenderedChains {
   const { policies, profiles, pools, hosts, services, hostEndpoints, resolvers } = state;
-  const from = [config, policies, profiles, pools, hosts, services, hostEndpoints, resolvers];
+  const from = [config, policies, profiles, pools, hosts, services, hostEndpoints, resolvers, cohorts];
   const before = kept.get(state.endpoints);
   if (before && from.every((part, i) => part === before.from[i])) return before.chains;
   const refs = new SetRefs();
-  const chains4 = familyChains(state, config, { family: 4, sets: refs });
+  const all = { ...state, cohorts };
+  const chains4 = familyChains(all, config, { family: 4, sets: refs });
   const chains6 = config.felix.ipv6Support
-    ? familyChains(state, config, { family: 6, sets: refs })
+    ? familyChains(all, config, { family: 6, sets: refs })
     : closedChains(state, config, refs);
   const hooks = { hooks4: host.hooks(config, hooked(chains4)), hooks6: host.hooks(config, hooked(chains6)) };
   const chains = { chains4, chains6, ...hooks, refs };
@@ -71,7 +83,7 @@ const hooked = (chains: Chains): Chains =>
     : chains;
 
 function familyChains(
-  state: NodeState,
+  state: NodeState & { readonly cohorts: Cohorts },
   config: RenderConfig,
   { family, sets }: { family: Family; sets: SetRefs },
 ): Chains {
@@ -95,19 +107,22 @@ function familyChains(
     ["limits", new Map([...rates.chains, ...connections.chains])],
   ]);
   putHosts(parts, hosts, sets);
-  const { chains: its, policies, entries } = workloadsOf(state, config, family);
+  const { chains: its, policies, entries, ...grouped } = workloadsOf(state, config, family);
   for (const [id, some] of its.parts) parts.set(`workloads-${id}`, allOf(some));
   for (const [id, some] of policies.parts) {
     const { chains, refs } = chainsIn(some);
     parts.set(`policies-${id}`, chains);
     sets.join(`${family}/${id}`, refs);
   }
+  const isGrouped = grouped.decisions.size > 0;
+  if (isGrouped)
+    parts.set("cohorts", cohortChains(grouped.decisions, grouped.sources, { config, family, sets }));
   const sources = reversePath(state, { family, config, sets });
   const shared = hookedByHosts(hosts, sources.jumps);
   for (const [key, chain] of sources.chains) shared.set(key, chain);
   for (const [dispatch, some] of [
-    [fromWorkload, entries.from],
-    [toWorkload, entries.to],
+    [isGrouped ? fromWorkloadOrCohort : fromWorkload, entries.from],
+    [isGrouped ? toWorkloadOrCohort : toWorkload, entries.to],
   ] as const)
     for (const [id, part] of dispatchChains(some, dispatch, { config, family }).parts)
       parts.set(`${dispatch.root}/${id}`, part);

@@ -12,6 +12,10 @@ export const chains = {
   workloadToHost: "margay-wl-to-host",
   fromWorkload: "margay-from-wl",
   toWorkload: "margay-to-wl",
+  fromCohort: "margay-from-cohort",
+  toCohort: "margay-to-cohort",
+  /** Where packets are checked that then go to the chain `decision`. */
+  checked: (decision: string): string => `margay-fc-${digest(decision)}`,
   begin: "margay-begin",
   allow: "margay-allow",
   pass: "margay-pass",
@@ -67,6 +71,9 @@ export const sets = {
   pools: (family: Family): string => `margay${family}-all-pools`,
   hosts: (family: Family): string => `margay${family}-all-hosts`,
   services: (family: Family): string => `margay${family}-services`,
+  /** Whose address is whose interface's, and whose MAC's. */
+  addresses: (family: Family): string => `margay${family}-pod-addresses`,
+  macs: (family: Family): string => `margay${family}-pod-macs`,
 } as const;
 
 /** 64 bits in 16 characters. */

@@ -37,6 +37,10 @@ export class SetRefs {
     return name;
   }
 
+  put(name: string, set: IpSet): void {
+    this.#fixed.set(name, set);
+  }
+
   include(other: SetRefs): void {
     for (const [name, ref] of other.#selected) this.#selected.set(name, ref);
     for (const id of other.#ids) this.#ids.add(id);

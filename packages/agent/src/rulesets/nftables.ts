@@ -2,6 +2,7 @@ import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
 import { type Item, Nftables, parseKey, type RuleChange } from "@margay/nftables";
 import { Tracked, type Work } from "@margay/reconcile";
+import type { Cohorts } from "../render/cohort.ts";
 import { itemsOf, renderNftables } from "../render/nftables/index.ts";
 import type { OnRepaired, Ruleset } from "./ruleset.ts";
 import { telling } from "./telling.ts";
@@ -19,8 +20,8 @@ export class NftablesRuleset implements Ruleset {
     this.#items = new Tracked(telling(this.#tables.target(), named));
   }
 
-  works(state: NodeState): readonly Work[] {
-    return [this.#items.to(renderNftables(state))];
+  works(state: NodeState, cohorts?: Cohorts): readonly Work[] {
+    return [this.#items.to(renderNftables(state, cohorts))];
   }
 
   /** What a pass writes is one transaction. */
@@ -50,12 +51,12 @@ export class NftablesRuleset implements Ruleset {
     return this.#tables.counters();
   }
 
-  async differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]> {
+  async differing(endpoint: LocalEndpoint, state: NodeState, cohorts: Cohorts): Promise<readonly string[]> {
     const reader = new Nftables({ table: TABLE });
     try {
       const target = reader.target();
       const there = await target.list();
-      return [...itemsOf(endpoint, state)].flatMap(([key, item]) => {
+      return [...itemsOf(endpoint, state, cohorts)].flatMap(([key, item]) => {
         const found = there.get(key);
         return found && target.same(found, item) ? [] : [spoken(key)];
       });

@@ -2,14 +2,15 @@ import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
 import type { RuleChange } from "@margay/nftables";
 import type { Work } from "@margay/reconcile";
+import type { Cohorts } from "../render/cohort.ts";
 
 export type RulesetKind = "nftables" | "iptables-nft" | "iptables-legacy";
 
 /** Our rules and sets in one of the kernel's packet filters. */
 export interface Ruleset {
   readonly kind: RulesetKind;
-  /** What makes them enforce this state, in the order of dependency. */
-  works(state: NodeState): readonly Work[];
+  /** What makes them enforce this state, in the order of dependency; with cohorts where they can dispatch by groups of interfaces. */
+  works(state: NodeState, cohorts?: Cohorts): readonly Work[];
   /** All of that is in the kernel. */
   settled(): void;
   /** What takes them away, but for what the one that follows has in common with this one. */
@@ -19,7 +20,7 @@ export interface Ruleset {
   /** Packets and bytes by rule id, of both families. Reads all rules. */
   counters(): Promise<ReadonlyMap<string, Counter>>;
   /** Which of the chains of one workload the kernel has otherwise or not at all; read anew, whatever is believed. */
-  differing(endpoint: LocalEndpoint, state: NodeState): Promise<readonly string[]>;
+  differing(endpoint: LocalEndpoint, state: NodeState, cohorts: Cohorts): Promise<readonly string[]>;
   /** Whether somebody else's change may have touched what is ours, or what we hook into. */
   concerns(change: RuleChange): boolean;
   /** Sets of which the kernel tells nobody that they change, and which have by now more members than we gave them, or fewer. */

@@ -1,6 +1,14 @@
 import type { Rule as RuleWords, Chain as Words } from "@margay/iptables";
 import type { Family } from "@margay/net";
-import { type Base, type Chain, type Item, itemKey, type NftMap, type Rule } from "@margay/nftables";
+import {
+  type Base,
+  type Chain,
+  type Field,
+  type Item,
+  itemKey,
+  type NftMap,
+  type Rule,
+} from "@margay/nftables";
 import { oncePer, PartedSet } from "@margay/reconcile";
 import { chainName, chainNameOf, NETWORKS, portSetName, setName } from "./names.ts";
 import { portSet, type SetKinds } from "./sets.ts";
@@ -64,6 +72,7 @@ export function translateAnew(
   const items = new Map<string, Item>();
   const names = {
     setName,
+    kindOf: (set: string) => kinds.get(set) ?? "addresses",
     portSet: (list: string) => {
       items.set(itemKey(family, "set", portSetName(list)), portSet(list, family));
       return portSetName(list);
@@ -128,7 +137,7 @@ function runs(rules: readonly RuleWords[]): readonly (readonly RuleWords[])[] {
   let run: RuleWords[] | undefined;
   for (const rule of rules) {
     const isNext = isDispatch(rule);
-    if (isNext && run?.[0]?.match[0] === rule.match[0]) run?.push(rule);
+    if (isNext && wordOf(run?.[0]) === wordOf(rule)) run?.push(rule);
     else {
       const one = [rule];
       found.push(one);
@@ -138,17 +147,19 @@ function runs(rules: readonly RuleWords[]): readonly (readonly RuleWords[])[] {
   return found;
 }
 
-/** Does nothing but send the packets of one interface to a chain. */
+/** Does nothing but send the packets of one interface, or of one group of them, to a chain. */
 function isDispatch({ match, target, id }: RuleWords): boolean {
-  const [word, name = "+"] = match;
-  return (
-    (word === "-i" || word === "-o") &&
-    match.length === 2 &&
-    target[0] === "-g" &&
-    id === undefined &&
-    !name.endsWith("+")
-  );
+  const [word = "", key = "+"] = match.slice(-2);
+  const isWhole = match.length === (match[0] === "-m" ? 4 : 2);
+  return isWhole && word in FIELDS && target[0] === "-g" && id === undefined && !key.endsWith("+");
 }
+
+const wordOf = (rule: RuleWords | undefined): string | undefined => rule?.match.at(-2);
+
+/** What a map is asked for, by the word that names it in iptables. */
+const FIELDS: Readonly<Record<string, Field>> = {
+  ...{ "-i": "iifname", "-o": "oifname", "--src-group": "iifgroup", "--dst-group": "oifgroup" },
+};
 
 interface Mapped {
   readonly run: readonly RuleWords[];
@@ -162,7 +173,7 @@ function mapOf(
   run: readonly RuleWords[],
   { name, table, family }: { readonly name: string; readonly table: string; readonly family: Family },
 ): NftMap {
-  const fields = [run[0]?.match[0] === "-i" ? ("iifname" as const) : ("oifname" as const)];
+  const fields = [FIELDS[wordOf(run[0]) ?? ""] ?? "iifname"];
   const key = `${family} ${table}/${name} ${fields[0]}`;
   const [before, member] = [mapped.get(key), memberIn(table)];
   const { gone, came } = differences(before?.run ?? [], run);
@@ -192,7 +203,7 @@ const members = new Map<string, (rule: RuleWords) => string>();
 function memberIn(table: string): (rule: RuleWords) => string {
   const known =
     members.get(table) ??
-    oncePer(({ match, target }: RuleWords) => `${match[1]} : goto ${chainName(table, target[1] ?? "")}`);
+    oncePer(({ match, target }: RuleWords) => `${match.at(-1)} : goto ${chainName(table, target[1] ?? "")}`);
   members.set(table, known);
   return known;
 }

@@ -4,9 +4,11 @@ import type { Family } from "@margay/net";
 import { type Base, type Item, itemKey } from "@margay/nftables";
 import { oncePer, Parts, partsOf } from "@margay/reconcile";
 import { chainsOf } from "../../audit.ts";
+import { type Cohorts, NOBODY } from "../cohort.ts";
 import { type RenderConfig, type Rendered, render, renderConfig } from "../index.ts";
+import * as names from "../names.ts";
 import { type ChainContext, type Translated, translateAnew, translateChain } from "./chain.ts";
-import { chainNameOf } from "./names.ts";
+import { chainNameOf, setName } from "./names.ts";
 import { kindOf, type SetKind, type SetKinds, translateSet } from "./sets.ts";
 
 /**
@@ -14,8 +16,8 @@ import { kindOf, type SetKind, type SetKinds, translateSet } from "./sets.ts";
  * is the same by construction (docs/adr/0009). Here its rules become statements, dispatching rules a verdict map, and
  * lists of ports sets. Pure; what did not change since the last call are the same objects.
  */
-export function renderNftables(state: NodeState): ReadonlyMap<string, Item> {
-  return translate(render(state, withMaps(renderConfig(state.config))));
+export function renderNftables(state: NodeState, cohorts: Cohorts = NOBODY): ReadonlyMap<string, Item> {
+  return translate(render(state, withMaps(renderConfig(state.config)), cohorts));
 }
 
 const configs = new WeakMap<RenderConfig, RenderConfig>();
@@ -141,20 +143,31 @@ function baseChain(key: string, { rules, append = [] }: Hook, context: ChainCont
   return translateAnew({ key, rules: [...rules, ...append], base }, context, new Set());
 }
 
-/** What one workload's packets pass: chains, and the maps that lead to them. */
-export function itemsOf(endpoint: LocalEndpoint, state: NodeState): ReadonlyMap<string, Item> {
-  const rendered = render(state, withMaps(renderConfig(state.config)));
+/** What one workload's packets pass: chains, the maps that lead to them, and what its sources are checked by. */
+export function itemsOf(
+  endpoint: LocalEndpoint,
+  state: NodeState,
+  cohorts: Cohorts,
+): ReadonlyMap<string, Item> {
+  const rendered = render(state, withMaps(renderConfig(state.config)), cohorts);
   const all = translate(rendered);
+  const isMember = cohorts.members.has(endpoint.id);
+  const group = isMember ? cohorts.groups.get(endpoint.interfaceName) : undefined;
   const found = new Map<string, Item>();
   for (const [family, chains] of [
     [4, rendered.chains4],
     [6, rendered.chains6],
   ] as const)
-    for (const key of chainsOf(endpoint, chains).keys())
-      for (const kind of ["chain", "map"] as const) {
-        const name = itemKey(family, kind, chainNameOf(key));
-        const item = all.get(name);
-        if (item) found.set(name, item);
-      }
+    for (const name of [
+      ...[...chainsOf(endpoint, chains, group).keys()].flatMap((key) =>
+        (["chain", "map"] as const).map((kind) => itemKey(family, kind, chainNameOf(key))),
+      ),
+      ...[names.sets.addresses(family), names.sets.macs(family)].map((set) =>
+        itemKey(family, "set", setName(set)),
+      ),
+    ]) {
+      const item = all.get(name);
+      if (item) found.set(name, item);
+    }
   return found;
 }

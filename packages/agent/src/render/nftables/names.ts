@@ -4,6 +4,8 @@ import { hash } from "node:crypto";
 export interface Names {
   /** Of a set of the renderer. */
   readonly setName: (name: string) => string;
+  /** What that set holds. */
+  readonly kindOf: (name: string) => string;
   /** Of a list of ports such as `80,443,8000:8080`. */
   readonly portSet: (list: string) => string;
 }

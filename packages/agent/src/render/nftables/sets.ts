@@ -4,8 +4,11 @@ import { oncePer, PartedSet, partsOfSet, sameMembers } from "@margay/reconcile";
 import { NETWORKS, setName } from "./names.ts";
 import { protocolNumber } from "./words.ts";
 
-/** What a set of the renderer holds. Addresses are in a hash; networks are intervals, which cost more to change and to ask. */
-export type SetKind = "addresses" | "networks" | "both";
+/**
+ * What a set of the renderer holds. Addresses are in a hash, also with ports, interfaces or MACs; networks are intervals, which cost more to
+ * change and to ask.
+ */
+export type SetKind = "addresses" | "networks" | "both" | "interfaces" | "macs";
 
 /** By name; of those that are not there it holds addresses. */
 export type SetKinds = ReadonlyMap<string, SetKind>;
@@ -27,6 +30,8 @@ const networksIn = oncePer(({ type, members }: IpSet): ReadonlySet<string> => {
 });
 
 export function kindOf(set: IpSet): SetKind {
+  if (set.type === "hash:net,iface") return "interfaces";
+  if (set.type === "hash:ip,mac") return "macs";
   const { size } = networksIn(set);
   return size === 0 ? "addresses" : size === set.members.size ? "networks" : "both";
 }
@@ -36,7 +41,9 @@ export function translateSet(name: string, set: IpSet): readonly (readonly [stri
   const kind = kindOf(set);
   return [
     ...(kind === "networks" ? [] : [[setName(name), addressesOf(set)] as const]),
-    ...(kind === "addresses" ? [] : [[setName(name) + NETWORKS, networksOf(name, set)] as const]),
+    ...(kind === "networks" || kind === "both"
+      ? [[setName(name) + NETWORKS, networksOf(name, set)] as const]
+      : []),
   ];
 }
 
@@ -47,6 +54,10 @@ const addressesOf = oncePer((set: IpSet): NftSet => {
       ...{ kind: "set", family, fields: ["saddr", "protocol", "sport"] },
       members: byPart(members, portMembers),
     };
+  if (type === "hash:net,iface")
+    return { kind: "set", family, fields: ["saddr", "iifname"], members: byPart(members, joined) };
+  if (type === "hash:ip,mac")
+    return { kind: "set", family, fields: ["saddr", "ether saddr"], members: byPart(members, joined) };
   const own = networksIn(set).size > 0 ? byPart(members, addressesInPart) : members;
   return { kind: "set", family, fields: ["saddr"], members: own };
 });
@@ -55,6 +66,11 @@ const byPart = (
   members: ReadonlySet<string>,
   make: (part: ReadonlySet<string>) => ReadonlySet<string>,
 ): ReadonlySet<string> => (members instanceof PartedSet ? members.byPart(make) : make(members));
+
+/** `10.0.0.1,cali1` */
+const joined = oncePer(
+  (part: ReadonlySet<string>) => new Set([...part].map((member) => member.replace(",", " . "))),
+);
 
 const addressesInPart = oncePer((part: ReadonlySet<string>): ReadonlySet<string> => {
   const networks = networksInPart(part);

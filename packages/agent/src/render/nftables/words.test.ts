@@ -1,13 +1,28 @@
 import { expect, test } from "@jest/globals";
 import { translateRule } from "./words.ts";
 
-const names = { setName: (name: string) => `@${name}`, portSet: (list: string) => `ports ${list}` };
+const names = {
+  setName: (name: string) => `@${name}`,
+  kindOf: (name: string) => name,
+  portSet: (list: string) => `ports ${list}`,
+};
 const words = (text: string): string[] => (text === "" ? [] : text.split(" "));
 const translated = (match: string, target: string) =>
   translateRule({ match: words(match), target: words(target), id: "i" }, "filter", names);
 
 /** What the property test's universe has not: each row is a form that the renderer may use. */
 test.each<[match: string, target: string, expected: object]>([
+  [
+    "-m set --match-set interfaces src,dst",
+    "-j RETURN",
+    { match: [{ match: "set", set: "@interfaces", fields: ["saddr", "oifname"] }] },
+  ],
+  [
+    "-m set ! --match-set macs src,src",
+    "-j DROP",
+    { match: [{ match: "set", set: "@macs", fields: ["saddr", "ether saddr"], not: true }] },
+  ],
+  ["-m devgroup --dst-group 7", "-j DROP", { match: [{ match: "oifgroup", number: 7 }] }],
   ["-m rpfilter --validmark --invert", "-j DROP", { match: [{ match: "reverse path", not: true }] }],
   [
     "-m rpfilter --loose --validmark --invert",

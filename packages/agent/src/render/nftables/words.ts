@@ -27,6 +27,8 @@ export const protocolNumber = (text: string): number => PROTOCOLS[text] ?? Numbe
 const SET_FIELDS: Readonly<Record<string, readonly Field[]>> = {
   ...{ src: ["saddr"], dst: ["daddr"] },
   ...{ "src,src": ["saddr", "protocol", "sport"], "dst,dst": ["daddr", "protocol", "dport"] },
+  ...{ "interfaces src,src": ["saddr", "iifname"], "interfaces src,dst": ["saddr", "oifname"] },
+  ...{ "interfaces dst,src": ["daddr", "iifname"], "macs src,src": ["saddr", "ether saddr"] },
 };
 
 /** Reads a rule's match words from left to right. */
@@ -85,8 +87,15 @@ class MatchReader {
         return { match: "icmp", type, code };
       }
       case "--match-set": {
-        const set = this.#names.setName(this.#take());
-        return { match: "set", set, fields: SET_FIELDS[this.#take()] ?? this.#refuse(word) };
+        const [name, sides] = [this.#take(), this.#take()];
+        const kind = this.#names.kindOf(name);
+        const fields = SET_FIELDS[`${kind} ${sides}`] ?? SET_FIELDS[sides] ?? this.#refuse(word);
+        return { match: "set", set: this.#names.setName(name), fields };
+      }
+      case "--src-group":
+      case "--dst-group": {
+        const match = word === "--src-group" ? "iifgroup" : "oifgroup";
+        return { match, number: Number(this.#take()) };
       }
       case "--ctstate":
         return { match: "ct state", states: this.#take().toLowerCase().split(",") as CtState[] };

@@ -1,7 +1,9 @@
 import type { NodeState } from "@margay/calc";
 import { type Counter, Iptables, ipsetTarget } from "@margay/iptables";
+import { Netlink, setGroups } from "@margay/netlink";
 import { Nftables } from "@margay/nftables";
 import { reconcile, Tracked } from "@margay/reconcile";
+import { cohortsOf } from "../../cohorts.ts";
 import { render } from "../index.ts";
 import { renderNftables } from "../nftables/index.ts";
 
@@ -29,8 +31,15 @@ interface Loading extends Pick<Loader, "apply"> {
 function byNftables(): Loading {
   const tables = new Nftables({ table: "margay" });
   const tracked = new Tracked(tables.target());
+  const netlink = Netlink.open();
   return {
-    apply: async (state) => void (await reconcile([tracked.to(renderNftables(state))])),
+    apply: async (state) => {
+      const there = new Map((await netlink.links()).map(({ name, group }) => [name, group]));
+      const links = { groupOf: (name: string) => there.get(name), isFresh: () => true };
+      const cohorts = cohortsOf(state.endpoints, links);
+      await reconcile([tracked.to(renderNftables(state, cohorts))]);
+      await setGroups(netlink, cohorts.groups);
+    },
     counters: () => tables.counters(),
   };
 }

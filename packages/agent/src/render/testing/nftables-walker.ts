@@ -16,8 +16,13 @@ import type { Walk, Walked } from "./walker.ts";
  * As walker.ts, for nftables: walks the statements as the kernel does, and throws on a chain, set or map that is not there, and
  * on a port asked of a packet whose protocol no match before has settled.
  */
-export function walkNftables(items: ReadonlyMap<string, Item>, hook: string, packet: Walked): Walk {
-  const walker = new Walker(items, packet);
+export function walkNftables(
+  items: ReadonlyMap<string, Item>,
+  hook: string,
+  packet: Walked,
+  groups: Groups = new Map(),
+): Walk {
+  const walker = new Walker(items, packet, groups);
   const target = walker.run(`filter-${hook}`);
   return { target: target === "return" ? undefined : target, ids: walker.ids, asked: walker.asked };
 }
@@ -27,8 +32,9 @@ export function walkNftablesHooks(
   items: ReadonlyMap<string, Item>,
   hooks: readonly string[],
   packet: Walked,
+  groups: Groups = new Map(),
 ): Walk {
-  const walker = new Walker(items, packet);
+  const walker = new Walker(items, packet, groups);
   for (const hook of hooks) {
     const chain = hook.replace("/", "-");
     if (!items.has(itemKey(packet.source.family, "chain", chain))) continue;
@@ -38,6 +44,9 @@ export function walkNftablesHooks(
   return { target: "ACCEPT", ids: walker.ids, asked: walker.asked };
 }
 
+/** Of interfaces, by name; 0 if absent. */
+type Groups = ReadonlyMap<string, number>;
+
 type End = Exclude<Walk["target"], undefined> | "return";
 
 class Walker {
@@ -46,10 +55,12 @@ class Walker {
   readonly #items: ReadonlyMap<string, Item>;
   readonly #packet: Walked;
   readonly #family: Family;
+  readonly #groups: Groups;
   #mark = 0;
 
-  constructor(items: ReadonlyMap<string, Item>, packet: Walked) {
+  constructor(items: ReadonlyMap<string, Item>, packet: Walked, groups: Groups) {
     this.#items = items;
+    this.#groups = groups;
     this.#packet = packet;
     this.#family = packet.source.family;
   }
@@ -119,6 +130,9 @@ class Walker {
         const prefix = match.name.endsWith("*") ? match.name.slice(0, -1) : undefined;
         return prefix === undefined ? name === match.name : (name?.startsWith(prefix) ?? false);
       }
+      case "iifgroup":
+      case "oifgroup":
+        return this.#groupOf(match.match === "iifgroup" ? p.inInterface : p.outInterface) === match.number;
       case "saddr":
         return contains(parsePrefix(match.net), p.source);
       case "daddr":
@@ -158,8 +172,14 @@ class Walker {
     const values = {
       ...{ saddr: formatAddress(source), daddr: formatAddress(destination), protocol },
       ...{ sport: sourcePort, dport: destinationPort, iifname: inInterface, oifname: outInterface },
+      ...{ iifgroup: this.#groupOf(inInterface), oifgroup: this.#groupOf(outInterface) },
+      "ether saddr": this.#packet.mac,
     };
     return fields.map((field) => String(values[field])).join(" . ");
+  }
+
+  #groupOf(interfaceName: string | undefined): number {
+    return this.#groups.get(interfaceName ?? "") ?? 0;
   }
 
   #inSet(name: string, fields: readonly Field[]): boolean {
