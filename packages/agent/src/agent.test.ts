@@ -7,6 +7,7 @@ import { type MemoryStore, memoryStore, raiseBarrier, StoreError } from "@margay
 import { deleteNamespace, newNamespace, readSysctl } from "@margay/netlink";
 import { unshared, until } from "@margay/testing";
 import { startAgent } from "./start.ts";
+import { clear } from "./testing/clear.ts";
 import { pause, type TestContext, testContext } from "./testing/context.ts";
 import { cniCall } from "./testing/runtime.ts";
 
@@ -91,13 +92,7 @@ unshared(import.meta.url, () => {
   }
   afterEach(async () => {
     await stop();
-    sh(
-      "for t in iptables-nft ip6tables-nft; do for n in filter nat raw; do $t -t $n -F; $t -t $n -X; done; done; ipset destroy",
-    );
-    sh(
-      "for t in filter nat raw; do iptables-legacy -t $t -F; iptables-legacy -t $t -X; ip6tables-legacy -t $t -F; ip6tables-legacy -t $t -X; done; ip route flush proto 142; ip -6 route flush proto 142; for i in $(ls /sys/class/net 2>/dev/null | grep ^cali); do ip link del $i; done",
-    );
-    sh("for n in $(ls /run/netns 2>/dev/null); do umount /run/netns/$n; rm /run/netns/$n; done");
+    await clear();
   });
 
   const call = (command: string, pod: string, env: Record<string, string> = {}, conf: object = {}) =>
@@ -112,7 +107,7 @@ unshared(import.meta.url, () => {
   /** Resolves when the agent has seen and done all that was written. */
   const barrier = (store: MemoryStore) =>
     raiseBarrier(store, {
-      ...{ id: "b1", expected: [{ node: "n1", daemon: "agent" }], timeoutMs: 4000 },
+      ...{ id: "b1", expected: [{ node: "n1", daemon: "agent" }], timeoutMs: 60_000 },
       sleep: (ms, signal) => pause(ms, signal),
     });
   /** The interface that has rules now and had none in `before`. */

@@ -9,19 +9,13 @@ import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { BACKENDS } from "./rulesets/testing/backends.ts";
 import { startAgent } from "./start.ts";
+import { clear } from "./testing/clear.ts";
 import { pause, testContext } from "./testing/context.ts";
 import { cniCall } from "./testing/runtime.ts";
 
 const PODS = 100;
 const FORBIDDEN = ["192.0.2.1", "fd00:2::1"];
 const ALLOWED = ["192.0.2.2", "fd00:2::2"];
-
-/** Without the legacy tables' rules. */
-const LEGACY = ["iptables-legacy", "ip6tables-legacy"]
-  .flatMap((tool) =>
-    ["filter", "nat", "mangle", "raw"].flatMap((t) => [`${tool} -t ${t} -F`, `${tool} -t ${t} -X`]),
-  )
-  .join("; ");
 
 const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
 
@@ -76,10 +70,11 @@ async function cluster(backend: object): Promise<MemoryStore> {
   return store;
 }
 
-/** Until `look` is true of what has arrived, at most 15 s. */
+/** Until `look` is true of what has arrived, at most a minute. */
 async function untilSeen(look: (found: Record<string, number>) => boolean): Promise<void> {
-  for (const end = performance.now() + 15_000; !look(seen()); await pause(100))
-    if (performance.now() > end) throw new Error(`not within 15 s: ${look}, but ${JSON.stringify(seen())}`);
+  for (const end = performance.now() + 60_000; !look(seen()); await pause(100))
+    if (performance.now() > end)
+      throw new Error(`not within a minute: ${look}, but ${JSON.stringify(seen())}`);
 }
 
 /** Datagrams from all pods, from now on. */
@@ -120,9 +115,7 @@ unshared(import.meta.url, () => {
       } finally {
         await hangUp();
         await agent.stop();
-        sh(`for i in $(ls /sys/class/net | grep ^cali); do ip link del $i; done; ip link del up0
-            for n in $(ls /run/netns); do umount /run/netns/$n; rm /run/netns/$n; done
-            nft flush ruleset; ${LEGACY}; ipset destroy; ip route flush proto 142; ip -6 route flush proto 142`);
+        await clear("cali.*|up0");
       }
     },
   );

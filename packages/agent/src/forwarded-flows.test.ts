@@ -6,7 +6,7 @@ import { afterAll, beforeAll, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { inNamespace } from "@margay/netlink";
-import { unshared, until } from "@margay/testing";
+import { noRules, noSets, unshared, until } from "@margay/testing";
 import { BACKENDS } from "./rulesets/testing/backends.ts";
 import { startAgent } from "./start.ts";
 import { testContext } from "./testing/context.ts";
@@ -111,8 +111,8 @@ unshared(import.meta.url, () => {
       await until(() => cut.every(({ one, at }) => one.answered > at)); // allowed again, it begins anew
       for (const one of streams) one.close();
       await agent.stop();
-      sh(`nft flush ruleset; for t in filter mangle raw; do for i in iptables ip6tables; do
-          $i-legacy -t $t -F; $i-legacy -t $t -X; done; done; ipset destroy`);
+      await noRules();
+      await noSets();
     },
   );
 });

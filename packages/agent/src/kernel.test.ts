@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import type { NodeState } from "@margay/calc";
-import { unshared, until } from "@margay/testing";
+import { noSets, unshared, until } from "@margay/testing";
 import { Kernel } from "./kernel.ts";
 import { address, type Pod, resource, stateWith } from "./render/testing/pods.ts";
 import { BACKENDS } from "./rulesets/testing/backends.ts";
@@ -195,7 +195,7 @@ unshared(import.meta.url, () => {
       for (const tool of ["iptables", "ip6tables"])
         for (const table of ["raw", "mangle", "nat", "filter"])
           sh(`${tool}-${backend} -t ${table} -F; ${tool}-${backend} -t ${table} -X`);
-      sh("ipset destroy");
+      await noSets();
       const state = stateOf("Deny");
       await kernel.apply(state);
       expect(kernel.enforced(state)).toBe(state);

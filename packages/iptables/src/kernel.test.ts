@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import type { Family } from "@margay/net";
 import { reconcile, Tracked } from "@margay/reconcile";
-import { unshared, until } from "@margay/testing";
+import { noRules, noSets, unshared, until } from "@margay/testing";
 import fc from "fast-check";
 import {
   type Backend,
@@ -55,9 +55,9 @@ const save = (backend: Backend, family: Family = 4): string[] =>
     .filter((line) => !line.startsWith("#"))
     .map((line) => line.replace(/^(:.*) \[\d+:\d+\]$/, "$1"));
 const foreign = (backend: Backend): string[] => save(backend).filter((line) => !line.includes("margay"));
-function wipe(backend: Backend): void {
-  sh(`for c in iptables ip6tables; do for t in filter nat mangle raw; do $c-${backend} -t $t -F; $c-${backend} -t $t -X; done; done
-      ipset flush; for s in $(ipset list -n); do ipset destroy $s; done`);
+async function wipe(): Promise<void> {
+  await noRules();
+  await noSets();
 }
 
 /** Chains a to d of rules from the vocabulary; each calls the next one that exists. */
@@ -76,7 +76,7 @@ unshared(import.meta.url, () => {
   describe.each<Backend>(["nft", "legacy"])("%s", (backend) => {
     const open = () => new Iptables({ ...targets, backend });
     beforeEach(() => void sh("ipset create margay-s hash:net"));
-    afterEach(() => wipe(backend));
+    afterEach(wipe);
 
     test("chains that call each other, in two tables: put, read back the same, removed without a trace", async () => {
       const before = save(backend);
@@ -315,7 +315,7 @@ unshared(import.meta.url, () => {
     sh(`kill $(pgrep -P ${holder.pid})`);
     await once(holder, "close");
     await put("ACCEPT");
-    wipe("legacy");
+    await wipe();
   });
 
   test("a tool that does not answer an open stream is run once for each transaction instead", async () => {
@@ -343,7 +343,7 @@ unshared(import.meta.url, () => {
       family,
       members: new Set(members),
     });
-    afterEach(() => wipe("nft"));
+    afterEach(wipe);
 
     test("random states A -> B through one target end in exactly B; foreign sets untouched", async () => {
       sh("ipset create kube-x hash:ip && ipset add kube-x 1.2.3.4");

@@ -13,6 +13,7 @@ import { formatAddress, parseAddress } from "@margay/net";
 import { newNamespace } from "@margay/netlink";
 import { unshared } from "@margay/testing";
 import { startAgent } from "../start.ts";
+import { clear } from "../testing/clear.ts";
 import { pause, testContext } from "../testing/context.ts";
 import { cniCall } from "../testing/runtime.ts";
 import { Domains } from "./domains.ts";
@@ -197,10 +198,7 @@ unshared(import.meta.url, () => {
     } finally {
       for (const child of programs) child.stdin?.end();
       await agent.stop();
-      sh(`for i in $(ls /sys/class/net | grep ^cali); do ip link del $i; done; ip link del up0
-          for n in $(ls /run/netns); do umount /run/netns/$n; rm /run/netns/$n; done
-          for t in raw mangle nat filter; do for c in iptables-legacy ip6tables-legacy; do $c -t $t -F; $c -t $t -X; done; done
-          nft flush ruleset; ipset destroy; ip route flush proto 142; ip -6 route flush proto 142`);
+      await clear("cali.*|up0");
     }
   });
 

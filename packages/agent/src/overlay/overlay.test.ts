@@ -4,7 +4,7 @@ import { afterEach, beforeAll, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
 import { type MemoryStore, memoryStore, resources } from "@margay/datastore";
 import { checksumOffload, setChecksumOffload } from "@margay/netlink";
-import { unshared, until } from "@margay/testing";
+import { noLinks, noRoutes, unshared, until } from "@margay/testing";
 import { startAgent } from "../start.ts";
 import { pause, type TestContext, testContext } from "../testing/context.ts";
 import { HANDOVER_MS } from "./handover.ts";
@@ -90,9 +90,8 @@ unshared(import.meta.url, () => {
   afterEach(async () => {
     await running?.stop();
     running = undefined;
-    sh(
-      "ip link del vxlan.margay 2>/dev/null; ip link del vxlan-v6.margay 2>/dev/null; ip route flush proto 142; true",
-    );
+    await noLinks("vxlan(-v6)?.margay");
+    await noRoutes("142");
     rmSync(`${runDir}/cni.sock`, { force: true });
   });
 
