@@ -13,7 +13,7 @@ const common = {
 };
 
 export default {
-  testTimeout: 300_000, // for what hangs, on a slow machine; what must be quick says so itself
+  testTimeout: 900_000, // for what hangs, on a slow machine; what must be quick says so itself
   projects: [
     { ...common, displayName: "unit", testMatch: ["<rootDir>/packages/*/src/**/*.test.ts"] },
     {

@@ -92,7 +92,7 @@ test.each([
     const flow = await Flow.open(lab, { from: "shop/a", to: "shop/b", port: 9000 });
     for (const node of ["n1", "n2"]) await lab.must(["kill", `${node}/${daemon}`]);
     expect(await reached()).toEqual(ALLOWED); // the kernel goes on without it
-    const wait = await lab.exec("fabric", ["margay", "wait", "--timeout", "1"]);
+    const wait = await lab.exec("fabric", ["margay", "wait", "--timeout", "10"]);
     expect([wait.code, wait.stdout]).toEqual([1, unapplied(daemon)]);
     for (const node of ["n1", "n2"]) await lab.must(["start", `${node}/${daemon}`]);
     for (let round = 0; round < 2; round++) expect(await reached()).toEqual(ALLOWED); // while it starts and takes over
@@ -170,7 +170,7 @@ async function signal(daemon: string, name: string): Promise<void> {
 /** What `margay wait` says when one daemon of both nodes does not answer. */
 const unapplied = (daemon: string) =>
   `2 of 4 daemons have not applied everything:
-${["n1", "n2"].map((node) => `${node} ${daemon}: no answer within 1000 ms: is it running and connected to the datastore?\n`).join("")}`;
+${["n1", "n2"].map((node) => `${node} ${daemon}: no answer within 10000 ms: is it running and connected to the datastore?\n`).join("")}`;
 
 test("etcd away: forwarding goes on, ADD fails with a code to try again, everything catches up by itself", async () => {
   const before = await daemons();

@@ -105,7 +105,7 @@ test("8 processes on one etcd, killed, their nodes deleted, their pools changed:
   const seed = String(fc.readConfigureGlobal().seed);
   const options = ["--operations", "1500", "--every", "50", "--seed", seed];
   const words = ["--conditions=margay-source", "--no-warnings", soak, ...options];
-  const limits = { timeout: 280_000, killSignal: "SIGKILL" } as const;
+  const limits = { timeout: 880_000, killSignal: "SIGKILL" } as const;
   const { stdout, stderr } = await promisify(execFile)(process.execPath, words, limits).catch(
     (error) => error,
   );

@@ -2,6 +2,12 @@ import { readFileSync } from "node:fs";
 import { afterAll, expect, test } from "@jest/globals";
 import { eventually, exitOf, margay, start, startProgram, TestLab } from "./testing/lab.ts";
 
+interface Status {
+  readonly name: string;
+  readonly phase: string;
+  readonly processes: readonly { readonly name: string; readonly log: string }[];
+}
+
 const labs: TestLab[] = [];
 afterAll(async () => {
   for (const lab of labs) await lab.down();
@@ -15,11 +21,11 @@ test("two labs at once know nothing of each other; a full pool says so", async (
 
   const begins = ["-e", "setTimeout(() => {}, 1e6)", "lab", "supervise", "--name", "begun"];
   const begun = startProgram([process.execPath, ...begins]);
-  const status = JSON.parse((await margay(["lab", "status", "-o", "json"])).stdout) as {
-    name: string;
-    phase: string;
-    processes: { name: string; log: string }[];
-  }[];
+  let status: Status[] = [];
+  await eventually("the one that begins is listed", async () => {
+    status = JSON.parse((await margay(["lab", "status", "-o", "json"])).stdout) as Status[];
+    return status.some(({ name }) => name === "begun");
+  });
   const phaseOf = (lab: TestLab) => status.find(({ name }) => name === lab.name)?.phase;
   expect([phaseOf(small), phaseOf(other)]).toEqual(["ready", "ready"]);
   begun.kill("SIGKILL");

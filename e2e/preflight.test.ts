@@ -14,7 +14,7 @@ function refusal(wrapper: string[], before = "true", PATH = process.env.PATH): s
   const [program = "sh", ...words] = [...wrapper, "/bin/sh", "-c", `${before}; ${UP}`];
   const { status, stderr } = spawnSync(program, words, {
     encoding: "utf8",
-    timeout: 280_000,
+    timeout: 880_000,
     env: { ...process.env, PATH },
   });
   expect(status).toBe(1);

@@ -21,7 +21,7 @@ interface Report {
 
 function repaired(backend: string): Report {
   const node = [process.execPath, "--conditions=margay-source", "--no-warnings", SCRIPT, backend];
-  const options = { encoding: "utf8", timeout: 280_000 } as const;
+  const options = { encoding: "utf8", timeout: 880_000 } as const;
   return JSON.parse(execFileSync("unshare", ["-Urnm", "--kill-child", ...node], options)) as Report;
 }
 

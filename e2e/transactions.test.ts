@@ -18,7 +18,7 @@ function probed(options: string): Report {
   const node = [process.execPath, "--conditions=margay-source", "--no-warnings", SCRIPT];
   const out = execFileSync("unshare", ["-Urnm", "--kill-child", ...node, ...options.split(" ")], {
     encoding: "utf8",
-    timeout: 280_000,
+    timeout: 880_000,
   });
   return JSON.parse(out) as Report;
 }

@@ -145,7 +145,7 @@ export class TestLab {
   }
 
   async wait(): Promise<void> {
-    await this.margay(["wait"]);
+    await this.margay(["wait", "--timeout", "120"]);
   }
 
   async pods(): Promise<PodView[]> {
@@ -176,7 +176,7 @@ export class TestLab {
 export async function eventually(
   what: string,
   question: () => Promise<boolean>,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await question())) {

@@ -1,8 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { mkdtempSync, writeFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, test } from "@jest/globals";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { encode, keyOf, parse } from "@margay/api";
 import { type MemoryStore, memoryStore } from "@margay/datastore";
 import { inNamespace } from "@margay/netlink";
@@ -54,11 +53,12 @@ class Stream {
   }
 }
 
-/** Those without an answer for half a second. */
-async function stoppedOf(streams: readonly Stream[]): Promise<string[]> {
-  const before = streams.map(({ answered }) => answered);
-  await sleep(500);
-  return streams.filter(({ answered }, i) => answered === before[i]).map(({ name }) => name);
+/** Those without an answer while each of `others` has 25, which is half a second's. */
+async function stoppedOf(streams: readonly Stream[], others: readonly Stream[]): Promise<string[]> {
+  const before = new Map([...streams, ...others].map((one) => [one, one.answered]));
+  const answersOf = (one: Stream) => one.answered - (before.get(one) ?? 0);
+  await until(() => others.every((one) => answersOf(one) >= 25));
+  return streams.filter((one) => answersOf(one) === 0).map(({ name }) => name);
 }
 
 async function put(store: MemoryStore, kind: string, name: string, spec: object): Promise<void> {
@@ -98,21 +98,29 @@ unshared(import.meta.url, () => {
       const context = testContext({ store, node: "n1", runDir: mkdtempSync("/run/agent-") });
       const agent = await startAgent(context.daemon);
       const streams = BEHIND.flatMap((host) => [DENIED, ALLOWED].map((port) => new Stream(host, port)));
-      await until(() => context.notReady().length === 0 && streams.every(({ answered }) => answered > 0));
-      const deny = { action: "Deny", protocol: "UDP", destination: { ports: [DENIED] } };
-      const policy = { selector: "role == 'n'", applyOnForward: true, types: ["Ingress"] };
-      await put(store, "GlobalNetworkPolicy", "p", { ...policy, ingress: [deny, { action: "Allow" }] });
-      const denied = BEHIND.map((host) => `${host} ${DENIED}`);
-      await until(async () => (await stoppedOf(streams)).join() === denied.join());
-      await put(store, "GlobalNetworkPolicy", "p", { ...policy, ingress: [{ action: "Allow" }] });
-      const cut = streams
-        .filter(({ name }) => denied.includes(name))
-        .map((one) => ({ one, at: one.answered }));
-      await until(() => cut.every(({ one, at }) => one.answered > at)); // allowed again, it begins anew
-      for (const one of streams) one.close();
-      await agent.stop();
-      await noRules();
-      await noSets();
+      try {
+        await until(() => context.notReady().length === 0 && streams.every(({ answered }) => answered > 0));
+        const deny = { action: "Deny", protocol: "UDP", destination: { ports: [DENIED] } };
+        const policy = { selector: "role == 'n'", applyOnForward: true, types: ["Ingress"] };
+        await put(store, "GlobalNetworkPolicy", "p", { ...policy, ingress: [deny, { action: "Allow" }] });
+        const denied = BEHIND.map((host) => `${host} ${DENIED}`);
+        const allowed = streams.filter(({ name }) => !denied.includes(name));
+        let stopped: string[] = [];
+        await until(async () => {
+          stopped = await stoppedOf(streams, allowed);
+          return stopped.join() === denied.join();
+        }).catch(() => expect([stopped, context.notReady()]).toEqual([denied, []]));
+        await put(store, "GlobalNetworkPolicy", "p", { ...policy, ingress: [{ action: "Allow" }] });
+        const cut = streams
+          .filter(({ name }) => denied.includes(name))
+          .map((one) => ({ one, at: one.answered }));
+        await until(() => cut.every(({ one, at }) => one.answered > at)); // allowed again, it begins anew
+      } finally {
+        for (const one of streams) one.close();
+        await agent.stop();
+        await noRules();
+        await noSets();
+      }
     },
   );
 });

@@ -14,7 +14,7 @@ const routerYaml = `
 local: { as: 64512, router-id: 172.20.0.11 }
 networks: [10.9.0.0/24, fd00:9::/64]
 neighbors:
-  - { name: tor, address: 172.20.0.2, as: 65000, families: [ipv4], hold-time: 3, connect-retry-time: 1, import: accept, export: accept }
+  - { name: tor, address: 172.20.0.2, as: 65000, families: [ipv4], hold-time: 9, connect-retry-time: 1, import: accept, export: accept }
   - { name: leaf, address: 172.20.1.2, as: 65001, families: [ipv4], hold-time: 30, connect-retry-time: 1, import: accept, export: accept }
   - { name: leaf6, address: fd00:172:21::2, as: 65001, families: [ipv6], hold-time: 30, connect-retry-time: 1, import: accept, export: accept }
 `;
@@ -28,7 +28,7 @@ protocol static { ipv4; route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blac
 protocol bgp n1 {
   local 172.20.0.2 as 65000;
   neighbor 172.20.0.11 as 64512;
-  hold time 3; keepalive time 1; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
+  hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
   ipv4 { import all; export filter {
     if source != RTS_STATIC then reject;
     if net = 198.51.100.0/24 then bgp_path.prepend(65000);
@@ -182,10 +182,10 @@ unsharedWithUsers(import.meta.url, () => {
       expect((await packets.end()).lost).toEqual([]);
     });
 
-    test("the link is cut for longer than the hold time (3 s): sessions, routes and packets are back after it", async () => {
+    test("the link is cut for longer than the hold time (9 s): sessions, routes and packets are back after it", async () => {
       run("ip link set eth0 down");
       await eventually(() => state(), expect.not.stringMatching("Established"));
-      await new Promise((resolve) => setTimeout(resolve, 4000));
+      await new Promise((resolve) => setTimeout(resolve, 10_000));
       run("ip link set eth0 up");
       await eventually(() => state(), "Established");
       await eventually(() => run("ip route show 192.0.2.0/24"), expect.stringMatching("via 172.20.0.2"));

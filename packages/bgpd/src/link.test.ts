@@ -29,7 +29,7 @@ describe("a link", () => {
     let isHeard = false;
     socket.on("data", () => {
       isHeard = true;
-      link.arm("hold", 0.5);
+      link.arm("hold", 60);
     });
     link.arm("hold", 0.5);
     peer.write("alive");
@@ -37,6 +37,7 @@ describe("a link", () => {
     while (!isHeard) await nextTurn();
     await nextTurn();
     expect(fired).toEqual([]);
+    link.arm("hold", 0.05);
     while (fired.length === 0) await nextTurn(); // silence
     expect(fired).toEqual(["hold"]);
   });

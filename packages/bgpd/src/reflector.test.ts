@@ -1,6 +1,7 @@
 /**
  * `margay bgpd --config-file` as a reflector, a process between a BIRD and an FRR with zebra, both of which write their kernels: what a kill -9
- * of it, and of a client of it, costs the routes and the packets of the others.
+ * of it, and of a client of it, costs the routes and the packets of the others. Hold times of 30 s: a kill is heard at once, and who gets no
+ * processor for a while must not lose a session, whose routes would go with it.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -16,8 +17,8 @@ local: { as: 64512, router-id: 172.20.0.5 }
 kernel: { install: false }
 networks: []
 neighbors:
-  - { name: bird, address: 172.20.0.2, as: 64512, rr-client: true, families: [ipv4], hold-time: 3, connect-retry-time: 1 }
-  - { name: frr, address: 172.20.0.3, as: 64512, rr-client: true, families: [ipv4], hold-time: 3, connect-retry-time: 1 }
+  - { name: bird, address: 172.20.0.2, as: 64512, rr-client: true, families: [ipv4], hold-time: 30, connect-retry-time: 1 }
+  - { name: frr, address: 172.20.0.3, as: 64512, rr-client: true, families: [ipv4], hold-time: 30, connect-retry-time: 1 }
 `;
 const birdConf = `
 router id 172.20.0.2;
@@ -26,7 +27,7 @@ protocol kernel { ipv4 { export where source = RTS_BGP; }; persist; graceful res
 protocol static { ipv4; route 192.0.2.0/24 blackhole; }
 protocol bgp n1 {
   local 172.20.0.2 as 64512; neighbor 172.20.0.5 as 64512; direct;
-  hold time 3; keepalive time 1; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
+  hold time 30; keepalive time 10; connect delay time 1; connect retry time 1; error wait time 1, 1; graceful restart on;
   ipv4 { import all; export where source = RTS_STATIC; next hop self; };
 }
 `;
@@ -38,7 +39,7 @@ router bgp 64512
  bgp graceful-restart
  bgp graceful-restart preserve-fw-state
  neighbor 172.20.0.5 remote-as 64512
- neighbor 172.20.0.5 timers 1 3
+ neighbor 172.20.0.5 timers 10 30
  neighbor 172.20.0.5 timers connect 1
  neighbor 172.20.0.5 advertisement-interval 0
  address-family ipv4 unicast

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
+import { until } from "@margay/testing";
 import { Turns } from "./turns.ts";
 
 /** Turns whose work owes more as often as `owed` says; `taken` counts them. */
@@ -8,13 +9,17 @@ function counted(owed = 0) {
   const turns = new Turns(() => ++seen.taken <= owed);
   return { turns, seen };
 }
-const aWhile = () => delay(50);
+/** Until none is due, and a while longer, for one more that would be wrong. */
+async function idle(turns: Turns): Promise<void> {
+  await until(() => !turns.isDue);
+  await delay(50);
+}
 
 test("however often it is asked for, one turn is taken, and not at once: what comes with the same event belongs to it", async () => {
   const { turns, seen } = counted();
   for (let i = 0; i < 10; i++) turns.ask();
   expect([seen.taken, turns.isDue]).toEqual([0, true]);
-  await aWhile();
+  await idle(turns);
   expect([seen.taken, turns.isDue]).toEqual([1, false]);
 });
 
@@ -27,14 +32,14 @@ test("all that comes is heard of at once, and what is owed still", async () => {
   turns.ask();
   turns.ask();
   expect(seen.asked).toBe(2);
-  await aWhile();
+  await idle(turns);
   expect(seen.asked).toBe(4);
 });
 
 test("what is owed still is another turn, unasked", async () => {
   const { turns, seen } = counted(3);
   turns.ask();
-  await aWhile();
+  await idle(turns);
   expect(seen.taken).toBe(4);
 });
 
@@ -45,7 +50,7 @@ test("a turn may ask for the next", async () => {
     return false;
   });
   turns.ask();
-  await aWhile();
+  await idle(turns);
   expect(seen.taken).toBe(3);
 });
 
@@ -54,6 +59,6 @@ test("stopped, none is taken, not even one that was due", async () => {
   turns.ask();
   turns.stop();
   turns.ask();
-  await aWhile();
+  await idle(turns);
   expect(seen.taken).toBe(0);
 });

@@ -169,7 +169,7 @@ unshared(import.meta.url, () => {
       await thread.wire(WIRING);
       await routePod(nl);
       pod.send(`${i}`, 9, "192.0.2.1");
-      await Promise.race([once(node, "message"), setTimeout(1000)]);
+      await Promise.race([once(node, "message"), setTimeout(10_000, undefined, { ref: false })]);
       pod.close();
       await unwire(WIRING.hostInterface);
       deleteNamespace(POD);

@@ -94,7 +94,7 @@ const sleep = (ms: number, signal: AbortSignal) => delay(ms, undefined, { signal
 const node = (name: string) => ({ kind: "Node", metadata: { name } });
 
 describe("wait", () => {
-  const request = { timeoutSeconds: 0.3, nodes: [], output: "table", id: "b1", sleep } as const;
+  const request = { timeoutSeconds: 2, nodes: [], output: "table", id: "b1", sleep } as const;
 
   test("those who have not applied everything are named with the reason", async () => {
     const store = await storeWith(node("n1"));

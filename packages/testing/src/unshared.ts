@@ -56,7 +56,7 @@ function rerun(namespaces: string, path: string): Result[] {
     const child = spawnSync("unshare", [namespaces, "sh", "-c", script, "sh", ...node, ...options], {
       env: { ...process.env, [inside]: "1" },
       encoding: "utf8",
-      timeout: 600_000, // something hangs
+      timeout: 1_800_000, // something hangs
     });
     process.stderr.write(child.stderr.replace(/^.*(PASS|FAIL) (.|\n)*$/m, ""));
     if (!existsSync(output))

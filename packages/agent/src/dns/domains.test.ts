@@ -15,7 +15,7 @@ import { unshared } from "@margay/testing";
 import { startAgent } from "../start.ts";
 import { clear } from "../testing/clear.ts";
 import { pause, testContext } from "../testing/context.ts";
-import { cniCall } from "../testing/runtime.ts";
+import { cniAdd } from "../testing/runtime.ts";
 import { Domains } from "./domains.ts";
 import type { Done, Task } from "./testing/asker.ts";
 import { answer } from "./testing/wire.ts";
@@ -152,7 +152,7 @@ unshared(import.meta.url, () => {
     const programs = [await program("far", "far.ts", Object.values(RESOLVERS).flat().join(), SERVERS.join())];
     let agent = await started(store, runDir);
     try {
-      const replies = await Promise.all(pods.map((pod) => cniCall(runDir, "ADD", pod)));
+      const replies = await Promise.all(pods.map((pod) => cniAdd(runDir, pod)));
       expect(replies.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
       const [one, two] = [await asker("one"), await asker("two")];
       expect(await one.reaches("192.0.2.1", SHORT_MS)).toBe(false);

@@ -8,7 +8,7 @@ const inNamespace = (...command: string[]): string =>
   execFileSync(
     "unshare",
     ["-Urnm", "--kill-child", process.execPath, "--conditions=margay-source", "--no-warnings", ...command],
-    { encoding: "utf8", timeout: 280_000 },
+    { encoding: "utf8", timeout: 880_000 },
   );
 
 test.each(["nft", "legacy", "nftables"])(

@@ -22,3 +22,14 @@ export const cniCall = (runDir: string, command: string, pod: string, { env = {}
     },
     stdin: Buffer.from(JSON.stringify({ cniVersion: "1.1.0", name: "margay", type: "margay-cni", ...conf })),
   });
+
+const TRIES = 20;
+
+/** The same with ADD, and again while it is to be tried again later (CNI's error 11), as a node that has too much to do answers. */
+export async function cniAdd(runDir: string, pod: string, more: More = {}) {
+  for (let tries = 1; ; tries++) {
+    const reply = await cniCall(runDir, "ADD", pod, more);
+    const isLate = reply.exitCode !== 0 && (JSON.parse(reply.stdout) as { code?: number }).code === 11;
+    if (!isLate || tries === TRIES) return reply;
+  }
+}

@@ -8,9 +8,9 @@ import { scratch } from "@margay/testing";
 export const run = (command: string): string =>
   execFileSync("sh", ["-c", command], { encoding: "utf8", maxBuffer: 2 ** 26 }); // 20,000 routes are more than its 1 MiB
 
-/** Polls until `what` equals `expected`, at most 60 s; fails with what was seen last. */
+/** Polls until `what` equals `expected`, at most two minutes; fails with what was seen last. */
 export async function eventually(what: () => unknown, expected: unknown, everyMs = 50): Promise<void> {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + 120_000;
   for (;;) {
     const seen = await what();
     try {

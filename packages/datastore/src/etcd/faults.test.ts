@@ -106,9 +106,9 @@ describe("etcd goes away under load", () => {
     await store.put(`${PREFIX}a`, "1");
     await until(() => world.get(`${PREFIX}a`) === "1");
     await server.signal("SIGSTOP");
-    const before = Date.now();
+    const before = performance.now();
     await expect(store.put(`${PREFIX}a`, "2")).rejects.toMatchObject({ code: "unavailable" });
-    expect(Date.now() - before).toBeLessThan(10_000);
+    expect(performance.now() - before).toBeLessThan(20_000);
     await server.signal("SIGCONT");
     // whether etcd still carries out "2", before or even after what comes next, is its own race: why callers must read again
     await store.put(`${PREFIX}b`, "3");
@@ -128,10 +128,21 @@ describe("etcd goes away under load", () => {
     await proxy.close();
     await direct.delete(`${PREFIX}gone`);
     const last = await direct.put(`${PREFIX}new`, "1");
-    execFileSync("etcdctl", ["--endpoints", server.endpoint, "compact", String(last.revision)], {
-      env: { ...process.env, ETCDCTL_API: "3" },
-      stdio: "ignore",
-    });
+    execFileSync(
+      "etcdctl",
+      [
+        "--endpoints",
+        server.endpoint,
+        "--command-timeout=2m",
+        "--dial-timeout=2m",
+        "compact",
+        String(last.revision),
+      ],
+      {
+        env: { ...process.env, ETCDCTL_API: "3" },
+        stdio: "ignore",
+      },
+    );
     const again = await countingProxy(portOf(server), port);
     undo.push(() => again.close());
     await until(() => world.get(`${PREFIX}new`) === "1" && !world.has(`${PREFIX}gone`));
@@ -176,21 +187,25 @@ describe("etcd goes away under load", () => {
 test("of two endpoints one hangs: a write that may have taken effect waits for one deadline, and the next call asks the other", async () => {
   const [hung, other] = [await etcd(), await etcd()];
   await storeAt({ endpoints: [other.endpoint] }).get(PREFIX); // elections take their time
-  const store = storeAt({ endpoints: [hung.endpoint, other.endpoint], timeoutMs: 4000 });
+  const store = storeAt({ endpoints: [hung.endpoint, other.endpoint], timeoutMs: 10_000 });
   await store.get(PREFIX);
   await hung.signal("SIGSTOP");
   const before = performance.now();
   await expect(store.create(`${PREFIX}a`, "1")).rejects.toMatchObject({ code: "unavailable" });
   await store.create(`${PREFIX}a`, "1");
-  expect(performance.now() - before).toBeLessThan(7500); // never a second deadline
+  expect(performance.now() - before).toBeLessThan(19_000); // never a second deadline
 });
 
 describe("users and passwords", () => {
   const ctl = ({ endpoint }: SpawnedEtcd, ...words: string[]) =>
-    execFileSync("etcdctl", ["--endpoints", endpoint, ...words], {
-      env: { ...process.env, ETCDCTL_API: "3" },
-      stdio: "ignore",
-    });
+    execFileSync(
+      "etcdctl",
+      ["--endpoints", endpoint, "--command-timeout=2m", "--dial-timeout=2m", ...words],
+      {
+        env: { ...process.env, ETCDCTL_API: "3" },
+        stdio: "ignore",
+      },
+    );
 
   async function guarded(): Promise<SpawnedEtcd> {
     const server = await etcd();
@@ -253,7 +268,7 @@ describe("users and passwords", () => {
   test("who is at another endpoint by now does not wait for a log-in at the one that is left", async () => {
     const [hung, server] = [await guarded(), await guarded()];
     const endpoints = [hung.endpoint, server.endpoint];
-    const client = new EtcdClient({ endpoints, username: "margay", password: "cat", timeoutMs: 3000 });
+    const client = new EtcdClient({ endpoints, username: "margay", password: "cat", timeoutMs: 10_000 });
     undo.push(() => client.close());
     await hung.signal("SIGSTOP");
     const ask = () =>
@@ -355,12 +370,12 @@ describe("TLS", () => {
 describe("what people get to read", () => {
   test("nobody listens: the endpoint, the cause, and what to check", async () => {
     const endpoint = `http://127.0.0.1:${await freePort()}`;
-    const store = storeAt({ endpoints: [endpoint] });
-    const before = Date.now();
+    const store = storeAt({ endpoints: [endpoint], timeoutMs: 30_000 });
+    const before = performance.now();
     await expect(store.get(`${PREFIX}a`)).rejects.toThrow(
       `etcd ${endpoint}: connection refused: is etcd running there, and is --etcd-endpoints right?`,
     );
-    expect(Date.now() - before).toBeLessThan(4000);
+    expect(performance.now() - before).toBeLessThan(20_000); // long before a deadline
   });
 
   test("a value over etcd's limit, and one over grpc's, name the key", async () => {

@@ -106,7 +106,7 @@ const standsStill = (pid: number): boolean =>
 
 /** Until it accepts connections; calls then wait by themselves for its election. */
 async function listening(port: number, child: ChildProcess): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 2400; tries++) {
     if (child.exitCode !== null) throw new Error(`etcd exited with code ${child.exitCode}`);
     const socket = connect(port, "127.0.0.1");
     const up = await once(socket, "connect").then(
@@ -117,7 +117,7 @@ async function listening(port: number, child: ChildProcess): Promise<void> {
     if (up) return;
     await sleep(50);
   }
-  throw new Error(`etcd did not listen on port ${port} within 10 s`);
+  throw new Error(`etcd did not listen on port ${port} within two minutes`);
 }
 
 /** A port that nobody listened on a moment ago. */

@@ -62,7 +62,7 @@ function tryUdp({ from, sourcePort, to, port, patienceMs }: Probe): Promise<bool
 
 async function listen(port: number): Promise<void> {
   const tcp = createServer((socket) => socket.on("error", () => socket.destroy()).resume());
-  const udp = createSocket({ type: "udp6", ipv6Only: false });
+  const udp = createSocket({ type: "udp6", ipv6Only: false, recvBufferSize: 2 ** 20 });
   udp.on("message", (message, peer) => udp.send(message, peer.port, peer.address));
   await Promise.all([
     new Promise<void>((done) => tcp.listen(port, "::", done)),

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { AnyResource } from "@margay/api";
+import { until } from "@margay/testing";
 import { loader } from "./loader.ts";
 import { FAR, outside } from "./outside.ts";
 import { address, asNode, endpoint, type Pod, resource, run, stateWith } from "./pods.ts";
@@ -48,6 +49,12 @@ async function hold(pod: Pod, to: string, count: number): Promise<Held> {
     return { count: Number(line), end: () => child.stdin.end() };
   throw new Error(`${pod} told nothing`);
 }
+
+/** Whether the kernel knows a connection between these that both sides have not closed yet. */
+const isOpen = (from: Pod, to: Pod): boolean =>
+  new RegExp(
+    `(ESTABLISHED|FIN_WAIT|CLOSE_WAIT|LAST_ACK) src=${address(from, 4)} dst=${address(to, 4)} `,
+  ).test(run("conntrack -L -p tcp 2>/dev/null"));
 
 /** Code points on what arrives at `namespace` from a pod, by destination, as hexadecimal bytes above ECN. */
 function countCodePoints(namespace: string): () => string[] {
@@ -99,7 +106,7 @@ async function main(): Promise<void> {
   await apply(stateWith([...limited, controlled("b", { ingressMaxConnections: 9 })]));
   found["after another change"] = (await hold("b", address("a", 4), 2)).count;
   first.end();
-  await new Promise((done) => setTimeout(done, 300));
+  await until(() => !isOpen("b", "a"));
   found["when some have ended"] = (await hold("b", address("a", 4), 2)).count;
 
   const seen = { far: countCodePoints("far"), b: countCodePoints("b") };

@@ -5,6 +5,6 @@ import { fileURLToPath } from "node:url";
 export function unsharedScript(name: string, backend: string): unknown {
   const file = fileURLToPath(new URL(name, import.meta.url));
   const node = [process.execPath, "--conditions=margay-source", "--no-warnings", file, backend];
-  const options = { encoding: "utf8", timeout: 280_000 } as const;
+  const options = { encoding: "utf8", timeout: 880_000 } as const;
   return JSON.parse(execFileSync("unshare", ["-Urnm", "--kill-child", ...node], options));
 }

@@ -21,7 +21,7 @@ function unshared(name: string, options: string): unknown {
   const node = [process.execPath, "--conditions=margay-source", "--no-warnings", script];
   const out = execFileSync("unshare", ["-Urnm", "--kill-child", ...node, ...options.split(" ")], {
     encoding: "utf8",
-    timeout: 280_000,
+    timeout: 880_000,
     stdio: ["ignore", "pipe", "pipe"],
   });
   return JSON.parse(out);

@@ -26,10 +26,12 @@ export interface Count {
 /** An answer is not waited for longer: on a busy machine one side or the other may get no processor for seconds. */
 const PATIENCE_MS = 10_000;
 const LISTED = 10;
+/** Bytes, of which the kernel gives what it may: who gets no processor for a second must lose nothing. */
+const AT_MOST = 2 ** 20;
 
 function answer(): void {
   for (const port of [PORTS.allowed, PORTS.denied]) {
-    const socket = createSocket("udp6"); // of both families
+    const socket = createSocket({ type: "udp6", recvBufferSize: AT_MOST }); // of both families
     socket.on("message", (bytes, { port: from, address }) => socket.send(bytes, from, address));
     socket.bind(port);
   }
