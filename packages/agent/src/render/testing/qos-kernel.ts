@@ -54,7 +54,7 @@ async function hold(pod: Pod, to: string, count: number): Promise<Held> {
 function open(from: Pod, to: Pod): number {
   const state = "(ESTABLISHED|FIN_WAIT|CLOSE_WAIT|LAST_ACK)";
   const line = new RegExp(`${state} src=${address(from, 4)} dst=${address(to, 4)} `, "g");
-  return run("conntrack -L -p tcp 2>/dev/null").match(line)?.length ?? 0;
+  return run("conntrack -L -p tcp").match(line)?.length ?? 0;
 }
 
 /** Code points on what arrives at `namespace` from a pod, by destination, as hexadecimal bytes above ECN. */
