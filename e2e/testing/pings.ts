@@ -7,14 +7,14 @@ export interface Pings {
 
 /** What a pod sends to an address from now on: a hundred echo requests a second. */
 export function pings(lab: TestLab, from: string, to: string): Pings {
-  // `lab exec` hands on SIGTERM; ping sums up at SIGINT.
-  const script = 'ping -n -i 0.01 "$0" & trap "kill -INT $!" TERM; wait $!; wait $!';
+  // A signal to `lab exec` does not come there; the end of its input does.
+  const script = 'ping -n -i 0.01 "$0" & read -r _; kill -INT $!; wait $!';
   const child = lab.spawn(from, ["sh", "-c", script, to]);
   let text = "";
   child.stdout?.setEncoding("utf8").on("data", (chunk) => (text += chunk));
   return {
     end: async () => {
-      child.kill("SIGTERM");
+      child.stdin?.end();
       await exitOf(child);
       const sent = Number(/(\d+) packets transmitted/.exec(text)?.[1] ?? 0);
       const back = new Set([...text.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, n]) => Number(n)));
