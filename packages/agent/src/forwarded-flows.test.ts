@@ -97,9 +97,12 @@ unshared(import.meta.url, () => {
       await put(store, "HostEndpoint", "h", { ...both, interfaceName: "eth0" });
       const context = testContext({ store, node: "n1", runDir: mkdtempSync("/run/agent-") });
       const agent = await startAgent(context.daemon);
-      const streams = BEHIND.flatMap((host) => [DENIED, ALLOWED].map((port) => new Stream(host, port)));
+      let streams: readonly Stream[] = [];
       try {
-        await until(() => context.notReady().length === 0 && streams.every(({ answered }) => answered > 0));
+        await until(() => context.notReady().length === 0);
+        // Not before: the kernel tracks connections since there are rules, and takes the first packet that it sees for the asker's.
+        streams = BEHIND.flatMap((host) => [DENIED, ALLOWED].map((port) => new Stream(host, port)));
+        await until(() => streams.every(({ answered }) => answered > 0));
         const deny = { action: "Deny", protocol: "UDP", destination: { ports: [DENIED] } };
         const policy = { selector: "role == 'n'", applyOnForward: true, types: ["Ingress"] };
         await put(store, "GlobalNetworkPolicy", "p", { ...policy, ingress: [deny, { action: "Allow" }] });
