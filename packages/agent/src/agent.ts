@@ -131,6 +131,7 @@ export class Agent {
     this.metrics.domainsFrom(() => this.domains.all);
     this.dataplane = new Dataplane({
       kernel: this.kernel,
+      onPass: () => this.#expected.passBegins(),
       state: () => {
         const state = this.calc.state();
         this.domains.listen(state.resolvers !== undefined); // before any answer is sent there

@@ -13,7 +13,9 @@ export interface Pass {
 
 export interface DataplaneOptions {
   readonly kernel: Pick<Kernel, "apply" | "enforced" | "missing" | "refused">;
-  /** The desired state as of now; called once a pass. */
+  /** A pass begins: the state that it enforces is asked for next. */
+  readonly onPass?: () => void;
+  /** The desired state as of now. */
   readonly state: () => NodeState;
   readonly onApplied: (pass: Pass) => void;
   readonly onError: (error: unknown, retryInMs: number) => void;
@@ -111,6 +113,7 @@ export class Dataplane {
     const goal = this.#wanted;
     this.#startedAt = performance.now();
     try {
+      this.#options.onPass?.();
       const state = this.#options.state();
       const outcomes = await this.#options.kernel.apply(state);
       this.#endpoints = state.endpoints;

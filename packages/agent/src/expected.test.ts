@@ -39,6 +39,8 @@ describe("whatever else the datastore says of the key is news, and so is all tha
   ])("%s", (_why, update) => {
     const expected = expecting();
     expect(expected.confirms(update)).toBe(false);
+    expect([...expected.interfaces()]).toEqual(["cali1"]); // the pass under way may have it still
+    expected.passBegins();
     expect([...expected.interfaces()]).toEqual([]);
     expect(expected.confirms({ key: KEY, entry: entry(value("10.0.0.1/32")) })).toBe(false);
     expect(expected.withdraw(KEY)).toBeUndefined();
@@ -49,4 +51,21 @@ test("withdrawn: calc is told that it is gone, once", () => {
   const expected = expecting();
   expect(expected.withdraw(KEY)).toEqual({ key: KEY });
   expect(expected.withdraw(KEY)).toBeUndefined();
+});
+
+test("withdrawn: it has no route in the pass under way, and counts for none that begins later", () => {
+  const expected = expecting();
+  expected.withdraw(KEY);
+  expect([...expected.interfaces()]).toEqual(["cali1"]);
+  expected.passBegins();
+  expect([...expected.interfaces()]).toEqual([]);
+});
+
+test("other addresses are expected instead: the pass under way, which may have the first, makes no route when they are confirmed", () => {
+  const expected = expecting();
+  expected.put(KEY, value("10.0.0.2/32"));
+  expect(expected.confirms({ key: KEY, entry: entry(value("10.0.0.2/32")) })).toBe(true);
+  expect([...expected.interfaces()]).toEqual(["cali1"]);
+  expected.passBegins();
+  expect([...expected.interfaces()]).toEqual([]);
 });

@@ -8,30 +8,51 @@ import { alreadyDecoded, type SyncUpdate } from "@margay/datastore";
  */
 export class Expected {
   readonly #endpoints = new Map<string, { readonly value: string; readonly endpoint: WorkloadEndpoint }>();
+  /** Interfaces of what came to nothing: a pass under way may have it still. */
+  readonly #former = new Set<string>();
 
   /** Files what is being written under a key that the datastore did not have. @returns what calc is to be told */
   put(key: string, value: string): Update | undefined {
     const endpoint: AnyResource = decode(key, value);
     if (endpoint.kind !== "WorkloadEndpoint") return undefined;
+    this.#end(key);
     this.#endpoints.set(key, { value, endpoint });
     return { key, value: endpoint };
   }
 
   /** It will not be written. @returns what calc is to be told; nothing when the datastore has spoken already */
   withdraw(key: string): Update | undefined {
-    return this.#endpoints.delete(key) ? { key } : undefined;
+    return this.#end(key) ? { key } : undefined;
   }
 
   /** Hears what the datastore says. Whether that is no more than what was expected. */
   confirms({ key, entry }: SyncUpdate): boolean {
     const one = this.#endpoints.get(key);
+    if (one === undefined || entry?.value !== one.value) {
+      this.#end(key);
+      return false;
+    }
     this.#endpoints.delete(key);
-    if (one === undefined || entry?.value !== one.value) return false;
     alreadyDecoded(entry, one.endpoint);
     return true;
   }
 
-  /** The interfaces that must have no route yet. */
+  /** What a pass enforces is of now: what was expected and came to nothing is not in it. */
+  passBegins(): void {
+    this.#former.clear();
+  }
+
+  /** The interfaces that must have no route in this pass. */
   readonly interfaces = (): ReadonlySet<string> =>
-    new Set([...this.#endpoints.values()].map(({ endpoint }) => endpoint.spec.interfaceName));
+    new Set([...this.#former, ...[...this.#endpoints.values()].map(interfaceOf)]);
+
+  /** Nobody will confirm it any more. @returns whether it was expected */
+  #end(key: string): boolean {
+    const one = this.#endpoints.get(key);
+    if (one) this.#former.add(interfaceOf(one));
+    return this.#endpoints.delete(key);
+  }
 }
+
+const interfaceOf = ({ endpoint }: { readonly endpoint: WorkloadEndpoint }): string =>
+  endpoint.spec.interfaceName;
