@@ -17,7 +17,7 @@ export async function patiently<T>(act: () => Promise<T>): Promise<T> {
   }
 }
 
-const isAway = (error: unknown): boolean =>
+export const isAway = (error: unknown): boolean =>
   error instanceof IpamError
     ? error.code === "datastore" // not "contention": a livelock is a violation
     : error instanceof StoreError && error.code === "unavailable";

@@ -17,6 +17,7 @@ import { random } from "./random.ts";
 
 export interface Round {
   readonly seed: number;
+  /** That are done: what is refused for lack of addresses, or since etcd is away, does not count. */
   readonly operations: number;
   /** Operations from one kill or change to the next, on average. */
   readonly every: number;
@@ -32,8 +33,9 @@ export interface Outcome {
   readonly changes: number;
   /** Of etcd. */
   readonly restarts: number;
-  /** Addresses given, and how many of them were somebody else's before. */
+  /** Of the operations, those that gave addresses; and what was tried besides them, in vain. */
   readonly assigned: number;
+  readonly failed: number;
   readonly violations: readonly string[];
 }
 
@@ -180,9 +182,10 @@ class Soak {
     const lines = readdirSync(logs).flatMap((name) => parseLines(readFileSync(join(logs, name), "utf8")));
     const { violations, end } = judge(lines);
     const assigned = lines.filter(({ kind }) => kind === "assigned").length;
+    const failed = lines.filter(({ kind }) => kind.endsWith("-failed")).length;
     const inStore = await patiently(() => contradictions(store, end));
     return {
-      ...{ operations: this.#operations, assigned, ...this.#counts },
+      ...{ operations: this.#operations, assigned, failed, ...this.#counts },
       violations: [...this.#faults, ...violations, ...inStore],
     };
   }

@@ -14,7 +14,7 @@ Eight processes assign and release addresses on one real etcd, while they are ki
 Their logs are judged from outside: no address held by two at overlapping times, and every invariant in the end.
 Goes in rounds, and without --seed goes on where it was interrupted. Exit code 1 at the first violation; the seed is printed.
 
-  --operations N   how many in all (1000000)
+  --operations N   how many in all (1000000) that are done; those that fail, for lack of addresses or of etcd, do not count
   --round N        how many with one etcd (50000)
   --every N        how many from one kill or change of pools to the next, on average (200)
   --seed N         of the first round; each next one has the next (random)
