@@ -40,6 +40,31 @@ test("the demo: pods, routes and a policy as expected, exit 0, nothing left", as
   expect(cage.look()).toEqual(before);
 });
 
+/** Nothing reaches the pod of which the demo says that all do. */
+const CLOSED = `apiVersion: margay.dev/v1
+kind: GlobalNetworkPolicy
+metadata: { name: closed }
+spec: { selector: app == "monitor", types: [Ingress] }
+`;
+
+test("a connection that is not as expected: it is marked in the report, exit 1, nothing left", async () => {
+  const name = nameOf("wrong");
+  const lab = start(["lab", "demo", "--once", "--nodes", "1", "--name", name], cage.inside);
+  const exit = exitOf(lab);
+  let report = "";
+  lab.stdout?.setEncoding("utf8").on("data", (chunk) => {
+    report += chunk;
+  });
+  const apply = ["sh", "-c", `echo '${CLOSED}' | margay apply -f -`];
+  const inLab = ["lab", "exec", "fabric", "--name", name, "--", ...apply];
+  await eventually("a policy is there that the demo does not know", async () => {
+    return (await margay(inLab, "", cage.inside)).code === 0;
+  });
+  expect(await exit).toBe(1);
+  expect(report).toMatch(/│ shop\/db .* no \(should be yes\) +│/);
+  expect(cage.look()).toEqual(before);
+});
+
 test("reflectors instead of the mesh: only they have iBGP sessions with everybody, and all is reached", async () => {
   const flags = ["--nodes", "6", "--route-reflectors", "2", "--once", "--name", nameOf("rr")];
   const { code, stdout, stderr } = await margay(["lab", "demo", ...flags]);
