@@ -44,6 +44,17 @@ export const net = (family?: Family) =>
       wrongFamily(family, parsePrefix(value, { mask: true }).family),
   ).transform((value) => formatPrefix(parsePrefix(value, { mask: true })));
 
+/**
+ * The same, also with leading zeros, which Kubernetes takes for decimal (`ParseCIDRSloppy`; later versions refuse them in new objects, not in
+ * those that are stored).
+ */
+export const sloppyNet = () =>
+  text((value) => fault(() => parsePrefix(decimal(value), { mask: true }))).transform((value) =>
+    formatPrefix(parsePrefix(decimal(value), { mask: true })),
+  );
+
+const decimal = (value: string): string => value.replaceAll(/(^|[./])0+(?=\d)/g, "$1");
+
 /** The prefix of text that a schema has already accepted, or undefined when it was refused. */
 export function prefixIn(value: string): Prefix | undefined {
   try {

@@ -169,6 +169,11 @@ describe('NetworkPolicy: peers ("Behavior of to and from selectors")', () => {
         { nets: ["fd00::/8"] },
       ],
     ],
+    [
+      "leading zeros are decimal",
+      [{ ipBlock: { cidr: "010.008.0.0/08", except: ["010.0100.0.0/016"] } }],
+      [{ nets: ["10.0.0.0/8"], notNets: ["10.100.0.0/16"] }],
+    ],
     ["host bits of ipBlock are dropped", [{ ipBlock: { cidr: "10.1.2.3/8" } }], [{ nets: ["10.0.0.0/8"] }]],
   ])("%s", (_why, peers, entities) => {
     expect(specOf({ podSelector: {}, ingress: [{ from: peers }] })).toMatchObject({

@@ -1,6 +1,6 @@
 import { contains } from "@margay/net";
 import * as z from "zod";
-import { net, prefixIn } from "../fields/addresses.ts";
+import { prefixIn, sloppyNet } from "../fields/addresses.ts";
 import { nameOf } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
 import { and, type Selector } from "../selector/ast.ts";
@@ -13,8 +13,8 @@ import { storedName } from "./stored-name.ts";
 
 const ipBlock = z
   .object({
-    cidr: net().describe("A network."),
-    except: z.array(net()).optional().describe("Networks within it that are not meant."),
+    cidr: sloppyNet().describe("A network."),
+    except: z.array(sloppyNet()).optional().describe("Networks within it that are not meant."),
   })
   .superRefine(({ cidr, except = [] }, context) => {
     const range = prefixIn(cidr);
