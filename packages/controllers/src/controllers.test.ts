@@ -216,6 +216,24 @@ describe("objects that are each one resource", () => {
     await until(async () => (await read(CLOSED)) === undefined);
   });
 
+  test("a ClusterNetworkPolicy with a peer of a later version closes the rule that names it, and says so", async () => {
+    await leads();
+    const rules = [
+      { action: "Accept", from: [{ tenants: {} }] },
+      { action: "Accept", from: [{ namespaces: {} }] },
+    ];
+    cluster.kubernetes.put(CLUSTER_POLICIES, guard({ ingress: rules }));
+    const closed = await until(() => read(CLOSED));
+    expect(closed).toMatchObject({ spec: { ingress: [{ action: "Allow", source: expect.anything() }] } });
+    const event = await until(() => cluster.kubernetes.objects("/api/v1/events")[0]);
+    expect(event).toMatchObject({
+      ...{ reason: "Refused", involvedObject: { kind: "ClusterNetworkPolicy", name: "guard" } },
+      message: expect.stringMatching(
+        /found 0; until it is corrected a rule with such a peer accepts nothing/,
+      ),
+    });
+  });
+
   test.each<[kind: string, plural: string, key: string, more: object]>([
     ["AdminNetworkPolicy", "adminnetworkpolicies", "kanp.adminnetworkpolicy.guard", { priority: 7 }],
     [

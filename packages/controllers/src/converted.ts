@@ -23,6 +23,8 @@ export interface Converted {
   readonly text: string | undefined;
   /** Why the object cannot be taken as it is; `text` is then what fails closed, if anything. */
   readonly refused?: string;
+  /** With `refused`: the object's other rules are in force. */
+  readonly isClosedByRule?: true;
   /** Without `text`: what fails closed, if nothing was in force before. */
   readonly closed?: string;
 }
@@ -63,8 +65,10 @@ function kubernetes(row: {
       const more = row.annotated ? networkAnnotations(object.metadata.annotations) : {};
       if (typeof made !== "string")
         return { key: row.key(object), text: made && markedText(made, row.from, more) };
-      const closed = row.closed?.close(object);
-      return { key: row.key(object), text: closed && markedText(closed, row.from), refused: made };
+      const byRule = row.closed?.closeByRule?.(object);
+      const closed = byRule ?? row.closed?.close(object);
+      const text = closed && markedText(closed, row.from);
+      return { key: row.key(object), text, refused: made, ...(byRule && { isClosedByRule: true }) };
     },
   };
 }

@@ -225,16 +225,18 @@ export class Copies extends Queued {
     }
     if (refused === undefined || (conversion.hasStatus && !isNews)) return;
     log.warn({ event: "refused", kind, name, namespace }, `${kind} ${name} is refused: ${refused}`);
-    const text = conversion.hasStatus ? undefined : wish.text;
-    const telling = { reason: "Refused", message: refusalText(text, refused), now: now() };
+    const message = refusalText(conversion.hasStatus ? {} : wish, refused);
+    const telling = { reason: "Refused", message, now: now() };
     await tellWarning(server, { apiVersion, kind, name, namespace, uid }, telling);
   }
 }
 
-const refusalText = (text: string | undefined, refused: string): string =>
-  text === undefined
-    ? `${refused}; what was in force before stays`
+function refusalText({ text, isClosedByRule }: Partial<Converted>, refused: string): string {
+  if (text === undefined) return `${refused}; what was in force before stays`;
+  return isClosedByRule
+    ? `${refused}; until it is corrected a rule with such a peer accepts nothing, or denies all if it is to deny or to pass`
     : `${refused}; until it is corrected its pods are closed: nothing passes that is left to it to decide`;
+}
 
 function wishOf(conversion: Conversion, object: KubernetesObject): Wish {
   const { name, namespace, uid, generation } = object.metadata;

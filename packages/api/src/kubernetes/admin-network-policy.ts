@@ -1,5 +1,6 @@
 import * as z from "zod";
 import {
+  type AdminPolicy,
   type AdminRule,
   adminPolicy,
   checkEgress,
@@ -16,6 +17,7 @@ import {
 } from "./admin-policy.ts";
 import type { RefusedObject } from "./refused.ts";
 import { storedName } from "./stored-name.ts";
+import { withClosedRules, withoutUnknownPeers } from "./unknown-peers.ts";
 
 /**
  * policy.networking.k8s.io/v1alpha1 AdminNetworkPolicy and BaselineAdminNetworkPolicy: what ClusterNetworkPolicy was before
@@ -78,17 +80,19 @@ type Admin = z.output<typeof kubernetesAdminNetworkPolicy>;
 type Baseline = z.output<typeof kubernetesBaselineAdminNetworkPolicy>;
 
 /** Ours, in the tier `kube-admin`, by its priority (calico.md §1.9). */
-export const adminNetworkPolicyFrom = ({ metadata, spec }: Admin): object =>
-  adminPolicy({
-    ...{ name: adminPolicyName(metadata.name), tier: "kube-admin", order: spec.priority },
-    ...written(metadata, spec),
-  });
+export const adminNetworkPolicyFrom = (policy: Admin): object => adminPolicy(readAdmin(policy));
 
 /** Ours, the last in the tier `kube-baseline`. */
-export const baselineAdminNetworkPolicyFrom = ({ metadata, spec }: Baseline): object =>
-  adminPolicy({
-    ...{ name: baselinePolicyName(metadata.name), tier: "kube-baseline", ...written(metadata, spec) },
-  });
+export const baselineAdminNetworkPolicyFrom = (policy: Baseline): object => adminPolicy(readBaseline(policy));
+
+const readAdmin = ({ metadata, spec }: Pick<Admin, "metadata" | "spec">): AdminPolicy => ({
+  ...{ name: adminPolicyName(metadata.name), tier: "kube-admin", order: spec.priority },
+  ...written(metadata, spec),
+});
+
+const readBaseline = ({ metadata, spec }: Pick<Baseline, "metadata" | "spec">): AdminPolicy => ({
+  ...{ name: baselinePolicyName(metadata.name), tier: "kube-baseline", ...written(metadata, spec) },
+});
 
 const written = (
   { labels, annotations }: Admin["metadata"],
@@ -135,3 +139,17 @@ export const closedAdminNetworkPolicy = ({ metadata, spec }: RefusedObject): obj
 
 export const closedBaselineAdminNetworkPolicy = ({ metadata, spec }: RefusedObject): object =>
   closedAdminPolicy({ name: baselinePolicyName(metadata.name), tier: "kube-baseline" }, spec);
+
+/** One whose only fault is peers that are not known: closed rule by rule. Undefined for all others. */
+export function adminNetworkPolicyByRule({ metadata, spec }: RefusedObject): object | undefined {
+  const known = withoutUnknownPeers(spec);
+  const parsed = known && kubernetesAdminNetworkPolicy.shape.spec.safeParse(known).data;
+  return parsed && adminPolicy(withClosedRules(spec, readAdmin({ metadata, spec: parsed })));
+}
+
+/** The same. */
+export function baselineAdminNetworkPolicyByRule({ metadata, spec }: RefusedObject): object | undefined {
+  const known = withoutUnknownPeers(spec);
+  const parsed = known && kubernetesBaselineAdminNetworkPolicy.shape.spec.safeParse(known).data;
+  return parsed && adminPolicy(withClosedRules(spec, readBaseline({ metadata, spec: parsed })));
+}

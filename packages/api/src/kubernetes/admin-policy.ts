@@ -98,7 +98,8 @@ export type ProtocolMatch = z.output<typeof protocolMatch>;
 export interface AdminRule {
   readonly name?: string | undefined;
   readonly action: "Allow" | "Deny" | "Pass";
-  readonly peers: readonly Peer[];
+  /** Absent: anybody. */
+  readonly peers?: readonly Peer[];
   readonly protocols?: readonly ProtocolMatch[] | undefined;
 }
 
@@ -163,12 +164,13 @@ const isEmpty = (rules: unknown): boolean => Array.isArray(rules) && rules.lengt
 function rulesOf({ name, action, peers, protocols }: AdminRule, side: "source" | "destination"): object[] {
   const groups = protocols ? groupsOf(protocols) : [{}];
   const annotated = name ? { metadata: { annotations: { name } } } : {};
-  return entitiesOf(peers).flatMap((entity) =>
+  const entities = peers ? entitiesOf(peers) : [{}];
+  return entities.flatMap((entity) =>
     groups.map(({ protocol, ports }: PortGroup) => {
       const destination = { ...(side === "destination" && entity), ...(ports && { ports }) };
       return {
         ...{ action, ...(protocol && { protocol }), ...annotated },
-        ...(side === "source" && { source: entity }),
+        ...(side === "source" && Object.keys(entity).length > 0 && { source: entity }),
         ...(Object.keys(destination).length > 0 && { destination }),
       };
     }),

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import {
+  type AdminPolicy,
   type AdminRule,
   adminPolicy,
   checkEgress,
@@ -14,6 +15,7 @@ import {
 } from "./admin-policy.ts";
 import type { RefusedObject } from "./refused.ts";
 import { storedName } from "./stored-name.ts";
+import { withClosedRules, withoutUnknownPeers } from "./unknown-peers.ts";
 
 /** policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy, as network-policy-api defines it. */
 
@@ -49,19 +51,20 @@ export const kubernetesClusterNetworkPolicy = z.object({
 
 const TIERS = { Admin: "kube-admin", Baseline: "kube-baseline" } as const;
 
+type ClusterPolicy = z.output<typeof kubernetesClusterNetworkPolicy>;
+
 /** Ours, in the tier and at the order that its tier and priority mean (calico.md §1.9). */
-export function clusterNetworkPolicyFrom({
-  metadata,
-  spec,
-}: z.output<typeof kubernetesClusterNetworkPolicy>): object {
+export const clusterNetworkPolicyFrom = (policy: ClusterPolicy): object => adminPolicy(read(policy));
+
+function read({ metadata, spec }: Pick<ClusterPolicy, "metadata" | "spec">): AdminPolicy {
   const { name, labels, annotations } = metadata;
   const { tier, subject, ingress = [], egress = [] } = spec;
-  return adminPolicy({
+  return {
     ...{ name: clusterPolicyName(name, tier), labels, annotations, subject },
     ...{ tier: TIERS[tier], order: spec.priority },
     ingress: ingress.map((rule) => ruleOf(rule, rule.from)),
     egress: egress.map((rule) => ruleOf(rule, rule.to)),
-  });
+  };
 }
 
 type Rule = Pick<z.output<typeof ingressRule>, "name" | "action" | "protocols">;
@@ -85,3 +88,10 @@ export const closedClusterNetworkPolicy = ({ metadata, spec }: RefusedObject): o
     },
     spec,
   );
+
+/** One whose only fault is peers that are not known: closed rule by rule. Undefined for all others. */
+export function clusterNetworkPolicyByRule({ metadata, spec }: RefusedObject): object | undefined {
+  const known = withoutUnknownPeers(spec);
+  const parsed = known && kubernetesClusterNetworkPolicy.shape.spec.safeParse(known).data;
+  return parsed && adminPolicy(withClosedRules(spec, read({ metadata, spec: parsed })));
+}
