@@ -200,6 +200,12 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "has(margay.dev/route-reflector)",
   ],
   [
+    "that pods reach their own node",
+    EXTERNAL,
+    "FelixConfiguration/default",
+    '"spec":{"defaultEndpointToHostAction":"Accept"}',
+  ],
+  [
     "a backend and an MTU",
     { ...EXTERNAL, felixConfiguration: { iptablesBackend: "NFT", vxlanMTU: 1400 } },
     "FelixConfiguration/default",

@@ -75,9 +75,9 @@ export const values: Value = group("Values of charts/margay.", {
   felixConfiguration: {
     ...spec(
       "FelixConfiguration",
-      "The FelixConfiguration `default`: backend, MTU, logging, and what else it holds.",
+      "The FelixConfiguration `default`: backend, MTU, logging, and what else it holds. A pod that no policy isolates may reach its own node, as Kubernetes has it.",
     ),
-    default: {},
+    default: { defaultEndpointToHostAction: "Accept" },
   },
   etcd: group("The datastore.", {
     mode: choice("bundled: this chart runs it; external: yours.", "bundled", "external"),
