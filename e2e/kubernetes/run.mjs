@@ -8,6 +8,7 @@ import { foreground } from "../../packages/dev/src/foreground.mjs";
 import { image } from "../../packages/dev/src/image.mjs";
 import { ROOT } from "../../packages/dev/src/outputs.mjs";
 import { run, SetupError, step } from "../../packages/dev/src/progress.mjs";
+import { allowed, forBuilding, minutes, next } from "./budget.mjs";
 import { fetchCalico } from "./calico.mjs";
 import { tooLittle } from "./room.mjs";
 import { areBuilt, TOOLS, ToolsMissing, tools, toolsFolder } from "./tools.mjs";
@@ -16,11 +17,9 @@ const HERE = fileURLToPath(new URL(".", import.meta.url));
 /** Apart from a failure (1): nothing has been tested. */
 const SKIPPED = 75; // EX_TEMPFAIL
 const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child=SIGKILL"];
-/** Of one file of tests, whose own limits are in it: jest itself may hang. */
-const SPEC_MINUTES = 25;
 /** `unshare` heeds nothing but SIGKILL, also when a SIGTERM comes to us; it ends with `timeout`, whatever ends that. */
-const BOUNDED = [
-  ...["timeout", "--foreground", "--signal=KILL", "--kill-after=5s", `${SPEC_MINUTES}m`],
+const within = (minutes) => [
+  ...["timeout", "--foreground", "--signal=KILL", "--kill-after=5s", `${minutes}m`],
   ...["setpriv", "--pdeathsig", "KILL", "--"],
 ];
 const KILLED = 128 + constants.signals.SIGKILL;
@@ -34,33 +33,48 @@ const JEST = [
   "e2e/kubernetes/jest.config.mjs",
 ];
 
-/** CI gives so many minutes to all of it; what has not begun by then is skipped. */
-const MINUTES = Number(process.env.MARGAY_KUBERNETES_MINUTES ?? Number.POSITIVE_INFINITY);
 /** A mirror or a network that fails, as apt-get and mmdebstrap say it. */
 const UNREACHED =
   /no network\?|Failed to fetch|could not install|Debian packages are missing|made for Debian/;
 
 /** @returns the exit code: jest's, or 75 when it could not be tried, or not all of it */
 async function kubernetes(args) {
-  const why = await cannot(join(ROOT, ".cache/setup.log"));
+  const waiting = specs(args);
+  const all = minutes(process.env.MARGAY_KUBERNETES_MINUTES);
+  const left = () => all - passedMinutes();
+  const short = (done) =>
+    skipped(
+      `${waiting.join(", ")}: not run, for ${Math.max(0, left()).toFixed(1)} minutes are left; ${done} files passed before`,
+    );
+  if (next(waiting, left()) === undefined) return short(0);
+  const why = await cannot(join(ROOT, ".cache/setup.log"), forBuilding(waiting, left()));
   if (why !== undefined) return skipped(why);
-  const all = specs(args);
-  for (const [done, spec] of all.entries()) {
-    if (passedMinutes() > MINUTES)
-      return skipped(`${all.slice(done).join(", ")}: no time is left for them; ${done} files passed before`);
-    rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
-    const since = passedMinutes();
-    const code = await inNamespaces([join(ROOT, "node_modules/.bin/node"), ...JEST, spec]);
-    if (code === KILLED)
-      process.stderr.write(
-        `margay: ${spec}: killed after ${(passedMinutes() - since).toFixed(1)} minutes: ${SPEC_MINUTES} are allowed, else for want of memory, or with us\n`,
-      );
+  let done = 0;
+  for (let spec = next(waiting, left()); spec; spec = next(waiting, left())) {
+    const code = await passes(spec);
     if (code !== 0) return code; // the logs are of the one that failed
+    waiting.splice(waiting.indexOf(spec), 1);
+    done++;
   }
-  process.stderr.write(
-    `e2e:kubernetes: ${all.length} files passed in ${passedMinutes().toFixed(1)} minutes\n`,
-  );
+  if (waiting.length > 0) return short(done);
+  process.stderr.write(`e2e:kubernetes: ${done} files passed in ${passedMinutes().toFixed(1)} minutes\n`);
   return 0;
+}
+
+/** Runs a file of tests, whose own limits are in it: jest itself may hang. @returns its exit code */
+async function passes(spec) {
+  rmSync(join(ROOT, "build/kubernetes-logs"), { recursive: true, force: true });
+  const since = passedMinutes();
+  const code = await inNamespaces(within(allowed(spec)), [
+    join(ROOT, "node_modules/.bin/node"),
+    ...JEST,
+    spec,
+  ]);
+  if (code === KILLED)
+    process.stderr.write(
+      `margay: ${spec}: killed after ${(passedMinutes() - since).toFixed(1)} minutes: ${allowed(spec)} are allowed, else for want of memory, or with us\n`,
+    );
+  return code;
 }
 
 const passedMinutes = () => performance.now() / 60_000;
@@ -77,10 +91,11 @@ function specs(words) {
   return wanted.map((name) => join("e2e/kubernetes", name));
 }
 
-const inNamespaces = (command) => foreground([...BOUNDED, ...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
+const inNamespaces = (bound, command) =>
+  foreground([...bound, ...UNSHARE, "sh", "-c", PRIVATE, "sh", ...command]);
 
-/** Why this machine cannot run them, in words; no failure of this tree. */
-async function cannot(log) {
+/** Why this machine cannot run them, in words; no failure of this tree. @param buildMinutes the tools' */
+async function cannot(log, buildMinutes) {
   if (process.getuid() !== 0) return "it runs containers, which needs root";
   const little = tooLittle(areBuilt() ? undefined : toolsFolder());
   if (little) return little;
@@ -88,15 +103,15 @@ async function cannot(log) {
   const { code, output } = await run(command, words);
   if (code !== 0) return `no namespaces with a cgroup2 of their own here: ${output.trim()}`;
   try {
-    await prepare(log);
+    await prepare(log, buildMinutes);
   } catch (error) {
     if (error instanceof ToolsMissing || UNREACHED.test(error.message)) return error.message;
     throw error;
   }
 }
 
-async function prepare(log) {
-  await step(TOOLS, () => tools(log));
+async function prepare(log, buildMinutes) {
+  await step(TOOLS, () => tools(log, buildMinutes));
   await step("Calico's definitions", () => fetchCalico(log));
   const packages = { crun: "crun", curl: "curl", "golang-github-containers-common": undefined };
   await step("Debian packages", () => debianPackages(log, packages));

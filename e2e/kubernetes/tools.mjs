@@ -43,27 +43,29 @@ nice -n 15 go build -o "$to.new/" "$@" && mv "$to.new"/* "$to" && rmdir "$to.new
 const BUILD_MINUTES = 30;
 /** What Go says of modules that it cannot fetch, or that its proxy does not give, and of a machine with too little room. */
 const UNABLE =
-  /no space left|cannot allocate memory|signal: killed|dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|: (?:403|50\d) /;
+  /no space left|cannot allocate memory|signal: killed|dial tcp|no such host|i\/o timeout|TLS handshake|connection re(?:fused|set)|GOPROXY=off|(?:reading|Get) "?https?:/;
 
 /** Whether all of them are there. */
 export const areBuilt = () => missing().length === 0;
 
-/** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can, or without its modules */
-export async function tools(log) {
+/** Builds what is missing. @returns false when nothing was; ToolsMissing without a Go that can, its modules, or time */
+export async function tools(log, minutesLeft = BUILD_MINUTES) {
   const wanted = missing();
   if (wanted.length === 0) return false;
+  const minutes = Math.min(BUILD_MINUTES, minutesLeft);
+  if (minutes <= 0) throw new ToolsMissing(`${TOOLS} are not built, and no time is left for that`);
   await needGo();
   const folder = toolsFolder();
   const packages = wanted.map((name) => PROGRAMS[name]);
   await must("mkdir", ["-p", join(folder, "..")]);
   const words = [`${folder}.lock`, "sh", "-c", BUILD, "sh", folder, ...QUICKLY, "-ldflags", stamps()];
   const env = { CGO_ENABLED: "0", GOFLAGS: "-buildvcs=false -mod=readonly" };
-  const bounded = [`${BUILD_MINUTES}m`, "flock", ...words, ...packages];
+  const bounded = [`${minutes}m`, "flock", ...words, ...packages];
   const { code, output } = await run("timeout", bounded, { cwd: MODULE, env, log });
   if (code === 0) return;
   if (code === 124)
     throw new ToolsMissing(
-      `${TOOLS} were not built within ${BUILD_MINUTES} minutes; the next build goes on from there`,
+      `${TOOLS} were not built within ${minutes.toFixed(1)} minutes; the next build goes on from there`,
     );
   const said = output.split("\n").find((line) => UNABLE.test(line));
   if (said) throw new ToolsMissing(`${TOOLS} are not built, and cannot be here: ${said.trim()}`);

@@ -51,6 +51,12 @@ test.each([
     "a proxy that does not give them",
     "reading https://proxy/k8s.io/kubernetes/@v/v1.34.9.zip: 403 Forbidden",
   ],
+  [
+    "a proxy that has none of it",
+    "k8s.io/api@v0.34.9: reading https://proxy/k8s.io/api/@v/v0.34.9.zip: 404 Not Found",
+  ],
+  ["a proxy that breaks off", 'k8s.io/api@v0.34.9: Get "https://proxy/k8s.io/api/@v/v0.34.9.zip": EOF'],
+  ["no proxy wanted", "k8s.io/api@v0.34.9: module lookup disabled by GOPROXY=off"],
   ["a full disk", "link: mapping output file failed: no space left on device"],
   ["too little memory", "build k8s.io/kubernetes/cmd/kube-apiserver: /usr/lib/go/link: signal: killed"],
 ])("Go without its modules, or without room, is as good as none: %s", async (_why, words) => {
@@ -61,6 +67,21 @@ test.each([
 test("without Go it says what is missing", async () => {
   process.env.PATH = join(folder, "nothing");
   await expect(tools(undefined)).rejects.toThrow(ToolsMissing);
+});
+
+test.each([
+  ["none is left", 0, /no time is left/],
+  ["what is left is over", 0.005, /not built within 0.0 minutes/],
+])("time that is bounded: %s", async (_why, minutes, words) => {
+  go(`${write(ALL)}\nsleep 60`);
+  await expect(tools(undefined, minutes)).rejects.toThrow(words);
+  expect(built()).toEqual([]);
+});
+
+test("what is built needs no time", async () => {
+  go(write(ALL));
+  await tools(undefined);
+  expect(await tools(undefined, 0)).toBe(false);
 });
 
 test("a Go that cannot read go.mod is none", async () => {
