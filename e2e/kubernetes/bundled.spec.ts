@@ -25,13 +25,19 @@ afterAll(() => cluster?.stop());
 const onNode = (node: string, words: readonly string[]) =>
   exec(["nsenter", `--net=${namespacePath(node)}`, "--", ...words]);
 const kubectl = (...words: string[]) => cluster.must("kubectl", words);
+/** Of `kubectl wait`. */
+const LONG = "--timeout=300s";
 const TLS = ["ca", "cert", "key"] as const;
 const FILES = {
   ca: "cacert=/etc/etcd/tls/ca.crt",
   cert: "cert=/etc/etcd/tls/tls.crt",
   key: "key=/etc/etcd/tls/tls.key",
 };
-const flags = TLS.map((name) => `--${FILES[name]}`);
+/** Of a busy machine, whose disk answers late. */
+const PATIENT = ["--dial-timeout=10s", "--command-timeout=30s"];
+/** etcdctl's own: somebody is asked again. */
+const QUICK = ["--dial-timeout=2s", "--command-timeout=5s"];
+const flags = [...TLS.map((name) => `--${FILES[name]}`), ...PATIENT];
 /** etcdctl in a member's container, as `kubectl exec` would run it. */
 const etcdctl = (member: number, ...words: string[]) =>
   cluster.execIn(`margay-etcd-${member}`, "etcd", ["etcdctl", ...flags, ...words]);
@@ -39,7 +45,7 @@ const url = (member: number) => `https://${MEMBERS[member]}:12379`;
 const endpoint = (member: number) => [`--endpoints=${url(member)}`];
 const all = `--endpoints=${[0, 1, 2].map((member) => url(member)).join()}`;
 const healthy = async (): Promise<number> => {
-  const text = await etcdctl(0, "endpoint", "health", all, "-w", "json").catch(() => "[]");
+  const text = await etcdctl(0, "endpoint", "health", all, ...QUICK, "-w", "json").catch(() => "[]");
   return (JSON.parse(text || "[]") as { health: boolean }[]).filter(({ health }) => health).length;
 };
 const leads = async (): Promise<string> => {
@@ -234,12 +240,16 @@ test("one of three members loses its data: removed, added, and begun as docs/gui
       () => true,
       () => false,
     );
-  await cluster.eventually("the two that are left have a leader", () => does("endpoint", "health"));
-  const lines = (await etcdctl(0, ...endpoint(0), "member", "list")).split("\n");
+  await cluster.eventually("the two that are left have a leader", () => does("endpoint", "health", ...QUICK));
+  const list = async () => (await etcdctl(0, ...endpoint(0), "member", "list")).split("\n");
+  const lines = await list();
   const [id = ""] = lines.find((line) => line.includes("margay-etcd-2"))?.split(",") ?? [];
   await etcdctl(0, ...endpoint(0), "member", "remove", id);
-  const peer = "--peer-urls=https://margay-etcd-2.margay.internal:12380";
-  await cluster.eventually("it is added", () => does("member", "add", "margay-etcd-2", peer));
+  const peer = "https://margay-etcd-2.margay.internal:12380";
+  await cluster.eventually("it is added", async () => {
+    await does("member", "add", "margay-etcd-2", `--peer-urls=${peer}`);
+    return (await list()).some((line) => line.includes(peer)); // also where the answer came too late
+  });
   await upgrade(cluster, withEtcd({ initialClusterState: "existing" }), NODES.length);
   const pod = ["-n", NAMESPACE, "get", "pod", "margay-etcd-2", "--ignore-not-found"];
   const started = "jsonpath={.spec.containers[0].args} {.status.containerStatuses[0].restartCount}";
@@ -249,12 +259,19 @@ test("one of three members loses its data: removed, added, and begun as docs/gui
   await begins(); // as what it was until now it has written data already
   await cluster.eventually("three are healthy", async () => (await healthy()) === 3, 60_000);
   for (const now of ["updatedReplicas", "readyReplicas"])
-    await kubectl("-n", NAMESPACE, "wait", "statefulset/margay-etcd", `--for=jsonpath={.status.${now}}=3`);
+    await kubectl(
+      "-n",
+      NAMESPACE,
+      "wait",
+      "statefulset/margay-etcd",
+      `--for=jsonpath={.status.${now}}=3`,
+      LONG,
+    );
 });
 
 test("a snapshot is made, the data is lost, the snapshot is restored as docs/guide/upgrade.md says", async () => {
   await kubectl("-n", NAMESPACE, "create", "job", "--from=cronjob/margay-etcd-snapshots-1", "by-hand");
-  await kubectl("-n", NAMESPACE, "wait", "job/by-hand", "--for=condition=complete", "--timeout=60s");
+  await kubectl("-n", NAMESPACE, "wait", "job/by-hand", "--for=condition=complete", LONG);
   const holder = "n2"; // the member's own node
   const [file = ""] = snapshots(holder);
   for (const node of NODES)

@@ -68,6 +68,7 @@ async function startEtcd(): Promise<void> {
 const AS_CLIENT = {
   ...{ ETCDCTL_ENDPOINTS: URL, ETCDCTL_CACERT: `${DESK}/ca.crt` },
   ...{ ETCDCTL_CERT: `${DESK}/tls.crt`, ETCDCTL_KEY: `${DESK}/tls.key` },
+  ...{ ETCDCTL_DIAL_TIMEOUT: "10s", ETCDCTL_COMMAND_TIMEOUT: "30s" }, // a busy machine's disk answers late
 };
 /** What goes wrong, and the user without whom no authentication begins. */
 const USERS = `

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { ip, must, namespacePath } from "@margay/lab";
+import { now, unstarvedMs } from "../testing/unstarved.ts";
 import { openCrd } from "./admin-policies.ts";
 // @ts-expect-error plain JavaScript: it runs before anything is built
 import { calicoDefinitions } from "./calico.mjs";
@@ -44,6 +45,8 @@ const conflist = (node: Node) => join(nodeFolder(node), "etc/cni/net.d/10-flanne
 const onNode = (node: string, words: readonly string[]) =>
   must(["nsenter", `--net=${namespacePath(node)}`, "--", ...words]);
 const kubectl = (...words: string[]) => cluster.must("kubectl", words);
+/** Of `kubectl wait`. */
+const LONG = "--timeout=300s";
 
 async function flannel(node: Node): Promise<void> {
   const other = node === "n1" ? "n2" : "n1";
@@ -145,13 +148,14 @@ test("the API server is away for a minute: all live on, one agent begins anew, a
   };
   const path = "/api/v1/namespaces/default/pods";
   const made = (await cluster.admin.call({ method: "POST", path, body: pod })) as Pod; // what it answers with
-  await new Promise((resolve) => setTimeout(resolve, 2000)); // the agent hears of it
+  const since = now();
+  await cluster.eventually("the agent hears of it", () => unstarvedMs(since, now()) > 2000);
   await cluster.processes.signal("kube-apiserver", "SIGSTOP");
   let sandbox: Sandbox | undefined;
   try {
-    const since = performance.now();
+    const before = performance.now();
     sandbox = await Sandbox.open(made);
-    const ms = Math.round(performance.now() - since);
+    const ms = Math.round(performance.now() - before);
     expect(await cluster.ask("default/new1", "default/new2")).toBe("reached");
     const kubelet = cluster.kubelet("n1");
     const agent = () => kubelet.processOf("margay-node-n1", "agent") ?? "";
@@ -198,7 +202,7 @@ const live = () => follow(cluster, 'margay import calico --kubeconfig "$KUBECONF
   "a cluster's objects by Calico's own definitions of its kinds: all are read from the API server, what is lost is named",
   async () => {
     await kubectl("apply", "--server-side", "-f", DEFINITIONS);
-    await kubectl("wait", "--for=condition=Established", "crd", "--all");
+    await kubectl("wait", "--for=condition=Established", "crd", "--all", LONG);
     await cluster.apply(CALICO_OBJECTS); // a field that Calico does not know is refused
     desk(VALUES);
     const report = await live();
@@ -216,7 +220,7 @@ test("Calico's objects, by the guide: what is read of them is for kubectl apply"
   const group = "crd.projectcalico.org";
   for (const kind of ["IPPool", "BGPConfiguration", "BGPPeer", "FelixConfiguration", "GlobalNetworkPolicy"])
     if (!existsSync(DEFINITIONS)) await cluster.apply(openCrd({ group, kind, version: "v1" }));
-  await kubectl("wait", "--for=condition=Established", "crd", "--all");
+  await kubectl("wait", "--for=condition=Established", "crd", "--all", LONG);
   const calico = (kind: string, name: string, spec: object) =>
     cluster.apply(JSON.stringify({ apiVersion: `${group}/v1`, kind, metadata: { name }, spec }));
   await calico("IPPool", "default-ipv4-ippool", { cidr: "192.168.0.0/16", ipipMode: "Always" });
@@ -232,7 +236,7 @@ test("Calico's objects, by the guide: what is read of them is for kubectl apply"
   for (const it of ["IPPool/default-ipv4-ippool", "default.deny"]) expect(read).toContain(it);
   const served = { group: "projectcalico.org", kind: "GlobalNetworkPolicy", version: "v3" };
   await cluster.apply(openCrd(served)); // Calico's own API server, which knows the same objects
-  await kubectl("wait", "--for=condition=Established", "crd/globalnetworkpolicies.projectcalico.org");
+  await kubectl("wait", "--for=condition=Established", "crd/globalnetworkpolicies.projectcalico.org", LONG);
   const policy = { apiVersion: "projectcalico.org/v3", kind: served.kind, metadata: { name: "default.v3" } };
   await cluster.apply(JSON.stringify({ ...policy, spec: { selector: "all()", types: ["Egress"] } }));
   expect(await live()).toContain("1 imported, 0 skipped, 0 refused");

@@ -21,7 +21,7 @@ const VALUES = {
     { name: "default-ipv6", cidr: "fd00:10:244::/56" },
   ],
   bgpPeers: [{ name: "tor", peerIP: "172.20.0.2", asNumber: 65000 }],
-  controllers: { leakGracePeriodSeconds: 10 },
+  controllers: { leakGracePeriodSeconds: 15 },
 };
 const PODS = [
   ["default/web", "n1", { app: "web" }],

@@ -102,7 +102,7 @@ test("what is announced of a Service has the range's communities and the peer's 
 });
 
 test("a load balancer's address: the node of an endpoint that ends is out before it stops answering, and nobody outside waits", async () => {
-  const app = { name: "app", image: "app", lifecycle: { preStop: { sleep: { seconds: 10 } } } };
+  const app = { name: "app", image: "app", lifecycle: { preStop: { sleep: { seconds: 20 } } } };
   const labels = { app: "balanced" };
   await createPods(cluster, [
     ["default/client", "n1", {}],

@@ -83,6 +83,15 @@ export class Cluster {
       dieWithUs: false,
       onExit: () => {},
     });
+    try {
+      return await Cluster.#build(processes, count, proxies);
+    } catch (error) {
+      await processes.stop(3000); // jest would wait for them
+      throw error;
+    }
+  }
+
+  static async #build(processes: Processes, count: number, proxies: readonly ProxyMode[]): Promise<Cluster> {
     const { nodes } = topology({ nodes: count, routeReflectors: 0 });
     await layCables(nodes);
     processes.start(etcd());
