@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { type AnyResource, encode, keyOf, parse } from "@margay/api";
 import { resources, type Store } from "@margay/datastore";
@@ -72,6 +73,24 @@ export async function useBackend(store: Store, backend: Backend): Promise<void> 
     spec: { ...now?.spec, ...BACKENDS[backend] },
   };
   await put(store, parse(wanted).resource);
+}
+
+const PATIENCE_MS = 30_000;
+
+/** Resolves when n2 has its rules there and nowhere else. */
+export async function inForce(backend: Backend): Promise<void> {
+  const onN2 = (...words: string[]) =>
+    execFileSync("ip", ["netns", "exec", "n2", ...words], { encoding: "utf8" });
+  for (const late = performance.now() + PATIENCE_MS; ; await delay(200)) {
+    const chains = onN2("nft", "list", "chains");
+    const found: Readonly<Record<Backend, boolean>> = {
+      nftables: chains.includes("table ip margay "),
+      "iptables-nft": chains.includes("chain margay-"),
+      "iptables-legacy": onN2("iptables-legacy", "-S").includes("-N margay-"),
+    };
+    if ((Object.keys(found) as Backend[]).every((one) => found[one] === (one === backend))) return;
+    if (performance.now() > late) throw new Error(`n2 does not use ${backend} after ${PATIENCE_MS} ms`);
+  }
 }
 
 /** Changes of endpoints, so many a second, until it is stopped. */

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { parse } from "@margay/api";
 import { etcdStore, resources, type Store } from "@margay/datastore";
@@ -6,6 +5,7 @@ import {
   BACKENDS,
   type Backend,
   Churn,
+  inForce,
   policyOf,
   put,
   putAll,
@@ -23,7 +23,6 @@ const SIZES: Sizes = { policies: 1000, remote: 1000, apps: 50, roles: 200 };
 const CHANGES_PER_SECOND = 100;
 /** One change in so many is of a pod of the node that is measured: its own chains; the others' are members of sets. */
 const LOCAL_EVERY = 10;
-const PATIENCE_MS = 30_000;
 
 const DENY = parse({
   apiVersion: "margay.dev/v1",
@@ -117,20 +116,4 @@ async function changes(store: Store, others: readonly BenchPod[]): Promise<(n: n
     const labels = { ...one.metadata.labels, app: `a${(n * 3) % SIZES.apps}` };
     return put(store, { ...one, metadata: { ...one.metadata, labels } });
   };
-}
-
-/** Resolves when n2 has its rules there and nowhere else. */
-async function inForce(backend: Backend): Promise<void> {
-  const onN2 = (...words: string[]) =>
-    execFileSync("ip", ["netns", "exec", "n2", ...words], { encoding: "utf8" });
-  for (const late = performance.now() + PATIENCE_MS; ; await delay(200)) {
-    const chains = onN2("nft", "list", "chains");
-    const found: Readonly<Record<Backend, boolean>> = {
-      nftables: chains.includes("table ip margay "),
-      "iptables-nft": chains.includes("chain margay-"),
-      "iptables-legacy": onN2("iptables-legacy", "-S").includes("-N margay-"),
-    };
-    if ((Object.keys(found) as Backend[]).every((one) => found[one] === (one === backend))) return;
-    if (performance.now() > late) throw new Error(`n2 does not use ${backend} after ${PATIENCE_MS} ms`);
-  }
 }

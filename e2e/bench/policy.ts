@@ -1,5 +1,6 @@
 import { parse } from "@margay/api";
 import { etcdStore, resources } from "@margay/datastore";
+import { inForce, useBackend } from "./cluster.ts";
 import type { Inside } from "./inside.ts";
 import { address4, call, end, margay, podNamespace } from "./plugin.ts";
 import { Probe } from "./probe.ts";
@@ -27,23 +28,29 @@ export async function policyToEnforced({ relay, quick, say, etcd }: Inside): Pro
   const store = etcdStore({ endpoints: [etcd] });
   const policies = resources(store, "GlobalNetworkPolicy");
   const probe = await Probe.open({ from: from.namespacePath, to: to.namespacePath, target });
-  const times: number[] = [];
   const n = quick ? 10 : 100;
+  const results: Result[] = [];
   try {
-    for (let i = 0; i < n; i++) {
-      await probe.untilAnswered();
-      times.push(await probe.refusedAfter(() => policies.apply(DENY as never))); // parsed as this kind above
-      await policies.delete("bench-deny");
-      if (i % 10 === 0) say(`${i} of ${n} writes`);
+    for (const backend of ["iptables-nft", "nftables"] as const) {
+      await useBackend(store, backend);
+      await inForce(backend);
+      const times: number[] = [];
+      for (let i = 0; i < n; i++) {
+        await probe.untilAnswered();
+        times.push(await probe.refusedAfter(() => policies.apply(DENY as never))); // parsed as this kind above
+        await policies.delete("bench-deny");
+        if (i % 10 === 0) say(`${backend}: ${i} of ${n} writes`);
+      }
+      results.push({
+        ...{ benchmark: "policy-to-enforced", subject: `margay, ${backend}`, unit: "ms", ...summary(times) },
+        target: { of: "p99", atMost: 50 },
+      });
     }
+    return results;
   } finally {
     probe.close();
     await store.close();
     await end(margay(relay, "n1"), from);
     await end(margay(relay, "n2"), to);
   }
-  const target50 = { of: "p99", atMost: 50 } as const;
-  return [
-    { benchmark: "policy-to-enforced", subject: "margay", unit: "ms", ...summary(times), target: target50 },
-  ];
 }
