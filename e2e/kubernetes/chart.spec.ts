@@ -217,6 +217,17 @@ const rows: readonly (readonly [string, object, string, string])[] = [
     "DaemonSet/margay-node",
     '"network":"margay"',
   ],
+  ...[
+    '"priorityClassName":"system-node-critical"',
+    '"tolerations":[{"operator":"Exists"}]',
+    '"capabilities":{"drop":["ALL"],"add":["NET_ADMIN","NET_BIND_SERVICE"]}',
+    '"readOnlyRootFilesystem":true',
+  ].map((shown): (typeof rows)[number] => [
+    "on every node, before others, and with few rights",
+    EXTERNAL,
+    "DaemonSet/margay-node",
+    shown,
+  ]),
   [
     "a privileged agent",
     { ...EXTERNAL, node: { privileged: true } },
@@ -287,6 +298,15 @@ const rows: readonly (readonly [string, object, string, string])[] = [
 test.each(rows)("%s", (_why, values, where, expected) => {
   const [kind = "", name = ""] = where.split("/");
   expect(found(render(values), kind, name)).toContain(expected);
+});
+
+test("no container is privileged unless values say so, and more than thirty sets of values were rendered", () => {
+  const sets = new Map(rows.map(([, values]) => [JSON.stringify(values), values]));
+  expect(sets.size).toBeGreaterThan(30);
+  const asked = [...sets.values()].filter((values) =>
+    JSON.stringify(render(values)).includes('"privileged":true'),
+  );
+  expect(asked).toEqual([{ ...EXTERNAL, node: { privileged: true } }]);
 });
 
 describe("an API server", () => {

@@ -173,6 +173,11 @@ const restarts = async (): Promise<number> => {
 describe("an etcd that does not let us in: said once with what to do, not ready, no restart, and pods go on", () => {
   test.each<[string, object, RegExp]>([
     [
+      "nobody listens there",
+      { endpoints: [`https://${API_HOST}:22999`] },
+      /connection refused: is etcd running there, and is --etcd-endpoints right\?/,
+    ],
+    [
       "another password",
       { authSecret: "wrong-password" },
       /refuses user "margay": check --etcd-username and --etcd-password/,

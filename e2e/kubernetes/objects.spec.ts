@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { controlGet } from "@margay/daemon";
-import { exec } from "@margay/lab";
+import { etcdStore } from "@margay/datastore";
+import { ENDPOINT, exec, until } from "@margay/lab";
+import { now, unstarvedMs } from "../testing/unstarved.ts";
 import { adminCrd, adminKinds, apiVersion } from "./admin-policies.ts";
 import { API_HOST, API_PORT } from "./cluster/api-server.ts";
 import { Cluster } from "./cluster/cluster.ts";
@@ -90,6 +92,27 @@ test("a node's rack is its Node's: blocks are given by it", async () => {
   await cluster.eventually("its Node has the label", async () =>
     /topology\.kubernetes\.io\/rack: r7/.test(await cluster.margay(["get", "nodes", "n2", "-o", "yaml"])),
   );
+});
+
+test("a pod's label is its endpoint's within a second", async () => {
+  const store = etcdStore({ endpoints: [ENDPOINT] });
+  const times: number[] = [];
+  const unstarved: number[] = [];
+  for (let turn = 0; turn < 20; turn++) {
+    const since = now();
+    const body = { metadata: { labels: { turn: `${turn}` } } };
+    await cluster.admin.call({ method: "PATCH", path: "/api/v1/namespaces/default/pods/web", body });
+    const arrived = async () => {
+      const { entries } = await store.list("/margay/v1/workloadendpoints/default/");
+      return entries.some(({ value }) => value.includes(`"turn":"${turn}"`)) || undefined;
+    };
+    await until(arrived, { timeoutMs: 60_000, everyMs: 5, what: `label turn=${turn} has not arrived` });
+    times.push(Math.round(now().wallMs - since.wallMs));
+    unstarved.push(unstarvedMs(since, now()));
+  }
+  await store.close();
+  process.stdout.write(`a label is its endpoint's after ${times.sort((a, b) => a - b).join(", ")} ms\n`);
+  expect(Math.max(...unstarved)).toBeLessThan(1000);
 });
 
 test("service accounts by a selector: who may connect changes with a label of the account", async () => {
