@@ -90,6 +90,8 @@ const WITHOUT_RULES = TABLES.flatMap((t) =>
   [tool, tool6].map((i) => `${i} -t ${t} -F; ${i} -t ${t} -X`),
 ).join("; ");
 
+const GROUPS = "ip -o link show | sed -n 's/^[0-9]*: \\(cali[^@:]*\\).* \\(group [0-9]*\\) .*/\\1 \\2/p'";
+
 /** Scripts that do harm; `foreign` marks what others have for themselves. */
 const HARM: Readonly<Record<string, string>> = isNft
   ? {
@@ -100,9 +102,12 @@ const HARM: Readonly<Record<string, string>> = isNft
         )
         .join("; "),
       "a hook deleted": "nft flush chain ip margay raw-PREROUTING; nft delete chain ip margay raw-PREROUTING",
-      "a rule put into our chain": "nft insert rule ip margay filter-fw-calia accept",
+      "a rule put into our chain": "nft insert rule ip margay filter-from-cohort accept",
       "a rule inserted before ours in a hook": "nft insert rule ip6 margay filter-FORWARD accept",
-      "an element taken from our map": "nft delete element ip margay filter-from-wl '{ calia }'",
+      "an element taken from our map": `nft delete element ip margay filter-from-cohort "{ $(${GROUPS} | sed -n 's/^calia group //p') }"`,
+      "an element taken from a set of ours":
+        "nft delete element ip margay pod-addresses '{ 10.244.0.1 . calia }'",
+      "an interface put into another group": "ip link set calia group 0",
       "a set of ours flushed":
         "nft flush set ip margay $(nft list sets ip | sed -n 's/.*set \\(s-[^ ]*\\) {/\\1/p' | head -n1)",
       "everything flushed": "nft flush ruleset",
@@ -137,7 +142,7 @@ const FOREIGN = isNft
 /** Without counters, handles and what a set is hashed by. Of nftables, chain by chain, as they may be made in another order. */
 const lines = (): string[] =>
   isNft
-    ? sh("nft -s list ruleset")
+    ? `${sh("nft -s list ruleset")}table ${sh(GROUPS)}`
         .replace(/^\}?\n/gm, "")
         .replace(/\n+$/gm, "") // behind all but the last of a table
         .split(/\n(?=table|\t\w+ \S+ \{)/)
