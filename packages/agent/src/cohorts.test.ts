@@ -14,6 +14,8 @@ const pod = (name: string, profile: string, rest: Partial<LocalEndpoint> = {}): 
   ...{ ingress: [], egress: [], profiles: [profile], ok: true },
   ...rest,
 });
+const config = { interfacePrefix: "cali" } as NodeState["config"]; // all that is read of it
+const stateOf = (endpoints: readonly LocalEndpoint[]) => ({ endpoints, config });
 const [FIRST, SECOND] = [0x6d000001, 0x6d000002];
 
 interface Row {
@@ -72,13 +74,14 @@ test.each<Row>([
     groups: { calia: FIRST },
   },
   {
-    says: "who is asked more than every workload, or cannot be resolved, or shares an interface or an address, has rules of its own",
+    says: "who is asked more than every workload, or cannot be resolved, shares an interface or an address, or has an interface that is not ours, has rules of its own",
     pods: [
       pod("a", "x", { spoofable: [{ family: 4, bits: 0n, length: 0 }] }),
       pod("b", "x", { ok: false }),
       (({ mac, ...rest }) => rest)(pod("c", "x")),
       pod("d", "x"),
       pod("e", "x", { interfaceName: "calid" }),
+      pod("h", "x", { interfaceName: "eth0" }),
       pod("f", "x", { addresses: [{ family: 4, bits: 1n }] }),
       pod("g", "x", { addresses: [{ family: 4, bits: 1n }] }),
     ],
@@ -87,7 +90,7 @@ test.each<Row>([
     groups: {},
   },
 ])("$says", ({ pods, links, former = [], members, groups }) => {
-  const cohorts = cohortsOf(pods as NodeState["endpoints"], {
+  const cohorts = cohortsOf(stateOf(pods), {
     groupOf: (name) => links[name],
     isFresh: (name) => !former.includes(name),
   });
@@ -125,7 +128,7 @@ test("whatever comes, goes and changes: a member's group decides what it needs, 
     const known = { groupOf: (name: string) => links.get(name), isFresh: () => true };
     const update = (touched: readonly string[]) => {
       const endpoints = [...pods.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-      const cohorts = table.update(endpoints, known, new Set(touched));
+      const cohorts = table.update(stateOf(endpoints), known, new Set(touched));
       for (const { id, interfaceName, profiles } of endpoints) {
         const group = cohorts.groups.get(interfaceName);
         if (!cohorts.members.has(id)) continue;
@@ -153,7 +156,7 @@ test("whatever comes, goes and changes: a member's group decides what it needs, 
     const alone = endpoints.filter((_, i) => addresses.filter((one) => one === addresses[i]).length === 1);
     expect(table.moves.size).toBe(0);
     expect([...after.members].sort()).toEqual(alone.map(({ id }) => id));
-    const anew = cohortsOf(endpoints, known);
+    const anew = cohortsOf(stateOf(endpoints), known);
     expect([...anew.members].sort()).toEqual(alone.map(({ id }) => id));
   };
   fc.assert(fc.property(fc.array(anyStep, { maxLength: 20 }), walk), { numRuns: 500 });
@@ -164,7 +167,9 @@ test("who had rules of its own keeps them until its interface is in a group, how
   const table = new CohortTable();
   const links = new Map([["calia", 0]]);
   const known = { groupOf: (name: string) => links.get(name), isFresh: () => true };
-  const members = (one: LocalEndpoint) => [...table.update([one], known, new Set(["calia"])).members];
+  const members = (one: LocalEndpoint) => [
+    ...table.update(stateOf([one]), known, new Set(["calia"])).members,
+  ];
   expect(members(pod("a", "x", { spoofable: [{ family: 4, bits: 0n, length: 0 }] }))).toEqual([]);
   const plain = pod("a", "x");
   expect(members(plain)).toEqual([]);

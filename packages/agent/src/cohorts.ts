@@ -2,6 +2,7 @@ import { changedById, isInFamily, type LocalEndpoint, type NodeState } from "@ma
 import { formatAddress } from "@margay/net";
 import { oncePer, PartedSet } from "@margay/reconcile";
 import type { Cohorts } from "./render/cohort.ts";
+import { notOurs } from "./wanted.ts";
 
 /** Numbers of interface groups that are ours; the kernel gives every new interface 0. */
 const FIRST_GROUP = 0x6d_00_00_01;
@@ -41,6 +42,7 @@ interface Place {
  */
 export class CohortTable {
   #endpoints: NodeState["endpoints"] = [];
+  #config: NodeState["config"] | undefined;
   readonly #known = new Map<string, LocalEndpoint>();
   /** Ids of the workloads that have an interface or an address. */
   readonly #claims = new Map<string, Set<string>>();
@@ -69,11 +71,13 @@ export class CohortTable {
    * @returns the same object while it says the same
    */
   update(
-    endpoints: NodeState["endpoints"],
+    { endpoints, config }: Pick<NodeState, "endpoints" | "config">,
     links: LinkGroups,
     touched: ReadonlySet<string> | undefined,
   ): Cohorts {
-    const looked = this.#heed(endpoints, touched);
+    const isSame = config === this.#config;
+    this.#config = config;
+    const looked = this.#heed(endpoints, isSame ? touched : undefined);
     if (looked.size === 0 && this.#homeless.size === 0) return this.#last;
     const groups = new Set<number>();
     for (const id of looked) this.#leave(id, groups);
@@ -151,10 +155,11 @@ export class CohortTable {
     groups.add(place.group);
   }
 
-  /** It asks for nothing but what every workload is asked, and shares neither interface nor address with any. */
+  /** Its interface is ours; it asks for nothing but what every workload is asked, and shares neither interface nor address with any. */
   #isEligible(endpoint: LocalEndpoint): boolean {
     const { ok, mac, spoofable } = endpoint;
     if (!ok || mac === undefined || spoofable.length > 0) return false;
+    if (!this.#config || notOurs(endpoint, this.#config) !== undefined) return false;
     return claimsOf(endpoint).every((what) => this.#claims.get(what)?.size === 1);
   }
 
@@ -203,6 +208,7 @@ export class CohortTable {
       const isMember = now === NO_GROUP && this.#isNew(endpoint, links);
       moves.set(endpoint.interfaceName, { group, isMember });
       if (isMember) this.#newcomers.add(id);
+      else this.#apart.add(endpoint.interfaceName);
     }
     this.#moves = moves;
     return cohorts;
@@ -217,8 +223,10 @@ export class CohortTable {
   #isMember(id: string): boolean {
     const place = this.#places.get(id);
     const isAtHome = place !== undefined && !this.#homeless.has(id);
-    if (isAtHome) this.#groups.set(place.endpoint.interfaceName, place.group);
-    else if (!place) this.#forget(id);
+    if (isAtHome) {
+      this.#groups.set(place.endpoint.interfaceName, place.group);
+      this.#apart.delete(place.endpoint.interfaceName);
+    } else if (!place) this.#forget(id);
     return isAtHome || this.#newcomers.has(id);
   }
 
@@ -229,8 +237,8 @@ export class CohortTable {
 }
 
 /** Of what is there, without knowing of any time before. */
-export const cohortsOf = (endpoints: NodeState["endpoints"], links: LinkGroups): Cohorts =>
-  new CohortTable().update(endpoints, links, undefined);
+export const cohortsOf = (state: Pick<NodeState, "endpoints" | "config">, links: LinkGroups): Cohorts =>
+  new CohortTable().update(state, links, undefined);
 
 const sameEntries = <K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean =>
   a.size === b.size && [...a].every(([key, value]) => b.get(key) === value);

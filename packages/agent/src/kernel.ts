@@ -227,22 +227,23 @@ export class Kernel {
   }
 
   /** Dispatching by groups of interfaces is what only verdict maps make cheap. */
-  #cohortsOn(kind: RulesetKind, { endpoints }: NodeState): Cohorts {
+  #cohortsOn(kind: RulesetKind, state: NodeState): Cohorts {
     const isOther = kind !== this.#kind;
     if (isOther) this.#links.grewOld();
     this.#kind = kind;
     const touched = this.#links.takeRegrouped();
     this.#cohorts =
       kind === "nftables"
-        ? this.#cohortTable.update(endpoints, this.#links, isOther ? undefined : touched)
+        ? this.#cohortTable.update(state, this.#links, isOther ? undefined : touched)
         : NOBODY;
     return this.#cohorts;
   }
 
   /** False for a new interface whose group is to decide about its packets, and which is in none yet. */
   #isGrouped(interfaceName: string): boolean {
-    if (!this.#cohorts.groups.has(interfaceName)) return true;
-    return this.#links.groupOf(interfaceName) !== 0 || !this.#links.isFresh(interfaceName);
+    if (this.#cohorts === NOBODY) return true;
+    const move = this.#cohortTable.moves.get(interfaceName);
+    return !move?.isMember || this.#links.groupOf(interfaceName) === move.group;
   }
 
   /** Interfaces that came, went or were confirmed since the last time; undefined where that may be any. */

@@ -30,6 +30,7 @@ export class LinkTable {
   /** One notification. Whether it changes what can be programmed: a link came, went, went up or down, or into another group. */
   apply({ change, link }: { readonly change: "new" | "deleted"; readonly link: Link }): boolean {
     const before = this.#links.get(link.name);
+    if (link.group === DOOMED_GROUP && before?.index === link.index) return false; // what becomes of it is told next
     if (change === "new") this.#put(link);
     else if (before?.index === link.index) this.#remove(link.name);
     const after = this.#links.get(link.name);
@@ -97,7 +98,6 @@ export class LinkTable {
   #put(link: Link): void {
     this.#touch(link.name);
     const before = this.#links.get(link.name);
-    if (link.group === DOOMED_GROUP && before) return; // what becomes of it is told next
     if (before?.up && (!link.up || before.index !== link.index)) this.#lost.add(link.name);
     this.#links.set(link.name, link);
   }

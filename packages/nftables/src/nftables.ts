@@ -133,7 +133,10 @@ export class Nftables {
     const missing = FAMILIES.filter((family) => !this.#tables.has(family));
     const tables = missing.map((family) => newTable(this.#place(family)));
     this.#handles.clear();
-    await this.#write([...tables, ...prepare], commit);
+    if (hasChains(prepare) && commit.length > 0) {
+      await this.#write([...tables, ...prepare], []);
+      await this.#write([], commit);
+    } else await this.#write([...tables, ...prepare], commit);
     for (const family of missing) this.#tables.add(family);
     for (const [key, item] of wanted)
       this.#held.set(key, heldAs(item, handled(after.get(key), this.#handles)));
@@ -141,7 +144,9 @@ export class Nftables {
   }
 
   /**
-   * All in one transaction. If that is too long for the socket, what no packet can reach yet comes before it, in parts; and if
+   * All in one transaction, but for new chains, which come before what leads to them: a packet that is under way when a transaction
+   * is committed finds new elements of maps already, and new chains still empty (nft_do_chain reads the generation once, lookups read it again; a new
+   * chain's rules are of one generation until the next commit). It would go on behind the map, decided by nobody. If that is too long for the socket, what no packet can reach yet comes before it, in parts; and if
    * that is not enough, in transactions of whole chains, sets and maps.
    */
   async #write(prepare: readonly Request[], commit: Edits["commit"]): Promise<void> {
@@ -229,6 +234,9 @@ export class Nftables {
     return { family, table: this.#table };
   }
 }
+
+const hasChains = (requests: readonly Request[]): boolean =>
+  requests.some(({ type }) => type === types.newChain);
 
 const rulesIn = (wanted: ReadonlyMap<string, Item>): number =>
   [...wanted.values()].reduce((sum, item) => sum + (item.kind === "chain" ? item.rules.length : 0), 0);

@@ -15,7 +15,7 @@ export interface Cohorts {
   readonly cohorts: ReadonlyMap<number, LocalEndpoint>;
   /** Ids of the workloads that have no rules of their own. */
   readonly members: ReadonlySet<string>;
-  /** By interface: the group that it is to be in. */
+  /** By interface: the group that it is to be in, as of now; of all that are members or will be. */
   readonly groups: ReadonlyMap<string, number>;
 }
 
@@ -32,17 +32,17 @@ export interface Sources {
 
 export const NO_SOURCES: Sources = { addresses: PartedSet.empty, macs: PartedSet.empty };
 
-/** With these workloads as members, or no longer; an address that another has under the same interface stays its own. */
+/** With these workloads, or without; none of them shares an address or an interface with another. */
 export function sourcesAfter(
   { addresses, macs }: Sources,
   family: Family,
-  changes: readonly (readonly [endpoint: LocalEndpoint, isMember: boolean])[],
+  changes: readonly (readonly [endpoint: LocalEndpoint, isIn: boolean])[],
 ): Sources {
   const edits = (of: (endpoint: LocalEndpoint) => string) =>
-    changes.flatMap(([endpoint, isMember]) =>
+    changes.flatMap(([endpoint, isIn]) =>
       endpoint.addresses
         .filter((address) => address.family === family)
-        .map((address) => [`${formatAddress(address)},${of(endpoint)}`, isMember] as const),
+        .map((address) => [`${formatAddress(address)},${of(endpoint)}`, isIn] as const),
     );
   return {
     addresses: addresses.edited(new Map(edits(({ interfaceName }) => interfaceName))),
@@ -88,9 +88,9 @@ function chainsOf(decisions: Decisions, config: RenderConfig, family: Family): C
     { match: [], target: ["-g", egress] },
   ];
   const all = [...decisions];
+  const known = keptOf(config, family);
   const nobodys = { match: [], target: config.deny, id: ruleIds.unknownInterface };
   const chains: (readonly [name: string, rules: readonly Rule[]])[] = [
-    ...all.map(([, { egress }]) => [names.chains.checked(egress), checked(egress)] as const),
     [
       names.chains.fromCohort,
       [...all.map(([group, { egress }]) => toGroup("src", group, names.chains.checked(egress))), nobodys],
@@ -104,7 +104,25 @@ function chainsOf(decisions: Decisions, config: RenderConfig, family: Family): C
       ],
     ],
   ];
-  return new Map(chains.map(([name, rules]) => [`filter/${name}`, { rules }]));
+  return new Map([
+    ...all.map(([, { egress }]) => {
+      const rules = known.get(egress) ?? { rules: checked(egress) };
+      known.set(egress, rules);
+      return [`filter/${names.chains.checked(egress)}`, rules] as const;
+    }),
+    ...chains.map(([name, rules]) => [`filter/${name}`, { rules }] as const),
+  ]);
+}
+
+const KEPT_AT_MOST = 10_000;
+const keptChecks = new WeakMap<RenderConfig, Record<Family, Map<string, Chain>>>();
+
+/** Chains that check, by what decides then: the same objects as the last time. */
+function keptOf(config: RenderConfig, family: Family): Map<string, Chain> {
+  const both = keptChecks.get(config) ?? { 4: new Map(), 6: new Map() };
+  keptChecks.set(config, both);
+  if (both[family].size > KEPT_AT_MOST) both[family].clear();
+  return both[family];
 }
 
 const otherThan = (set: string) => ["-m", "set", "!", "--match-set", set, "src,src"];

@@ -114,10 +114,10 @@ function follow(last: Last, facts: Facts, context: EndpointContext): void {
   last.chains = last.chains.edited(chains);
   last.policies = inUse(last, touched);
   last.entries = entriesAfter(last, claimed);
-  const isMember = (endpoint: LocalEndpoint) => members.has(endpoint.id);
+  const isIn = ({ interfaceName }: LocalEndpoint) => facts.cohorts.groups.has(interfaceName); // also who is about to move
   last.sources = sourcesAfter(last.sources, context.family, [
     ...before.map(({ endpoint }) => [endpoint, false] as const),
-    ...[...moved.map(({ endpoint }) => endpoint), ...now].map((one) => [one, isMember(one)] as const),
+    ...[...moved.map(({ endpoint }) => endpoint), ...now].map((one) => [one, isIn(one)] as const),
   ]);
   last.decisions = decisionsAfter(last, facts.cohorts);
   last.facts = facts;

@@ -115,8 +115,6 @@ function familyChains(
     sets.join(`${family}/${id}`, refs);
   }
   const isGrouped = grouped.decisions.size > 0;
-  if (isGrouped)
-    parts.set("cohorts", cohortChains(grouped.decisions, grouped.sources, { config, family, sets }));
   const sources = reversePath(state, { family, config, sets });
   const shared = hookedByHosts(hosts, sources.jumps);
   for (const [key, chain] of sources.chains) shared.set(key, chain);
@@ -126,6 +124,9 @@ function familyChains(
   ] as const)
     for (const [id, part] of dispatchChains(some, dispatch, { config, family }).parts)
       parts.set(`${dispatch.root}/${id}`, part);
+  if (isGrouped)
+    // Behind entries: where a transaction is too long for the kernel, who leaves a cohort has rules of its own first.
+    parts.set("cohorts", cohortChains(grouped.decisions, grouped.sources, { config, family, sets }));
   for (const [key, chain] of dscpChains(state, { family, config, sets })) shared.set(key, chain);
   for (const [key, chain] of dnsAnswerChains(state, { family, config, sets })) shared.set(key, chain);
   const floating = floatingRules(state, { family, sets });

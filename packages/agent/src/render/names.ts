@@ -15,7 +15,7 @@ export const chains = {
   fromCohort: "margay-from-cohort",
   toCohort: "margay-to-cohort",
   /** Where packets are checked that then go to the chain `decision`. */
-  checked: (decision: string): string => `margay-fc-${digest(decision)}`,
+  checked: (decision: string): string => decision.replace("margay-wo-", "margay-fc-"),
   begin: "margay-begin",
   allow: "margay-allow",
   pass: "margay-pass",

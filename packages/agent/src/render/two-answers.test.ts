@@ -22,7 +22,7 @@ test("the rules of both backends, and those of cohorts, walked and the policy ev
   const compare = (state: NodeState, packets: readonly Sent[]) => {
     const rendered = render(state);
     const tables = renderNftables(state);
-    const cohorts = cohortsOf(state.endpoints, { groupOf: () => undefined, isFresh: () => true });
+    const cohorts = cohortsOf(state, { groupOf: () => undefined, isFresh: () => true });
     const tablesOfCohorts = renderNftables(state, cohorts);
     seen.members += cohorts.members.size;
     for (const sent of packets) {

@@ -41,7 +41,7 @@ unshared(import.meta.url, () => {
       const [a] = state.endpoints;
       if (!a) throw new Error("pod a has an endpoint");
       const ruleset = rulesetOf(kind, () => undefined);
-      const cohorts = given ?? cohortsOf(state.endpoints, { groupOf: () => undefined, isFresh: () => true });
+      const cohorts = given ?? cohortsOf(state, { groupOf: () => undefined, isFresh: () => true });
       await reconcile(ruleset.works(state, cohorts));
       expect(await ruleset.differing(a, state, cohorts)).toEqual([]);
       sh(harm);

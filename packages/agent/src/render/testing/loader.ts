@@ -36,7 +36,7 @@ function byNftables(): Loading {
     apply: async (state) => {
       const there = new Map((await netlink.links()).map(({ name, group }) => [name, group]));
       const links = { groupOf: (name: string) => there.get(name), isFresh: () => true };
-      const cohorts = cohortsOf(state.endpoints, links);
+      const cohorts = cohortsOf(state, links);
       await reconcile([tracked.to(renderNftables(state, cohorts))]);
       await setGroups(netlink, cohorts.groups);
     },
