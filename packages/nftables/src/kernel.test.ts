@@ -1,9 +1,9 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import type { Family } from "@margay/net";
 import { NetlinkError, RequestSocket } from "@margay/netlink";
 import { reconcile, Tracked } from "@margay/reconcile";
-import { unshared } from "@margay/testing";
+import { unshared, until } from "@margay/testing";
 import fc from "fast-check";
 import { type Chain, type Item, itemKey, type Match, Nftables, type NftSet, type Rule } from "./index.ts";
 
@@ -310,6 +310,36 @@ unshared(import.meta.url, () => {
       expect(nft("list", "map", "ip", TABLE, "from")).toContain('"cali1" : goto b');
       await apply({ "4/chain/b": chains["4/chain/b"], "4/map/from": map("b") });
       expect(nft("list", "chains")).not.toContain("chain a");
+    });
+
+    // A packet under way finds new elements at once, and of a new chain no rule before the next commit.
+    test("comes after one that makes the chains to which it leads", async () => {
+      const to = (name: string) => ({
+        [`4/chain/${name}`]: chain([{ match: [], action: { do: "drop" } }]),
+        "4/map/from": { ...SETS["4/map/from"], members: new Set([`cali1 : goto ${name}`]) } as Item, // it is there
+      });
+      await apply(to("a"));
+      const monitor = spawn("/usr/sbin/nft", ["monitor"], { stdio: ["ignore", "pipe", "ignore"] });
+      let told = "";
+      monitor.stdout.setEncoding("utf8").on("data", (text: string) => (told += text));
+      try {
+        await until(() => {
+          nft("add", "table", "ip", "marker");
+          nft("delete", "table", "ip", "marker");
+          return told.includes("delete table ip marker");
+        });
+        told = "";
+        await apply(to("b"));
+        await until(() => told.includes("goto b"));
+      } finally {
+        monitor.kill();
+      }
+      const commits = told.split("new generation");
+      const [made, led] = ["add chain ip margay b", "goto b"].map((words) =>
+        commits.findIndex((text) => text.includes(words)),
+      );
+      expect(made).toBeGreaterThanOrEqual(0);
+      expect(led).toBeGreaterThan(made ?? 0);
     });
 
     test("of thousands of rules gets in, whatever the socket's buffer", async () => {
