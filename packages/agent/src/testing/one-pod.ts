@@ -1,6 +1,7 @@
 import { type AnyResource, keyOf, parse } from "@margay/api";
 import { Calc } from "@margay/calc";
 import { reconcile } from "@margay/reconcile";
+import { CohortTable } from "../cohorts.ts";
 import { IptablesRuleset } from "../rulesets/iptables.ts";
 import { NftablesRuleset } from "../rulesets/nftables.ts";
 
@@ -32,6 +33,7 @@ const pod = (name: string, node: string, number: number): AnyResource =>
         profiles: ["kns.x"],
         interfaceName: `cali${name}`,
       },
+      mac: `02:00:00:00:00:0${number}`,
       ipNetworks: [`10.0.0.${number}/32`, `fd00::${number}/128`],
     },
   });
@@ -56,6 +58,9 @@ const ruleset =
     ? new NftablesRuleset(() => undefined)
     : new IptablesRuleset("nft", () => undefined);
 
+const table = new CohortTable();
+const links = { groupOf: () => undefined, isFresh: () => true };
+
 /** Targets that were given something, with how many objects. */
 async function writes(...resources: readonly AnyResource[]) {
   calc.apply(
@@ -64,7 +69,9 @@ async function writes(...resources: readonly AnyResource[]) {
       value,
     })),
   );
-  const outcomes = await reconcile(ruleset.works(calc.state()));
+  const state = calc.state();
+  const cohorts = ruleset.kind === "nftables" ? table.update(state, links, new Set()) : undefined;
+  const outcomes = await reconcile(ruleset.works(state, cohorts));
   ruleset.settled();
   const changed = outcomes.filter(({ put, removed }) => put + removed > 0);
   return Object.fromEntries(changed.map(({ target, put, removed }) => [target, [put, removed]]));
