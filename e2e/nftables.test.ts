@@ -77,3 +77,26 @@ test("an agent killed while it enforced by nftables, started for iptables, leave
   expect(await reached()).toEqual(ALLOWED);
   await lab.apply(mode("Enabled"));
 });
+
+test("chosen by the host: nftables, until others refuse by iptables; then iptables, and no connection is lost", async () => {
+  await lab.apply(mode("Auto"));
+  expect(await reached()).toEqual(ALLOWED);
+  expect(await shown("n1", "iptables-nft-save")).not.toContain("margay");
+  const flow = await Flow.open(lab, { from: "shop/a", to: "shop/b", port: 9001 });
+  await shown(
+    "n1",
+    "iptables-nft -N DOCKER-USER; iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -P FORWARD DROP",
+  );
+  const isGone = async () => !(await shown("n1", "nft list tables")).includes("table ip margay");
+  await eventually("the rules of n1 are iptables'", isGone);
+  expect(await reached()).toEqual(ALLOWED);
+  expect(await shown("n2", "iptables-nft-save")).not.toContain("margay");
+  const { sent, echoed, longestGapMs } = await flow.close();
+  expect(echoed).toBe(sent);
+  expect(longestGapMs).toBeLessThan(3000); // policy DROP holds until the move, a second at most, and TCP sends again
+  await shown(
+    "n1",
+    "iptables-nft -P FORWARD ACCEPT; iptables-nft -D FORWARD -j DOCKER-USER; iptables-nft -X DOCKER-USER",
+  );
+  await lab.apply(mode("Enabled"));
+});

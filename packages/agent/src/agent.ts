@@ -91,6 +91,7 @@ export class Agent {
         throw error; // without notifications the agent is blind: crash and start anew
       },
       onRepaired: (what) => teller.repaired(what),
+      onChosen: (choice) => teller.chosen(choice),
       unrouted: this.#expected.interfaces,
       nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>

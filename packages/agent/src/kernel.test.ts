@@ -27,7 +27,13 @@ const kernelOf = () =>
       onAddress: () => undefined,
       onRoute: () => undefined,
     },
-    ...{ onLost: () => undefined, onRepaired: () => undefined, onError: raise, onRemembered: raise },
+    ...{
+      onLost: () => undefined,
+      onRepaired: () => undefined,
+      onChosen: () => undefined,
+      onError: raise,
+      onRemembered: raise,
+    },
   });
 
 unshared(import.meta.url, () => {

@@ -19,7 +19,7 @@ import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
 import { isOfKernel, Refused, refusedChain } from "./refused.ts";
 import { type Cohorts, NOBODY } from "./render/cohort.ts";
-import type { NftablesMode } from "./rulesets/choose.ts";
+import type { Choice, NftablesMode } from "./rulesets/choose.ts";
 import type { RulesetKind } from "./rulesets/ruleset.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
@@ -40,6 +40,8 @@ export interface KernelOptions {
   readonly onError: (error: NetlinkError) => void;
   /** Rules that somebody else had removed or changed are in force again. */
   readonly onRepaired: (what: readonly string[]) => void;
+  /** Rules will be there from now on. */
+  readonly onChosen: (choice: Choice) => void;
   /** Interfaces of workloads that get rules and no route yet. */
   readonly unrouted?: () => ReadonlySet<string>;
   /** Instead of FelixConfiguration's. */
@@ -102,7 +104,8 @@ export class Kernel {
   constructor(options: KernelOptions) {
     this.#options = options;
     this.#tables = new Tables({
-      ...{ nftablesMode: options.nftablesMode, onRepaired: options.onRepaired, onError: options.onError },
+      ...{ nftablesMode: options.nftablesMode, onChosen: options.onChosen },
+      ...{ onRepaired: options.onRepaired, onError: options.onError },
       onForeign: (why) => this.#ask(why),
     });
     this.netlink = Netlink.open({

@@ -5,7 +5,7 @@ import type { Work } from "@margay/reconcile";
 import type { Cohorts } from "./render/cohort.ts";
 import { render } from "./render/index.ts";
 import { renderNftables } from "./render/nftables/index.ts";
-import { chooseKind, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
+import { type Choice, choose, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
 import { ForeignChanges } from "./rulesets/foreign.ts";
 import type { OnRepaired, Ruleset } from "./rulesets/ruleset.ts";
 
@@ -15,9 +15,14 @@ export interface TablesOptions {
   /** Somebody else changed rules that concern us: they are distrusted already, run a pass. */
   readonly onForeign: (why: string) => void;
   readonly onRepaired: OnRepaired;
+  /** Where the rules will be from now on. */
+  readonly onChosen: (choice: Choice) => void;
   /** Changes by others are no longer told. */
   readonly onError: (error: NetlinkError) => void;
 }
+
+/** The setting by which the host decides. */
+const AUTO = "Auto Auto";
 
 /** Our rules and sets in the kernel's packet filter, in one ruleset; a change of the settings moves them to another. */
 export class Tables {
@@ -25,6 +30,8 @@ export class Tables {
   readonly #foreign: ForeignChanges;
   /** The settings that the ruleset was chosen by. */
   #setting: string | undefined;
+  /** What `Auto` looked at may be otherwise. Who has gone to iptables stays there: the others' rules come and go. */
+  #isDoubted = false;
   #ruleset: Ruleset | undefined;
   /** Given up, or left by an agent before us: taken away once the chosen one has everything. */
   #former: readonly Ruleset[] = [];
@@ -36,12 +43,17 @@ export class Tables {
         this.distrust(what);
         options.onForeign(why);
       },
+      onFilter: () => {
+        if (!this.#doubt()) return;
+        options.onForeign("others changed the table filter of iptables");
+      },
       onError: options.onError,
     });
   }
 
   distrust(what: "rules" | "sets"): void {
     this.#ruleset?.distrust(what);
+    if (what === "rules") this.#doubt();
   }
 
   /**
@@ -96,14 +108,23 @@ export class Tables {
     for (const ruleset of [...this.#former, ...(this.#ruleset ? [this.#ruleset] : [])]) await ruleset.close();
   }
 
+  /** Whether there is a choice that may be another now. */
+  #doubt(): boolean {
+    this.#isDoubted = this.#setting === AUTO && this.#ruleset?.kind === "nftables";
+    return this.#isDoubted;
+  }
+
   async #choose({ config }: NodeState): Promise<Ruleset> {
     const nftablesMode = this.#options.nftablesMode ?? config.nftablesMode;
     const setting = `${nftablesMode} ${config.iptablesBackend}`;
-    if (this.#ruleset && setting === this.#setting) return this.#ruleset;
-    const kind = await chooseKind({ nftablesMode, iptablesBackend: config.iptablesBackend });
+    if (this.#ruleset && setting === this.#setting && !this.#isDoubted) return this.#ruleset;
+    const choice = await choose({ nftablesMode, iptablesBackend: config.iptablesBackend });
+    const { kind } = choice;
+    this.#isDoubted = false;
     this.#setting = setting;
     const before = this.#ruleset;
     if (before?.kind === kind) return before;
+    this.#options.onChosen(choice);
     const left = before ? [before] : await leftRulesets(kind);
     const former = [...this.#former, ...left];
     this.#ruleset = former.find((one) => one.kind === kind) ?? rulesetOf(kind, this.#options.onRepaired);

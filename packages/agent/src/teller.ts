@@ -5,6 +5,7 @@ import type { Pass } from "./dataplane.ts";
 import type { Kernel } from "./kernel.ts";
 import { type AgentMetrics, agentMetrics } from "./metrics.ts";
 import { ProblemTeller } from "./problems.ts";
+import type { Choice } from "./rulesets/choose.ts";
 
 type Told = Pick<Kernel, "refused" | "routeCount">;
 
@@ -81,6 +82,14 @@ export class Teller {
     this.#context.log.warn(
       { event: "rules-repaired", what },
       `put back what others had changed: ${what.join(", ")}`,
+    );
+  }
+
+  /** Where rules will be written from now on. */
+  chosen({ kind, because }: Choice): void {
+    this.#context.log.info(
+      { event: "packet-filter-chosen", kind, because },
+      `rules go to ${kind}: ${because}`,
     );
   }
 

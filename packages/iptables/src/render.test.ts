@@ -142,6 +142,7 @@ COMMIT
     const parsed = parseSave(save, mark);
     expect(parsed.get("filter/FORWARD")).toMatchObject({
       builtin: true,
+      policy: "ACCEPT",
       rules: [{ counter: { packets: 3, bytes: 180 } }],
     });
     expect(parsed.get("filter/FORWARD")?.rules[0]?.ours).toBeUndefined();
@@ -168,7 +169,7 @@ describe("hooks", () => {
   const chain = (order: string) => {
     const rules = [...order].map((letter) => `-A FORWARD ${text[letter]}`).join("\n");
     const found = parseSave(`*filter\n:FORWARD ACCEPT [0:0]\n${rules}\n`, mark).get("filter/FORWARD");
-    return found ?? { builtin: true, rules: [] };
+    return found ?? { builtin: true, policy: "ACCEPT", rules: [] };
   };
 
   test.each([

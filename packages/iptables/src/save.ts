@@ -9,9 +9,11 @@ export interface SavedRule {
   readonly counter?: Counter;
 }
 
-/** A chain of the kernel; `builtin` ones have a policy. */
+/** A chain of the kernel; `builtin` ones have a policy other than `-`. */
 export interface SavedChain {
   readonly builtin: boolean;
+  /** `ACCEPT`, `DROP`; `-` for a chain that a user made. */
+  readonly policy: string;
   readonly rules: SavedRule[];
 }
 
@@ -22,8 +24,8 @@ export function parseSave(text: string, mark: string): Map<string, SavedChain> {
   for (const line of text.split("\n")) {
     if (line.startsWith("*")) table = line.slice(1);
     else if (line.startsWith(":")) {
-      const [name = "", policy] = line.slice(1).split(" ");
-      chains.set(`${table}/${name}`, { builtin: policy !== "-", rules: [] });
+      const [name = "", policy = "-"] = line.slice(1).split(" ");
+      chains.set(`${table}/${name}`, { builtin: policy !== "-", policy, rules: [] });
     } else {
       const [, packets, bytes, name, spec] = /^(?:\[(\d+):(\d+)\] )?-A (\S+) ?(.*)$/.exec(line) ?? [];
       if (name === undefined || spec === undefined) continue; // comments, COMMIT, blank

@@ -1,5 +1,6 @@
+import { release } from "node:os";
 import type { FelixSettings } from "@margay/api";
-import { type Backend, detectBackend, Iptables, IptablesError } from "@margay/iptables";
+import { type Backend, detectBackend, Iptables, IptablesError, othersRefusing } from "@margay/iptables";
 import { legacyTables } from "@margay/netlink";
 import { Nftables } from "@margay/nftables";
 import { IptablesRuleset } from "./iptables.ts";
@@ -10,18 +11,51 @@ export type NftablesMode = FelixSettings["nftablesMode"];
 
 const FAMILIES = [4, 6] as const;
 const PREFIX = "margay-";
-/** The table of kube-proxy in its nftables mode. */
-const KUBE_PROXY = "kube-proxy";
+/** `Auto` takes nftables from the oldest Linux on that we have tried it on. */
+const OLDEST_TRIED = [6, 1] as const;
 
-/** What the settings choose on this host, which `Auto` looks at. */
-export async function chooseKind({
+/** Where rules are written, and the reason, which the log gives. */
+export interface Choice {
+  readonly kind: RulesetKind;
+  readonly because: string;
+}
+
+/**
+ * What the settings choose on this host. `Auto` is nftables unless others keep rules in iptables that may refuse packets:
+ * nf_tables drops what any table drops, so there our accepting must come first in theirs. kube-proxy's iptables and ipvs modes,
+ * Docker and ufw keep such rules. Who names a backend of iptables gets it.
+ */
+export async function choose({
   nftablesMode,
   iptablesBackend,
-}: Pick<FelixSettings, "nftablesMode" | "iptablesBackend">): Promise<RulesetKind> {
-  if (nftablesMode === "Enabled") return "nftables";
-  if (nftablesMode === "Auto" && (await hasTable(KUBE_PROXY))) return "nftables";
-  if (iptablesBackend !== "Auto") return iptablesBackend === "NFT" ? "iptables-nft" : "iptables-legacy";
-  return `iptables-${await detectBackend()}`;
+}: Pick<FelixSettings, "nftablesMode" | "iptablesBackend">): Promise<Choice> {
+  if (nftablesMode === "Enabled") return { kind: "nftables", because: "nftablesMode is Enabled" };
+  const disabled = nftablesMode === "Disabled" && "nftablesMode is Disabled";
+  if (iptablesBackend !== "Auto") {
+    const kind = iptablesBackend === "NFT" ? "iptables-nft" : "iptables-legacy";
+    return { kind, because: `iptablesBackend is ${iptablesBackend}` };
+  }
+  const because = disabled || whyOld() || (await whoRefuses());
+  if (because) return { kind: `iptables-${await detectBackend()}`, because };
+  return { kind: "nftables", because: "no rule of others in iptables refuses anything" };
+}
+
+function whyOld(): string | undefined {
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  const isOld = major < OLDEST_TRIED[0] || (major === OLDEST_TRIED[0] && minor < OLDEST_TRIED[1]);
+  return isOld ? `Linux ${release()} is older than ${OLDEST_TRIED.join(".")}` : undefined;
+}
+
+/** Legacy tables are asked for only where they are: the tool would make the kernel load them. */
+async function whoRefuses(): Promise<string | undefined> {
+  for (const family of FAMILIES) {
+    const hasLegacy = legacyTables(family).includes("filter");
+    for (const backend of hasLegacy ? (["nft", "legacy"] as const) : (["nft"] as const)) {
+      const found = await othersRefusing({ family, backend, prefix: PREFIX });
+      if (found) return `a rule of others may refuse packets (${found})`;
+    }
+  }
+  return undefined;
 }
 
 export function rulesetOf(kind: RulesetKind, onRepaired: OnRepaired): Ruleset {

@@ -4,6 +4,7 @@ import { unshared } from "@margay/testing";
 import { ForeignChanges } from "./foreign.ts";
 import type { Ruleset } from "./ruleset.ts";
 
+const ignore = () => undefined;
 const refused = new NetlinkError("EPERM", "list sets");
 
 /** Seconds between looks, of those within 20 s: each takes so much of the processor, and some are refused. */
@@ -15,7 +16,7 @@ async function pauses({ cpuMs = 0, refusals = 0 }): Promise<readonly number[]> {
     if (looks.length <= refusals) throw refused;
     return [];
   };
-  const foreign = new ForeignChanges({ onForeign: () => undefined, onError: () => undefined });
+  const foreign = new ForeignChanges({ onForeign: ignore, onFilter: ignore, onError: ignore });
   foreign.written({ kind: "nftables", changedSets } as Partial<Ruleset> as Ruleset);
   await jest.advanceTimersByTimeAsync(20_000);
   foreign.close();

@@ -1,11 +1,14 @@
 import { isOurTool } from "@margay/iptables";
 import { type LegacyTable, legacyTable, legacyTables, NetlinkError } from "@margay/netlink";
 import { type RuleChange, watchRules } from "@margay/nftables";
+import { Paced } from "./paced.ts";
 import type { Ruleset } from "./ruleset.ts";
 
 export interface ForeignOptions {
   /** What was changed is ours, or stands before it. */
   readonly onForeign: (what: "rules" | "sets", why: string) => void;
+  /** Others changed the table `filter` of iptables while our rules are in nftables. */
+  readonly onFilter: () => void;
   readonly onError: (error: NetlinkError) => void;
 }
 
@@ -18,6 +21,8 @@ const LOOK_AT_SETS_SHARE = 0.03;
 const SELDOMEST_LOOK_AT_SETS_MS = 5000;
 /** What comes together is one; the rules are read back this often at most while somebody keeps changing them. */
 const PAUSE_MS = 250;
+/** And the others' table filter: tools are started for it. */
+const FILTER_PAUSE_MS = 1000;
 
 /** Tells when somebody else changed the rules: of nf_tables because the kernel says so, of legacy tables and ipsets by looking. */
 export class ForeignChanges {
@@ -31,18 +36,21 @@ export class ForeignChanges {
   #nextLookAtSets: NodeJS.Timeout | undefined;
   /** Of looks at sets, since the last that did not fail. */
   #failures = 0;
-  #pending: NodeJS.Timeout | undefined;
-  #lastAt = Number.NEGATIVE_INFINITY;
+  readonly #told: Paced;
+  readonly #filterTold: Paced;
+  #filter = lookAtFilter();
 
   constructor(options: ForeignOptions) {
     this.#options = options;
+    this.#told = new Paced(PAUSE_MS, (why) => options.onForeign("rules", why));
+    this.#filterTold = new Paced(FILTER_PAUSE_MS, () => options.onFilter());
     this.#events = watchRules({
       onChange: (change) => this.#heed(change),
       isOurs: isOurTool,
-      onOverflow: () => this.#ruleset && this.#tell("notifications of rules were lost"),
+      onOverflow: () => this.#ruleset && this.#told.ask("notifications of rules were lost"),
       onError: options.onError,
     });
-    this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
+    this.#timer = setInterval(() => this.#lookAtLegacy(), LOOK_MS).unref();
     void this.#lookAtSets();
   }
 
@@ -68,14 +76,29 @@ export class ForeignChanges {
     this.#isClosed = true;
     clearTimeout(this.#nextLookAtSets);
     clearInterval(this.#timer);
-    clearTimeout(this.#pending);
+    this.#told.close();
+    this.#filterTold.close();
     this.#events.close();
   }
 
+  #lookAtLegacy(): void {
+    this.#look();
+    this.#lookAtFilter();
+  }
+
   #heed(change: RuleChange): void {
-    if (!this.#ruleset?.concerns(change)) return;
     const { family, table, chain = change.set ?? "" } = change;
-    this.#tell(`table ${table} ${chain} (IPv${family}) ${change.change} by others`);
+    if (table === FILTER && this.#ruleset?.kind === "nftables") this.#filterTold.ask(chain);
+    if (!this.#ruleset?.concerns(change)) return;
+    this.#told.ask(`table ${table} ${chain} (IPv${family}) ${change.change} by others`);
+  }
+
+  /** Of a legacy table that was not there, that is another now, or gone. */
+  #lookAtFilter(): void {
+    if (this.#ruleset?.kind !== "nftables") return;
+    const before = this.#filter;
+    this.#filter = lookAtFilter();
+    if (this.#filter !== before) this.#filterTold.ask(FILTER);
   }
 
   /** Only what may be ours: a builtin chain of another length, or fewer rules than there were. */
@@ -119,20 +142,13 @@ export class ForeignChanges {
   #compare(before: Look, now: Look, isSame: (now: LegacyTable, then: LegacyTable) => boolean): void {
     for (const [key, then] of before) {
       const found = now.get(key);
-      if (!found || !isSame(found, then)) this.#tell(`legacy table ${key} changed by others`);
+      if (!found || !isSame(found, then)) this.#told.ask(`legacy table ${key} changed by others`);
     }
   }
-
-  #tell(why: string): void {
-    if (this.#pending) return;
-    const wait = Math.max(0, this.#lastAt + PAUSE_MS - performance.now());
-    this.#pending = setTimeout(() => {
-      this.#pending = undefined;
-      this.#lastAt = performance.now();
-      this.#options.onForeign("rules", why);
-    }, wait);
-  }
 }
+
+/** The table of iptables in which others refuse packets. */
+const FILTER = "filter";
 
 /** By name and family. */
 type Look = ReadonlyMap<string, LegacyTable>;
@@ -147,3 +163,11 @@ function lookAtAll(): Look {
     ),
   );
 }
+
+/** How both families' legacy table filter looks from outside: another text, another table. */
+const lookAtFilter = (): string =>
+  JSON.stringify(
+    ([4, 6] as const).map((family) =>
+      legacyTables(family).includes(FILTER) ? legacyTable(family, FILTER) : undefined,
+    ),
+  );

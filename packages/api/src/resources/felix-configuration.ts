@@ -123,8 +123,10 @@ const settings = z.object({
     .default("Auto")
     .describe("Which iptables is used."),
   nftablesMode: anyCase(["Auto", "Enabled", "Disabled"] as const)
-    .default("Disabled")
-    .describe("Whether nftables is used instead of iptables; Auto: if kube-proxy does."),
+    .default("Auto")
+    .describe(
+      "Whether nftables is used instead of iptables. Auto: unless others (kube-proxy's iptables and ipvs modes, Docker, ufw) have rules in iptables' table filter that may refuse packets, iptablesBackend is named, or Linux is older than 6.1.",
+    ),
   iptablesMarkMask: markMask.default(0xffff0000).describe("Bits of the packet mark that Margay may use."),
   iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
   ipsetsRefreshInterval: duration.default("90s").describe("How often ipsets are read back and compared."),

@@ -32,6 +32,7 @@ const kernel = new Kernel({
     onLost: () => undefined,
   },
   onRepaired: (what) => say({ repaired: what }),
+  onChosen: ({ kind }) => say({ chosen: kind }),
   ...{ onError: raise, onRemembered: raise },
 });
 const dataplane: Dataplane = new Dataplane({
