@@ -6,7 +6,10 @@ import { Cluster } from "./cluster/cluster.ts";
 import { CHART, createPods, install, NAMESPACE, settled, upgrade } from "./cluster/release.ts";
 import { nodeFolder } from "./cluster/runtime.ts";
 
-/** etcd in the release and everything behind Services of a real kube-proxy, in both its modes. */
+/**
+ * etcd in the release and everything behind Services of a real kube-proxy, in both its modes: on n1 both write iptables, on n2 both
+ * nftables, on n3 kube-proxy iptables and Margay nftables.
+ */
 const NODES = ["n1", "n2", "n3"];
 const MEMBERS = ["10.96.0.51", "10.96.0.52", "10.96.0.53"];
 const SNAPSHOTS = "/var/lib/margay-etcd-snapshots";
@@ -103,6 +106,7 @@ test("three members: nodes are Ready by a datastore that runs on them", async ()
   await kubectl("-n", NAMESPACE, "delete", "secret", "margay-etcd-ca");
   await install(cluster, THREE, NODES.length);
   await cluster.eventually("three are healthy", async () => (await healthy()) === 3);
+  await cluster.apply(JSON.stringify(N1_BY_IPTABLES));
 });
 
 test("etcd answers nobody without a certificate of the release's CA", async () => {
@@ -133,6 +137,10 @@ spec:
   podSelector: { matchLabels: { app: web } }
   ingress: [{ from: [{ podSelector: { matchLabels: { role: client } } }] }]
 `;
+const N1_BY_IPTABLES = {
+  ...{ apiVersion: "margay.dev/v1", kind: "FelixConfiguration", metadata: { name: "node.n1" } },
+  spec: { nftablesMode: "Disabled" },
+};
 const service = (name: string, more: object) => ({
   ...{ apiVersion: "v1", kind: "Service", metadata: { name, namespace: "default" } },
   spec: { selector: { app: "web" }, ports: [{ port: 80 }], ...more },
@@ -158,11 +166,9 @@ test("a Service behind either mode of kube-proxy: reached from every node, and i
 });
 
 test("kube-proxy inserts its rules in front; ours are the first again", async () => {
-  for (const [node, chain] of ["n1", "n3"].flatMap((node) =>
-    ["FORWARD", "INPUT", "OUTPUT"].map((chain) => [node, chain] as const),
-  ))
-    await cluster.eventually(`margay's rule is the first of ${chain} on ${node}`, async () => {
-      const { stdout } = await onNode(node, ["iptables", "-S", chain]);
+  for (const chain of ["FORWARD", "INPUT", "OUTPUT"])
+    await cluster.eventually(`margay's rule is the first of ${chain} on n1`, async () => {
+      const { stdout } = await onNode("n1", ["iptables", "-S", chain]);
       const rules = stdout.split("\n").filter((line) => line.startsWith("-A"));
       return (
         rules.length > 1 &&
@@ -170,6 +176,14 @@ test("kube-proxy inserts its rules in front; ours are the first again", async ()
         (rules[0] ?? "").includes("margay")
       );
     });
+});
+
+test("kube-proxy's iptables keep no node from nftables", async () => {
+  expect((await onNode("n3", ["iptables", "-S"])).stdout).toContain("KUBE-");
+  for (const node of ["n2", "n3"]) {
+    expect((await onNode(node, ["nft", "list", "tables"])).stdout).toContain("table ip margay");
+    expect((await onNode(node, ["iptables-save"])).stdout).not.toContain("margay");
+  }
 });
 
 test("externalTrafficPolicy Local: the router knows the one node that has the pod, and the policy sees who asks", async () => {

@@ -30,7 +30,7 @@ test.each<[why: string, lines: readonly string[], found: string | undefined, pol
   ["Docker's and ufw's policy", [], "policy DROP of FORWARD", "DROP"],
   ["our own rules", OURS, undefined],
   ["kubelet's, which are everywhere and refuse only martians", KUBELET, undefined],
-  ["kube-proxy in a mode of iptables", KUBE_PROXY, `${KUBE_PROXY[2]}`],
+  ["kube-proxy's in its mode of iptables, which are meant", KUBE_PROXY, undefined],
   ["flannel's, which only let pass", FLANNEL, undefined],
   [
     "a firewall's",

@@ -19,8 +19,11 @@ export interface RefusingOptions {
 const HARMLESS: ReadonlySet<string> = new Set([
   ...["ACCEPT", "RETURN", "LOG", "NFLOG", "AUDIT", "TRACE", "MARK", "CONNMARK"],
 ]);
-/** What kubelet keeps on every node, whatever kube-proxy does: it refuses only packets to 127.0.0.0/8 from elsewhere. */
-const OF_KUBELET = "KUBE-FIREWALL";
+/**
+ * Chains of kubelet and kube-proxy. What they refuse is no policy's matter and is meant to be refused: packets to 127.0.0.0/8 from
+ * elsewhere, Services without endpoints, those whom `loadBalancerSourceRanges` leaves out, what conntrack calls invalid.
+ */
+const OF_KUBERNETES = "KUBE-";
 
 /**
  * Names the first rule or policy of others in iptables' table `filter` that may refuse a packet which another table has let
@@ -40,9 +43,9 @@ export async function othersRefusing(options: RefusingOptions): Promise<string |
 
 /** The same of what iptables-save printed of that table (pure). */
 export function refusing(chains: ReadonlyMap<string, SavedChain>, prefix: string): string | undefined {
-  const seen = new Set<string>([OF_KUBELET]);
+  const seen = new Set<string>();
   const inChain = (name: string): string | undefined => {
-    if (seen.has(name) || name.startsWith(prefix)) return undefined;
+    if (seen.has(name) || [prefix, OF_KUBERNETES].some((start) => name.startsWith(start))) return undefined;
     seen.add(name);
     for (const { spec, ours } of chains.get(`filter/${name}`)?.rules ?? []) {
       if (ours) continue;

@@ -24,6 +24,11 @@ unshared(import.meta.url, () => {
       "nftables",
     ],
     ["Docker or ufw", DOCKER, "iptables-nft", "iptables-nft, IPv4, policy DROP of FORWARD"],
+    [
+      "kube-proxy refuses by iptables what has no endpoint",
+      "iptables-nft -N KUBE-SERVICES; iptables-nft -A FORWARD -j KUBE-SERVICES; iptables-nft -A KUBE-SERVICES -d 10.96.0.9 -j REJECT",
+      "nftables",
+    ],
     ["in IPv6 alone", "ip6tables-nft -A FORWARD -j REJECT", "iptables-nft", "IPv6, -A FORWARD -j REJECT"],
     [
       "a table of nft's own, which drops for itself",

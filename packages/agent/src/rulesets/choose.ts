@@ -22,8 +22,8 @@ export interface Choice {
 
 /**
  * What the settings choose on this host. `Auto` is nftables unless others keep rules in iptables that may refuse packets:
- * nf_tables drops what any table drops, so there our accepting must come first in theirs. kube-proxy's iptables and ipvs modes,
- * Docker and ufw keep such rules. Who names a backend of iptables gets it.
+ * the kernel drops what any table drops, so there our accepting must come first in theirs. Docker, ufw and libvirt keep such
+ * rules; kube-proxy's are meant to hold. Who names a backend of iptables gets it.
  */
 export async function choose({
   nftablesMode,

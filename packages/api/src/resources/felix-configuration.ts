@@ -125,7 +125,7 @@ const settings = z.object({
   nftablesMode: anyCase(["Auto", "Enabled", "Disabled"] as const)
     .default("Auto")
     .describe(
-      "Whether nftables is used instead of iptables. Auto: unless others (kube-proxy's iptables and ipvs modes, Docker, ufw) have rules in iptables' table filter that may refuse packets, iptablesBackend is named, or Linux is older than 6.1.",
+      "Whether nftables is used instead of iptables. Auto: unless others (Docker, ufw; kube-proxy does not count) have rules in iptables' table filter that may refuse packets, iptablesBackend is named, or Linux is older than 6.1.",
     ),
   iptablesMarkMask: markMask.default(0xffff0000).describe("Bits of the packet mark that Margay may use."),
   iptablesRefreshInterval: duration.default("180s").describe("How often iptables is read back and compared."),
