@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ROOT } from "@margay/api";
-import { Calc } from "@margay/calc";
+import { Calc, findById } from "@margay/calc";
 import type { CniDeps, HeldHere } from "@margay/cni";
 import { type DaemonContext, NewSpaceBound } from "@margay/daemon";
 import { BarrierResponder, type SyncBatch, Syncer } from "@margay/datastore";
@@ -110,7 +110,7 @@ export class Agent {
       netlink: this.kernel.netlink,
       self: () => this.inventory.self,
       overhead: () => this.overlay.overheadBytes,
-      endpoints: this.localEndpoints.list,
+      endpoints: this.localEndpoints.limited,
       onFollowed: (mtu, interfaces) =>
         context.log.info({ event: "mtu", mtu, interfaces }, `pods now have MTU ${mtu}, as the uplink`),
       onUplink: () => this.overlay.check(),
@@ -272,6 +272,13 @@ export class Agent {
     if (!update) return;
     fileInto(this.calc, [update], this.#onCorrupt);
     this.dataplane.changed();
+  }
+
+  /** The interface group of those that are decided as the workload whose interface is about to be made, if there are such. */
+  groupFor(interfaceName: string): number | undefined {
+    const id = this.#expected.idOf(interfaceName);
+    const endpoint = id === undefined ? undefined : findById(this.calc.state().endpoints, id);
+    return endpoint && this.kernel.groupFor(endpoint);
   }
 
   readonly #onCorrupt: OnCorrupt = (key, error) => {

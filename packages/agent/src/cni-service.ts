@@ -34,6 +34,8 @@ export interface CniServiceOptions {
   readonly mtu: () => number;
   /** What the node's end of a new interface needs. */
   readonly settings: (hostInterface: string) => Settings;
+  /** The interface group that it is to be made in. */
+  readonly groupFor: (hostInterface: string) => number | undefined;
   /** Told when it is there and has them. */
   readonly wired: (hostInterface: string, settings: Settings) => void;
   /** Told before it goes. */
@@ -76,7 +78,7 @@ export async function startCni(options: CniServiceOptions): Promise<{ close(): P
       endpoints: resources(store, "WorkloadEndpoint"),
       wire: async (wiring) => {
         const settings = options.settings(wiring.hostInterface);
-        await wires.wire({ ...wiring, settings });
+        await wires.wire({ ...wiring, settings, group: options.groupFor(wiring.hostInterface) });
         options.wired(wiring.hostInterface, settings);
       },
       unwire: (hostInterface) => {

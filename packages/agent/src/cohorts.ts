@@ -67,6 +67,16 @@ export class CohortTable {
   }
 
   /**
+   * The group in which those are that are decided as this workload is. An interface that is made there needs no move: its packets are
+   * refused until its addresses are members, and its route comes after.
+   */
+  groupFor(endpoint: LocalEndpoint): number | undefined {
+    const key = keyOf(endpoint);
+    for (const [group, its] of this.#majority) if (its === key) return group;
+    return undefined;
+  }
+
+  /**
    * `touched`: interfaces of which `links` may say another thing than the last time; all if absent.
    * @returns the same object while it says the same
    */

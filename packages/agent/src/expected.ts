@@ -37,6 +37,13 @@ export class Expected {
     return true;
   }
 
+  /** Whose interface that will be. */
+  idOf(interfaceName: string): string | undefined {
+    for (const one of this.#endpoints.values())
+      if (interfaceOf(one) === interfaceName) return workloadId(one.endpoint);
+    return undefined;
+  }
+
   /** What a pass enforces is of now: what was expected and came to nothing is not in it. */
   passBegins(): void {
     this.#former.clear();
@@ -56,3 +63,6 @@ export class Expected {
 
 const interfaceOf = ({ endpoint }: { readonly endpoint: WorkloadEndpoint }): string =>
   endpoint.spec.interfaceName;
+
+/** calc's name of it. */
+const workloadId = ({ metadata: { namespace, name } }: WorkloadEndpoint): string => `${namespace}/${name}`;

@@ -242,6 +242,11 @@ export class Kernel {
     return this.#cohorts;
   }
 
+  /** Where the rules ask for groups of interfaces: that of those that are decided as this workload is, if there is one. */
+  groupFor(endpoint: LocalEndpoint): number | undefined {
+    return this.#cohorts === NOBODY ? undefined : this.#cohortTable.groupFor(endpoint);
+  }
+
   /** False for a new interface whose group is to decide about its packets, and which is in none yet. */
   #isGrouped(interfaceName: string): boolean {
     if (this.#cohorts === NOBODY) return true;

@@ -69,6 +69,7 @@ function serveRuntime(
     namespaceLabels: inventory.namespaceLabels,
     interfacePrefix: () => calc.state().config.interfacePrefix.split(",")[0] ?? "cali",
     mtu: () => agent.mtu,
+    groupFor: (interfaceName) => agent.groupFor(interfaceName),
     settings: (interfaceName) => settingsOf({ interfaceName, spoofable: [] }, calc.state().config),
     wired: (interfaceName, settings) => agent.kernel.wired(interfaceName, settings),
     unwired: (interfaceName) => agent.kernel.unwired(interfaceName),

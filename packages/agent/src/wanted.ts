@@ -81,6 +81,8 @@ export class Wanted {
   #blocks: NodeState["blocks"] | undefined;
   #config: NodeState["config"] | undefined;
   #endpoints: NodeState["endpoints"] = [];
+  /** By interface; more than one may claim it. */
+  readonly #claims = new Map<string, Set<LocalEndpoint>>();
   readonly #in = new Map<LocalEndpoint, Kept>();
   /** Two endpoints claim one address or interface: the later in order has it, however they came. */
   #isContested = false;
@@ -91,13 +93,25 @@ export class Wanted {
     if (isAnew) this.#anew(state);
     const { gone, came } = changedById(this.#endpoints, state.endpoints);
     this.#endpoints = state.endpoints;
-    const isLooked = ({ interfaceName }: LocalEndpoint) => touched?.has(interfaceName) ?? true;
-    const looked = touched?.size === 0 ? [] : state.endpoints.filter(isLooked);
-    const all = isAnew ? state.endpoints : new Set([...came, ...looked]);
+    this.#claim(gone, came);
+    const looked = touched && [...touched].flatMap((name) => [...(this.#claims.get(name) ?? [])]);
+    const all = isAnew || !looked ? state.endpoints : new Set([...came, ...looked]);
     for (const one of gone) this.#drop(one);
     for (const one of all) if (!isUp(one.interfaceName)) this.#drop(one);
     for (const one of all) if (isUp(one.interfaceName)) this.#add(one, state.config);
     return this.#isContested && !isAnew ? this.update(state, isUp) : this;
+  }
+
+  #claim(gone: readonly LocalEndpoint[], came: readonly LocalEndpoint[]): void {
+    for (const one of gone) {
+      const claimants = this.#claims.get(one.interfaceName);
+      claimants?.delete(one);
+      if (claimants?.size === 0) this.#claims.delete(one.interfaceName);
+    }
+    for (const one of came) {
+      const claimants = this.#claims.get(one.interfaceName) ?? new Set();
+      this.#claims.set(one.interfaceName, claimants.add(one));
+    }
   }
 
   /** Without any endpoint. */

@@ -21,10 +21,9 @@ export class Workloads {
   readonly #bare = new Map<string, BareEndpoint>();
   /** The endpoints that claim an interface: one, or something is wrong. */
   readonly #byInterface = new Map<string, Set<string>>();
-  readonly #resolved = new Map<
-    string,
-    { readonly endpoint: LocalEndpoint; readonly problems: readonly Problem[] }
-  >();
+  readonly #resolved = new Map<string, LocalEndpoint>();
+  /** Of the resolved that are not ok. */
+  readonly #problems = new Map<string, readonly Problem[]>();
   /** As last handed out, in order of id, and what of them is to be resolved anew or has gone since. */
   #all: readonly LocalEndpoint[] = [];
   readonly #touched = new Set<string>();
@@ -61,6 +60,7 @@ export class Workloads {
   /** What is known of an endpoint besides its resource changed: resolve it anew. */
   forget(id: string): void {
     this.#resolved.delete(id);
+    this.#problems.delete(id);
     if (this.#bare.has(id)) this.#touched.add(id); // the policies of host endpoints are told here, too
   }
 
@@ -96,13 +96,13 @@ export class Workloads {
 
   /** Why endpoints are not ok, as of the last `resolve`. */
   problems(): readonly Problem[] {
-    return [...this.#resolved.values()].flatMap(({ problems }) => problems);
+    return [...this.#problems.values()].flat();
   }
 
   #resolve(id: string, { tiersOf, hasProfile, maySpoof, floatingOf }: Resolution): LocalEndpoint | undefined {
     const known = this.#resolved.get(id);
     const bare = this.#bare.get(id);
-    if (known || !bare) return known?.endpoint;
+    if (known || !bare) return known;
     const missing = bare.profiles
       .filter((name) => !hasProfile(name))
       .map((name) => `there is no profile ${name}`);
@@ -113,7 +113,8 @@ export class Workloads {
     const problems = [...missing, ...taken].map((why) => ({ subject: id, why }));
     const spoofable = maySpoof ? bare.spoofable : [];
     const endpoint = { ...bare, spoofable, ...floatingOf?.(id), ...tiersOf(id), ok: problems.length === 0 };
-    this.#resolved.set(id, { endpoint, problems });
+    this.#resolved.set(id, endpoint);
+    if (problems.length > 0) this.#problems.set(id, problems);
     return endpoint;
   }
 }

@@ -20,6 +20,8 @@ export interface Wiring {
   readonly mac: string;
   /** Kernel settings that the node's end gets besides, by name. */
   readonly settings?: ReadonlyMap<string, string>;
+  /** The interface group that the node's end is made in, where that is known. */
+  readonly group?: number | undefined;
 }
 
 /** How many addresses at either end of a block. */

@@ -198,10 +198,25 @@ unshared(import.meta.url, () => {
     expect(died).toEqual(["it has ended", "it has ended"]);
   });
 
-  test("an interface with a dot in its name", async () => {
+  test("a namespace in which new interfaces are without IPv6; the name has a dot", async () => {
     newNamespace(POD);
+    inPod("echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6");
     await wire(nl, { ...WIRING, ifname: "eth0.5" });
-    expect(inPod("cat /proc/sys/net/ipv6/conf/eth0.5/accept_dad").trim()).toBe("0");
+    expect(inPod("cat /proc/sys/net/ipv6/conf/eth0.5/disable_ipv6").trim()).toBe("0");
+    expect(lines(inPod("ip -6 route show default"))).toHaveLength(1);
+  });
+
+  test("its link-local address is the one that the kernel would have made, and the only one", async () => {
+    newNamespace(POD);
+    await wire(nl, WIRING);
+    const own = lines(inPod("ip -o -6 address show dev eth0 scope link")).map((line) => line.split(" ")[3]);
+    expect(own).toEqual(["fe80::ff:fe00:7/64"]);
+  });
+
+  test("the node's end is made in a group", async () => {
+    newNamespace(POD);
+    await wire(nl, { ...WIRING, group: 0x6d000007 });
+    expect(await linkByName(nl, WIRING.hostInterface)).toMatchObject({ group: 0x6d000007, up: true });
   });
 
   test("an IPv4-only pod", async () => {

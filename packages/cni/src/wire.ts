@@ -3,10 +3,10 @@ import {
   configureLink,
   createVeth,
   deleteLink,
-  inNamespace,
   type Link,
   linkBesideLoopback,
   linkByName,
+  macBytes,
   Netlink,
   NetlinkError,
   type Route,
@@ -43,10 +43,11 @@ export async function wire(nl: Netlink, wiring: Wiring): Promise<void> {
   if (!pod) throw new CniError("unknown-container", `network namespace ${wiring.netns} does not exist`);
   try {
     const host = await makeVeth(nl, pod, wiring);
-    await wireHost(nl, host, wiring);
     await wirePod(pod, wiring);
+    // The end that comes up last has its carrier at once. The other is told later, and the kernel then goes through its namespace's routes.
+    await wireHost(nl, host, wiring);
     // The kernel lets packets into the end that came up first some time after the other did, or when that is asked about.
-    await linkByName(nl, wiring.hostInterface);
+    await linkByName(pod, wiring.ifname);
   } catch (error) {
     await deleteLink(nl, wiring.hostInterface);
     throw error;
@@ -84,9 +85,10 @@ export function openPod(
 
 /** Almost always both names are free; a veth that has either of them makes room. */
 async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link> {
-  const { hostInterface, netns, ifname, mtu, mac } = wiring;
+  const { hostInterface, netns, ifname, mtu, mac, group } = wiring;
   const peer = { name: ifname, namespace: netns, mac };
-  const make = () => createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, peer });
+  const make = () =>
+    createVeth(nl, { name: hostInterface, mtu, mac: HOST_MAC, ...(group !== undefined && { group }), peer });
   try {
     return await make();
   } catch (error) {
@@ -98,27 +100,37 @@ async function makeVeth(nl: Netlink, pod: Netlink, wiring: Wiring): Promise<Link
 }
 
 /**
- * The pod's side. Duplicate address detection is off: it would hold a /128 of nobody else's back for a
- * second.
+ * The pod's side. Duplicate address detection would hold a /128 of nobody else's back for a second, and its link-local address: that
+ * one is given to it as the kernel would have made it. By requests alone: for a file below /proc/sys/net the kernel goes through as
+ * many entries as there are pods.
  */
-async function wirePod(pod: Netlink, { netns, ifname, addresses }: Wiring): Promise<void> {
-  if (has6(addresses))
-    inNamespace(netns, () => {
-      sysctl(`net.ipv6.conf.${sysctlName(ifname)}.disable_ipv6`, 0);
-      sysctl(`net.ipv6.conf.${sysctlName(ifname)}.accept_dad`, 0);
-    });
+async function wirePod(pod: Netlink, { netns, ifname, addresses, mac }: Wiring): Promise<void> {
   const link = await linkBesideLoopback(pod, ifname);
   if (!link) throw new CniError("io-failure", `${ifname} vanished from the pod while it was being made`);
+  const isDual = has6(addresses);
+  if (isDual && link.isWithoutIpv6) sysctl(`net.ipv6.conf.${sysctlName(ifname)}.disable_ipv6`, 0, netns);
   const gateways = addresses.map(({ family }) => parseAddress(GATEWAY[family]));
   await configureLink(pod, link, {
+    isWithoutOwnAddress: isDual,
     link: { up: true },
-    addresses: addresses.map((address) => {
-      const { family } = address;
-      return { address, length: width(family), nodad: family === 6 };
-    }),
+    addresses: [
+      ...(isDual ? [{ address: linkLocal(mac), length: 64, nodad: true }] : []),
+      ...addresses.map((address) => {
+        const { family } = address;
+        return { address, length: width(family), nodad: family === 6 };
+      }),
+    ],
     neighbours: gateways.map((address) => ({ address, mac: HOST_MAC })),
     routes: gateways.flatMap((gateway) => routesVia(gateway, ifname)),
   });
+}
+
+/** fe80:: and the interface identifier that is made of a MAC (RFC 4291, appendix A). */
+function linkLocal(mac: string): Address {
+  const [first = 0, ...rest] = macBytes(mac);
+  const bytes = [first ^ 2, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)];
+  const identifier = bytes.reduce((bits, byte) => (bits << 8n) | BigInt(byte), 0n);
+  return { family: 6, bits: (0xfe80n << 112n) | identifier };
 }
 
 /** An IPv6 link-local gateway is on the link by itself; the IPv4 one needs a route first. */

@@ -24,6 +24,7 @@ export {
   linkBesideLoopback,
   linkByName,
   listLinks,
+  type NewLink,
   setGroups,
   setLink,
 } from "./links.ts";

@@ -24,6 +24,7 @@ const attribute = {
   operState: 16,
   linkInfo: 18,
   alias: 20,
+  familySpec: 26,
   group: 27,
   namespaceFd: 28,
   extMask: 29,
@@ -31,9 +32,17 @@ const attribute = {
   rxQueues: 32,
 } as const;
 /** Of the fifty attributes that a link has. */
-const READ: ReadonlySet<number> = new Set(Object.values(attribute));
+const READ: ReadonlySet<number> = new Set(
+  Object.values(attribute).filter((type) => type !== attribute.familySpec),
+);
 /** In IFLA_LINKINFO, and in a veth's IFLA_INFO_DATA. */
 const info = { kind: 1, data: 2, vethPeer: 1 } as const;
+/** In IFLA_AF_SPEC, by address family; and in AF_INET6's. */
+const AF_INET6 = 10;
+const inet6 = { settings: 2, addressGeneration: 8 } as const;
+/** Of IFLA_INET6_CONF, an array of i32 by DEVCONF_*. */
+const DEVCONF_DISABLE_IPV6 = 26;
+const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFF_UP = 1;
 const RTEXT_FILTER_SKIP_STATS = 8;
 const operStates = [
@@ -84,6 +93,8 @@ export interface Veth {
   readonly mtu: number;
   readonly mac?: string;
   readonly up?: boolean;
+  /** `ip link ... group`; the kernel's default is 0. */
+  readonly group?: number;
   /**
    * The other end, made in place in the namespace at that path (moving it there costs four times as much). It is
    * down: the kernel opens no veth whose other end is not there yet (ENOTCONN), so set it up from inside.
@@ -168,8 +179,9 @@ function newVeth(veth: Veth, namespaceFd: number | undefined): Request {
 }
 
 /** One queue each way: the kernel's default of one per CPU only costs memory on a veth. */
-function writeEnd(e: Encoder, end: { name: string; mtu: number; mac?: string }): Encoder {
+function writeEnd(e: Encoder, end: { name: string; mtu: number; mac?: string; group?: number }): Encoder {
   e.attributeText(attribute.name, end.name).attributeU32(attribute.mtu, end.mtu);
+  if (end.group !== undefined) e.attributeU32(attribute.group, end.group);
   if (end.mac) e.attributeBytes(attribute.address, macBytes(end.mac));
   return e.attributeU32(attribute.txQueues, 1).attributeU32(attribute.rxQueues, 1);
 }
@@ -204,6 +216,19 @@ const changeWords = ({ up, ...others }: LinkChange): string =>
     ...(up === undefined ? [] : [up ? "up" : "down"]),
     ...Object.entries(others).map(([key, value]) => `${key} ${value}`),
   ].join(" ");
+
+/** The kernel gives the link no IPv6 address of its own accord (`ip link set ... addrgenmode none`), also when it comes up later. */
+export const withoutOwnAddress = ({ index, name }: Pick<Link, "index" | "name">): Request => ({
+  type: RTM_SETLINK,
+  flags: 0,
+  words: () => `set link ${name} addrgenmode none`,
+  body: (e) =>
+    header(e, index, undefined).attribute(attribute.familySpec, (families) =>
+      families.attribute(AF_INET6, (own) =>
+        own.attribute(inet6.addressGeneration, (mode) => mode.u8(IN6_ADDR_GEN_MODE_NONE)),
+      ),
+    ),
+});
 
 /** Sets a link up, found by its name: the kernel has an index of its own for it. */
 export const upLink = (name: string): Request => ({
@@ -263,4 +288,14 @@ export function readLink(message: Message): Link | undefined {
     ...(alias && { alias: text(alias) }),
     ...(kind && data && text(kind) === "vxlan" && { vxlan: readVxlan(data) }),
   };
+}
+
+/** Of a link's message: whether `net.ipv6.conf.<name>.disable_ipv6` is set. */
+export function isWithoutIpv6({ body }: Message): boolean {
+  if (body.byteLength < 16) return false;
+  const families = attributes(body, 16, new Set([attribute.familySpec])).get(attribute.familySpec);
+  const own = families && attributes(families, 0).get(AF_INET6);
+  const settings = own && attributes(own, 0).get(inet6.settings);
+  const at = 4 * DEVCONF_DISABLE_IPV6;
+  return settings !== undefined && settings.byteLength >= at + 4 && settings.getInt32(at, true) !== 0;
 }

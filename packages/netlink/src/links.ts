@@ -3,6 +3,7 @@ import {
   changeLink,
   getLink,
   groupLink,
+  isWithoutIpv6,
   type Link,
   type LinkChange,
   newVxlan,
@@ -23,11 +24,17 @@ export const listLinks = (nl: Netlink): Promise<Link[]> => nl.links();
 export const linkByName = async (nl: Netlink, name: string): Promise<Link | undefined> =>
   (await nl.linksNamed([name]))[0];
 
+/** A link of a namespace just made. `isWithoutIpv6`: by its setting `disable_ipv6`. */
+export interface NewLink extends Link {
+  readonly isWithoutIpv6: boolean;
+}
+
 /** In a namespace just made: its loopback comes up, and the link of that name is answered; undefined when there is none. */
-export async function linkBesideLoopback(nl: Netlink, name: string): Promise<Link | undefined> {
-  let found: Link | undefined;
+export async function linkBesideLoopback(nl: Netlink, name: string): Promise<NewLink | undefined> {
+  let found: NewLink | undefined;
   const failures = await nl.requests.transact([upLink("lo"), getLink(name)], (message) => {
-    found = readLink(message);
+    const link = readLink(message);
+    found = link && { ...link, isWithoutIpv6: isWithoutIpv6(message) };
   });
   const refused = failures.find(({ index }) => index === 0);
   if (refused) throw refused.error;

@@ -7,7 +7,7 @@ import { type Shaping, wantedShaping, withSlowPeak } from "./wanted.ts";
 
 export interface ShaperOptions {
   readonly netlink: Netlink;
-  /** This node's. */
+  /** This node's, those with limits at least. */
   readonly endpoints: () => readonly WorkloadEndpoint[];
   readonly onError: (error: unknown, retryInMs: number) => void;
   /** Once for each endpoint, as long as a peak of it is not above its bandwidth. */
