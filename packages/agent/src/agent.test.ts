@@ -76,8 +76,9 @@ unshared(import.meta.url, () => {
   const runDir = mkdtempSync("/run/agent-");
   let running: { context: TestContext; stop(): Promise<void> } | undefined;
 
+  /** By iptables, whose chains are looked at below; which packet filter is taken otherwise is `rulesets/choose.test.ts`'s. */
   async function start(store: MemoryStore): Promise<TestContext> {
-    const context = testContext({ store, node: "n1", runDir });
+    const context = testContext({ store, node: "n1", runDir, options: { nftablesMode: "Disabled" } });
     running = { context, stop: (await startAgent(context.daemon)).stop };
     return context;
   }

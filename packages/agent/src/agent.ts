@@ -110,7 +110,7 @@ export class Agent {
       netlink: this.kernel.netlink,
       self: () => this.inventory.self,
       overhead: () => this.overlay.overheadBytes,
-      endpoints: this.localEndpoints.limited,
+      endpoints: this.localEndpoints.list,
       onFollowed: (mtu, interfaces) =>
         context.log.info({ event: "mtu", mtu, interfaces }, `pods now have MTU ${mtu}, as the uplink`),
       onUplink: () => this.overlay.check(),
@@ -165,7 +165,7 @@ export class Agent {
     );
     this.#shaper = new Shaper({
       netlink: this.kernel.netlink,
-      endpoints: this.localEndpoints.list,
+      endpoints: this.localEndpoints.limited,
       onError: teller.failing("shaping-failed", "limits of pods' traffic not set"),
       onSlowPeak: (endpoint) =>
         context.log.warn(

@@ -8,8 +8,12 @@ import { startAgent } from "./start.ts";
 import { testContext } from "./testing/context.ts";
 
 const sh = (command: string): string => execFileSync("sh", ["-c", command], { encoding: "utf8" });
+/** `filter-hi-<interface>` each. */
 const chains = (): string[] =>
-  sh("iptables-nft-save -t filter | grep -o '^:margay-hi-[^ ]*' || true").split("\n").filter(Boolean).sort();
+  sh("nft list table ip margay 2>/dev/null | grep -o 'chain filter-hi-[^ ]*' || true")
+    .split("\n")
+    .filter(Boolean)
+    .sort();
 
 /** Until the host endpoints' chains for what comes in are these. */
 async function untilChains(wanted: readonly string[]): Promise<string[]> {
@@ -42,18 +46,18 @@ unshared(import.meta.url, () => {
   afterEach(() => stop?.());
 
   test("a host endpoint follows its addresses from interface to interface, into both, and away", async () => {
-    expect(await untilChains([":margay-hi-one"])).toEqual([":margay-hi-one"]);
+    expect(await untilChains(["chain filter-hi-one"])).toEqual(["chain filter-hi-one"]);
     sh("ip addr add 2001:db8::1/64 dev two nodad");
-    expect(await untilChains([":margay-hi-one", ":margay-hi-two"])).toEqual([
-      ":margay-hi-one",
-      ":margay-hi-two",
+    expect(await untilChains(["chain filter-hi-one", "chain filter-hi-two"])).toEqual([
+      "chain filter-hi-one",
+      "chain filter-hi-two",
     ]);
     sh("ip addr del 192.0.2.1/24 dev one");
-    expect(await untilChains([":margay-hi-two"])).toEqual([":margay-hi-two"]);
+    expect(await untilChains(["chain filter-hi-two"])).toEqual(["chain filter-hi-two"]);
     sh(
       "ip link set two down; ip link set two name three; ip link set three up; ip addr replace 2001:db8::1/64 dev three nodad",
     );
-    expect(await untilChains([":margay-hi-three"])).toEqual([":margay-hi-three"]);
+    expect(await untilChains(["chain filter-hi-three"])).toEqual(["chain filter-hi-three"]);
     sh("ip link del three");
     expect(await untilChains([])).toEqual([]);
   });

@@ -30,9 +30,9 @@ const kernel = new Kernel({
     onAddress: () => undefined,
     onRoute: () => undefined,
     onLost: () => undefined,
+    onChosen: () => undefined,
   },
   onRepaired: (what) => say({ repaired: what }),
-  onChosen: ({ kind }) => say({ chosen: kind }),
   ...{ onError: raise, onRemembered: raise },
 });
 const dataplane: Dataplane = new Dataplane({
