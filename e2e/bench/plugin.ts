@@ -1,5 +1,7 @@
-import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { deleteNamespace, inNamespace, newNamespace } from "@margay/netlink";
 
 /** A CNI plugin as a container runtime would execute it. */
@@ -28,15 +30,44 @@ export function podNamespace(name: string): BenchPod {
 }
 
 /**
- * Executes the plugin once. The time runs from the start of its process to the end: what a runtime waits for. The
- * namespace is entered by the fork itself, so that no helper's exec is counted.
+ * Executes the plugin once. The time runs from the start of its process to the end, as this process sees it. The namespace is entered
+ * by the fork itself, so that no helper's exec is counted.
  * @returns ms, and the plugin's result. Error with the plugin's own words when it fails.
  */
-export async function call(
-  plugin: Plugin,
-  pod: BenchPod,
-  command: "ADD" | "DEL",
-): Promise<{ ms: number; result: string }> {
+export async function call(plugin: Plugin, pod: BenchPod, command: Command): Promise<Answer> {
+  const started = performance.now();
+  const start = () => ({ ended: execute(plugin.binary, [], { plugin, pod, command }) });
+  const { ended } = plugin.namespace === undefined ? start() : inNamespace(plugin.namespace, start);
+  const { result } = await ended;
+  return { ms: performance.now() - started, result };
+}
+
+/** The same, by a launcher that is small as a runtime is (`launch.c`): the time is what it waited. */
+export async function timedCall(plugin: Plugin, pod: BenchPod, command: Command): Promise<Answer> {
+  const args = [plugin.namespace ?? "-", plugin.binary];
+  const { result, told } = await execute(launcher(), args, { plugin, pod, command });
+  return { ms: Number(told) / 1e6, result };
+}
+
+type Command = "ADD" | "DEL";
+
+interface Answer {
+  readonly ms: number;
+  readonly result: string;
+}
+
+interface Execution {
+  readonly plugin: Plugin;
+  readonly pod: BenchPod;
+  readonly command: Command;
+}
+
+/** @returns what it wrote to its output and to descriptor 3 */
+async function execute(
+  file: string,
+  args: readonly string[],
+  { plugin, pod, command }: Execution,
+): Promise<{ readonly result: string; readonly told: string }> {
   const env = {
     PATH: process.env.PATH,
     CNI_COMMAND: command,
@@ -46,22 +77,38 @@ export async function call(
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME=${pod.name}`,
     CNI_PATH: "/usr/lib/cni",
   };
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  const started = performance.now();
-  const start = () => spawn(plugin.binary, [], { env, stdio: ["pipe", "pipe", "inherit"] });
-  const child = plugin.namespace === undefined ? start() : inNamespace(plugin.namespace, start);
-  let result = "";
-  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-    result += chunk;
-  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "inherit", "pipe"] });
+  const texts = ["", ""];
+  for (const [which, stream] of [child.stdout, child.stdio[3]].entries())
+    stream?.on("data", (chunk: Buffer) => {
+      texts[which] += chunk.toString();
+    });
+  const [stdin] = child.stdio;
   child.on("error", reject);
   child.on("close", (code) => {
-    if (code === 0) resolve(performance.now() - started);
-    else reject(new Error(`${command} by ${plugin.subject}: exit ${code}: ${result.trim()}`));
+    if (code === 0) resolve();
+    else reject(new Error(`${command} by ${plugin.subject}: exit ${code}: ${texts[0]?.trim()}`));
   });
-  child.stdin.on("error", () => {}); // it ended before reading all: its exit code tells
-  child.stdin.end(JSON.stringify(plugin.configuration));
-  return { ms: await promise, result };
+  stdin?.on("error", () => {}); // it ended before reading all: its exit code tells
+  stdin?.end(JSON.stringify(plugin.configuration));
+  await promise;
+  const [result = "", told = ""] = texts;
+  return { result, told };
+}
+
+const LAUNCHER = fileURLToPath(new URL("../../build/bench/launch", import.meta.url));
+let isBuilt = false;
+
+/** Built once for each run. */
+function launcher(): string {
+  if (!isBuilt) {
+    mkdirSync(dirname(LAUNCHER), { recursive: true });
+    const source = fileURLToPath(new URL("launch.c", import.meta.url));
+    execFileSync("gcc", ["-static", "-O1", "-o", LAUNCHER, source]);
+  }
+  isBuilt = true;
+  return LAUNCHER;
 }
 
 /** DEL, and the namespace goes. */

@@ -1,7 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { deleteNamespace } from "@margay/netlink";
 import type { Inside } from "./inside.ts";
-import { type BenchPod, call, end, margay, type Plugin, podNamespace, reference } from "./plugin.ts";
+import {
+  type BenchPod,
+  call,
+  end,
+  margay,
+  type Plugin,
+  podNamespace,
+  reference,
+  timedCall,
+} from "./plugin.ts";
 import { childrenCpuMs, cpuMs, pidOf } from "./process-table.ts";
 import { type Result, summary } from "./result.ts";
 
@@ -18,7 +27,7 @@ async function fresh(plugin: Plugin, { quick, say }: Inside): Promise<Result[]> 
   const times: number[] = [];
   for (let round = 0; round < (quick ? 2 : ROUNDS); round++) {
     for (const pod of pods) {
-      const { ms } = await call(plugin, pod, "ADD");
+      const { ms } = await timedCall(plugin, pod, "ADD");
       if (round === 0) times.push(ms);
     }
     for (const pod of pods) await call(plugin, pod, "DEL");
@@ -46,7 +55,7 @@ export async function sequential(inside: Inside): Promise<Result[]> {
     const times = plugins.map((): number[] => []);
     for (let i = 0; i < warmUp + n; i++) {
       for (const [which, plugin] of plugins.entries()) {
-        const { ms } = await call(plugin, pods[which]![i]!, command); // as many pods as turns
+        const { ms } = await timedCall(plugin, pods[which]![i]!, command); // as many pods as turns
         if (i >= warmUp) times[which]?.push(ms);
       }
       if (i % 20 === 0) say(`${command}: ${i} of ${n} pods`);

@@ -2,7 +2,7 @@ import { type AnyResource, parse, type WorkloadEndpoint } from "@margay/api";
 import { etcdStore, resources, type Store } from "@margay/datastore";
 import { put } from "./cluster.ts";
 import type { Inside } from "./inside.ts";
-import { address4, type BenchPod, call, margay, podNamespace } from "./plugin.ts";
+import { address4, type BenchPod, call, margay, podNamespace, timedCall } from "./plugin.ts";
 import { Probe } from "./probe.ts";
 import { childrenCpuMs, cpuMs, pidOf } from "./process-table.ts";
 import { type Result, summary } from "./result.ts";
@@ -82,7 +82,7 @@ class Filling {
   async add(): Promise<number> {
     const n = this.#count++;
     const pod = podNamespace(`many-${n}`);
-    return (await call(margay(this.#relay, "n1", { app: `a${n % 100}` }), pod, "ADD")).ms;
+    return (await timedCall(margay(this.#relay, "n1", { app: `a${n % 100}` }), pod, "ADD")).ms;
   }
 }
 
