@@ -103,18 +103,22 @@ export const deleteConnections = (
 
 /**
  * Makes the kernel forget the connections that any of the addresses has an end of, before or after NAT: who gets the
- * address next must not be let in by the policy of who had it. IPv4 needs Linux 5.8 and no reading. For IPv6 the table
- * is read: the kernel's own filter takes every address but the one it is given (seen on 6.18).
+ * address next must not be let in by the policy of who had it. IPv4 needs no reading from Linux 6.8 on; before, the kernel wants a
+ * whole tuple and refuses ours (EINVAL on 6.1). For IPv6 the table is read: the kernel's own filter takes every address but the one
+ * it is given (seen on 6.18).
  * @returns why some could not be forgotten, if so
  */
 export async function forgetConnections(
   addresses: readonly Address[],
   namespace?: string,
 ): Promise<NetlinkError | undefined> {
-  const six = addresses.filter(({ family }) => family === 6);
-  const found = six.length > 0 ? await connectionsOf(six, namespace) : [];
-  const four = addresses.filter(({ family }) => family === 4).flatMap(forgetFiltered);
-  return withSocket(namespace, (socket) => change(socket, [...four, ...found.map(deleteRequest)]));
+  const four = addresses.filter(({ family }) => family === 4);
+  const refused = await withSocket(namespace, (socket) => change(socket, four.flatMap(forgetFiltered)));
+  const isOld = refused?.code === "EINVAL";
+  const toRead = isOld ? addresses : addresses.filter(({ family }) => family === 6);
+  const found = toRead.length > 0 ? await connectionsOf(toRead, namespace) : [];
+  const failure = await deleteConnections(found, namespace);
+  return isOld ? failure : (refused ?? failure);
 }
 
 /** Of our own namespace: stays open, for when one is closed nf_tables keeps this thread until all its readers are done. */
