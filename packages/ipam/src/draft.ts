@@ -1,5 +1,5 @@
-import { type Prefix, parsePrefix } from "@margay/net";
-import type { Block } from "./block.ts";
+import type { Prefix } from "@margay/net";
+import { type Block, prefixOfBlock } from "./block.ts";
 import type { BlockSummary, BlockView, Versioned } from "./view.ts";
 
 /** What has to be written for one block: create (no before), update, or delete (no after). */
@@ -51,7 +51,7 @@ export class Draft {
 
   /** Every block there is or would be. */
   *existing(): Generator<{ readonly prefix: Prefix; readonly affinity?: string | undefined }> {
-    for (const { cidr, affinity } of this.#now.values()) yield { prefix: parsePrefix(cidr), affinity };
+    for (const block of this.#now.values()) yield { prefix: prefixOfBlock(block), affinity: block.affinity };
     yield* this.others();
   }
 

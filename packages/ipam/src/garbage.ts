@@ -1,6 +1,6 @@
 import type { ReleaseReason } from "@margay/api";
-import { type Address, formatAddress, offset, parsePrefix } from "@margay/net";
-import type { Allocation, Block } from "./block.ts";
+import { type Address, formatAddress, offset } from "@margay/net";
+import { type Allocation, type Block, prefixOfBlock } from "./block.ts";
 import type { Sequenced } from "./plan.ts";
 
 /** What is known for certain. What nobody knows is no reason to free anything. */
@@ -50,7 +50,7 @@ export function garbage(blocks: readonly Block[], evidence: Evidence): Garbage[]
 }
 
 function verdicts(block: Block, evidence: Evidence): Verdict[] {
-  const first = parsePrefix(block.cidr);
+  const first = prefixOfBlock(block);
   return Object.entries(block.allocations).map(([ordinal, allocation]) => {
     const address: Address = offset(first, Number(ordinal));
     const { handle, sequence } = allocation;

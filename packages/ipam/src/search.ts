@@ -7,7 +7,6 @@ import {
   offset,
   overlaps,
   type Prefix,
-  parsePrefix,
   prefixOf,
 } from "@margay/net";
 import {
@@ -126,14 +125,13 @@ function fromNew(world: World, draft: Draft, { request, pools }: Search): Grant 
  */
 function borrow(world: World, draft: Draft, { request, pools }: Search): Grant | undefined {
   if (world.limits.strictAffinity) return undefined;
-  const inPools = ({ cidr }: { cidr: string }) =>
-    pools.some((pool) => contains(pool.cidr, parsePrefix(cidr)));
+  const inPools = (prefix: Prefix) => pools.some(({ cidr }) => contains(cidr, prefix));
   for (const block of draft.blocks()) {
-    if (block.affinity === affinityOf(world.node) || !inPools(block)) continue;
+    if (block.affinity === affinityOf(world.node) || !inPools(prefixOfBlock(block))) continue;
     const given = give(block, request, termsFor(world, block));
     if (given) return keep(draft, given);
   }
-  const lenders = [...draft.others()].filter((other) => other.free > 0 && inPools(other));
+  const lenders = [...draft.others()].filter((other) => other.free > 0 && inPools(other.prefix));
   const first = lenders.length && spread(world.node, lenders.length);
   const lender = [...lenders.slice(first), ...lenders.slice(0, first)].find((one) => draft.promise(one));
   return lender && { read: lender.cidr };
