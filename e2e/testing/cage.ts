@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { eventually } from "./lab.ts";
 
 /** Everything that a program can leave behind on a machine, by what it is. */
@@ -22,6 +23,15 @@ const NETWORK = [
   "ipset save",
 ];
 
+const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
+/** A checkout below /tmp or /run stays where it is: held open, and bound there again. `-c`: mount(8) would look for it by its name. */
+const CLOSE = `exec 9<"$1"
+for folder in /tmp /run; do mount -nt tmpfs tmpfs $folder; done
+[ -d "$1" ] || { mkdir -p "$1"; mount -nc --bind /proc/self/fd/9 "$1"; }
+exec 9<&-
+ip link set lo up
+exec sleep infinity`;
+
 /** A machine within the machine: nobody else has a process, a mount, a file in /tmp or /run, a link or a rule there. */
 export class Cage {
   readonly #init: ChildProcess;
@@ -32,9 +42,8 @@ export class Cage {
 
   static async open(): Promise<Cage> {
     const flags = ["--pid", "--mount", "--net", "--fork", "--mount-proc", "--kill-child=SIGKILL"];
-    const script =
-      "mount -nt tmpfs tmpfs /tmp; mount -nt tmpfs tmpfs /run; ip link set lo up; exec sleep infinity";
-    const init = spawn("setpriv", ["--pdeathsig", "KILL", "--", "unshare", ...flags, "sh", "-c", script]);
+    const command = ["unshare", ...flags, "sh", "-ec", CLOSE, "sh", ROOT];
+    const init = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...command]);
     const cage = new Cage(init);
     await eventually("the cage is closed", async () => cage.#pid() !== undefined);
     return cage;
@@ -55,15 +64,12 @@ export class Cage {
 
   /** What is there now; what of it counts packets or time is left out. */
   look(): Machine {
-    const root = `/proc/${this.#pid()}/root`;
     const all = (command: string) => this.#lines(command).filter((line) => !line.startsWith("#"));
     const mounts = readFileSync(`/proc/${this.#pid()}/mountinfo`, "utf8").trimEnd().split("\n");
     return {
       processes: [...this.processes().values()].sort(),
       mounts: mounts.map((line) => line.replace(/^\d+ \d+ /, "")),
-      files: ["tmp", "run"].flatMap((folder) =>
-        readdirSync(join(root, folder), { recursive: true }).map((file) => `/${folder}/${file}`),
-      ),
+      files: this.#lines("find /tmp /run -xdev"), // not the checkout's, which may be there
       network: NETWORK.flatMap(all).map((line) => line.replace(/ (\[\d+:\d+\]|valid_lft.*)$/, "")),
       sysctls: all("sysctl -a 2>/dev/null").filter(
         (line) => /^net\./.test(line) && !/conntrack_count/.test(line),
