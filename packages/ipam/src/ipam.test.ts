@@ -241,6 +241,19 @@ describe("one allocator", () => {
       expect((await store.list("/x/")).entries).toEqual([]);
     });
 
+    test("is left to the caller of a repeat, which has it already; who shares the write has it in that one", async () => {
+      const store = counting(memoryStore());
+      const ipam = ipamOn(store, "n1", { pools: () => [pool("big", "10.244.0.0/16", 24)] });
+      await ipam.assignWith(pod("h"), () => beside("/x/h"));
+      const before = store.writes;
+      const [repeat, other] = await Promise.all(
+        ["h", "i"].map((name) => ipam.assignWith(pod(name), () => beside(`/x/${name}`, "again"))),
+      );
+      expect([repeat, other]).toMatchObject([{ wroteAlong: false }, { wroteAlong: true }]);
+      expect(store.writes).toBe(before + 1);
+      expect(await store.get("/x/h")).toMatchObject({ value: "it" });
+    });
+
     test("refused, it costs nobody an address", async () => {
       const store = memoryStore();
       const ipam = ipamOn(store, "n1");

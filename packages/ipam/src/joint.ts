@@ -35,6 +35,7 @@ export function jointOf(
   let left = MAX_CHANGES - chosen.reduce((keys, { before }) => keys + (before ? 1 : KEYS_OF_CLAIM), 0);
   for (const [i, answer] of answers.entries()) {
     if (answer.kind !== "done" || !answer.blocks.every((cidr) => inside.has(cidr))) continue;
+    if (answer.fresh.length === 0) continue; // a repeat: what goes along is there, most likely, and would have all refused
     const more = along[i]?.(answer.held) ?? [];
     if (more.length === 0 || more.length > left) continue;
     left -= more.length;
