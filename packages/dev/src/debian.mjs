@@ -4,7 +4,7 @@ import { delimiter, join } from "node:path";
 import { run, SetupError, telling } from "./progress.mjs";
 
 /** Package -> a program it brings, looked for where dpkg is missing. */
-const PACKAGES = {
+export const PACKAGES = {
   "etcd-server": "etcd",
   "etcd-client": "etcdctl",
   iptables: "iptables",

@@ -1,4 +1,4 @@
-// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|kubernetes|build] [arguments]`.
+// One command from a fresh clone: `node packages/dev/src/setup.mjs [start|test|bench|check|image|kubernetes|kernel|build] [arguments]`.
 // Any Node.js from 20 runs this file; what it starts runs on the Node.js 24 among the npm packages.
 import { constants } from "node:os";
 import { delimiter, join } from "node:path";
@@ -24,6 +24,7 @@ const commands = {
   check: () => check(node),
   image: () => image(LOG),
   kubernetes: (args) => node(["e2e/kubernetes/run.mjs", ...args]),
+  kernel: (args) => node(["e2e/kernel/run.mjs", ...args]),
   build: async () => 0,
 };
 
