@@ -18,10 +18,12 @@ const LAST = "9999";
 /** What the endpoint asks for; undefined: nothing. */
 export function floatingClaim({ metadata, spec }: WorkloadEndpoint): FloatingClaim | undefined {
   if (!spec.ipNATs?.length) return undefined;
-  const asked = spec.ipNATs.map(({ internalIP, externalIP }) => ({
-    external: parseAddress(externalIP),
-    internal: parseAddress(internalIP),
-  }));
+  const asked = spec.ipNATs
+    .map(({ internalIP, externalIP }) => ({
+      external: parseAddress(externalIP),
+      internal: parseAddress(internalIP),
+    }))
+    .filter(({ external, internal }) => external.family === internal.family); // a former version took others
   return { id: `${metadata.namespace}/${metadata.name}`, since: metadata.creationTimestamp ?? LAST, asked };
 }
 

@@ -25,8 +25,8 @@ export interface SavedSet extends IpSet {
 }
 
 /**
- * The members in the kernel's spelling (those in `spelled` already are): a host without its length, and the whole
- * address space, which hash:net cannot hold, as its two halves. The same object if they are spelled so.
+ * The members in the kernel's spelling (those in `spelled` already are): a host without its length, the whole
+ * address space, which hash:net cannot hold, as its two halves, and without 0.0.0.0 and ::, which only hash:net can hold. The same object if they are spelled so.
  * IptablesError `invalid` names the member that is none.
  */
 export function canonicalMembers(set: IpSet, spelled: ReadonlySet<string> = new Set()): ReadonlySet<string> {
@@ -63,6 +63,7 @@ function canonical(type: IpSet["type"], family: Family, member: string): string[
   const [host = "", port] = member.split(",");
   const address = parseAddress(host);
   if (address.family !== family) throw new RangeError("wrong family");
+  if (address.bits === 0n) return []; // of these types none can hold it, and nobody has it
   if (type === "hash:ip")
     return port === undefined ? [formatAddress(address)] : refuse("port in a set of addresses");
   if (type === "hash:net,iface") return [`${formatAddress(address)},${port ?? refuse("no interface")}`];

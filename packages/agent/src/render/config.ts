@@ -67,9 +67,18 @@ export function outsideFilter(config: RenderConfig): RenderConfig {
   return own;
 }
 
-const limit = ({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] => [
-  ...["-m", "limit", "--limit", logActionRateLimit, "--limit-burst", String(logActionRateLimitBurst)],
-];
+const SECONDS = { second: 1, minute: 60, hour: 3600, day: 86_400 } as const;
+/** XT_LIMIT_SCALE: xt_limit keeps the time of one packet in ten thousandths of a second, and so that of a burst, in 32 bits. */
+const LIMIT_SCALE = 10_000;
+
+/** As often as it is asked, or as xt_limit can: at most 10000 a second, and at once no more than come in 429496 seconds. */
+function limit({ logActionRateLimit, logActionRateLimitBurst }: FelixSettings): readonly string[] {
+  const [number, unit = "second"] = logActionRateLimit.split("/");
+  const units = LIMIT_SCALE * SECONDS[unit as keyof typeof SECONDS]; // api takes no other
+  const rate = Math.min(Number(number), units);
+  const burst = Math.min(logActionRateLimitBurst, Math.floor(0xffffffff / Math.floor(units / rate)));
+  return ["-m", "limit", "--limit", `${rate}/${unit}`, "--limit-burst", String(burst)];
+}
 
 /** The three lowest bits of the mask; api refuses a mask with fewer than eight. */
 function lowestBits(mask: number): readonly [number, number, number] {

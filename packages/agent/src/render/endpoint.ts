@@ -137,6 +137,7 @@ function antiSpoof(
     mac === undefined
       ? []
       : [{ match: ["-m", "mac", "!", "--mac-source", mac], target: config.deny, id: ruleIds.spoofedMac }];
+  if (nets.some(({ length }) => length === 0)) return { rules: wrongMac }; // iptables-nft takes no `! -s 0.0.0.0/0`
   const [only] = nets;
   const refusal = { target: config.deny, id: ruleIds.spoofedAddress };
   if (only && nets.length === 1)

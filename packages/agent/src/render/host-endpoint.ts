@@ -66,8 +66,14 @@ const NO_JUMPS: HostJumps = {
   ...{ rawPrerouting: [], rawOutput: [], manglePrerouting: [] },
 };
 
+/** IFNAMSIZ, the last of which is 0: what a former version took beyond that is no interface's name. */
+const INTERFACE_BYTES = 15;
+
 /** The chains of all host endpoints of the node in one family. */
-export function hostChains({ hostEndpoints, ...state }: NodeState, context: HostContext): HostChains {
+export function hostChains({ hostEndpoints: all, ...state }: NodeState, context: HostContext): HostChains {
+  const hostEndpoints = all.filter(
+    ({ interfaceName }) => Buffer.byteLength(interfaceName) <= INTERFACE_BYTES,
+  );
   if (hostEndpoints.length === 0) return { chains: new Map(), jumps: NO_JUMPS, shared: [], own: [] };
   const chains = new Map<string, Chain>();
   const [shared, own]: [PolicyChain[], PolicyChain[]] = [[], []];

@@ -31,10 +31,10 @@ export const chains = {
   floatingFrom: (net: string): string => `margay-ff-${digest(net)}`,
   /** Chains of host endpoints: one that finds the endpoint, and one for each, by place (`HostPlace`). */
   hostRoot: (place: string): string => `margay-hep-${place}`,
-  /** `*` has no suffix, which no interface can be called. iptables-restore takes no quote in the name of a chain. */
+  /** `*` has no suffix, which no interface can be called. iptables-restore takes no quote in the name of a chain, and counts bytes. */
   host: (place: string, interfaceName: string): string => {
     if (interfaceName === "*") return `margay-h${place}`;
-    return `margay-h${place}-${interfaceName.includes('"') ? digest(interfaceName) : interfaceName}`;
+    return `margay-h${place}-${/["\x80-\uffff]/.test(interfaceName) ? digest(interfaceName) : interfaceName}`;
   },
   failsafe: (direction: string): string => `margay-failsafe-${direction}`,
   /** `policy` is the id of a policy or profile. */

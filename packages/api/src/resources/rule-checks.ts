@@ -1,4 +1,5 @@
 import { familiesOf } from "../fields/addresses.ts";
+import { parsePort } from "../fields/ports.ts";
 import type { EntityRule, RuleFields } from "./rule.ts";
 
 export interface Fault {
@@ -27,6 +28,12 @@ function icmpFaults({ icmp, notICMP, protocol, ipVersion }: RuleFields): Fault[]
   return out;
 }
 
+/**
+ * Each is a set that the same rule asks for: nf_tables takes 128 expressions a rule (NFT_RULE_MAXEXPRS), four of them for one of these, and with
+ * them on both sides all else that a rule may say has room.
+ */
+const EXCLUDED_NAMES = 8;
+
 const PORT_PROTOCOLS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
 
 function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[] {
@@ -38,6 +45,12 @@ function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[]
         path: [side, field],
         message: `need protocol TCP, UDP or SCTP, found ${shown(rule.protocol)}`,
       });
+  const excluded = (entity?.notPorts ?? []).filter((port) => parsePort(port)?.kind === "named").length;
+  if (excluded > EXCLUDED_NAMES)
+    out.push({
+      path: [side, "notPorts"],
+      message: `must be at most ${EXCLUDED_NAMES} names besides numbers, found ${excluded}`,
+    });
   for (const [i, value] of (entity?.notNets ?? []).entries())
     if (value.endsWith("/0"))
       out.push({

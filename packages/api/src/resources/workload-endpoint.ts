@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { address, net, prefixIn } from "../fields/addresses.ts";
+import { address, familiesOf, net, prefixIn } from "../fields/addresses.ts";
 import { interfaceName } from "../fields/names.ts";
 import { text } from "../fields/text.ts";
 import { define, type SpecOf } from "../resource.ts";
@@ -114,6 +114,12 @@ export const workloadEndpoint = define({
   scope: "namespaced",
   description: "A pod's interface. Written by CNI ADD, removed by CNI DEL.",
   spec,
+  outdated: ({ ipNATs = [] }) =>
+    ipNATs.flatMap(({ internalIP, externalIP }, i) =>
+      familiesOf([internalIP, externalIP]).size > 1
+        ? [{ path: `spec.ipNATs.${i}.externalIP`, message: "must be of the family of internalIP" }]
+        : [],
+    ),
   columns: [
     { title: "WORKLOAD", value: ({ spec }) => spec.pod ?? spec.workload },
     { title: "NODE", value: ({ spec }) => spec.node },
