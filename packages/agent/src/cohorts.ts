@@ -153,7 +153,7 @@ export class CohortTable {
       return;
     }
     const found = links.groupOf(endpoint.interfaceName) ?? NO_GROUP;
-    const place = { endpoint, key: keyOf(endpoint), group: isOurs(found) ? found : NO_GROUP };
+    const place = { endpoint, key: decisionKey(endpoint), group: isOurs(found) ? found : NO_GROUP };
     this.#places.set(id, place);
     if (place.group === NO_GROUP) {
       this.#homeless.add(id);
@@ -260,7 +260,7 @@ const claimsOf = oncePer(({ interfaceName, addresses }: LocalEndpoint): readonly
 ]);
 
 /** All that its decision depends on besides the policies themselves, and the families in which there is one. */
-const keyOf = oncePer((endpoint: LocalEndpoint): string => {
+export const decisionKey = oncePer((endpoint: LocalEndpoint): string => {
   const { ingress, egress, staged, profiles } = endpoint;
   const families = ([4, 6] as const).map((family) => isInFamily(endpoint, family));
   return JSON.stringify([families, ingress, egress, staged ?? null, profiles]);

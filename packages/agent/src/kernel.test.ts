@@ -19,6 +19,18 @@ const withAddressOf = (pod: Pod, whose: Pod) =>
     ...{ interfaceName: `cali${pod}`, ipNetworks: [`${address(whose, 4)}/32`, `${address(whose, 6)}/128`] },
   });
 
+/** A state in which the first rule of a policy asks for more sets than the kernel takes in one rule; the API takes no such policy. */
+function withTooMuchIn(id: string, state: NodeState): NodeState {
+  const notNamedPorts = Array.from({ length: 60 }, (_, n) => `p:${n}`);
+  const policies = [...state.policies].map(([key, one]) => {
+    const [first, ...others] = one.ingress;
+    if (one.id !== id || !first) return [key, one] as const;
+    const asking = { ...first, protocol: 6, destination: { ...first.destination, notNamedPorts } };
+    return [key, { ...one, ingress: [asking, ...others] }] as const;
+  });
+  return { ...state, policies: new Map(policies) };
+}
+
 const kernelOf = () =>
   new Kernel({
     ...{
@@ -54,7 +66,7 @@ unshared(import.meta.url, () => {
         egress: [{ action: "Deny" }],
       });
       const state = stateWith([resource("FelixConfiguration", "default", BACKENDS[backend]), log, plain]);
-      const bad = { ...state, config: { ...state.config, logActionRateLimit: "0/second" } }; // nobody's limit is 0
+      const bad = withTooMuchIn("np/x/log", state);
       await kernel.apply(bad);
       const enforced = kernel.enforced(bad);
       expect(enforced.problems).toEqual([
@@ -67,6 +79,31 @@ unshared(import.meta.url, () => {
       await kernel.apply(state);
       expect(kernel.enforced(state)).toBe(state);
       expect([...(await kernel.counters()).keys()]).toContain("np/x/log/in/1");
+    },
+  );
+
+  test.each(["nftables", "iptables-nft", "iptables-legacy"] as const)(
+    "%s: where a rule of a chain that is nobody's is refused, what brought it is found, and all else enforced",
+    async (backend) => {
+      const settings = resource("FelixConfiguration", "default", BACKENDS[backend]);
+      const plain = resource("NetworkPolicy", "plain", {
+        selector: "app == 'b'",
+        egress: [{ action: "Deny" }],
+      });
+      const state = stateWith([settings, plain]);
+      for (const field of ["iptablesFilterDenyAction", "defaultEndpointToHostAction"] as const) {
+        const bad = { ...state, config: { ...state.config, [field]: "Nonesuch" as never } };
+        await kernel.apply(bad);
+        expect(kernel.enforced(bad).problems).toEqual([
+          {
+            subject: `FelixConfiguration.${field}`,
+            why: expect.stringMatching(/^Drop is in force instead: .*Nonesuch|NONESUCH/i),
+          },
+        ]);
+        expect([...(await kernel.counters()).keys()]).toContain("np/x/plain/out/0");
+      }
+      await kernel.apply(state);
+      expect(kernel.enforced(state)).toBe(state);
     },
   );
 
@@ -88,7 +125,7 @@ unshared(import.meta.url, () => {
       "source ports that there are not",
       resource("IPPool", "p", { cidr: "10.244.0.0/16", natOutgoing: true }),
       settings({ natPortRange: "70000:70001" }),
-      "natOutgoing",
+      "FelixConfiguration.natPortRange",
     ],
     [
       "a failsafe port that there is not, and another",
@@ -125,7 +162,7 @@ unshared(import.meta.url, () => {
     async (backend) => {
       const settings = resource("FelixConfiguration", "default", BACKENDS[backend]);
       const state = stateWith([settings, hostEndpoint]);
-      const names = ['a"b', "+", "eth+", "a'b", "a\\b", "!", "-x", "#"];
+      const names = ["é".repeat(15), "é".repeat(7), "😀", 'a"b', "+", "eth+", "a'b", "a\\b", "!", "-x", "#"];
       const hostEndpoints = state.hostEndpoints.flatMap((one) =>
         names.map((interfaceName) => ({ ...one, interfaceName })),
       );

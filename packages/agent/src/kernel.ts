@@ -12,14 +12,15 @@ import {
 } from "@margay/netlink";
 import { type Outcome, oncePer, reconcile, Tracked } from "@margay/reconcile";
 import { auditNetwork } from "./audit.ts";
-import { CohortTable, type Move } from "./cohorts.ts";
+import { CohortTable, cohortsOf, type Move } from "./cohorts.ts";
 import { groupsWork } from "./groups-work.ts";
 import { late } from "./late.ts";
 import { LinkTable } from "./link-table.ts";
 import { isToNode } from "./overlay/wanted.ts";
-import { isOfKernel, Refused, refusedChain } from "./refused.ts";
+import { Refused } from "./refused.ts";
 import { type Cohorts, NOBODY } from "./render/cohort.ts";
 import type { Choice, NftablesMode } from "./rulesets/choose.ts";
+import { isOfKernel, type Refusal, refusalOf } from "./rulesets/refusal.ts";
 import type { RulesetKind } from "./rulesets/ruleset.ts";
 import { sysctlTarget } from "./sysctl-target.ts";
 import { Tables } from "./tables.ts";
@@ -98,6 +99,8 @@ export class Kernel {
   #concerned: NodeState["endpoints"] = [];
   /** The kernel is known to match this state; undefined as soon as anything may have changed. */
   #matches: NodeState | undefined;
+  /** Of the last pass that succeeded, as they were enforced. */
+  #goodSettings: NodeState["config"] | undefined;
   /** How often something changed, or was said to be no longer trusted. */
   #changes = 0;
 
@@ -178,6 +181,7 @@ export class Kernel {
     if (!this.#hasLinks) await this.#readLinks();
     if (this.#links.takeLost() || this.#refused.size > 0) this.#distrustRoutes();
     const { outcomes, isWhole } = await this.#writeAllTaken(state);
+    this.#goodSettings = this.enforced(state).config;
     await this.#forgetFormer(state);
     if (changes === this.#changes && this.#refused.size === 0 && isWhole) this.#matches = state;
     return outcomes;
@@ -193,18 +197,35 @@ export class Kernel {
       try {
         return await this.#write(this.enforced(state));
       } catch (error) {
-        const chain = refusedChain(error);
-        if (tries >= 2 * REFUSED_AT_MOST) throw error;
-        if (chain === undefined) {
-          const isOurs = !isOfKernel(error);
-          if (isOurs && this.#closed.blameRendered(state, (trial) => this.#tables.render(trial))) continue;
-          throw error;
+        const refusal = refusalOf(error);
+        if (tries >= 2 * REFUSED_AT_MOST || (isOfKernel(error) && !refusal)) throw error;
+        const what = refusal && JSON.stringify(refusal);
+        if (what !== before) {
+          before = what;
+          this.#tables.distrust("sets"); // the rules' own target already has
+        } else {
+          before = undefined;
+          if (!this.#blame(state, error, refusal)) throw error;
         }
-        if (chain === before && !this.#closed.blame(chain, String(error), state)) throw error;
-        before = chain === before ? undefined : chain;
-        if (before !== undefined) this.#tables.distrust("sets"); // the rules' own target already has
       }
     }
+  }
+
+  #blame(state: NodeState, error: unknown, refusal: Refusal | undefined): boolean {
+    const whyNot = (trial: NodeState): string | undefined => {
+      try {
+        const isAsked = this.#tables.asks(trial, refusal, this.#cohortsAnew(trial));
+        return isAsked ? `the packet filter refused a rule: ${error}` : undefined;
+      } catch (cause) {
+        return `its rules cannot be made: ${cause}`;
+      }
+    };
+    return this.#closed.blame(state, { whyNot, good: this.#goodSettings });
+  }
+
+  /** As of a state that is only tried: without what was before. */
+  #cohortsAnew(state: NodeState): Cohorts {
+    return this.#kind === "nftables" ? cohortsOf(state, this.#links) : NOBODY;
   }
 
   /** Interfaces are looked at when all rules are written: the kernel may have told of a new one meanwhile. */

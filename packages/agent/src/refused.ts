@@ -5,43 +5,18 @@ import {
   type LocalHostEndpoint,
   type NodeState,
 } from "@margay/calc";
-import { IptablesError } from "@margay/iptables";
-import { NetlinkError } from "@margay/netlink";
-import { chains } from "./render/names.ts";
-import { type Feature, featureOf } from "./without.ts";
-
-/** What the kernel answers about a rule itself; all else (ENOMEM, ENOBUFS, EINTR) says that it could not, and may at the next try. */
-const JUDGEMENTS: ReadonlySet<string> = new Set([
-  ...["EINVAL", "ENOENT", "ERANGE", "E2BIG", "EOVERFLOW", "EDOM", "ENXIO", "EMLINK", "ELOOP", "ENAMETOOLONG"],
-  ...["EOPNOTSUPP", "EPROTONOSUPPORT", "EAFNOSUPPORT"],
-]);
-
-/**
- * The name, as the renderer has it, of the chain of which the kernel or a tool refused a rule; undefined where the error names none. A
- * workload's rule where it is dispatched counts as one of the workload's own chain.
- */
-export function refusedChain(error: unknown): string | undefined {
-  if (error instanceof IptablesError) {
-    if (error.code !== "rejected") return undefined;
-    const [, chain = "", word, interfaceName = ""] =
-      /^-[AI] (\S+)(?: \d+)?(?: -m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+))?(?: -([io]) (\S+))?/.exec(
-        error.facts.text ?? "",
-      ) ?? [];
-    if (!DISPATCHING.test(chain) || word === undefined) return chain || undefined;
-    return word === "i" ? chains.from(interfaceName) : chains.to(interfaceName);
-  }
-  if (!(error instanceof NetlinkError) || !JUDGEMENTS.has(error.code)) return undefined;
-  const name = /^add rule .* to chain \w+?-(\S+) \(IPv[46]\)$/.exec(error.request)?.[1];
-  return name === undefined ? undefined : `margay-${name}`;
-}
-
-const DISPATCHING = /^margay-(from-wl$|to-wl$|fd-|td-)/;
-
-/** Whether the kernel or a tool said no, or nothing: not the renderer. */
-export const isOfKernel = (error: unknown): boolean =>
-  error instanceof IptablesError || error instanceof NetlinkError;
+import { decisionKey } from "./cohorts.ts";
+import { type Feature, featuresOf } from "./without.ts";
 
 type Endpoint = LocalEndpoint | LocalHostEndpoint;
+/** What `blame` asks. */
+export interface Inquiry {
+  /** Why a state cannot be enforced, for people; undefined if it can. */
+  readonly whyNot: (state: NodeState) => string | undefined;
+  /** Settings that the packet filter took. */
+  readonly good?: NodeState["config"] | undefined;
+}
+
 type Closable = "policies" | "profiles" | "endpoints" | "hostEndpoints";
 
 /**
@@ -70,63 +45,50 @@ export class Refused {
   }
 
   /**
-   * Closes the policy, profile or endpoint whose chain it is, or gives up what the chain is for.
-   * @returns false if it is nobody's, or was closed already
+   * Finds who brings it about that a state cannot be enforced, and closes him, or leaves out what the settings ask for. Of all policies and
+   * endpoints, in their order, it is the first that is one too many; a setting, where another value cures it.
+   * @returns false if nothing of that helps, or nothing is wrong
    */
-  blame(chain: string, why: string, state: NodeState): boolean {
-    const feature = featureOf(chain, why);
-    if (feature) return this.#giveUp(feature, why, state);
-    const { policies, profiles, endpoints, hostEndpoints } = state;
-    const all = [...policies.values(), ...profiles.values()];
-    const policy = all.find(({ id }) => [chains.ingress(id), chains.egress(id)].includes(chain));
-    const endpoint = endpoints.find(({ interfaceName }) => ownChains(interfaceName).includes(chain));
-    const host = hostEndpoints.find(({ interfaceName }) => hostChains(interfaceName).includes(chain));
-    const guilty = [policy, endpoint, host].filter((one) => one !== undefined);
-    if (guilty.length === 0 || guilty.some((one) => this.#isClosed(one))) return false;
-    for (const one of guilty) this.#close(one, `the packet filter refused a rule: ${why}`);
+  blame(state: NodeState, { whyNot, good }: Inquiry): boolean {
+    const { endpoints, hostEndpoints, policies, profiles } = state;
+    // A policy that no open endpoint is under is not rendered.
+    const all = [...endpoints, ...hostEndpoints, ...policies.values(), ...profiles.values()].filter(
+      (one) => !this.#isClosed(one),
+    );
+    const trial = (open: number) => this.#withClosed(all.slice(open)).enforced(state);
+    const isBad = (open: number) => whyNot(trial(open)) !== undefined;
+    if (!isBad(all.length)) return false;
+    const last = isBad(0) ? -1 : firstTooMany(all.length, isBad);
+    const least = trial(last + 1);
+    const why = whyNot(least) ?? "";
+    const cure = featuresOf(least, good).find(
+      ({ without }) => whyNot({ ...least, ...without(least) }) === undefined,
+    );
+    if (cure) return this.#giveUp(cure, why, state);
+    const culprit = all[last];
+    if (!culprit) return false;
+    this.#close(culprit, why);
+    if (isWorkload(culprit) && whyNot(this.enforced(state)) === why)
+      for (const one of endpoints)
+        if (!this.#isClosed(one) && decisionKey(one) === decisionKey(culprit)) this.#close(one, why);
     return true;
   }
 
+  #withClosed(some: readonly (CompiledPolicy | Endpoint)[]): Refused {
+    const trial = new Refused();
+    for (const [one, its] of this.#policies) trial.#policies.set(one, its);
+    for (const [one, its] of this.#endpoints) trial.#endpoints.set(one, its);
+    for (const [subject, its] of this.#without) trial.#without.set(subject, its);
+    trial.#settings = this.#settings;
+    for (const one of some) trial.#close(one, "");
+    return trial;
+  }
+
   #giveUp(feature: Feature, why: string, { config }: NodeState): boolean {
-    if (this.#settings === config && this.#without.has(feature.subject)) return false;
     this.#forgetSettings(config);
     this.#without.set(feature.subject, { feature, why });
     this.#last = undefined;
     return true;
-  }
-
-  /**
-   * Closes a policy, profile or endpoint for which `render` throws: of all, in their order, the first that is one too many.
-   * @returns false if `render` throws whoever is closed, or not at all
-   */
-  blameRendered(state: NodeState, render: (state: NodeState) => void): boolean {
-    // A policy that no open endpoint is under is not rendered.
-    const { endpoints, hostEndpoints, policies, profiles } = state;
-    const all = [...endpoints, ...hostEndpoints, ...policies.values(), ...profiles.values()].filter(
-      (one) => !this.#isClosed(one),
-    );
-    const whyNot = (open: number): unknown => {
-      const trial = new Refused();
-      for (const [one, its] of this.#policies) trial.#policies.set(one, its);
-      for (const [one, its] of this.#endpoints) trial.#endpoints.set(one, its);
-      for (const one of all.slice(open)) trial.#close(one, "");
-      try {
-        render(trial.enforced(state));
-        return undefined;
-      } catch (error) {
-        return error;
-      }
-    };
-    let [good, bad] = [0, all.length];
-    if (whyNot(bad) === undefined || whyNot(good) !== undefined) return false;
-    while (bad - good > 1) {
-      const middle = Math.floor((good + bad) / 2);
-      if (whyNot(middle) === undefined) good = middle;
-      else bad = middle;
-    }
-    const culprit = all[good];
-    if (culprit) this.#close(culprit, `its rules cannot be made: ${String(whyNot(bad))}`);
-    return culprit !== undefined;
   }
 
   #isClosed(one: CompiledPolicy | Endpoint): boolean {
@@ -205,27 +167,10 @@ export class Refused {
   }
 }
 
-const ownChains = (interfaceName: string): readonly string[] =>
-  [
-    chains.from,
-    chains.to,
-    chains.sources,
-    chains.connections,
-    chains.rateFrom,
-    chains.rateTo,
-    chains.codePoint,
-    chains.reversePath,
-  ].map((name) => name(interfaceName));
-
 /** Its traffic is dropped, and nothing else is asked of the packet filter. */
 function bare({ packetRate, connectionLimit, dscp, ...endpoint }: LocalEndpoint): LocalEndpoint {
   return { ...endpoint, spoofable: [], ok: false };
 }
-
-const HOST_PLACES = ["ui", "uo", "pi", "i", "o", "fi", "fo"] as const;
-
-const hostChains = (interfaceName: string): readonly string[] =>
-  HOST_PLACES.map((place) => chains.host(place, interfaceName));
 
 const NOBODY = { ingress: [], egress: [] } as const;
 
@@ -235,3 +180,17 @@ const bareHost = ({ staged, ...endpoint }: LocalHostEndpoint): LocalHostEndpoint
   ...{ normal: NOBODY, forward: NOBODY, untracked: NOBODY, preDnat: NOBODY },
   ok: false,
 });
+
+const isWorkload = (one: CompiledPolicy | Endpoint): one is LocalEndpoint =>
+  "interfaceName" in one && !("normal" in one);
+
+/** The place of the one with which a beginning gets bad, where none of them is good and all are bad. */
+function firstTooMany(all: number, isBad: (many: number) => boolean): number {
+  let [good, bad] = [0, all];
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2);
+    if (isBad(middle)) bad = middle;
+    else good = middle;
+  }
+  return good;
+}

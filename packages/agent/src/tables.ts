@@ -3,10 +3,9 @@ import type { Counter } from "@margay/iptables";
 import type { NetlinkError } from "@margay/netlink";
 import type { Work } from "@margay/reconcile";
 import type { Cohorts } from "./render/cohort.ts";
-import { render } from "./render/index.ts";
-import { renderNftables } from "./render/nftables/index.ts";
 import { type Choice, choose, leftRulesets, type NftablesMode, rulesetOf } from "./rulesets/choose.ts";
 import { ForeignChanges } from "./rulesets/foreign.ts";
+import type { Refusal } from "./rulesets/refusal.ts";
 import type { OnRepaired, Ruleset } from "./rulesets/ruleset.ts";
 
 export interface TablesOptions {
@@ -73,10 +72,9 @@ export class Tables {
     ];
   }
 
-  /** Makes the rules of a state and does nothing with them: throws what keeps them from being made. */
-  render(state: NodeState): void {
-    if (this.#ruleset?.kind === "nftables") renderNftables(state);
-    else render(state);
+  /** As the ruleset of the last pass says. */
+  asks(state: NodeState, refusal: Refusal | undefined, cohorts?: Cohorts): boolean {
+    return this.#ruleset?.asks(state, refusal, cohorts) ?? false;
   }
 
   /** After a pass that succeeded: nothing of a former ruleset is left. */

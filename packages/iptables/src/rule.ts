@@ -73,6 +73,13 @@ export function linesOf(rules: readonly Rule[], mark: string, salt = ""): readon
   return lines;
 }
 
+/** Whether `line`, which `write` made or an edit of a chain, is that of one of the rules. */
+export function hasLine(rules: readonly Rule[], prefix: string, line: string): boolean {
+  const mark = markOf(prefix);
+  const digest = new RegExp(`--comment "?${mark}([\\w-]{16})`).exec(line)?.[1];
+  return linesOf(rules, mark).some(({ hash }) => hash === digest);
+}
+
 /** The same rules are asked for when they are compared, written and remembered. */
 const written = new WeakMap<readonly Rule[], { mark: string; salt: string; lines: readonly Line[] }>();
 

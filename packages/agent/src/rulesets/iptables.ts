@@ -4,6 +4,7 @@ import {
   type Chain,
   type Counter,
   type Hook,
+  hasLine,
   type IpSet,
   Iptables,
   ipsetTarget,
@@ -15,6 +16,7 @@ import { Tracked, type Work } from "@margay/reconcile";
 import { chainsOf } from "../audit.ts";
 import { render } from "../render/index.ts";
 import { together } from "../together.ts";
+import type { Refusal } from "./refusal.ts";
 import type { OnRepaired, Ruleset, RulesetKind } from "./ruleset.ts";
 import { SetVersions } from "./set-versions.ts";
 import { telling } from "./telling.ts";
@@ -54,6 +56,25 @@ export class IptablesRuleset implements Ruleset {
       together("chains", [four.chains.to(chains4), six.chains.to(chains6)]),
       together("hooks", [four.hooks.to(hooks4), six.hooks.to(hooks6)]),
     ];
+  }
+
+  asks(state: NodeState, refusal: Refusal | undefined): boolean {
+    const { chains4, chains6, ipsets } = this.#versions.named(render(state));
+    switch (refusal?.kind) {
+      case "line":
+        return [chains4, chains6].some((chains) =>
+          TABLES.some((table) => {
+            const chain = chains.get(`${table}/${refusal.chain}`);
+            return chain !== undefined && hasLine(chain.rules, PREFIX, refusal.text);
+          }),
+        );
+      case "member": {
+        const set = ipsets.get(refusal.set);
+        return set !== undefined && (refusal.member === undefined || set.members.has(refusal.member));
+      }
+      default:
+        return false;
+    }
   }
 
   settled(): void {

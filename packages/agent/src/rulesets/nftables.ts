@@ -1,9 +1,10 @@
 import type { LocalEndpoint, NodeState } from "@margay/calc";
 import type { Counter } from "@margay/iptables";
-import { type Item, Nftables, parseKey, type RuleChange } from "@margay/nftables";
+import { type Item, itemKey, Nftables, parseKey, type RuleChange, ruleHash } from "@margay/nftables";
 import { Tracked, type Work } from "@margay/reconcile";
 import type { Cohorts } from "../render/cohort.ts";
 import { itemsOf, renderNftables } from "../render/nftables/index.ts";
+import type { Refusal } from "./refusal.ts";
 import type { OnRepaired, Ruleset } from "./ruleset.ts";
 import { telling } from "./telling.ts";
 
@@ -22,6 +23,13 @@ export class NftablesRuleset implements Ruleset {
 
   works(state: NodeState, cohorts?: Cohorts): readonly Work[] {
     return [this.#items.to(renderNftables(state, cohorts))];
+  }
+
+  asks(state: NodeState, refusal: Refusal | undefined, cohorts?: Cohorts): boolean {
+    const items = renderNftables(state, cohorts);
+    if (refusal?.kind !== "rule") return false;
+    const item = items.get(itemKey(refusal.family, "chain", refusal.chain));
+    return item?.kind === "chain" && item.rules.some((rule) => ruleHash(rule) === refusal.rule);
   }
 
   /** What a pass writes is one transaction. */

@@ -3,6 +3,7 @@ import type { Counter } from "@margay/iptables";
 import type { RuleChange } from "@margay/nftables";
 import type { Work } from "@margay/reconcile";
 import type { Cohorts } from "../render/cohort.ts";
+import type { Refusal } from "./refusal.ts";
 
 export type RulesetKind = "nftables" | "iptables-nft" | "iptables-legacy";
 
@@ -11,6 +12,8 @@ export interface Ruleset {
   readonly kind: RulesetKind;
   /** What makes them enforce this state, in the order of dependency; with cohorts where they can dispatch by groups of interfaces. */
   works(state: NodeState, cohorts?: Cohorts): readonly Work[];
+  /** Whether this state asks for what was refused. Writes nothing; throws what keeps its rules from being made. */
+  asks(state: NodeState, refusal: Refusal | undefined, cohorts?: Cohorts): boolean;
   /** All of that is in the kernel. */
   settled(): void;
   /** What takes them away, but for what the one that follows has in common with this one. */
