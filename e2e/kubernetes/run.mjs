@@ -10,6 +10,7 @@ import { ROOT } from "../../packages/dev/src/outputs.mjs";
 import { run, SetupError, step } from "../../packages/dev/src/progress.mjs";
 import { allowed, forBuilding, minutes, next } from "./budget.mjs";
 import { fetchCalico } from "./calico.mjs";
+import { buildCalico } from "./calico-programs.mjs";
 import { tooLittle } from "./room.mjs";
 import { areBuilt, TOOLS, ToolsMissing, tools, toolsFolder } from "./tools.mjs";
 
@@ -113,6 +114,7 @@ async function cannot(log, buildMinutes) {
 async function prepare(log, buildMinutes) {
   await step(TOOLS, () => tools(log, buildMinutes));
   await step("Calico's definitions", () => fetchCalico(log));
+  await step("Calico's programs", () => buildCalico(log, buildMinutes));
   const packages = { crun: "crun", curl: "curl", "golang-github-containers-common": undefined };
   await step("Debian packages", () => debianPackages(log, packages));
   await step("image", async () => {

@@ -20,11 +20,14 @@ export const TOOLS = Object.keys(PROGRAMS).join(", ");
 export class ToolsMissing extends Error {}
 
 /** The folder of the programs as tools/go.mod pins them, whether built or not. */
-export function toolsFolder() {
+export const toolsFolder = () => cacheOf(MODULE, "kubernetes-tools");
+
+/** The folder of what a Go module pins, in the user's cache, whether built or not. */
+export function cacheOf(module, name) {
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
-  const pinned = ["go.mod", "go.sum"].map((name) => readFileSync(join(MODULE, name)));
+  const pinned = ["go.mod", "go.sum"].map((file) => readFileSync(join(module, file)));
   const id = createHash("sha256").update(Buffer.concat(pinned)).digest("hex").slice(0, 12);
-  return join(cache, `margay/kubernetes-tools/${id}`);
+  return join(cache, `margay/${name}/${id}`);
 }
 
 const missing = () => Object.keys(PROGRAMS).filter((name) => !existsSync(join(toolsFolder(), name)));
@@ -52,34 +55,39 @@ export const areBuilt = () => missing().length === 0;
 export async function tools(log, minutesLeft = BUILD_MINUTES) {
   const wanted = missing();
   if (wanted.length === 0) return false;
-  const minutes = Math.min(BUILD_MINUTES, minutesLeft);
-  if (minutes <= 0) throw new ToolsMissing(`${TOOLS} are not built, and no time is left for that`);
-  await needGo();
-  const folder = toolsFolder();
   const packages = wanted.map((name) => PROGRAMS[name]);
+  const flags = [...QUICKLY, "-ldflags", stamps()];
+  await goBuild({ module: MODULE, folder: toolsFolder(), what: TOOLS, packages, flags, minutesLeft, log });
+}
+
+/** `go build` of a module's packages into a folder. ToolsMissing where that cannot be done here, SetupError where it fails. */
+export async function goBuild({ module, folder, what, packages, flags, minutesLeft = BUILD_MINUTES, log }) {
+  const minutes = Math.min(BUILD_MINUTES, minutesLeft);
+  if (minutes <= 0) throw new ToolsMissing(`${what} are not built, and no time is left for that`);
+  await needGo(module, what);
   await must("mkdir", ["-p", join(folder, "..")]);
-  const words = [`${folder}.lock`, "sh", "-c", BUILD, "sh", folder, ...QUICKLY, "-ldflags", stamps()];
+  const words = [`${folder}.lock`, "sh", "-c", BUILD, "sh", folder, ...flags];
   const env = { CGO_ENABLED: "0", GOFLAGS: "-buildvcs=false -mod=readonly" };
   const bounded = [`${minutes}m`, "flock", ...words, ...packages];
-  const { code, output } = await run("timeout", bounded, { cwd: MODULE, env, log });
+  const { code, output } = await run("timeout", bounded, { cwd: module, env, log });
   if (code === 0) return;
   if (code === 124)
     throw new ToolsMissing(
-      `${TOOLS} were not built within ${minutes.toFixed(1)} minutes; the next build goes on from there`,
+      `${what} were not built within ${minutes.toFixed(1)} minutes; the next build goes on from there`,
     );
   const said = output.split("\n").find((line) => UNABLE.test(line));
-  if (said) throw new ToolsMissing(`${TOOLS} are not built, and cannot be here: ${said.trim()}`);
+  if (said) throw new ToolsMissing(`${what} are not built, and cannot be here: ${said.trim()}`);
   throw new SetupError(`go build failed: ${telling(output)} (all of it: ${log})`);
 }
 
 /** Go, and new enough for go.mod. */
-async function needGo() {
-  const { code, output } = await run("go", ["list", "-m"], { cwd: MODULE }).catch((error) => ({
+async function needGo(module, what) {
+  const { code, output } = await run("go", ["list", "-m"], { cwd: module }).catch((error) => ({
     code: 1,
     output: error.message,
   }));
   if (code !== 0)
-    throw new ToolsMissing(`${TOOLS} are not built, and there is no Go to build them with: ${output.trim()}`);
+    throw new ToolsMissing(`${what} are not built, and there is no Go to build them with: ${output.trim()}`);
 }
 
 /** What a release's own build writes into its programs: the API server answers /version with it, the chart asks it. */
