@@ -71,7 +71,7 @@ export class CohortTable {
    * refused until its addresses are members, and its route comes after.
    */
   groupFor(endpoint: LocalEndpoint): number | undefined {
-    const key = keyOf(endpoint);
+    const key = decisionKey(endpoint);
     for (const [group, its] of this.#majority) if (its === key) return group;
     return undefined;
   }
