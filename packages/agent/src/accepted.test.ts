@@ -31,7 +31,13 @@ unshared(import.meta.url, () => {
     async (backend) => {
       const kernel = new Kernel({
         ...{ onChange: nothing, onLink: nothing, onAddress: nothing, onRoute: nothing, onLost: nothing },
-        ...{ onRepaired: nothing, onChosen: nothing, onError: raise, onRemembered: raise },
+        ...{
+          onRepaired: nothing,
+          onChosen: nothing,
+          onLookFailed: nothing,
+          onError: raise,
+          onRemembered: raise,
+        },
       });
       const node = fc.tuple(
         anySettings(BACKENDS[backend]),

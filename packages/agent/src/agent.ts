@@ -92,6 +92,10 @@ export class Agent {
       },
       onRepaired: (what) => teller.repaired(what),
       onChosen: (choice) => teller.chosen(choice),
+      onLookFailed: teller.failing(
+        "packet-filter-not-looked-at",
+        "what others keep in iptables is not known",
+      ),
       unrouted: this.#expected.interfaces,
       nftablesMode: context.options.nftablesMode,
       onRemembered: (error) =>

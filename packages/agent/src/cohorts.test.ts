@@ -177,3 +177,25 @@ test("who had rules of its own keeps them until its interface is in a group, how
   links.set("calia", FIRST);
   expect(members(plain)).toEqual(["ns/a"]);
 });
+
+test("an interface is made where `groupFor` said, of which the table has not heard: policies that come meanwhile part it from that group", () => {
+  const links = { groupOf: (name: string) => (name === "calia" ? FIRST : undefined), isFresh: () => true };
+  const table = new CohortTable();
+  const before = [pod("a", "x")];
+  table.update(stateOf(before), links, undefined);
+  expect(table.groupFor(pod("b", "x"))).toBe(FIRST);
+  expect(table.groupFor(pod("c", "y"))).toBeUndefined();
+  const { members } = table.update(stateOf([...before, pod("b", "y")]), links, undefined);
+  expect(members.has("ns/b")).toBe(false); // the packets of its interface would meet the policies of a's
+  expect(table.moves.get("calib")).toMatchObject({ group: SECOND, isMember: false });
+});
+
+test("an interface that will be made in the group of its cohort is to make no move", () => {
+  const links = { groupOf: (name: string) => (name === "calia" ? FIRST : undefined), isFresh: () => true };
+  const table = new CohortTable();
+  table.update(stateOf([pod("a", "x")]), links, undefined);
+  table.groupFor(pod("b", "x"));
+  const { members } = table.update(stateOf([pod("a", "x"), pod("b", "x")]), links, undefined);
+  expect(members.has("ns/b")).toBe(true);
+  expect([...table.moves]).toEqual([]);
+});

@@ -8,6 +8,8 @@ import { notOurs } from "./wanted.ts";
 const FIRST_GROUP = 0x6d_00_00_01;
 const LAST_GROUP = 0x6d_ff_ff_ff;
 const NO_GROUP = 0;
+/** Of interfaces that are being made. */
+const MOST_PROMISED = 1000;
 
 /** What is known of the node's interfaces. */
 export interface LinkGroups {
@@ -55,6 +57,8 @@ export class CohortTable {
   readonly #homeless = new Set<string>();
   readonly #newcomers = new Set<string>();
   readonly #groups = new Map<string, number>();
+  /** By interface, what `groupFor` said: it may be made there before this table hears of it. */
+  readonly #promised = new Map<string, number>();
   /** Interfaces of those that had rules of their own, whatever their group. */
   readonly #apart = new Set<string>();
   #moves: ReadonlyMap<string, Move> = new Map();
@@ -72,8 +76,17 @@ export class CohortTable {
    */
   groupFor(endpoint: LocalEndpoint): number | undefined {
     const key = decisionKey(endpoint);
-    for (const [group, its] of this.#majority) if (its === key) return group;
-    return undefined;
+    const [group] = [...this.#majority].find(([, its]) => its === key) ?? [];
+    this.#promised.delete(endpoint.interfaceName);
+    if (group !== undefined) this.#promised.set(endpoint.interfaceName, group);
+    for (const [oldest] of this.#promised)
+      if (this.#promised.size > MOST_PROMISED) this.#promised.delete(oldest);
+    return group;
+  }
+
+  /** The group that its interface is in, or will be in when it is there. */
+  #groupOf({ interfaceName }: LocalEndpoint, links: LinkGroups): number {
+    return links.groupOf(interfaceName) ?? this.#promised.get(interfaceName) ?? NO_GROUP;
   }
 
   /**
@@ -129,6 +142,7 @@ export class CohortTable {
     for (const { interfaceName } of gone)
       if (!this.#claims.has(interfaceName)) {
         this.#groups.delete(interfaceName);
+        this.#promised.delete(interfaceName);
         this.#apart.delete(interfaceName);
       }
     if (!touched) for (const id of this.#known.keys()) looked.add(id);
@@ -152,7 +166,7 @@ export class CohortTable {
       this.#apart.add(endpoint.interfaceName);
       return;
     }
-    const found = links.groupOf(endpoint.interfaceName) ?? NO_GROUP;
+    const found = this.#groupOf(endpoint, links);
     const place = { endpoint, key: decisionKey(endpoint), group: isOurs(found) ? found : NO_GROUP };
     this.#places.set(id, place);
     if (place.group === NO_GROUP) {
@@ -225,8 +239,9 @@ export class CohortTable {
   }
 
   /** Nothing was let through at its interface yet. */
-  #isNew({ interfaceName }: LocalEndpoint, links: LinkGroups): boolean {
-    const isUngrouped = (links.groupOf(interfaceName) ?? NO_GROUP) === NO_GROUP;
+  #isNew(endpoint: LocalEndpoint, links: LinkGroups): boolean {
+    const { interfaceName } = endpoint;
+    const isUngrouped = this.#groupOf(endpoint, links) === NO_GROUP;
     return isUngrouped && links.isFresh(interfaceName) && !this.#apart.has(interfaceName);
   }
 

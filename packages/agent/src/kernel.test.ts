@@ -43,6 +43,7 @@ const kernelOf = () =>
       onLost: () => undefined,
       onRepaired: () => undefined,
       onChosen: () => undefined,
+      onLookFailed: () => undefined,
       onError: raise,
       onRemembered: raise,
     },

@@ -43,6 +43,8 @@ export interface KernelOptions {
   readonly onRepaired: (what: readonly string[]) => void;
   /** Rules will be there from now on. */
   readonly onChosen: (choice: Choice) => void;
+  /** What others keep in iptables, which may be why rules must be there, could not be looked at; it is tried again. */
+  readonly onLookFailed: (error: unknown, retryInMs: number) => void;
   /** Interfaces of workloads that get rules and no route yet. */
   readonly unrouted?: () => ReadonlySet<string>;
   /** Instead of FelixConfiguration's. */
@@ -107,7 +109,11 @@ export class Kernel {
   constructor(options: KernelOptions) {
     this.#options = options;
     this.#tables = new Tables({
-      ...{ nftablesMode: options.nftablesMode, onChosen: options.onChosen },
+      ...{
+        nftablesMode: options.nftablesMode,
+        onChosen: options.onChosen,
+        onLookFailed: options.onLookFailed,
+      },
       ...{ onRepaired: options.onRepaired, onError: options.onError },
       onForeign: (why) => this.#ask(why),
     });

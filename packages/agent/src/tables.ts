@@ -16,12 +16,15 @@ export interface TablesOptions {
   readonly onRepaired: OnRepaired;
   /** Where the rules will be from now on. */
   readonly onChosen: (choice: Choice) => void;
+  /** What others keep in iptables could not be looked at; it is tried again. */
+  readonly onLookFailed: (error: unknown, retryInMs: number) => void;
   /** Changes by others are no longer told. */
   readonly onError: (error: NetlinkError) => void;
 }
 
 /** The setting by which the host decides. */
 const AUTO = "Auto Auto";
+const LOOK_AGAIN_MS = 10_000;
 
 /** Our rules and sets in the kernel's packet filter, in one ruleset; a change of the settings moves them to another. */
 export class Tables {
@@ -29,8 +32,12 @@ export class Tables {
   readonly #foreign: ForeignChanges;
   /** The settings that the ruleset was chosen by. */
   #setting: string | undefined;
-  /** What `Auto` looked at may be otherwise. Who has gone to iptables stays there: the others' rules come and go. */
+  /** What `Auto` looked at may be otherwise than when it was last looked at; somebody is looking; and what he found. */
   #isDoubted = false;
+  #looking: Promise<void> | undefined;
+  #found: Choice | undefined;
+  #again: NodeJS.Timeout | undefined;
+  #isClosed = false;
   #ruleset: Ruleset | undefined;
   /** Given up, or left by an agent before us: taken away once the chosen one has everything. */
   #former: readonly Ruleset[] = [];
@@ -42,10 +49,7 @@ export class Tables {
         this.distrust(what);
         options.onForeign(why);
       },
-      onFilter: () => {
-        if (!this.#doubt()) return;
-        options.onForeign("others changed the table filter of iptables");
-      },
+      onFilter: () => this.#doubt(),
       onError: options.onError,
     });
   }
@@ -102,23 +106,52 @@ export class Tables {
 
   /** Lets go of the kernel, which keeps all it has. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#again);
     this.#foreign.close();
+    await this.#looking;
     for (const ruleset of [...this.#former, ...(this.#ruleset ? [this.#ruleset] : [])]) await ruleset.close();
   }
 
-  /** Whether there is a choice that may be another now. */
-  #doubt(): boolean {
-    this.#isDoubted = this.#setting === AUTO && this.#ruleset?.kind === "nftables";
-    return this.#isDoubted;
+  #doubt(): void {
+    this.#isDoubted = true;
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+  }
+
+  /**
+   * Beside the passes, which must not wait for tools nor fail with them. What comes meanwhile is looked at once more. Who has gone to
+   * iptables stays there: others' rules come and go.
+   */
+  async #look(): Promise<void> {
+    while (this.#isDoubted && this.#setting === AUTO && this.#ruleset?.kind === "nftables") {
+      this.#isDoubted = false;
+      const choice = await choose({ nftablesMode: "Auto", iptablesBackend: "Auto" }).catch((error) =>
+        this.#lookAgain(error),
+      );
+      if (this.#isClosed || !choice || choice.kind === "nftables") continue;
+      this.#found = choice;
+      return this.#options.onForeign(choice.because);
+    }
+  }
+
+  #lookAgain(error: unknown): undefined {
+    this.#options.onLookFailed(error, LOOK_AGAIN_MS);
+    clearTimeout(this.#again);
+    if (!this.#isClosed) this.#again = setTimeout(() => this.#doubt(), LOOK_AGAIN_MS).unref();
   }
 
   async #choose({ config }: NodeState): Promise<Ruleset> {
     const nftablesMode = this.#options.nftablesMode ?? config.nftablesMode;
     const setting = `${nftablesMode} ${config.iptablesBackend}`;
-    if (this.#ruleset && setting === this.#setting && !this.#isDoubted) return this.#ruleset;
-    const choice = await choose({ nftablesMode, iptablesBackend: config.iptablesBackend });
+    const isOther = setting !== this.#setting;
+    if (this.#ruleset && !isOther && !this.#found) return this.#ruleset;
+    const choice =
+      (isOther ? undefined : this.#found) ??
+      (await choose({ nftablesMode, iptablesBackend: config.iptablesBackend }));
     const { kind } = choice;
-    this.#isDoubted = false;
+    this.#found = undefined;
     this.#setting = setting;
     const before = this.#ruleset;
     if (before?.kind === kind) return before;
@@ -128,6 +161,7 @@ export class Tables {
     this.#ruleset = former.find((one) => one.kind === kind) ?? rulesetOf(kind, this.#options.onRepaired);
     for (const what of ["rules", "sets"] as const) this.#ruleset.distrust(what);
     this.#former = former.filter((one) => one !== this.#ruleset);
+    if (this.#isDoubted) this.#doubt(); // told while it was chosen
     return this.#ruleset;
   }
 }

@@ -51,7 +51,7 @@ export {
 } from "./resources/policy.ts";
 export type { ProfileSpec } from "./resources/profile.ts";
 export type { EntityRule, Rule } from "./resources/rule.ts";
-export { outdatedDomains, ruleInForce } from "./resources/rule-domains.ts";
+export { outdatedRules, ruleInForce } from "./resources/rule-domains.ts";
 export type { ServiceSpec } from "./resources/service.ts";
 export type {
   StagedGlobalNetworkPolicySpec,

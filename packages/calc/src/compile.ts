@@ -1,7 +1,7 @@
 import {
   type EntityRule,
   type Issue,
-  outdatedDomains,
+  outdatedRules,
   parsePort,
   parseSelector,
   type Rule,
@@ -94,7 +94,7 @@ export function compile(source: PolicySource): Compiled {
 }
 
 function outdatedIn(source: PolicySource): Pick<CompiledPolicy, "outdated"> {
-  const [issue] = outdatedDomains(source);
+  const [issue] = outdatedRules(source);
   return issue ? { outdated: ofFormer(issue) } : {};
 }
 

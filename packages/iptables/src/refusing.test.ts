@@ -31,6 +31,15 @@ test.each<[why: string, lines: readonly string[], found: string | undefined, pol
   ["our own rules", OURS, undefined],
   ["kubelet's, which are everywhere and refuse only martians", KUBELET, undefined],
   ["kube-proxy's in its mode of iptables, which are meant", KUBE_PROXY, undefined],
+  [
+    "what kube-router and k3s leave behind",
+    [
+      ":KUBE-ROUTER-FORWARD - [0:0]",
+      "-A FORWARD -j KUBE-ROUTER-FORWARD",
+      "-A KUBE-ROUTER-FORWARD -d 10.42.0.6/32 -j REJECT",
+    ],
+    "-A KUBE-ROUTER-FORWARD -d 10.42.0.6/32 -j REJECT",
+  ],
   ["flannel's, which only let pass", FLANNEL, undefined],
   [
     "a firewall's",

@@ -20,10 +20,20 @@ const HARMLESS: ReadonlySet<string> = new Set([
   ...["ACCEPT", "RETURN", "LOG", "NFLOG", "AUDIT", "TRACE", "MARK", "CONNMARK"],
 ]);
 /**
- * Chains of kubelet and kube-proxy. What they refuse is no policy's matter and is meant to be refused: packets to 127.0.0.0/8 from
- * elsewhere, Services without endpoints, those whom `loadBalancerSourceRanges` leaves out, what conntrack calls invalid.
+ * Chains of kubelet and kube-proxy in table `filter` (pkg/kubelet and pkg/proxy of Kubernetes 1.34). What they refuse is no policy's matter and
+ * is meant to be refused: packets to 127.0.0.0/8 from elsewhere, Services without endpoints, those whom `loadBalancerSourceRanges` leaves
+ * out, what conntrack calls invalid. Others' chains begin with KUBE- too, those of kube-router, and do count.
  */
-const OF_KUBERNETES = "KUBE-";
+const OF_KUBERNETES: ReadonlySet<string> = new Set(
+  [
+    ...["FIREWALL", "FORWARD", "SERVICES", "EXTERNAL-SERVICES", "NODEPORTS", "PROXY-FIREWALL"],
+    ...["NODE-PORT", "SOURCE-RANGES-FIREWALL", "IPVS-FILTER", "IPVS-OUT-FILTER"],
+    ...["IPTABLES-HINT", "KUBELET-CANARY", "PROXY-CANARY"],
+  ].map((name) => `KUBE-${name}`),
+);
+
+/** Whether what a chain of `filter` holds can refuse nothing that is ours to allow. */
+export const isOfKubernetes = (chain: string): boolean => OF_KUBERNETES.has(chain);
 
 /**
  * Names the first rule or policy of others in iptables' table `filter` that may refuse a packet which another table has let
@@ -45,7 +55,7 @@ export async function othersRefusing(options: RefusingOptions): Promise<string |
 export function refusing(chains: ReadonlyMap<string, SavedChain>, prefix: string): string | undefined {
   const seen = new Set<string>();
   const inChain = (name: string): string | undefined => {
-    if (seen.has(name) || [prefix, OF_KUBERNETES].some((start) => name.startsWith(start))) return undefined;
+    if (seen.has(name) || name.startsWith(prefix) || isOfKubernetes(name)) return undefined;
     seen.add(name);
     for (const { spec, ours } of chains.get(`filter/${name}`)?.rules ?? []) {
       if (ours) continue;

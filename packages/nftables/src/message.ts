@@ -110,7 +110,8 @@ export const newRule = (
 ): Request => ({
   type: types.newRule,
   flags: flag.create | (before === undefined ? flag.append : 0) | (isEchoed ? flag.echo : 0),
-  words: () => `add rule ${[ruleHash(rule), rule.id ?? ""].join(" ").trim()} to chain ${chain} (IPv${family})`,
+  words: () =>
+    `add rule ${[ruleHash(rule), rule.id ?? ""].join(" ").trim()} to chain ${chain} (IPv${family})`,
   body: (e) => {
     header(e, protocolFamily(family)).attributeText(1, table).attributeText(2, chain);
     nested(e, 4, (list) => writeExpressions(list, rule, family));

@@ -35,9 +35,12 @@ export async function choose({
     const kind = iptablesBackend === "NFT" ? "iptables-nft" : "iptables-legacy";
     return { kind, because: `iptablesBackend is ${iptablesBackend}` };
   }
-  const because = disabled || whyOld() || (await whoRefuses());
+  const because = disabled || whyOld();
   if (because) return { kind: `iptables-${await detectBackend()}`, because };
-  return { kind: "nftables", because: "no rule of others in iptables refuses anything" };
+  const refusing = await whoRefuses();
+  if (!refusing) return { kind: "nftables", because: "no rule of others in iptables refuses anything" };
+  const { backend, found } = refusing;
+  return { kind: `iptables-${backend}`, because: `a rule of others may refuse packets (${found})` };
 }
 
 function whyOld(): string | undefined {
@@ -46,16 +49,23 @@ function whyOld(): string | undefined {
   return isOld ? `Linux ${release()} is older than ${OLDEST_TRIED.join(".")}` : undefined;
 }
 
-/** Legacy tables are asked for only where they are: the tool would make the kernel load them. */
-async function whoRefuses(): Promise<string | undefined> {
+/**
+ * The backend where our hook must stand before theirs, and one of their rules. Where both have such rules, neither helps against the other's,
+ * and it is the one that the rest of the host uses. Legacy tables are asked for only where they are: the tool would make the kernel load them.
+ */
+async function whoRefuses(): Promise<{ readonly backend: Backend; readonly found: string } | undefined> {
+  const all = new Map<Backend, string>();
   for (const family of FAMILIES) {
     const hasLegacy = legacyTables(family).includes("filter");
     for (const backend of hasLegacy ? (["nft", "legacy"] as const) : (["nft"] as const)) {
-      const found = await othersRefusing({ family, backend, prefix: PREFIX });
-      if (found) return `a rule of others may refuse packets (${found})`;
+      const found = all.has(backend) ? undefined : await othersRefusing({ family, backend, prefix: PREFIX });
+      if (found) all.set(backend, found);
     }
   }
-  return undefined;
+  const [first] = all;
+  if (!first) return undefined;
+  const backend = all.size > 1 ? await detectBackend() : first[0];
+  return { backend, found: all.get(backend) ?? first[1] };
 }
 
 export function rulesetOf(kind: RulesetKind, onRepaired: OnRepaired): Ruleset {

@@ -1,4 +1,4 @@
-import { isOurTool } from "@margay/iptables";
+import { isOfKubernetes, isOurTool } from "@margay/iptables";
 import { type LegacyTable, legacyTable, legacyTables, NetlinkError } from "@margay/netlink";
 import { type RuleChange, watchRules } from "@margay/nftables";
 import { Paced } from "./paced.ts";
@@ -7,7 +7,7 @@ import type { Ruleset } from "./ruleset.ts";
 export interface ForeignOptions {
   /** What was changed is ours, or stands before it. */
   readonly onForeign: (what: "rules" | "sets", why: string) => void;
-  /** Others changed the table `filter` of iptables while our rules are in nftables. */
+  /** Others changed the table `filter` of iptables, wherever our rules are, and before any are. */
   readonly onFilter: () => void;
   readonly onError: (error: NetlinkError) => void;
 }
@@ -88,14 +88,14 @@ export class ForeignChanges {
 
   #heed(change: RuleChange): void {
     const { family, table, chain = change.set ?? "" } = change;
-    if (table === FILTER && this.#ruleset?.kind === "nftables") this.#filterTold.ask(chain);
+    if (table === FILTER && !isOfKubernetes(chain)) this.#filterTold.ask(chain);
     if (!this.#ruleset?.concerns(change)) return;
     this.#told.ask(`table ${table} ${chain} (IPv${family}) ${change.change} by others`);
   }
 
   /** Of a legacy table that was not there, that is another now, or gone. */
   #lookAtFilter(): void {
-    if (this.#ruleset?.kind !== "nftables") return;
+    if (this.#ruleset && this.#ruleset.kind !== "nftables") return;
     const before = this.#filter;
     this.#filter = lookAtFilter();
     if (this.#filter !== before) this.#filterTold.ask(FILTER);

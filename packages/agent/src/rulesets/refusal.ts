@@ -21,7 +21,8 @@ const JUDGEMENTS: ReadonlySet<string> = new Set([
 export function refusalOf(error: unknown): Refusal | undefined {
   if (error instanceof IptablesError) return error.code === "rejected" ? ofLine(error.facts.text) : undefined;
   if (!(error instanceof NetlinkError) || !JUDGEMENTS.has(error.code)) return undefined;
-  const [, rule, chain, family] = /^add rule (\S+)(?: .+)? to chain (\S+) \(IPv([46])\)$/.exec(error.request) ?? [];
+  const [, rule, chain, family] =
+    /^add rule (\S+)(?: .+)? to chain (\S+) \(IPv([46])\)$/.exec(error.request) ?? [];
   if (rule === undefined || chain === undefined) return undefined;
   return { kind: "rule", family: family === "4" ? 4 : 6, chain, rule };
 }

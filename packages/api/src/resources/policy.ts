@@ -4,7 +4,7 @@ import { nameOf } from "../fields/names.ts";
 import { namespaceSelector, selector } from "../fields/selectors.ts";
 import { define, type SpecOf, withoutEffect } from "../resource.ts";
 import { order, type Rule, rules } from "./rule.ts";
-import { outdatedDomains, withNowhere } from "./rule-domains.ts";
+import { outdatedRules, withNowhere } from "./rule-domains.ts";
 import { tier } from "./tier.ts";
 
 /** Fields of Calico's that are taken and have no effect. */
@@ -127,7 +127,7 @@ export const networkPolicy = define({
   spec: networkPolicySpec,
   name: policyName,
   complete: completed,
-  outdated: outdatedDomains,
+  outdated: outdatedRules,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
@@ -163,7 +163,7 @@ export const globalNetworkPolicy = define({
   between: betweenGlobal,
   name: policyName,
   complete: completed,
-  outdated: outdatedDomains,
+  outdated: outdatedRules,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { labelName } from "../fields/names.ts";
 import { define, type SpecOf } from "../resource.ts";
 import { rules } from "./rule.ts";
-import { outdatedDomains, withNowhere } from "./rule-domains.ts";
+import { outdatedRules, withNowhere } from "./rule-domains.ts";
 
 const spec = z
   .object({
@@ -25,7 +25,7 @@ export const profile = define({
   description: "What endpoints that name it inherit: labels, and rules for packets that no policy decided.",
   spec,
   complete: withNowhere,
-  outdated: outdatedDomains,
+  outdated: outdatedRules,
   columns: [
     { title: "INGRESS", wide: true, value: ({ spec }) => spec.ingress?.length ?? 0 },
     { title: "EGRESS", wide: true, value: ({ spec }) => spec.egress?.length ?? 0 },

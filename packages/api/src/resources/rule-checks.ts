@@ -1,6 +1,6 @@
 import { familiesOf } from "../fields/addresses.ts";
 import { parsePort } from "../fields/ports.ts";
-import type { EntityRule, RuleFields } from "./rule.ts";
+import type { EntityRule, Rule, RuleFields } from "./rule.ts";
 
 export interface Fault {
   readonly path: string[];
@@ -28,13 +28,23 @@ function icmpFaults({ icmp, notICMP, protocol, ipVersion }: RuleFields): Fault[]
   return out;
 }
 
+const PORT_PROTOCOLS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
+
 /**
  * Each is a set that the same rule asks for: nf_tables takes 128 expressions a rule (NFT_RULE_MAXEXPRS), four of them for one of these, and with
  * them on both sides all else that a rule may say has room.
  */
 const EXCLUDED_NAMES = 8;
 
-const PORT_PROTOCOLS: readonly unknown[] = ["TCP", "UDP", "SCTP", 6, 17, 132];
+/** More names of ports that are not meant than every packet filter takes. What is stored stays in force where one takes it. */
+export const excludedNameFaults = (rule: Pick<Rule, "source" | "destination">): Fault[] =>
+  (["source", "destination"] as const).flatMap((side) => {
+    const ports = rule[side]?.notPorts ?? [];
+    const excluded = ports.filter((port) => parsePort(port)?.kind === "named").length;
+    if (excluded <= EXCLUDED_NAMES) return [];
+    const message = `must be at most ${EXCLUDED_NAMES} names besides numbers, found ${excluded}`;
+    return [{ path: [side, "notPorts"], message }];
+  });
 
 function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[] {
   const out: Fault[] = [];
@@ -45,12 +55,6 @@ function entityFaults(rule: RuleFields, side: "source" | "destination"): Fault[]
         path: [side, field],
         message: `need protocol TCP, UDP or SCTP, found ${shown(rule.protocol)}`,
       });
-  const excluded = (entity?.notPorts ?? []).filter((port) => parsePort(port)?.kind === "named").length;
-  if (excluded > EXCLUDED_NAMES)
-    out.push({
-      path: [side, "notPorts"],
-      message: `must be at most ${EXCLUDED_NAMES} names besides numbers, found ${excluded}`,
-    });
   for (const [i, value] of (entity?.notNets ?? []).entries())
     if (value.endsWith("/0"))
       out.push({

@@ -3,7 +3,7 @@ import { familiesOf } from "../fields/addresses.ts";
 import { domain } from "../fields/domains.ts";
 import { formatPath, issuesOf } from "../issues.ts";
 import type { EntityRule, Rule } from "./rule.ts";
-import { clashes, type Fault, OTHERS } from "./rule-checks.ts";
+import { clashes, excludedNameFaults, type Fault, OTHERS } from "./rule-checks.ts";
 
 /**
  * Domains in rules. Versions before took the field anywhere, without effect: what is refused now is still read where it is stored,
@@ -24,14 +24,16 @@ const isNowhere = ([first, ...more]: readonly string[]): boolean =>
 type Direction = "ingress" | "egress";
 type Rules = { readonly [D in Direction]?: readonly Rule[] | undefined };
 
-/** What is wrong with the domains of a policy that is written now: `Definition.outdated`. */
-export const outdatedDomains = (spec: Rules): Issue[] =>
+/** What is wrong with a policy that is written now, and was not for versions before: `Definition.outdated`. */
+export const outdatedRules = (spec: Rules): Issue[] =>
   (["ingress", "egress"] as const).flatMap((direction) =>
     (spec[direction] ?? []).flatMap((rule, i) =>
-      [...nameFaults(rule), ...placeFaults(rule, direction)].map(({ path, message }) => ({
-        path: formatPath(["spec", direction, i, ...path]),
-        message,
-      })),
+      [...nameFaults(rule), ...placeFaults(rule, direction), ...excludedNameFaults(rule)].map(
+        ({ path, message }) => ({
+          path: formatPath(["spec", direction, i, ...path]),
+          message,
+        }),
+      ),
     ),
   );
 

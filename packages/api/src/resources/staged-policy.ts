@@ -10,7 +10,7 @@ import {
   namespacedFields,
   policyName,
 } from "./policy.ts";
-import { outdatedDomains } from "./rule-domains.ts";
+import { outdatedRules } from "./rule-domains.ts";
 
 /** Policies that are evaluated and counted, and never enforced (calico.md §1.9). */
 
@@ -42,7 +42,7 @@ export const stagedNetworkPolicy = define({
   spec: stagedSpec,
   name: policyName,
   complete: completed,
-  outdated: outdatedDomains,
+  outdated: outdatedRules,
   idle: () => HINTS,
   columns: [
     { title: "TIER", value: ({ spec }) => spec.tier },
@@ -68,7 +68,7 @@ export const stagedGlobalNetworkPolicy = define({
   between: betweenGlobal,
   name: policyName,
   complete: completed,
-  outdated: outdatedDomains,
+  outdated: outdatedRules,
   idle: ({ doNotTrack, preDNAT }) => ({
     ...HINTS,
     ...(doNotTrack && { doNotTrack: EARLY }),

@@ -31,6 +31,7 @@ const kernel = new Kernel({
     onRoute: () => undefined,
     onLost: () => undefined,
     onChosen: () => undefined,
+    onLookFailed: () => undefined,
   },
   onRepaired: (what) => say({ repaired: what }),
   ...{ onError: raise, onRemembered: raise },
