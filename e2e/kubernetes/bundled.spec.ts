@@ -182,7 +182,7 @@ test("kube-proxy's iptables keep no node from nftables", async () => {
   expect((await onNode("n3", ["iptables", "-S"])).stdout).toContain("KUBE-");
   for (const node of ["n2", "n3"]) {
     expect((await onNode(node, ["nft", "list", "tables"])).stdout).toContain("table ip margay");
-    expect((await onNode(node, ["iptables-save"])).stdout).not.toContain("margay");
+    expect((await onNode(node, ["iptables-save"])).stdout).not.toMatch(/^:margay-/m); // Services are called so, too
   }
 });
 
